@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interfaces between blocks: scratchpad ports, engine instructions, completion and faults."""
+
+from amaranth import Shape
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from isa.config import Config
+from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUES, WAIT_BITS, Field, Opcode
+
+
+def _shape(f: Field) -> Shape:
+    return signed(f.width) if f.signed else unsigned(f.width)
+
+
+def instruction_layout(opcode: Opcode) -> data.StructLayout:
+    """Fields of an instruction as an engine gets them: the common ones (without the opcode), its
+    own, and ``index``, its position in the program. LOAD and STORE share a layout."""
+    fields = {f.name: _shape(f) for f in COMMON[1:] + FIELDS[opcode]}
+    return data.StructLayout({**fields, "index": unsigned(INDEX_BITS)})
+
+
+COMPLETED = data.StructLayout({q: unsigned(WAIT_BITS) for q in QUEUES})
+"""Completed instructions of each queue since the doorbell, modulo 2**16."""
+
+
+class SpmRead(wiring.Signature):
+    """A scratchpad read port of one word, as its user sees it.
+
+    Contract: a read is accepted in a cycle in which ``valid`` and ``ready`` are high; ``addr`` is
+    stable from ``valid`` until then; ``ready`` may depend on ``valid`` and ``addr`` in the same
+    cycle; ``data`` holds the word in the cycle after the acceptance, and only then. The address
+    is within the scratchpad: its user has checked it.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__({
+            "valid": Out(1), "ready": In(1), "addr": Out(range(config.spm_words)),
+            "data": In(8 * config.word_bytes)})
+
+
+class SpmWrite(wiring.Signature):
+    """A scratchpad write port of one word, as its user sees it: accepted when ``valid`` and
+    ``ready`` are high, ``addr`` and ``data`` stable until then. A read accepted in a later cycle,
+    on any port, gives the new word."""
+
+    def __init__(self, config: Config):
+        super().__init__({
+            "valid": Out(1), "ready": In(1), "addr": Out(range(config.spm_words)),
+            "data": Out(8 * config.word_bytes)})
+
+
+class Engine(wiring.Signature):
+    """What every engine shows the sequencer, as the engine sees it.
+
+    ``done`` is high for one cycle for each completed instruction, in order. ``busy`` is high while
+    an instruction is in execution. ``fault`` rises with ``fault_code`` (:class:`isa.instructions.
+    Fault`) and ``fault_index`` (the instruction's position) when an instruction cannot go on, and
+    stays until reset; from then on the engine starts no memory access. ``halt`` tells an engine
+    that another one failed: it starts nothing new and may stop where it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "completed": In(COMPLETED), "halt": In(1), "done": Out(1), "busy": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS)})

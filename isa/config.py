@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of one machine, what follows from them, and the checks that make them legal.
+
+A configuration is read by the RTL, the compiler, the golden model and the runtime; its hash is in
+the identification registers and in every program, so that a program never runs on another machine.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+
+ISA_VERSION = (1, 0)
+
+GRANULE = 4
+"""Bytes that the feeder can align to: a pixel of a shallow layer."""
+
+PARAM_WORDS = 8
+"""Scratchpad words of post-processor parameters for one block of output channels: a block has as
+many channels as a word has bytes, and each channel has an INT32 bias and a binary32 scale."""
+
+SPM_ADDRESS_BITS = 20
+"""Width of a scratchpad word address in instructions."""
+
+DTYPES = ("int8",)
+"""Data types that a configuration may name."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message says which field, why, and what is legal."""
+
+
+def _is_pow2(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One machine.
+
+    Parameters
+    ----------
+    name : str
+        Used in messages and reports; not part of the hash.
+    lanes : int
+        Reduction lanes of a tile, which are also its columns and the bytes of a scratchpad word:
+        4, 8 or 16.
+    tiles : int
+        Tiles of ``lanes`` x ``lanes`` multipliers working in lockstep: 1 or 4.
+    spm_bytes : int
+        Scratchpad size in bytes.
+    spm_banks : int
+        Single-port banks, one word wide, word addresses interleaved: a power of two.
+    psum_depth : int
+        Output pixels that one accumulator bank holds; there are two banks a tile.
+    ppu_lanes : int
+        Post-processor outputs a cycle for each tile.
+    weight_words : int
+        Weight words read from the scratchpad in a cycle.
+    vector_lanes : int
+        Outputs a cycle of the vector engine.
+    bus_bytes : int
+        AXI4 data width in bytes: 8, 16 or 32.
+    addr_bits : int
+        AXI4 address width: 32 to 64.
+    max_burst : int
+        Longest AXI4 burst in beats: 1 to 256.
+    outstanding : int
+        AXI4 bursts in flight in each direction.
+    queue_depth : int
+        Instructions that each engine's queue holds.
+    dtypes : tuple[str, ...]
+        Data types that the machine computes with.
+
+    Raises
+    ------
+    ConfigError
+        If a field is out of its range or two fields contradict one another.
+    """
+
+    name: str = "custom"
+    lanes: int = 16
+    tiles: int = 1
+    spm_bytes: int = 512 * 1024
+    spm_banks: int = 8
+    psum_depth: int = 128
+    ppu_lanes: int = 8
+    weight_words: int = 2
+    vector_lanes: int = 8
+    bus_bytes: int = 16
+    addr_bits: int = 40
+    max_burst: int = 256
+    outstanding: int = 8
+    queue_depth: int = 8
+    dtypes: tuple[str, ...] = ("int8",)
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, rule: str) -> None:
+            if not ok:
+                raise ConfigError(
+                    f"configuration {self.name!r}: {field} is {getattr(self, field)!r}, "
+                    f"but it has to be {rule}")
+
+        need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
+        need(self.tiles in (1, 4), "tiles", "1 or 4")
+        need(_is_pow2(self.spm_banks) and 2 <= self.spm_banks <= 64, "spm_banks",
+             "a power of two from 2 to 64")
+        need(_is_pow2(self.weight_words) and self.lanes // self.weight_words >= 4, "weight_words",
+             "a power of two and at most a quarter of the lanes, so that a tile takes at least "
+             "four cycles to load and an accumulator entry is never revisited too early")
+        need(self.spm_banks >= 2 * self.weight_words, "spm_banks",
+             "at least twice weight_words, so that weights leave banks to the others")
+        row = self.lanes * self.spm_banks
+        need(self.spm_bytes % row == 0 and self.spm_bytes >= 64 * row, "spm_bytes",
+             f"a multiple of lanes * spm_banks ({row}) and at least {64 * row}")
+        need(_is_pow2(self.spm_bytes // row), "spm_bytes",
+             f"lanes * spm_banks ({row}) times a power of two")
+        need(self.spm_words <= 1 << (SPM_ADDRESS_BITS - 1), "spm_bytes",
+             f"at most {self.lanes << (SPM_ADDRESS_BITS - 1)} (the reach of a word address)")
+        need(_is_pow2(self.psum_depth) and 4 <= self.psum_depth <= 256, "psum_depth",
+             "a power of two from 4 to 256")
+        need(_is_pow2(self.ppu_lanes) and self.ppu_lanes <= self.lanes, "ppu_lanes",
+             "a power of two and at most lanes")
+        need(_is_pow2(self.vector_lanes) and self.vector_lanes <= self.lanes, "vector_lanes",
+             "a power of two and at most lanes")
+        need(self.bus_bytes in (8, 16, 32), "bus_bytes", "8, 16 or 32")
+        need(32 <= self.addr_bits <= 64, "addr_bits", "32 to 64")
+        need(_is_pow2(self.max_burst) and self.max_burst <= 256, "max_burst",
+             "a power of two up to 256")
+        need(_is_pow2(self.outstanding) and self.outstanding <= 64, "outstanding",
+             "a power of two up to 64")
+        need(2 <= self.queue_depth <= 64, "queue_depth", "2 to 64")
+        need(bool(self.dtypes) and all(d in DTYPES for d in self.dtypes), "dtypes",
+             f"a tuple of {', '.join(DTYPES)}")
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a scratchpad word."""
+        return self.lanes
+
+    @property
+    def columns(self) -> int:
+        """Output channels of a tile."""
+        return self.lanes
+
+    @property
+    def spm_words(self) -> int:
+        """Scratchpad size in words."""
+        return self.spm_bytes // self.lanes
+
+    @property
+    def granules(self) -> int:
+        """Feeder alignment units in a scratchpad word."""
+        return self.lanes // GRANULE
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle at peak."""
+        return self.tiles * self.lanes * self.columns
+
+    @functools.cached_property
+    def hash(self) -> int:
+        """64 bits that identify every machine of this configuration and instruction set."""
+        fields = dataclasses.asdict(self)
+        del fields["name"]
+        text = json.dumps([ISA_VERSION, fields], sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instruction set as data: one table of fields, from which the assembler, the golden model, the
+RTL and ``docs/isa.md`` are made.
+
+An instruction is 128 bytes, little-endian, fields packed from bit 0 upwards in the order of the
+table: first the fields of :data:`COMMON`, then those of its opcode. Unused bits are zero.
+
+The machine has five in-order queues. An instruction starts when, for every queue ``q`` whose bit is
+set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have completed since the
+doorbell (16-bit counters, compared modulo 2**16: ``0 <= completed - wait < 2**15``). It has
+completed when everything it writes is visible to every other engine.
+"""
+
+import enum
+from dataclasses import dataclass, field
+
+from isa.config import SPM_ADDRESS_BITS
+
+INSTRUCTION_BYTES = 128
+
+QUEUES = ("load", "tensor", "window", "vector", "store")
+"""In-order instruction queues; the position is the bit in ``wait_mask``."""
+
+WAIT_BITS = 16
+INDEX_BITS = 24
+"""Width of an instruction's position in its program, as errors report it."""
+
+
+class Opcode(enum.IntEnum):
+    """Operation codes. Zero is illegal, so that empty memory is not a program."""
+
+    LOAD = 1
+    STORE = 2
+    TENSOR = 3
+    WINDOW = 4
+    VECTOR = 5
+    END = 6
+
+
+QUEUE_OF = {Opcode.LOAD: "load", Opcode.STORE: "store", Opcode.TENSOR: "tensor",
+            Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
+"""The queue of each opcode; END is for the sequencer itself."""
+
+
+class Region(enum.IntEnum):
+    """DRAM regions whose base and size the host sets; every DRAM address is an offset in one.
+
+    PROGRAM and INPUT cannot be stored to.
+    """
+
+    PROGRAM = 0
+    WORKSPACE = 1
+    INPUT = 2
+    OUTPUT = 3
+
+
+class VectorOp(enum.IntEnum):
+    """What a VECTOR instruction computes; see :mod:`golden.vector`."""
+
+    ADD = 0
+    MAX = 1
+    SUM = 2
+
+
+class Fault(enum.IntEnum):
+    """Why the machine stopped; the error register holds the value."""
+
+    NONE = 0
+    ILLEGAL_OPCODE = 1
+    SPM_RANGE = 2
+    DRAM_RANGE = 3
+    BAD_FIELD = 4
+    AXI_SLVERR = 5
+    AXI_DECERR = 6
+    WATCHDOG = 7
+
+
+FAULT_TEXT = {
+    Fault.NONE: "no error",
+    Fault.ILLEGAL_OPCODE: "illegal opcode, or an engine that this configuration does not have",
+    Fault.SPM_RANGE: "address outside the scratchpad",
+    Fault.DRAM_RANGE: "DRAM address outside its region, or a store to a read-only region",
+    Fault.BAD_FIELD: "a field outside its bounds: a count of zero, too many PSUM entries, "
+                     "a misaligned address",
+    Fault.AXI_SLVERR: "the memory answered SLVERR",
+    Fault.AXI_DECERR: "the memory answered DECERR: nothing is at that address",
+    Fault.WATCHDOG: "no instruction completed within the watchdog's limit",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: ``width`` bits, two's complement where ``signed``."""
+
+    name: str
+    width: int
+    doc: str
+    signed: bool = False
+
+    @property
+    def low(self) -> int:
+        return -(1 << (self.width - 1)) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        return (1 << (self.width - self.signed)) - 1
+
+
+W = SPM_ADDRESS_BITS
+G = SPM_ADDRESS_BITS + 2
+
+
+def _word(name: str, doc: str, signed: bool = True) -> Field:
+    return Field(name, W, doc + " (words)", signed)
+
+
+def _granule(name: str, doc: str, signed: bool = True) -> Field:
+    return Field(name, G, doc + " (granules of 4 bytes)", signed)
+
+
+COMMON = (
+    Field("opcode", 8, "operation"),
+    Field("wait_mask", 5, "queues to wait for, bit 0 load … bit 4 store"),
+    *(Field(f"wait_{q}", WAIT_BITS, f"completed {q} instructions to wait for") for q in QUEUES),
+)
+
+DMA_FIELDS = (
+    Field("region", 2, "DRAM region"),
+    Field("dram", 32, "byte offset in the region, a multiple of the word size"),
+    _word("spm", "first scratchpad word", signed=False),
+    Field("n0", 16, "words of a contiguous run, 1 or more"),
+    Field("n1", 12, "runs, 1 or more"),
+    Field("n2", 12, "repetitions of those, 1 or more"),
+    Field("n3", 12, "repetitions of those, 1 or more"),
+    *(Field(f"dram_stride{i}", 32, f"DRAM step of level {i}, in bytes, a multiple of the word "
+            "size", True) for i in (1, 2, 3)),
+    *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),
+)
+
+TENSOR_FIELDS = (
+    # loop counts, inner to outer
+    Field("nx", 9, "pixels of a rectangle's row, 1 or more"),
+    Field("ny", 9, "rows of a rectangle; nx * ny entries fit in a PSUM bank"),
+    Field("ncb", 12, "input channel blocks"),
+    Field("ns", 8, "steps along a kernel row"),
+    Field("nr", 8, "kernel rows"),
+    Field("nnb", 12, "groups of output channel blocks"),
+    Field("ntx", 12, "rectangles across"),
+    Field("nty", 12, "rectangles down"),
+    Field("nx_last", 9, "nx of the last rectangle across"),
+    Field("ny_last", 9, "ny of the last rectangle down"),
+    # activations
+    _granule("a_base", "activation address of output pixel (0, 0), tap (0, 0), channel block 0"),
+    _granule("a_x", "step per output pixel"),
+    _granule("a_s", "step per kernel column"),
+    _granule("a_cb", "step per input channel block"),
+    _granule("a_nb", "step per group of output channel blocks"),
+    _granule("a_row", "first row position, inside the circle when there is one"),
+    _granule("a_y", "row step per output row"),
+    _granule("a_r", "row step per kernel row"),
+    _granule("a_m", "row step per pixel stream"),
+    _granule("a_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    Field("ix0", 16, "input column of output pixel 0, tap 0", True),
+    Field("ix_x", 8, "input columns per output pixel"),
+    Field("ix_s", 8, "input columns per kernel step"),
+    Field("iy0", 16, "input row of output row 0, tap 0", True),
+    Field("iy_y", 8, "input rows per output row"),
+    Field("iy_r", 8, "input rows per kernel row"),
+    Field("iy_m", 8, "input rows per pixel stream"),
+    Field("iw", 16, "input width: columns outside 0 … iw-1 read as `pad`"),
+    Field("ih", 16, "input height: rows outside 0 … ih-1 read as `pad`"),
+    Field("lane_dx", 1, "1: each granule is one column further right (packed shallow layers)"),
+    Field("a_signed", 1, "activations are INT8 (1) or UINT8 (0)"),
+    Field("a_zp", 9, "activation zero point, subtracted on the way in", True),
+    Field("pad", 9, "value outside the image, after the zero point", True),
+    # weights
+    _word("w_base", "weight stream, a multiple of weight_words", signed=False),
+    Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
+    Field("w_zp", 9, "weight zero point, subtracted on the way in", True),
+    # organisation
+    Field("m_split", 2, "log2 of the pixel streams; the tiles of a stream split output channels"),
+    Field("m_last", 3, "pixel streams that are valid in the very last row, 1 or more"),
+    Field("n_last", 3, "tiles of a stream that are valid in the last group, 1 or more"),
+    Field("acc", 1, "1: the first pass adds to the PSUM bank that the last instruction held"),
+    Field("hold", 1, "1: keep the PSUM bank open; nothing is drained, no parameters are read"),
+    # output
+    _word("o_base", "output address of pixel (0, 0), channel block 0"),
+    _word("o_x", "step per output pixel"),
+    _word("o_n", "step per output channel block"),
+    _word("o_row", "first row position, inside the circle when there is one"),
+    _word("o_y", "row step per output row"),
+    _word("o_m", "row step per pixel stream"),
+    _word("o_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    # residual, addressed like the output
+    _word("r_base", "residual address of pixel (0, 0), channel block 0"),
+    _word("r_n", "residual step per channel block"),
+    _word("r_row", "first residual row position"),
+    _word("r_wrap", "size of the residual's row circle", signed=False),
+    # post-processing
+    Field("residual", 1, "1: add the residual after requantizing"),
+    Field("z1", 9, "zero point of the requantized sum", True),
+    Field("lo1", 9, "its lower clip", True),
+    Field("hi1", 9, "its upper clip", True),
+    Field("r_signed", 1, "residual is INT8 (1) or UINT8 (0)"),
+    Field("r_zp", 9, "residual zero point", True),
+    Field("scale_a", 32, "binary32 factor of the requantized sum in the residual addition"),
+    Field("scale_r", 32, "binary32 factor of the residual"),
+    Field("z2", 9, "zero point after the addition", True),
+    Field("lo2", 9, "lower clip after the addition", True),
+    Field("hi2", 9, "upper clip after the addition", True),
+)
+
+VECTOR_FIELDS = (
+    Field("vop", 2, "0 ADD, 1 MAX, 2 SUM"),
+    Field("nx", 16, "output columns"),
+    Field("ny", 16, "output rows"),
+    Field("ncb", 12, "channel blocks"),
+    Field("ns", 8, "window columns; 1 for ADD"),
+    Field("nr", 8, "window rows; 1 for ADD"),
+    _word("a_base", "first operand: address of output (0, 0), tap (0, 0), channel block 0"),
+    _word("a_x", "step per output column"),
+    _word("a_s", "step per window column"),
+    _word("a_cb", "step per channel block"),
+    _word("a_row", "first row position, inside the circle when there is one"),
+    _word("a_y", "row step per output row"),
+    _word("a_r", "row step per window row"),
+    _word("a_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    Field("ix0", 16, "input column of output 0, tap 0", True),
+    Field("ix_x", 8, "input columns per output"),
+    Field("ix_s", 8, "input columns per window column"),
+    Field("iy0", 16, "input row of output row 0, tap 0", True),
+    Field("iy_y", 8, "input rows per output row"),
+    Field("iy_r", 8, "input rows per window row"),
+    Field("iw", 16, "input width: taps outside are skipped"),
+    Field("ih", 16, "input height: taps outside are skipped"),
+    _word("b_base", "second operand of ADD: address of output (0, 0), channel block 0"),
+    _word("b_x", "step per output column"),
+    _word("b_cb", "step per channel block"),
+    _word("b_row", "first row position"),
+    _word("b_y", "row step per output row"),
+    _word("b_wrap", "size of the row circle", signed=False),
+    _word("o_base", "output address of (0, 0), channel block 0"),
+    _word("o_x", "step per output column"),
+    _word("o_cb", "step per channel block"),
+    _word("o_row", "first row position"),
+    _word("o_y", "row step per output row"),
+    _word("o_wrap", "size of the row circle", signed=False),
+    Field("a_signed", 1, "first operand is INT8 (1) or UINT8 (0)"),
+    Field("a_zp", 9, "its zero point", True),
+    Field("b_signed", 1, "second operand is INT8 (1) or UINT8 (0)"),
+    Field("b_zp", 9, "its zero point", True),
+    Field("scale_a", 32, "binary32 factor of the first operand, of the maximum, or of the sum"),
+    Field("scale_b", 32, "binary32 factor of the second operand"),
+    Field("z", 9, "output zero point", True),
+    Field("lo", 9, "lower clip", True),
+    Field("hi", 9, "upper clip", True),
+)
+
+FIELDS: dict[Opcode, tuple[Field, ...]] = {
+    Opcode.LOAD: DMA_FIELDS,
+    Opcode.STORE: DMA_FIELDS,
+    Opcode.TENSOR: TENSOR_FIELDS,
+    Opcode.WINDOW: (),
+    Opcode.VECTOR: VECTOR_FIELDS,
+    Opcode.END: (),
+}
+"""Fields of each opcode behind the common ones."""
+
+
+def width(fields: tuple[Field, ...]) -> int:
+    """Bits that a sequence of fields takes."""
+    return sum(f.width for f in fields)
+
+
+for _op, _fields in FIELDS.items():
+    if width(COMMON) + width(_fields) > 8 * INSTRUCTION_BYTES:
+        raise AssertionError(f"{_op.name} takes {width(COMMON) + width(_fields)} bits")
+
+
+@dataclass
+class Instruction:
+    """One instruction: its opcode and the values of its fields (those not given are zero).
+
+    Raises
+    ------
+    ValueError
+        On encoding, if a field is unknown or its value does not fit.
+    """
+
+    opcode: Opcode
+    fields: dict[str, int] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return self.__dict__["fields"].get(name, 0)
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def encode(self) -> bytes:
+        """128 bytes."""
+        table = COMMON + FIELDS[self.opcode]
+        unknown = self.fields.keys() - {f.name for f in table[1:]}
+        if unknown:
+            raise ValueError(f"{self.opcode.name} has no field {', '.join(sorted(unknown))}")
+        word, at = 0, 0
+        for f in table:
+            value = int(self.opcode) if f.name == "opcode" else int(self.fields.get(f.name, 0))
+            if not f.low <= value <= f.high:
+                raise ValueError(f"{self.opcode.name}.{f.name} = {value} does not fit: "
+                                 f"{f.low} … {f.high} ({f.doc})")
+            word |= (value & ((1 << f.width) - 1)) << at
+            at += f.width
+        return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Instruction":
+        """The instruction in 128 bytes.
+
+        Raises
+        ------
+        ValueError
+            If the opcode is illegal.
+        """
+        word = int.from_bytes(data[:INSTRUCTION_BYTES], "little")
+        code = word & 0xFF
+        if code not in Opcode._value2member_map_:
+            raise ValueError(f"illegal opcode {code}")
+        opcode, values, at = Opcode(code), {}, 0
+        for f in COMMON + FIELDS[opcode]:
+            value = word >> at & ((1 << f.width) - 1)
+            if f.signed and value >> (f.width - 1):
+                value -= 1 << f.width
+            at += f.width
+            if f.name != "opcode" and value:
+                values[f.name] = value
+        return cls(opcode, values)
+
+    def __str__(self) -> str:
+        waits = " ".join(f"{q}>={self.fields.get(f'wait_{q}', 0)}" for i, q in enumerate(QUEUES)
+                         if self.fields.get("wait_mask", 0) >> i & 1)
+        rest = " ".join(f"{k}={v}" for k, v in self.fields.items() if not k.startswith("wait_"))
+        return f"{self.opcode.name:<6} {f'[{waits}] ' if waits else ''}{rest}".rstrip()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How tensors lie in memory: the table entry that describes a buffer, packing and unpacking.
+
+Two layouts, both of bytes, both with rows that start on a scratchpad word (``L`` bytes):
+
+* ``blocked`` ``[N][ceil(C/L)][H][W][L]``: channel ``c`` of a pixel is byte ``c % L`` of the word in
+  block ``c // L``;
+* ``packed`` ``[N][H][W][4]``: up to four channels a pixel, four bytes each, rows padded to a word;
+  for inputs with few channels, which the feeder reads at 4-byte alignment.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa.config import GRANULE
+
+KINDS = ("blocked", "packed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffer:
+    """A tensor in DRAM.
+
+    Parameters
+    ----------
+    name : str
+        Name of the graph's input or output.
+    region, offset, size : int
+        Where it lies: a :class:`isa.instructions.Region` and bytes in it.
+    dtype : str
+        ``"int8"`` or ``"uint8"``.
+    shape : tuple[int, ...]
+        Shape of the host's array.
+    view, perm, nchw : tuple[int, ...]
+        ``host.reshape(view).transpose(perm).reshape(nchw)`` is the tensor as the machine sees it.
+    kind : str
+        ``"blocked"`` or ``"packed"``.
+    n_pitch, block_pitch, row_pitch : int
+        Bytes from an image, a channel block and a row to the next; multiples of the word.
+    fill : int
+        Value of the bytes that hold no element.
+    scale, zero_point : float, int
+        Quantization of the tensor.
+    """
+
+    name: str
+    region: int
+    offset: int
+    size: int
+    dtype: str
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    perm: tuple[int, ...]
+    nchw: tuple[int, int, int, int]
+    kind: str
+    n_pitch: int
+    block_pitch: int
+    row_pitch: int
+    fill: int = 0
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "view", "perm", "nchw"):
+            object.__setattr__(self, name, tuple(int(v) for v in getattr(self, name)))
+
+
+def _strided(memory: np.ndarray, buffer: Buffer, lanes: int) -> np.ndarray:
+    """The buffer as a view ``[N, blocks, H, W, bytes of a pixel]`` of ``memory`` (uint8)."""
+    n, c, h, w = buffer.nchw
+    pixel = GRANULE if buffer.kind == "packed" else lanes
+    blocks = 1 if buffer.kind == "packed" else -(-c // lanes)
+    if buffer.kind not in KINDS or (buffer.kind == "packed" and c > GRANULE):
+        raise ValueError(f"buffer {buffer.name!r}: no layout {buffer.kind!r} of {c} channels")
+    return np.lib.stride_tricks.as_strided(
+        memory, (n, blocks, h, w, pixel),
+        (buffer.n_pitch, buffer.block_pitch, buffer.row_pitch, pixel, 1))
+
+
+def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
+    """``array`` (host shape and dtype) as the ``buffer.size`` bytes that the machine reads.
+
+    Raises
+    ------
+    ValueError
+        If shape or dtype differ from the buffer's.
+    """
+    if tuple(array.shape) != buffer.shape or str(array.dtype) != buffer.dtype:
+        raise ValueError(f"input {buffer.name!r}: expected {buffer.dtype} {list(buffer.shape)}, "
+                         f"got {array.dtype} {list(array.shape)}")
+    x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw)
+    n, c, h, w = buffer.nchw
+    memory = np.full(buffer.size, buffer.fill & 0xFF, np.uint8)
+    target = _strided(memory, buffer, lanes)
+    blocks, pixel = target.shape[1], target.shape[4]
+    padded = np.full((n, blocks * pixel, h, w), buffer.fill & 0xFF, np.uint8)
+    padded[:, :c] = x.view(np.uint8)
+    target[:] = padded.reshape(n, blocks, pixel, h, w).transpose(0, 1, 3, 4, 2)
+    return memory
+
+
+def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
+    """The array (host shape and dtype) in the buffer's bytes."""
+    source = _strided(np.ascontiguousarray(memory[:buffer.size]), buffer, lanes)
+    n, c, h, w = buffer.nchw
+    x = source.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c]
+    view = np.array(buffer.view)[list(buffer.perm)]
+    x = x.reshape(view).transpose(np.argsort(buffer.perm)).reshape(buffer.shape)
+    return np.ascontiguousarray(x).view(buffer.dtype)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AXI4-Lite register map as data: RTL, host drivers and ``docs/registers.md`` are made from it.
+
+All registers are 32 bits wide. A 64-bit quantity takes two, low half first; the name of the high
+half ends in ``_HI``.
+"""
+
+from dataclasses import dataclass
+
+from isa.instructions import Region
+
+REGISTER_SPACE_BITS = 12
+"""Address bits of the AXI4-Lite slave."""
+
+IDENT = 0x4D4B4C55
+"""ASCII ``MKLU``."""
+
+COUNTERS = (
+    ("CYCLES", "cycles from the doorbell to done or error"),
+    ("INSTRUCTIONS", "instructions completed"),
+    ("DRAM_READ_BYTES", "bytes in accepted AXI read data beats"),
+    ("DRAM_WRITE_BYTES", "bytes in accepted AXI write data beats"),
+    ("LOAD_BUSY", "cycles in which the load queue has an instruction in execution"),
+    ("TENSOR_BUSY", "cycles in which the tensor engine has an instruction in execution"),
+    ("VECTOR_BUSY", "cycles in which the vector engine has an instruction in execution"),
+    ("STORE_BUSY", "cycles in which the store queue has an instruction in execution"),
+    ("ARRAY_ACTIVE", "cycles in which the array takes an activation vector"),
+    ("ARRAY_WAIT_DATA", "cycles in which the feeder works but has no activation vector"),
+    ("ARRAY_WAIT_WEIGHTS", "cycles in which a vector waits for the next weight tile"),
+    ("ARRAY_WAIT_PSUM", "cycles in which a vector waits for a free PSUM bank"),
+)
+"""64-bit event counters, cleared by the doorbell, counting while the core is busy."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: ``access`` is RO, RW, WO or RW1C (write ones to clear); ``bits`` names its
+    fields as (low bit, width, name, meaning)."""
+
+    name: str
+    offset: int
+    access: str
+    doc: str
+    bits: tuple[tuple[int, int, str, str], ...] = ()
+
+
+def _map() -> tuple[Register, ...]:
+    regs = [
+        Register("IDENT", 0x000, "RO", "reads 0x4D4B4C55, ASCII MKLU"),
+        Register("VERSION", 0x004, "RO", "instruction set version",
+                 ((0, 16, "MINOR", "minor"), (16, 16, "MAJOR", "major"))),
+        Register("CONFIG_HASH", 0x008, "RO", "configuration hash, low half"),
+        Register("CONFIG_HASH_HI", 0x00C, "RO", "configuration hash, high half"),
+        Register("CONTROL", 0x010, "RW", "control",
+                 ((0, 1, "IRQ_ENABLE", "let IRQ_STATUS drive the interrupt"),
+                  (1, 1, "RESET", "write 1: stop, let the memory traffic under way end, and reset "
+                                  "the core; reads 1 until that has happened"))),
+        Register("STATUS", 0x014, "RO", "what the core is doing",
+                 ((0, 1, "BUSY", "a program runs"),
+                  (1, 1, "DONE", "the last program reached its END"),
+                  (2, 1, "ERROR", "the core stopped with an error; RESET recovers"),
+                  (3, 1, "QUIET", "no memory traffic under way"))),
+        Register("DOORBELL", 0x018, "WO", "write 1 to start the program; ignored while BUSY or "
+                                          "ERROR"),
+        Register("IRQ_STATUS", 0x01C, "RW1C", "interrupt causes",
+                 ((0, 1, "DONE", "a program reached its END"),
+                  (1, 1, "ERROR", "the core stopped with an error"))),
+        Register("PROGRAM", 0x020, "RW", "byte offset of the first instruction in region 0, a "
+                                         "multiple of 128"),
+        Register("ERROR_CODE", 0x024, "RO", "why the core stopped"),
+        Register("ERROR_INDEX", 0x028, "RO", "position of the offending instruction in the "
+                                             "program"),
+        Register("WATCHDOG", 0x02C, "RW", "cycles without a completed instruction after which the "
+                                          "core stops; 0: never"),
+    ]
+    for region in Region:
+        base = 0x040 + 16 * region
+        name = f"REGION{int(region)}"
+        text = region.name.lower()
+        regs += [
+            Register(f"{name}_BASE", base, "RW", f"{text} region: first byte address, a multiple "
+                                                 "of 32"),
+            Register(f"{name}_BASE_HI", base + 4, "RW", "high half"),
+            Register(f"{name}_SIZE", base + 8, "RW", f"{text} region: bytes, a multiple of 32"),
+            Register(f"{name}_SIZE_HI", base + 12, "RW", "high half"),
+        ]
+    for i, (name, doc) in enumerate(COUNTERS):
+        regs += [Register(name, 0x100 + 8 * i, "RO", doc),
+                 Register(f"{name}_HI", 0x104 + 8 * i, "RO", "high half")]
+    return tuple(regs)
+
+
+REGISTERS = _map()
+"""The whole map, by ascending offset."""
+
+OFFSET = {r.name: r.offset for r in REGISTERS}
+"""Byte offset of each register by name."""
