@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numeric contract: requantization and residual addition in binary32, each step rounded.
+
+Every function works element by element on arrays. Rounding is to nearest, ties to even, in each
+conversion, product and sum, which is what IEEE 754 hardware and numpy's float32 do.
+"""
+
+import numpy as np
+
+SCALE_MIN, SCALE_MAX = np.float32(2.0 ** -100), np.float32(2.0 ** 32)
+"""Scales lie in [SCALE_MIN, SCALE_MAX): no product is subnormal and none overflows."""
+
+SATURATION = np.float32(2.0 ** 20)
+"""Beyond this magnitude a rounded value saturates whatever the zero point."""
+
+
+def check_scale(scale: np.ndarray) -> np.ndarray:
+    """``scale`` (binary32), if it is legal.
+
+    Raises
+    ------
+    ValueError
+        If an element is not in [SCALE_MIN, SCALE_MAX).
+    """
+    scale = np.asarray(scale, np.float32)
+    if not np.all((scale >= SCALE_MIN) & (scale < SCALE_MAX)):
+        raise ValueError(f"a scale is outside [2^-100, 2^32): {scale.min()} … {scale.max()}")
+    return scale
+
+
+def scale_from_bits(bits: int) -> np.ndarray:
+    """The binary32 number with the given bit pattern, checked."""
+    return check_scale(np.array([bits], np.uint32).view(np.float32))[0]
+
+
+def _finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
+    integer = np.rint(np.clip(value, -SATURATION, SATURATION)).astype(np.int32)
+    return np.minimum(np.maximum(integer + zero_point, low), high)
+
+
+def requantize(acc: np.ndarray, scale: np.ndarray, zero_point: int, low: int,
+               high: int) -> np.ndarray:
+    """``clip(rint(f32(f32(acc) * scale)) + zero_point, low, high)`` for INT32 ``acc``."""
+    return _finish(acc.astype(np.int32).astype(np.float32) * scale, zero_point, low, high)
+
+
+def add(a: np.ndarray, scale_a: np.ndarray, b: np.ndarray, scale_b: np.ndarray, zero_point: int,
+        low: int, high: int) -> np.ndarray:
+    """``clip(rint(f32(f32(a * scale_a) + f32(b * scale_b))) + zero_point, low, high)`` for integers
+    ``a`` and ``b`` of up to ten bits."""
+    total = a.astype(np.float32) * scale_a + b.astype(np.float32) * scale_b
+    return _finish(total, zero_point, low, high)
+
+
+def operand(raw: np.ndarray, signed: int, zero_point: int) -> np.ndarray:
+    """Bytes as integers less their zero point, in the nine bits that the machine keeps (INT32).
+
+    With a zero point in the range of the bytes' type nothing is lost.
+    """
+    value = raw.view(np.int8 if signed else np.uint8).astype(np.int32) - zero_point
+    return ((value + 256) & 511) - 256

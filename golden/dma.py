@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOAD and STORE: strided copies between a DRAM region and the scratchpad."""
+
+import numpy as np
+
+from golden.fault import MachineFault
+from isa.instructions import Fault, Instruction, Opcode, Region
+
+READ_ONLY = (Region.PROGRAM, Region.INPUT)
+
+
+def execute(i: Instruction, index: int, spm: np.ndarray, memory: np.ndarray) -> None:
+    """Run one LOAD or STORE.
+
+    Parameters
+    ----------
+    i, index
+        The instruction and its position.
+    spm : uint8 [words, L]
+        The scratchpad.
+    memory : uint8 [bytes]
+        The region that the instruction names.
+
+    Raises
+    ------
+    MachineFault
+        BAD_FIELD for a count of zero or a misaligned address, DRAM_RANGE, SPM_RANGE.
+    """
+    words, size = spm.shape
+    counts = (i.n3, i.n2, i.n1, i.n0)
+    if 0 in counts or any(v % size for v in (i.dram, i.dram_stride1, i.dram_stride2,
+                                             i.dram_stride3)):
+        raise MachineFault(Fault.BAD_FIELD, index)
+    if i.opcode is Opcode.STORE and Region(i.region) in READ_ONLY:
+        raise MachineFault(Fault.DRAM_RANGE, index)
+    level = np.ogrid[:i.n3, :i.n2, :i.n1, :i.n0]
+    dram = i.dram // size + sum(
+        v * (s // size) for v, s in zip(level, (i.dram_stride3, i.dram_stride2, i.dram_stride1,
+                                                size), strict=True))
+    at = i.spm + sum(v * s for v, s in zip(level, (i.spm_stride3, i.spm_stride2, i.spm_stride1, 1),
+                                           strict=True))
+    if dram.min() < 0 or (dram.max() + 1) * size > memory.size:
+        raise MachineFault(Fault.DRAM_RANGE, index)
+    if at.min() < 0 or at.max() >= words:
+        raise MachineFault(Fault.SPM_RANGE, index)
+    lines = memory[:memory.size // size * size].reshape(-1, size)
+    if i.opcode is Opcode.LOAD:
+        spm[at] = lines[dram]
+    else:
+        lines[dram] = spm[at]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine: a program's instructions, one after another, on scratchpad and DRAM regions.
+
+The real machine overlaps its engines; the waits in the instructions make the result the same as
+that of running them in program order, which is what this model does.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from golden import dma, vector
+from golden.fault import MachineFault
+from golden.tensor import Tensor
+from isa.config import Config
+from isa.instructions import (INSTRUCTION_BYTES, QUEUE_OF, QUEUES, WAIT_BITS, Fault, Instruction,
+                              Opcode, Region)
+
+__all__ = ["Machine", "MachineFault"]
+
+
+class Machine:
+    """One machine.
+
+    Parameters
+    ----------
+    config : Config
+        Its configuration.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.spm = np.zeros((config.spm_words, config.word_bytes), np.uint8)
+        self.tensor = Tensor(config)
+
+    def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
+            program: int = 0, watch: Callable[[int, Instruction], None] | None = None
+            ) -> np.ndarray:
+        """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8).
+
+        Parameters
+        ----------
+        image : bytes
+            Region PROGRAM.
+        inputs : uint8 array
+            Region INPUT.
+        sizes : dict[Region, int]
+            Bytes of the regions.
+        watch : callable, optional
+            Called with position and instruction after each one, for progress and probes.
+
+        Raises
+        ------
+        MachineFault
+            As the RTL would report it.
+        """
+        regions = {
+            Region.PROGRAM: np.frombuffer(image, np.uint8).copy(),
+            Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
+            Region.INPUT: np.array(inputs, np.uint8),
+            Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
+        completed = dict.fromkeys(QUEUES, 0)
+        index = 0
+        while True:
+            at = program + index * INSTRUCTION_BYTES
+            if at + INSTRUCTION_BYTES > len(image):
+                raise MachineFault(Fault.DRAM_RANGE, index)
+            try:
+                i = Instruction.decode(image[at:at + INSTRUCTION_BYTES])
+            except ValueError as e:
+                raise MachineFault(Fault.ILLEGAL_OPCODE, index) from e
+            if i.opcode is Opcode.END:
+                return regions[Region.OUTPUT]
+            self._wait(i, index, completed)
+            self._execute(i, index, regions)
+            completed[QUEUE_OF[i.opcode]] += 1
+            if watch:
+                watch(index, i)
+            index += 1
+
+    def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
+        half = 1 << (WAIT_BITS - 1)
+        for bit, queue in enumerate(QUEUES):
+            ahead = (completed[queue] - i.fields.get(f"wait_{queue}", 0)) % (2 * half)
+            if i.wait_mask >> bit & 1 and ahead >= half:
+                raise MachineFault(Fault.WATCHDOG, index)
+
+    def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
+        if i.opcode in (Opcode.LOAD, Opcode.STORE):
+            dma.execute(i, index, self.spm, regions[Region(i.region)])
+        elif i.opcode is Opcode.TENSOR:
+            self.tensor.execute(i, index, self.spm)
+        elif i.opcode is Opcode.VECTOR:
+            vector.execute(i, index, self.spm, self.config)
+        else:
+            raise MachineFault(Fault.ILLEGAL_OPCODE, index)
