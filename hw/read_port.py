@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream of word addresses in, a stream of words out: a scratchpad port with a landing buffer.
+
+A read is issued only when a place in the buffer is kept for its word, so the reader may stall for
+as long as it likes. An address accepted in cycle ``t`` shows its word from ``t + LATENCY``; one
+word a cycle goes through as long as the port is granted.
+"""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.ports import SpmRead
+from isa.config import Config
+
+
+class ReadPort(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+        The scratchpad's shape.
+    depth : int
+        Words that the landing buffer holds; ``LATENCY + 1`` or more sustains a word a cycle.
+
+    Members
+    -------
+    addr : In(stream of word address)
+    data : Out(stream of word)
+    port : Out(SpmRead(config))
+    """
+
+    LATENCY = 2
+
+    addr: stream.Interface
+    data: stream.Interface
+
+    def __init__(self, config: Config, depth: int = 4):
+        self._depth = depth
+        self._width = 8 * config.word_bytes
+        super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
+                          "data": Out(stream.Signature(self._width)),
+                          "port": Out(SpmRead(config))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.landing = landing = fifo.SyncFIFO(width=self._width, depth=self._depth)
+        room = Signal(range(self._depth + 1), init=self._depth)
+        accept = self.port.valid & self.port.ready
+        take = self.data.valid & self.data.ready
+        arrived = Signal()
+        m.d.comb += [
+            self.port.valid.eq(self.addr.valid & (room != 0)),
+            self.port.addr.eq(self.addr.payload),
+            self.addr.ready.eq(self.port.ready & (room != 0)),
+            landing.w_en.eq(arrived), landing.w_data.eq(self.port.data),
+            self.data.valid.eq(landing.r_rdy), self.data.payload.eq(landing.r_data),
+            landing.r_en.eq(self.data.ready),
+        ]
+        m.d.sync += [arrived.eq(accept), room.eq(room - accept + take)]
+        return m
