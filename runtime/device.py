@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a session needs of a machine, and how a machine fails.
+
+A device takes a program and then, as often as wanted, the bytes of region INPUT for those of region
+OUTPUT. The golden model, the simulated RTL and a board are devices; none of them knows ONNX.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from isa.config import Config
+from isa.instructions import FAULT_TEXT, Fault, Region
+from isa.program import Program
+
+REGION_ALIGNMENT = 32
+"""Bytes that region bases and sizes are multiples of, as the registers want them."""
+
+
+class DeviceFault(RuntimeError):
+    """The machine stopped with an error.
+
+    Parameters
+    ----------
+    program : Program
+        What it ran.
+    code : Fault
+        Why it stopped.
+    index : int
+        Position of the offending instruction in the program; ``node`` is its source node, or "".
+    """
+
+    def __init__(self, program: Program, code: Fault, index: int):
+        self.code, self.index, self.node = code, index, program.node_name(index)
+        where = f" (node {self.node!r})" if self.node else ""
+        super().__init__(f"program {program.name!r} stopped at instruction {index}{where}: "
+                         f"{FAULT_TEXT[code]}")
+
+
+@dataclass
+class Result:
+    """What one execution gives: the bytes of region OUTPUT (uint8) and the machine's counters,
+    named as in :data:`isa.registers.COUNTERS`; a device that has none gives none."""
+
+    outputs: np.ndarray
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Device(Protocol):
+    """A machine of one configuration; ``name`` is what the command line calls it."""
+
+    name: str
+    config: Config
+
+    def load(self, program: Program) -> None:
+        """Get ready to run ``program``; its image stays until the next load.
+
+        Raises
+        ------
+        isa.program.ProgramError
+            If it was compiled for another configuration.
+        """
+
+    def execute(self, inputs: np.ndarray) -> Result:
+        """Run the loaded program once.
+
+        Parameters
+        ----------
+        inputs : uint8 array
+            The bytes of region INPUT, of the program's size.
+
+        Raises
+        ------
+        DeviceFault
+            If the machine stops with an error; it can be used again afterwards.
+        """
+
+
+def region_bytes(program: Program, region: Region) -> int:
+    """Bytes of a region of a program, rounded up to what the registers can say; never zero."""
+    size = len(program.image) if region is Region.PROGRAM else program.region_sizes.get(region, 0)
+    return max(1, -(-size // REGION_ALIGNMENT)) * REGION_ALIGNMENT
+
+
+def region_input(program: Program, inputs: np.ndarray) -> np.ndarray:
+    """``inputs`` padded to the region's size.
+
+    Raises
+    ------
+    ValueError
+        If it is not a flat uint8 array of the program's size.
+    """
+    size = program.region_sizes.get(Region.INPUT, 0)
+    if inputs.dtype != np.uint8 or inputs.shape != (size,):
+        raise ValueError(f"program {program.name!r} takes {size} input bytes (uint8), "
+                         f"got {inputs.dtype} {list(inputs.shape)}")
+    return np.pad(inputs, (0, region_bytes(program, Region.INPUT) - size))

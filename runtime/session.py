@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named arrays in, named arrays out: a program's host edges around a device.
+
+    named inputs -> host_pre (ONNX Runtime) -> pack -> device -> unpack -> host_post -> outputs
+
+A batch larger than the program's runs in pieces; a last piece that is too small is filled with
+copies of its last element, whose outputs are dropped.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from isa.instructions import Region
+from isa.layout import Buffer, pack, unpack
+from isa.program import Program
+from runtime.device import Device
+
+
+class InputError(ValueError):
+    """Inputs that the program does not take; the message says what it takes."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A named input or output; a dimension of 0 is free."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join(str(d) if d else "any" for d in self.shape)
+        return f"{self.name}: {self.dtype} [{dims}]"
+
+
+class HostGraph:
+    """A piece of the network that the host runs, with ONNX Runtime and without graph
+    optimization: the operators mean what the standard says.
+
+    Parameters
+    ----------
+    data : bytes
+        A serialized ONNX model.
+    """
+
+    def __init__(self, data: bytes):
+        graph = onnx.load_from_string(data).graph
+        constants = {t.name for t in graph.initializer}
+        self.inputs = [_port(v) for v in graph.input if v.name not in constants]
+        self.outputs = [_port(v) for v in graph.output]
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(data, options,
+                                                     providers=["CPUExecutionProvider"])
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name; ``values`` may hold more than the inputs."""
+        feeds = {port.name: values[port.name] for port in self.inputs}
+        results = self._session.run(None, feeds)
+        return dict(zip([port.name for port in self.outputs], results, strict=True))
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
+                tuple(d.dim_value for d in tensor.shape.dim))
+
+
+def _buffer_port(buffer: Buffer) -> Port:
+    return Port(buffer.name, np.dtype(buffer.dtype), buffer.shape)
+
+
+class Session:
+    """A program ready to run on a device.
+
+    Parameters
+    ----------
+    program : Program
+        A compiled network.
+    device : Device
+        Where it runs.
+
+    Attributes
+    ----------
+    inputs, outputs : list[Port]
+        What :meth:`run` takes and gives.
+    counters : list[dict[str, int]]
+        The machine's counters in each execution of the last :meth:`run`.
+
+    Raises
+    ------
+    isa.program.ProgramError
+        If the program was compiled for another configuration than the device's.
+    """
+
+    def __init__(self, program: Program, device: Device):
+        self.program, self.device = program, device
+        self._pre = HostGraph(program.host_pre) if program.host_pre else None
+        self._post = HostGraph(program.host_post) if program.host_post else None
+        self.inputs = self._pre.inputs if self._pre else [_buffer_port(b) for b in program.inputs]
+        self.outputs = (self._post.outputs if self._post
+                        else [_buffer_port(b) for b in program.outputs])
+        self.counters: list[dict[str, int]] = []
+        device.load(program)
+
+    @property
+    def batch(self) -> int:
+        """Elements that one execution takes along the first axis of every input."""
+        return self.inputs[0].shape[0] or 1 if self.inputs and self.inputs[0].shape else 1
+
+    def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray,
+            progress: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
+        """Run the network.
+
+        Parameters
+        ----------
+        inputs : mapping of arrays, or an array
+            By name; an array alone is the only input. The first axis may be any multiple of the
+            program's batch, or anything else at the price of computing the difference.
+        progress : callable, optional
+            Called with (elements done, elements) after each execution.
+
+        Returns
+        -------
+        dict[str, np.ndarray]
+            The outputs by name.
+
+        Raises
+        ------
+        InputError
+            If a name, a shape or a dtype is not the program's.
+        runtime.device.DeviceFault
+            If the machine stops with an error.
+        """
+        values = self._named(inputs)
+        total = self._check(values)
+        self.counters = []
+        pieces: list[dict[str, np.ndarray]] = []
+        for start in range(0, total, self.batch):
+            piece = {k: v[start:start + self.batch] for k, v in values.items()}
+            missing = start + self.batch - total
+            if missing > 0:
+                piece = {k: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)])
+                         for k, v in piece.items()}
+            pieces.append(self._execute(piece))
+            if progress:
+                progress(min(start + self.batch, total), total)
+        if len(pieces) == 1 and total == self.batch:
+            return pieces[0]
+        return {port.name: np.concatenate([p[port.name] for p in pieces])[:total]
+                for port in self.outputs}
+
+    def _execute(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        program = self.program
+        lanes = program.config.word_bytes
+        made = {**values, **(self._pre(values) if self._pre else {})}
+        region = np.zeros(program.region_sizes.get(Region.INPUT, 0), np.uint8)
+        for b in program.inputs:
+            region[b.offset:b.offset + b.size] = pack(b, np.ascontiguousarray(made[b.name]), lanes)
+        result = self.device.execute(region)
+        self.counters.append(result.counters)
+        for b in program.outputs:
+            made[b.name] = unpack(b, result.outputs[b.offset:b.offset + b.size], lanes)
+        if self._post:
+            made |= self._post(made)
+        return {port.name: made[port.name] for port in self.outputs}
+
+    def _named(self, inputs: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+        takes = "; ".join(str(port) for port in self.inputs)
+        if isinstance(inputs, np.ndarray):
+            if len(self.inputs) != 1:
+                raise InputError(f"program {self.program.name!r} takes {len(self.inputs)} inputs, "
+                                 f"give them by name: {takes}")
+            return {self.inputs[0].name: inputs}
+        unknown = inputs.keys() - {port.name for port in self.inputs}
+        missing = {port.name for port in self.inputs} - inputs.keys()
+        for names, verb in ((unknown, "has no input"), (missing, "is missing input")):
+            if names:
+                raise InputError(f"program {self.program.name!r} {verb} "
+                                 f"{', '.join(map(repr, sorted(names)))}; it takes {takes}")
+        return {port.name: np.asarray(inputs[port.name]) for port in self.inputs}
+
+    def _check(self, values: dict[str, np.ndarray]) -> int:
+        totals = {}
+        for port in self.inputs:
+            got = values[port.name]
+            whole = not port.shape and not got.shape
+            tail = len(got.shape) == len(port.shape) > 0 and got.shape[0] > 0 and all(
+                want in (0, have) for want, have in zip(port.shape[1:], got.shape[1:], strict=True))
+            if got.dtype != port.dtype or not (whole or tail):
+                raise InputError(f"program {self.program.name!r} takes {port}, with any first "
+                                 f"dimension; got {got.dtype} {list(got.shape)}")
+            totals[port.name] = got.shape[0] if got.shape else self.batch
+        if len(set(totals.values())) > 1:
+            raise InputError(f"program {self.program.name!r}: the inputs differ in their first "
+                             f"dimension: {totals}")
+        return next(iter(totals.values()), self.batch)

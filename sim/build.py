@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a configuration to Verilog to a shared library, each made once and kept.
+
+The cache is ``build/cache`` in a checkout, the user's cache folder otherwise, or ``MAKALU_CACHE``.
+A library's key is the hash of everything that goes into it: Verilog, harness, flags, Verilator.
+The Verilog's key is the hash of the sources that generate it. Both are built in a folder of their
+own under a lock and renamed into place, so that processes which want the same one build it once.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from isa.config import Config
+from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, waivers
+
+TOP = "makalu"
+"""Module name of the top, and of the library's files."""
+
+ROOT = Path(__file__).resolve().parent
+SOURCES = (ROOT / "harness.cpp", ROOT / "dram.h")
+
+OPTIMIZE = "-O2"
+"""C++ optimization."""
+
+JOBS = 2
+WAVES = ("vcd", "fst")
+"""Wave formats; FST is smaller, and needs the lz4 headers to build."""
+
+SPLIT = 5000
+"""Verilator's size of a C++ file; smaller files compile in parallel and in less memory."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A simulation that can be loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The shared library.
+    build_seconds : float
+        How long it took to build, when it was built.
+    verilog_lines : int
+        Lines of the Verilog in it.
+    """
+
+    path: Path
+    build_seconds: float
+    verilog_lines: int
+
+
+def cache_folder() -> Path:
+    """Where built things are kept."""
+    if "MAKALU_CACHE" in os.environ:
+        return Path(os.environ["MAKALU_CACHE"])
+    checkout = ROOT.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "build" / "cache"
+    return Path(platformdirs.user_cache_dir("makalu"))
+
+
+def say(text: str) -> None:
+    """A line on standard error about work that takes a while."""
+    print(f"makalu: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{name}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is building the same simulation, waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(*parts: str | bytes) -> str:
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        h.update(len(data).to_bytes(8, "little") + data)
+    return h.hexdigest()[:24]
+
+
+def rtl(config: Config) -> str:
+    """The Verilog of a machine, from the cache if its generator has not changed.
+
+    Raises
+    ------
+    OSError
+        If the cache folder cannot be written.
+    """
+    sources = [p.read_bytes() for name in ("hw", "isa")
+               for p in sorted((ROOT.parent / name).rglob("*.py"))]
+    key = _digest(f"{config.hash:016x}", importlib.metadata.version("amaranth"), *sources)
+    folder = cache_folder() / "verilog"
+    path = folder / f"{key}.v"
+    if path.is_file():
+        return path.read_text()
+    with _locked(folder, key):
+        if not path.is_file():
+            from hw.top import verilog
+            say(f"generating the Verilog of {config.name}")
+            start = time.monotonic()
+            text = verilog(config)
+            _keep(path, text.encode())
+            say(f"{len(text.splitlines())} lines of Verilog in {time.monotonic() - start:.0f} s")
+    return path.read_text()
+
+
+def _keep(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def build(verilog: str, waves: str | None = None) -> Library:
+    """The simulation of a top module as a shared library, from the cache if it is there.
+
+    Parameters
+    ----------
+    verilog : str
+        Source text whose top module is :data:`TOP`.
+    waves : str, optional
+        One of :data:`WAVES`: a build that can write this format, at half the speed or less.
+
+    Raises
+    ------
+    sim.verilator.ToolError
+        If a tool is missing, or a step of the build fails.
+    """
+    if waves not in (None, *WAVES):
+        raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
+    tool = find()
+    flags = _flags(waves)
+    key = _digest(verilog, tool.version, " ".join(flags), OPTIMIZE,
+                  *(p.read_bytes() for p in SOURCES))
+    folder = cache_folder() / "sim"
+    library, facts = folder / f"{key}.so", folder / f"{key}.json"
+    if not library.is_file():
+        with _locked(folder, key):
+            if not library.is_file():
+                _build(tool, verilog, flags, waves, library, facts)
+    return Library(library, **json.loads(facts.read_text()))
+
+
+def _flags(waves: str | None) -> list[str]:
+    return ["--cc", "--assert", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", "cpp",
+            *SPEED_FLAGS, *waivers(), "--output-split", str(SPLIT), "--timescale", "1ns/1ps",
+            "-CFLAGS", "-fPIC -fvisibility=hidden -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL",
+            *([f"--trace-{waves}"] if waves else [])]
+
+
+def _build(tool: Verilator, verilog: str, flags: list[str], waves: str | None, library: Path,
+           facts: Path) -> None:
+    lines = len(verilog.splitlines())
+    say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
+    start = time.monotonic()
+    work = Path(tempfile.mkdtemp(prefix="work-", dir=library.parent))
+    try:
+        (work / f"{TOP}.v").write_text(verilog)
+        env = tool.environment()
+        _step([str(tool.executable), *flags, f"{TOP}.v"], work, env)
+        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{TOP}.mk", f"OPT_FAST={OPTIMIZE}",
+               f"OPT_GLOBAL={OPTIMIZE}", "OPT_SLOW=-O1", f"libV{TOP}.a", "libverilated.a"],
+              work, env)
+        trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
+                 "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
+        include = tool.root / "include"
+        _step(["g++", "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
+               "-o", "harness.so", str(SOURCES[0]), f"-I{ROOT}", "-Icpp", "-isystem",
+               str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{TOP}.a",
+               "cpp/libverilated.a", "-pthread", *trace], work, env)
+        seconds = time.monotonic() - start
+        _keep(facts, json.dumps({"build_seconds": round(seconds, 1),
+                                 "verilog_lines": lines}).encode())
+        (work / "harness.so").replace(library)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    say(f"built in {seconds:.0f} s, kept as {library}")
+
+
+def _step(command: list[str], cwd: Path, env: dict[str, str]) -> None:
+    done = subprocess.run(command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode:
+        if "lz4.h" in done.stdout:
+            raise ToolError("FST waves need the lz4 headers: install liblz4-dev, or name the "
+                            "wave file .vcd")
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise ToolError(f"{Path(command[0]).name} failed while building the simulation "
+                        f"(exit {done.returncode}):\n{tail}")

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ harness seen from Python: memory, registers, run. Nothing here is called each cycle."""
+
+import ctypes
+from collections.abc import Callable
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_uint8, c_uint32,
+                    c_uint64, c_void_p)
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+IRQ, LIMIT, VIOLATION, STOPPED, CANCELED, NO_ANSWER = range(6)
+"""Why a call of the harness came back, as in harness.cpp."""
+
+PROGRESS = CFUNCTYPE(c_int, c_uint64)
+SHARE = 65536
+"""Fixed-point one of probabilities and bandwidths."""
+
+
+class SimulationError(RuntimeError):
+    """The simulated design broke a rule of its bus, an assertion of its own, or does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DramModel:
+    """The memory behind the simulated machine.
+
+    Parameters
+    ----------
+    read_latency : int
+        Cycles from the acceptance of a read address to its first beat.
+    write_latency : int
+        Cycles from the last beat of a write to its response.
+    bandwidth : float
+        Beats a cycle, reads and writes together: 1.0 is what the bus can carry in one direction.
+    max_reads, max_writes : int
+        Bursts that the memory has in flight before it takes no further address.
+    stall : float
+        Probability that a channel is not ready, or not valid, in a cycle.
+    seed : int
+        Of the stalls.
+    errors : tuple[tuple[int, int, str], ...]
+        Address ranges ``(low, high, "SLVERR" | "DECERR")`` that answer with an error.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+    """
+
+    read_latency: int = 40
+    write_latency: int = 20
+    bandwidth: float = 1.0
+    max_reads: int = 32
+    max_writes: int = 32
+    stall: float = 0.0
+    seed: int = 1
+    errors: tuple[tuple[int, int, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, rule: str) -> None:
+            if not ok:
+                raise ValueError(f"memory model: {field} is {getattr(self, field)!r}, but it has "
+                                 f"to be {rule}")
+
+        for field in ("read_latency", "write_latency", "max_reads", "max_writes"):
+            need(1 <= getattr(self, field) < 1 << 20, field, "from 1 to 2**20")
+        need(1 / SHARE <= self.bandwidth <= 1, "bandwidth", "above 0 and at most 1")
+        need(0 <= self.stall < 1, "stall", "at least 0 and below 1")
+        need(all(e[2] in RESPONSES for e in self.errors), "errors",
+             f"(low, high, response) with a response of {', '.join(RESPONSES)}")
+
+
+RESPONSES = {"SLVERR": 2, "DECERR": 3}
+
+
+class _Parameters(Structure):
+    _fields_ = [(n, c_uint32) for n in ("read_latency", "write_latency", "bandwidth", "max_reads",
+                                        "max_writes", "max_burst", "stall", "seed")]
+
+
+class Statistics(Structure):
+    """What the memory counted: ``read_beats``, ``write_beats``, ``read_bursts``,
+    ``write_bursts``."""
+
+    _fields_ = [(n, c_uint64) for n in ("read_beats", "write_beats", "read_bursts",
+                                        "write_bursts")]
+
+
+SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "create": (c_void_p, [POINTER(_Parameters)]),
+    "destroy": (None, [c_void_p]),
+    "bus_bytes": (c_uint32, []),
+    "cycle": (c_uint64, [c_void_p]),
+    "message": (c_char_p, [c_void_p]),
+    "statistics": (None, [c_void_p, POINTER(Statistics)]),
+    "segment": (None, [c_void_p, c_uint64, c_uint64]),
+    "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
+    "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
+    "waves": (c_int, [c_void_p, c_char_p]),
+    "reset": (c_int, [c_void_p, c_uint32]),
+    "write": (c_int, [c_void_p, c_uint32, c_uint32, POINTER(c_uint32)]),
+    "read": (c_int, [c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_uint32)]),
+    "run": (c_int, [c_void_p, c_uint64, c_uint64, PROGRESS]),
+}
+
+
+class Harness:
+    """A simulated machine with its memory.
+
+    Parameters
+    ----------
+    library : Path
+        A library that :func:`sim.build.build` made.
+    dram : DramModel
+        The memory.
+    max_burst : int
+        Beats of the longest burst that is no violation.
+    waves : Path, optional
+        File to write waves to; the library has to be built for its format.
+
+    Raises
+    ------
+    SimulationError
+        From any call: a violation, a failed assertion, or no answer from the design.
+    """
+
+    RESET_CYCLES = 8
+
+    def __init__(self, library: Path, dram: DramModel, *, max_burst: int = 256,
+                 waves: Path | None = None):
+        self._lib = ctypes.CDLL(str(library))
+        for name, (result, arguments) in SIGNATURES.items():
+            function = getattr(self._lib, f"harness_{name}")
+            function.restype, function.argtypes = result, arguments
+        p = _Parameters(
+            read_latency=dram.read_latency, write_latency=dram.write_latency,
+            bandwidth=round(dram.bandwidth * SHARE), max_reads=dram.max_reads,
+            max_writes=dram.max_writes, max_burst=max_burst, stall=round(dram.stall * SHARE),
+            seed=dram.seed)
+        self._handle: int | None = self._lib.harness_create(byref(p))
+        for low, high, response in dram.errors:
+            self._lib.harness_inject(self._handle, low, high, RESPONSES[response])
+        if waves:
+            self._check(self._lib.harness_waves(self._handle, str(waves).encode()))
+        self.bus_bytes: int = self._lib.harness_bus_bytes()
+        self._check(self._lib.harness_reset(self._handle, self.RESET_CYCLES))
+
+    def close(self) -> None:
+        """Free the model and finish the wave file; nothing else may be called afterwards."""
+        if self._handle is not None:
+            self._lib.harness_destroy(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+    @property
+    def cycle(self) -> int:
+        """Clock cycles since creation."""
+        return int(self._lib.harness_cycle(self._handle))
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the memory counted since creation."""
+        result = Statistics()
+        self._lib.harness_statistics(self._handle, byref(result))
+        return result
+
+    def allocate(self, base: int, size: int) -> None:
+        """Put zeroed memory at ``base``; both are multiples of the bus width."""
+        if base % self.bus_bytes or size % self.bus_bytes:
+            raise ValueError(f"memory of {size} bytes at {base:#x} is not aligned to the bus of "
+                             f"{self.bus_bytes} bytes")
+        self._lib.harness_segment(self._handle, base, size)
+
+    def memory(self, base: int, size: int) -> np.ndarray:
+        """Allocated memory as a uint8 array that shares its bytes; valid until :meth:`close`."""
+        pointer = self._lib.harness_memory(self._handle, base, size)
+        if not pointer:
+            raise ValueError(f"no memory is allocated at {base:#x} … {base + size:#x}")
+        return np.ctypeslib.as_array(pointer, (size,))
+
+    def reset(self) -> None:
+        """Reset the design and drop what is in flight; memory keeps its bytes."""
+        self._check(self._lib.harness_reset(self._handle, self.RESET_CYCLES))
+
+    def write(self, offset: int, value: int) -> int:
+        """AXI4-Lite write; returns the response, 0 for OKAY."""
+        response = c_uint32()
+        self._check(self._lib.harness_write(self._handle, offset, value, byref(response)))
+        return response.value
+
+    def read(self, offset: int) -> int:
+        """AXI4-Lite read.
+
+        Raises
+        ------
+        SimulationError
+            Also if the response is not OKAY.
+        """
+        value, response = c_uint32(), c_uint32()
+        self._check(self._lib.harness_read(self._handle, offset, byref(value), byref(response)))
+        if response.value:
+            raise SimulationError(f"reading register {offset:#x} answers {response.value}")
+        return value.value
+
+    def run(self, limit: int, progress: Callable[[int], None] | None = None,
+            every: int = 100_000) -> bool:
+        """Clock until the interrupt; false if ``limit`` cycles pass without one.
+
+        ``progress`` gets the cycle every ``every`` cycles; what it raises ends the run and is
+        raised from here (an interrupt from the keyboard arrives in the same way).
+        """
+        raised: list[BaseException] = []
+
+        def call(cycle: int) -> int:
+            try:
+                if progress:
+                    progress(cycle)
+            except BaseException as e:
+                raised.append(e)
+            return len(raised)
+
+        status = self._lib.harness_run(self._handle, limit, every, PROGRESS(call))
+        if raised:
+            raise raised[0]
+        self._check(status)
+        return bool(status == IRQ)
+
+    def _check(self, status: int) -> None:
+        if status in (VIOLATION, STOPPED):
+            raise SimulationError(self._lib.harness_message(self._handle).decode())
+        if status == NO_ANSWER:
+            raise SimulationError("the control registers do not answer")
