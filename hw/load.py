@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LOAD engine: strided copies from DRAM to the scratchpad.
+
+::
+
+    instr ─► Pattern ─► BurstSplitter ─┬─► ar
+                                       └─► bursts in flight ─► Beats ─┐
+    r ────────────────────────────────────────────────────────────────┴─► a FIFO a lane ─► write
+
+Addresses run ahead of the data by up to ``config.outstanding`` bursts, across instructions, so that
+a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes' scratchpad
+ports stall each on its own.
+
+Latency, with an idle machine: ``Pattern.LATENCY`` + 1 cycles from instruction to ``ar``; 1 cycle
+from ``r`` to ``write``; ``done`` is the cycle in which the last word is accepted.
+On halt, data under way is taken and dropped.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from hw.axi import BurstSplitter, address_layout, burst_layout, read_layout
+from hw.beats import Beats
+from hw.dma import Lanes, Status, tag_layout
+from hw.fifo import Fifo
+from hw.pattern import Pattern
+from hw.ports import Engine, SpmWrite, instruction_layout
+from hw.settings import REGIONS
+from isa.config import Config
+from isa.instructions import Opcode
+
+
+class LoadEngine(wiring.Component):
+    """Executes LOAD instructions.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : stream of ``instruction_layout(Opcode.LOAD)``
+        Their waits are satisfied.
+    engine : :class:`hw.ports.Engine`
+        ``done`` when the scratchpad has accepted all words of the instruction.
+    regions : REGIONS
+    ar : stream of ``address_layout(config)``
+        ``valid`` may fall without a transfer when the machine halts.
+    r : stream of ``read_layout(config)``
+        This engine's data only.
+    write : array of ``Lanes(config).words`` SpmWrite
+    """
+
+    PORT_DEPTH = 8
+    """Words that wait for a stalled scratchpad port."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.LOAD))),
+            "engine": Out(Engine()), "regions": In(REGIONS),
+            "ar": Out(stream.Signature(address_layout(config))),
+            "r": In(stream.Signature(read_layout(config))),
+            "write": Out(SpmWrite(config)).array(Lanes(config).words)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config, lanes = self._config, Lanes(self._config)
+        m.submodules.pattern = pattern = Pattern(config, Opcode.LOAD)
+        m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
+        m.submodules.flight = flight = Fifo(burst_layout(config, tag_layout(config)),
+                                            config.outstanding)
+        m.submodules.beats = beats = Beats(config)
+        connect(m, flipped(self.instr), pattern.instr)
+        connect(m, pattern.runs, splitter.i)
+        connect(m, flight.o, beats.i)
+        m.submodules.status = status = Status()
+        connect(m, status.engine, flipped(self.engine))
+        halted, error, done, taken = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            pattern.regions.eq(self.regions), pattern.halt.eq(halted), halted.eq(status.halted),
+            status.bad.eq(pattern.fault), status.bad_code.eq(pattern.fault_code),
+            status.bad_index.eq(pattern.fault_index),
+            status.start.eq(self.instr.valid & self.instr.ready), status.done.eq(done),
+            status.response.eq(taken), status.resp.eq(self.r.payload.resp),
+            status.index.eq(beats.o.payload.index), error.eq(status.error),
+        ]
+
+        # one burst to the memory and into the list of those in flight
+        bursts = Signal(range(config.outstanding + 1))
+        free = Signal()
+        burst, beat = splitter.o.payload, beats.o.payload
+        m.d.comb += [
+            free.eq(~halted & flight.i.ready & (bursts != config.outstanding)),
+            self.ar.valid.eq(splitter.o.valid & free),
+            self.ar.payload.addr.eq(burst.beat << exact_log2(config.bus_bytes)),
+            self.ar.payload.len.eq(burst.len),
+            splitter.o.ready.eq(self.ar.ready & free),
+            flight.i.valid.eq(self.ar.valid & self.ar.ready),
+            flight.i.payload.eq(burst),
+        ]
+        m.d.comb += taken.eq(self.r.valid & self.r.ready)
+        m.d.sync += bursts.eq(bursts + (self.ar.valid & self.ar.ready)
+                              - (taken & beats.o.valid & beat.last))
+
+        # data beats into the lanes
+        room, ends = Signal(), []
+        gathered = Signal(8 * config.word_bytes * lanes.words)
+        entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
+                                   "data": 8 * config.word_bytes})
+        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(lanes.words)]
+        m.d.comb += [
+            room.eq(Cat(port.i.ready for port in ports).all()),
+            self.r.ready.eq(halted | (beats.o.valid & room)),
+            beats.o.ready.eq(self.r.valid & (halted | room)),
+        ]
+        if lanes.beats == 1:
+            m.d.comb += gathered.eq(self.r.payload.data)
+        else:
+            keep = Signal(8 * config.bus_bytes * (lanes.beats - 1))
+            m.d.comb += gathered.eq(Cat(keep, self.r.payload.data))
+            with m.If(taken):
+                m.d.sync += keep.eq(gathered >> (8 * config.bus_bytes))
+        for p, port in enumerate(ports):
+            m.submodules[f"port{p}"] = port
+            i, o, write = port.i.payload, port.o.payload, self.write[p]
+            ended = Signal(name=f"ended{p}")
+            m.d.comb += [
+                i.word.eq(beat.mask[p] & (beat.part == lanes.beats - 1)), i.last.eq(beat.final),
+                i.addr.eq(beat.spm + p), i.data.eq(gathered.word_select(p, 8 * config.word_bytes)),
+                port.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
+                write.valid.eq(port.o.valid & o.word & ~(o.last & ended)),
+                write.addr.eq(o.addr), write.data.eq(o.data),
+                port.o.ready.eq((write.ready | ~o.word) & ~(o.last & ended)),
+            ]
+            passing = port.o.valid & port.o.ready & o.last
+            m.d.sync += ended.eq((ended | passing) & ~done)
+            ends.append(ended | passing)
+
+        m.d.comb += done.eq(Cat(ends).all())
+        return m

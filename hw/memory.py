@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory controller: instruction fetch, LOAD and STORE on one AXI master.
+
+::
+
+    fetch.ar ─┐ fair                 ┌─► fetch.r   (by ID)
+    load.ar  ─┴────► ar ═══ AXI ═══ r┴─► load.r
+    store.aw, w ───► aw, w ════════ b ─► store.b
+
+Reads of the fetch unit and of LOAD have IDs of their own, so that the memory may answer them in any
+order relative to one another. What has been put into a register here has been promised to the bus
+and stays until the memory takes it, whatever happens to the engines; this is what lets an engine
+withdraw a request when the machine halts. ``quiet`` tells when a reset of the core breaks no
+handshake.
+
+Latency: 1 cycle on ar, aw and w, none on r and b. Throughput one transfer a cycle on each channel.
+"""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.axi import AXI4, RESPONSE, address_layout, read_layout, write_layout
+from hw.fifo import Fifo
+from isa.config import Config
+
+LOAD_ID = 0
+FETCH_ID = 1
+
+
+class MemoryController(wiring.Component):
+    """Shares the AXI master.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    fetch_ar, load_ar : stream of ``address_layout(config)``
+        Taken in turns when both ask.
+    fetch_r, load_r : stream of ``read_layout(config)``
+    store_aw, store_w, store_b : streams
+    bus : :class:`hw.axi.AXI4`
+    quiet : 1
+        Nothing is promised to, or expected from, the memory.
+    """
+
+    BURST_COUNT_BITS = 16
+
+    def __init__(self, config: Config):
+        address = stream.Signature(address_layout(config))
+        read = stream.Signature(read_layout(config))
+        super().__init__({
+            "fetch_ar": In(address), "fetch_r": Out(read),
+            "load_ar": In(address), "load_r": Out(read),
+            "store_aw": In(address), "store_w": In(stream.Signature(write_layout(config))),
+            "store_b": Out(stream.Signature(RESPONSE)),
+            "bus": Out(AXI4(config)), "quiet": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        bus = self.bus
+        for name, source, sink in (("aw", self.store_aw, bus.aw), ("w", self.store_w, bus.w)):
+            stage = m.submodules[name] = Fifo(source.p.shape(), 2)
+            connect(m, flipped(source), stage.i)
+            connect(m, stage.o, flipped(sink))
+        connect(m, flipped(bus.b), flipped(self.store_b))
+        self._read_addresses(m)
+
+        to_fetch = bus.r.payload.id == FETCH_ID
+        for r, chosen in ((self.fetch_r, to_fetch), (self.load_r, ~to_fetch)):
+            m.d.comb += [r.payload.eq(bus.r.payload), r.valid.eq(bus.r.valid & chosen)]
+            with m.If(chosen):
+                m.d.comb += bus.r.ready.eq(r.ready)
+
+        reads, writes = (Signal(self.BURST_COUNT_BITS, name=n) for n in ("reads", "writes"))
+        asked = (self.fetch_ar.valid & self.fetch_ar.ready
+                 | self.load_ar.valid & self.load_ar.ready)
+        m.d.sync += [
+            reads.eq(reads + asked - (bus.r.valid & bus.r.ready & bus.r.payload.last)),
+            writes.eq(writes + (self.store_aw.valid & self.store_aw.ready)
+                      - (bus.b.valid & bus.b.ready)),
+        ]
+        m.d.comb += self.quiet.eq((reads == 0) & (writes == 0))
+        return m
+
+    def _read_addresses(self, m: Module) -> None:
+        m.submodules.ar = stage = Fifo(self.bus.ar.p.shape(), 2)
+        connect(m, stage.o, flipped(self.bus.ar))
+        fetch_first, fetch_now = Signal(), Signal()
+        m.d.comb += fetch_now.eq(self.fetch_ar.valid & (fetch_first | ~self.load_ar.valid))
+        with m.If(fetch_now):
+            m.d.comb += [stage.i.payload.eq(self.fetch_ar.payload),
+                         stage.i.payload.id.eq(FETCH_ID),
+                         stage.i.valid.eq(1), self.fetch_ar.ready.eq(stage.i.ready)]
+        with m.Else():
+            m.d.comb += [stage.i.payload.eq(self.load_ar.payload),
+                         stage.i.payload.id.eq(LOAD_ID),
+                         stage.i.valid.eq(self.load_ar.valid),
+                         self.load_ar.ready.eq(stage.i.ready)]
+        with m.If(stage.i.valid & stage.i.ready):
+            m.d.sync += fetch_first.eq(~fetch_now)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The STORE engine: strided copies from the scratchpad to DRAM.
+
+::
+
+    instr ─► Pattern ─► BurstSplitter ─┬─► addresses ──────────────────────────┬─► aw
+                                       └─► Beats ─┬─► shape of the beats ───┐  │
+                                 read ◄─ a lane ◄─┘                         ▼  │
+                                   └─► prefetched words, a FIFO a lane ─► assemble ─► w
+                                                    b ─► bursts in flight ─► done
+
+The address of a burst goes out together with its first data beat, so nothing is asked of the memory
+before there is something to write. From then on the burst is owed to the memory: when the machine
+halts in its middle, it is finished at once with empty strobes, without waiting for the scratchpad.
+
+``done`` is the cycle of the response to the last burst of an instruction. Throughput one beat a
+cycle, also across instructions, with up to ``config.outstanding`` bursts unanswered.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from hw.axi import RESPONSE, BurstSplitter, address_layout, burst_layout, write_layout
+from hw.beats import Beats, beat_layout
+from hw.dma import Lanes, Status, tag_layout
+from hw.fifo import Fifo
+from hw.pattern import Pattern
+from hw.ports import Engine, SpmRead, instruction_layout
+from hw.settings import REGIONS
+from isa.config import Config
+from isa.instructions import INDEX_BITS, Opcode
+
+
+class Prefetch(wiring.Component):
+    """Reads words ahead through one scratchpad port.
+
+    A read is only issued when its word has a place, so that the port, which has no handshake on its
+    data, is never blocked by the bus.
+
+    Parameters
+    ----------
+    config : Config
+    depth : int
+        Words read ahead.
+
+    Members
+    -------
+    addr : stream of word addresses
+    words : stream of words
+    read : SpmRead
+    """
+
+    ADDRESSES = 4
+    """Addresses that wait for a stalled port while other lanes go on."""
+
+    def __init__(self, config: Config, depth: int):
+        self._config, self._depth = config, depth
+        super().__init__({
+            "addr": In(stream.Signature(range(config.spm_words))),
+            "words": Out(stream.Signature(8 * config.word_bytes)),
+            "read": Out(SpmRead(config))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.asked = asked = Fifo(range(self._config.spm_words), self.ADDRESSES)
+        m.submodules.got = got = Fifo(8 * self._config.word_bytes, self._depth)
+        connect(m, flipped(self.addr), asked.i)
+        connect(m, got.o, flipped(self.words))
+        places = Signal(range(self._depth + 1), init=self._depth)
+        issue, arrives = Signal(), Signal()
+        m.d.comb += [
+            self.read.addr.eq(asked.o.payload),
+            self.read.valid.eq(asked.o.valid & (places != 0)),
+            issue.eq(self.read.valid & self.read.ready), asked.o.ready.eq(issue),
+            got.i.valid.eq(arrives), got.i.payload.eq(self.read.data),
+        ]
+        m.d.sync += [arrives.eq(issue),
+                     places.eq(places - issue + (self.words.valid & self.words.ready))]
+        return m
+
+
+class StoreEngine(wiring.Component):
+    """Executes STORE instructions.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : stream of ``instruction_layout(Opcode.STORE)``
+        Their waits are satisfied.
+    engine : :class:`hw.ports.Engine`
+        ``done`` when the memory has answered all bursts of the instruction.
+    regions : REGIONS
+    aw : stream of ``address_layout(config)``
+    w : stream of ``write_layout(config)``
+        A first beat and its address are handed over in the same cycle; ``valid`` of both may fall
+        without a transfer when the machine halts. ``ready`` of one must not depend on ``valid``
+        of the other.
+    b : stream of ``RESPONSE``
+    read : array of ``Lanes(config).words`` SpmRead
+    """
+
+    PREFETCH = 8
+    """Words that each lane reads ahead."""
+
+    BEATS = 16
+    """Beats whose words are asked for or present: covers the scratchpad's latency and stalls."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.STORE))),
+            "engine": Out(Engine()), "regions": In(REGIONS),
+            "aw": Out(stream.Signature(address_layout(config))),
+            "w": Out(stream.Signature(write_layout(config))),
+            "b": In(stream.Signature(RESPONSE)),
+            "read": Out(SpmRead(config)).array(Lanes(config).words)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config, lanes = self._config, Lanes(self._config)
+        layout = burst_layout(config, tag_layout(config))
+        m.submodules.pattern = pattern = Pattern(config, Opcode.STORE)
+        m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
+        m.submodules.beats = beats = Beats(config)
+        m.submodules.addresses = addresses = Fifo(
+            data.StructLayout({"addr": config.addr_bits, "len": layout["len"].shape,
+                               "final": 1, "index": INDEX_BITS}), self.BEATS)
+        m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS)
+        m.submodules.flight = flight = Fifo(
+            data.StructLayout({"final": 1, "index": INDEX_BITS}), config.outstanding)
+        m.submodules.status = status = Status()
+        ports = [Prefetch(config, self.PREFETCH) for _ in range(lanes.words)]
+        connect(m, flipped(self.instr), pattern.instr)
+        connect(m, pattern.runs, splitter.i)
+        connect(m, status.engine, flipped(self.engine))
+        for p, port in enumerate(ports):
+            m.submodules[f"port{p}"] = port
+            connect(m, port.read, flipped(self.read[p]))
+        halted, done = Signal(), Signal()
+        m.d.comb += [
+            pattern.regions.eq(self.regions), pattern.halt.eq(halted), halted.eq(status.halted),
+            status.bad.eq(pattern.fault), status.bad_code.eq(pattern.fault_code),
+            status.bad_index.eq(pattern.fault_index),
+            status.start.eq(self.instr.valid & self.instr.ready), status.done.eq(done),
+        ]
+
+        # a burst: its address waits, its beats are expanded
+        burst = splitter.o.payload
+        m.d.comb += [
+            beats.i.valid.eq(splitter.o.valid & addresses.i.ready), beats.i.payload.eq(burst),
+            addresses.i.valid.eq(splitter.o.valid & beats.i.ready),
+            addresses.i.payload.addr.eq(burst.beat << exact_log2(config.bus_bytes)),
+            addresses.i.payload.len.eq(burst.len),
+            addresses.i.payload.final.eq(burst.last & burst.tag.final),
+            addresses.i.payload.index.eq(burst.tag.index),
+            splitter.o.ready.eq(beats.i.ready & addresses.i.ready),
+        ]
+
+        # a beat: its words are asked for, its shape waits
+        beat = beats.o.payload
+        ask = Signal()
+        m.d.comb += [
+            ask.eq(beats.o.valid & shapes.i.ready & Cat(p.addr.ready for p in ports).all()),
+            beats.o.ready.eq(ask), shapes.i.valid.eq(ask), shapes.i.payload.eq(beat)]
+        for p, port in enumerate(ports):
+            m.d.comb += [port.addr.valid.eq(ask & beat.mask[p] & (beat.part == 0)),
+                         port.addr.payload.eq(beat.spm + p)]
+
+        # assemble
+        shape, w = shapes.o.payload, self.w.payload
+        owed = Signal.like(burst.len)
+        present, may_start, send = Signal(), Signal(), Signal()
+        words = Cat(port.words.payload for port in ports)
+        m.d.comb += [
+            present.eq(shapes.o.valid & (~shape.mask | Cat(p.words.valid for p in ports)).all()),
+            may_start.eq(addresses.o.valid & flight.i.ready),
+            w.data.eq(words.word_select(shape.part, 8 * config.bus_bytes)),
+            self.aw.payload.addr.eq(addresses.o.payload.addr),
+            self.aw.payload.len.eq(addresses.o.payload.len),
+            flight.i.payload.final.eq(addresses.o.payload.final),
+            flight.i.payload.index.eq(addresses.o.payload.index),
+        ]
+        with m.If(halted):
+            m.d.comb += [self.w.valid.eq(owed != 0), w.last.eq(owed == 1)]
+        with m.Else():
+            m.d.comb += [
+                self.aw.valid.eq(present & shape.first & may_start & self.w.ready),
+                self.w.valid.eq(present & (~shape.first | (may_start & self.aw.ready))),
+                w.strb.eq(Cat(bit.replicate(config.bus_bytes // lanes.words)
+                              for bit in shape.mask)),
+                w.last.eq(shape.last), send.eq(self.w.valid & self.w.ready),
+            ]
+        m.d.comb += [shapes.o.ready.eq(send), addresses.o.ready.eq(send & shape.first),
+                     flight.i.valid.eq(send & shape.first)]
+        for p, port in enumerate(ports):
+            m.d.comb += port.words.ready.eq(
+                send & shape.mask[p] & (shape.part == lanes.beats - 1))
+        with m.If(self.w.valid & self.w.ready):
+            m.d.sync += owed.eq(Mux(send & shape.first, self.aw.payload.len, owed - 1))
+
+        # answers
+        m.d.comb += [
+            self.b.ready.eq(1), flight.o.ready.eq(self.b.valid),
+            status.response.eq(self.b.valid), status.resp.eq(self.b.payload.resp),
+            status.index.eq(flight.o.payload.index),
+            done.eq(self.b.valid & flight.o.payload.final & ~status.error & ~halted),
+        ]
+        return m

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOAD and STORE engines on one AXI master, with a memory and a scratchpad that stall at random."""
+
+import random
+
+import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect, flipped
+from amaranth.sim import Simulator
+
+from hw.axi import AXI4
+from hw.load import LoadEngine
+from hw.memory import MemoryController
+from hw.store import StoreEngine
+from isa.config import Config
+from isa.instructions import Opcode, Region
+from tests.hw.axi_memory import AxiMemory
+
+REGION_BYTES = 16384
+BASES = (0, 0x5000, 0xB020, 0x11040)
+MEMORY_BYTES = 0x18000
+
+
+def small(lanes: int, bus: int, **fields) -> Config:
+    """A machine of this word and bus width with everything else small."""
+    fields = {"max_burst": 16, "outstanding": 4, **fields}
+    return Config(lanes=lanes, bus_bytes=bus, spm_bytes=lanes * 1024, spm_banks=4,
+                  weight_words=1, ppu_lanes=lanes, vector_lanes=lanes, **fields)
+
+
+class Dma(wiring.Component):
+    """The two engines and the memory controller."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.load, self.store = LoadEngine(config), StoreEngine(config)
+        self.memory = MemoryController(config)
+        super().__init__({"bus": Out(AXI4(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.load, m.submodules.store = self.load, self.store
+        m.submodules.memory = memory = self.memory
+        connect(m, self.load.ar, memory.load_ar)
+        connect(m, memory.load_r, self.load.r)
+        connect(m, self.store.aw, memory.store_aw)
+        connect(m, self.store.w, memory.store_w)
+        connect(m, memory.store_b, self.store.b)
+        connect(m, memory.bus, flipped(self.bus))
+        return m
+
+
+class Bench:
+    """Runs DMA instructions: first all LOADs or STOREs given, in order, on one engine."""
+
+    def __init__(self, config: Config, *, stall: float = 0.0, latency: int = 1, seed: int = 0,
+                 sizes: tuple[int, ...] = (REGION_BYTES,) * 4, bases: tuple[int, ...] = BASES,
+                 errors: dict[int, int] | None = None):
+        self.config, self.stall, self.seed = config, stall, seed
+        self.sizes, self.bases = sizes, bases
+        rng = np.random.default_rng(seed)
+        self.dram = rng.integers(0, 256, MEMORY_BYTES, np.uint8)
+        self.spm = rng.integers(0, 256, (config.spm_words, config.word_bytes), np.uint8)
+        self.memory = AxiMemory(self.dram, config.bus_bytes, config.max_burst, stall, latency,
+                                seed, errors or {})
+        self.fault: tuple[int, int] | None = None
+        self.done: list[int] = []
+        self.cycles = 0
+
+    async def _scratchpad(self, ctx, reads, writes):
+        rng = random.Random(self.seed + 1)
+        ports = [*reads, *writes]
+        for port in ports:
+            ctx.set(port.ready, rng.random() >= self.stall)
+        while True:
+            sampled = await ctx.tick().sample(*(s for p in ports for s in
+                                                (p.valid, p.ready, p.addr)),
+                                              *(p.data for p in writes))
+            state = [sampled[2 + 3 * i:5 + 3 * i] for i in range(len(ports))]
+            words = sampled[2 + 3 * len(ports):]
+            for i, (valid, ready, addr) in enumerate(state):
+                if i < len(reads):
+                    word = bytes(self.spm[addr]) if valid and ready else bytes(
+                        rng.randbytes(self.config.word_bytes))
+                    ctx.set(ports[i].data, int.from_bytes(word, "little"))
+                elif valid and ready:
+                    word = words[i - len(reads)].to_bytes(self.config.word_bytes, "little")
+                    self.spm[addr] = np.frombuffer(word, np.uint8)
+            for port in ports:
+                ctx.set(port.ready, rng.random() >= self.stall)
+
+    def run(self, program, *, limit: int = 20000, halt_at: int | None = None):
+        """Execute instructions of one opcode; returns self. Stops when all are done, or when the
+        bus is quiet after a fault or after ``halt`` rose in cycle ``halt_at``."""
+        config = self.config
+        dut = Dma(config)
+        engine = dut.load if program[0].opcode is Opcode.LOAD else dut.store
+
+        async def feed(ctx):
+            for e in (dut.load, dut.store):
+                for region in Region:
+                    ctx.set(e.regions[region].base, self.bases[region])
+                    ctx.set(e.regions[region].size, self.sizes[region])
+            for index, i in enumerate(program):
+                ctx.set(engine.instr.payload, {**i.fields, "index": index})
+                ctx.set(engine.instr.valid, 1)
+                await ctx.tick().until(engine.instr.ready)
+            ctx.set(engine.instr.valid, 0)
+
+        async def watch(ctx):
+            while True:
+                *_, done, fault, quiet = await ctx.tick().sample(
+                    engine.engine.done, engine.engine.fault, dut.memory.quiet)
+                self.cycles += 1
+                if self.cycles == halt_at:
+                    ctx.set(engine.engine.halt, 1)
+                if done:
+                    self.done.append(self.cycles)
+                if fault and self.fault is None:
+                    self.fault = (ctx.get(engine.engine.fault_code),
+                                  ctx.get(engine.engine.fault_index))
+                    ctx.set(engine.engine.halt, 1)
+                if len(self.done) == len(program) and quiet:
+                    return
+                stopped = self.fault or (halt_at and self.cycles > halt_at + 2)
+                if stopped and quiet:
+                    assert not ctx.get(engine.engine.done)
+                    return
+                assert self.cycles < limit, "does not end"
+
+        async def memory(ctx):
+            await self.memory.run(ctx, dut.bus)
+
+        async def scratchpad(ctx):
+            await self._scratchpad(ctx, list(dut.store.read), list(dut.load.write))
+
+        sim = Simulator(dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(memory, background=True)
+        sim.add_testbench(scratchpad, background=True)
+        sim.add_testbench(feed, background=True)
+        sim.add_testbench(watch)
+        sim.run()
+        return self
+
+
+def copy(program, dram: np.ndarray, spm: np.ndarray, bases) -> None:
+    """What the instructions mean, one word after another."""
+    size = spm.shape[1]
+    for i in program:
+        for i3 in range(i.n3):
+            for i2 in range(i.n2):
+                for i1 in range(i.n1):
+                    d = (bases[i.region] + i.dram + i1 * i.dram_stride1 + i2 * i.dram_stride2
+                         + i3 * i.dram_stride3)
+                    s = (i.spm + i1 * i.spm_stride1 + i2 * i.spm_stride2 + i3 * i.spm_stride3)
+                    for i0 in range(i.n0):
+                        at = slice(d + i0 * size, d + (i0 + 1) * size)
+                        if i.opcode is Opcode.LOAD:
+                            spm[s + i0] = dram[at]
+                        else:
+                            dram[at] = spm[s + i0]
