@@ -117,12 +117,12 @@ module makalu #(
       if (in_burst + 1 == of_burst) first_of_burst <= sent + 1;
     end
     if (m_axi_bvalid) bursts_done <= bursts_done + 1;
-    if (busy && !error && ((m_axi_rvalid && m_axi_rresp != 0) ||
-                           (m_axi_bvalid && m_axi_bresp != 0))) begin
-      error <= 1; irq_error <= 1; busy <= 0;
-      code <= 32'd3 + (m_axi_rvalid && m_axi_rresp != 0 ? 32'(m_axi_rresp) : 32'(m_axi_bresp));
-    end else if (busy && told == beats && bursts_done == bursts_told && mode != HANG) begin
-      busy <= 0; done <= 1; irq_done <= 1;
+    if (m_axi_rvalid && m_axi_rresp != 0) code <= 32'd3 + 32'(m_axi_rresp);
+    if (m_axi_bvalid && m_axi_bresp != 0) code <= 32'd3 + 32'(m_axi_bresp);
+    if (busy && told == beats && bursts_done == bursts_told && mode != HANG) begin
+      busy <= 0;
+      if (code != 0) begin error <= 1; irq_error <= 1; end
+      else begin done <= 1; irq_done <= 1; end
     end
     if (busy && mode == STOP) $stop;
     if (put && s_axil_awaddr == 12'h01C) begin

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that a checkout can do. Needs Python 3.11 or newer with venv, g++, make and perl; the
+# rest, the simulator included, comes as Python packages into .venv, pinned in requirements.lock.
+
+PYTHON ?= python3
+CONFIG ?= core256
+BIN := .venv/bin
+READY := .venv/.ready
+
+# A recipe's tools must not take part in this make's job server.
+unexport MAKEFLAGS MFLAGS
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench verilog zoo lint lock clean
+
+help:  ## list the targets
+	@echo "Makalu, an open inference accelerator. Targets:"
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | \
+	  while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+run: $(READY)  ## classify digits on the simulated hardware, and compare with ONNX Runtime
+	@$(BIN)/python -m examples.run_digits
+
+test: $(READY)  ## run all tests
+	@$(BIN)/python -m pytest -q
+
+bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder for more)
+	@$(BIN)/makalu bench
+
+verilog: $(READY)  ## write build/$(CONFIG).v (CONFIG=tiny, ecp5, core256, core1024 or a .json file)
+	@mkdir -p build
+	@$(BIN)/makalu verilog --config $(CONFIG) -o build/$(basename $(notdir $(CONFIG))).v
+
+zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
+	@$(BIN)/makalu zoo $(MAKALU_MODELS)
+
+lint: $(READY)  ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+lock: ## pin what pyproject.toml asks for anew, in requirements.lock
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet --upgrade setuptools && build/lock/bin/pip install --quiet '.[dev]'
+	@{ sed -n '1,2p' requirements.lock; build/lock/bin/pip freeze --all --exclude pip --exclude makalu; } \
+	  > build/requirements.lock && mv build/requirements.lock requirements.lock
+
+clean:  ## remove everything that was built, the environment included
+	@rm -rf build .venv *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Makalu needs Python 3.11 or newer; $(PYTHON) is older. Try make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "makalu: installing the Python packages of requirements.lock into .venv, once" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds are cached by content, safe against one another, and their failures say why."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isa.presets import PRESETS
+from sim import build as sim_build
+from sim.build import build, cache_folder
+from sim.verilator import ToolError
+from tests.sim import standin
+
+ROOT = Path(sim_build.__file__).resolve().parent.parent
+SCRIPT = """
+import sys
+from isa.presets import PRESETS
+from sim.build import build
+from tests.sim import standin
+print(build(standin.verilog(PRESETS["tiny"])).path)
+"""
+
+
+def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_two_processes_build_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
+    processes = [subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=ROOT, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                 for _ in range(2)]
+    results = [p.communicate() for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], results
+    assert len({out for out, _ in results}) == 1
+    words = "".join(err for _, err in results)
+    assert words.count("building the simulation of") == 1
+    assert words.count("waiting for it") <= 1
+    left = {p.suffix for p in (tmp_path / "sim").iterdir()}
+    assert left == {".so", ".json", ".lock"}
+
+
+def test_same_text_is_not_built_again(capsys):
+    first = build(standin.verilog(PRESETS["tiny"]))
+    capsys.readouterr()
+    again = build(standin.verilog(PRESETS["tiny"]))
+    assert first == again and capsys.readouterr().err == ""
+    assert first.verilog_lines == len(standin.verilog(PRESETS["tiny"]).splitlines())
+
+
+def test_other_text_is_another_library():
+    assert (build(standin.verilog(PRESETS["tiny"])).path
+            != build(standin.verilog(PRESETS["core256"])).path)
+
+
+def test_lint_is_fatal(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
+    text = "module makalu(input clk, output [3:0] y); assign y = 8'd255; endmodule"
+    with pytest.raises(ToolError, match="WIDTHTRUNC"):
+        build(text)
+    assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("work-*"))
+
+
+def test_unknown_wave_format():
+    with pytest.raises(ValueError, match="no wave format 'gtk': one of vcd, fst"):
+        build("", waves="gtk")
