@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's view of a core: control registers, doorbell, interrupt, reset and event counters.
+
+The register file is made from :mod:`isa.registers`, row by row: what a read gives and what a write
+changes are tables here, keyed by the register's name, and a register that the map has and the
+tables do not is refused when the hardware is built.
+
+Reset is the only way out of an error. It halts the engines, waits until the memory owes nothing,
+clears the core for a cycle, and leaves the host's settings (regions, program, watchdog, interrupt
+enable) as they are.
+
+AXI4-Lite: one write and one read at a time, an answer a cycle after the request, always OKAY. What
+is not a register reads as zero and takes no writes; byte strobes are honored.
+"""
+
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, flipped
+from amaranth.utils import exact_log2
+
+from hw.axi import AXI4Lite
+from hw.settings import REGION_ALIGN, SETTINGS
+from isa.config import ISA_VERSION, Config
+from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Region
+from isa.registers import COUNTERS, IDENT, REGISTERS
+
+EVENT_BITS = 3
+EVENTS = data.StructLayout({name.lower(): unsigned(EVENT_BITS) for name, _ in COUNTERS})
+"""How much each counter is to grow in this cycle. Bytes are counted in bus widths."""
+
+IN_BUS_WIDTHS = ("DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
+COUNTER_BITS = 64
+
+
+class Control(wiring.Component):
+    """Control registers of a core.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    host : :class:`hw.axi.AXI4Lite`, as the slave
+    irq : 1
+    settings : SETTINGS
+    start : 1
+        Strobe: run the program.
+    stop : 1
+        Halt the engines; high until ``clear``.
+    clear : 1
+        Strobe: reset everything but this component.
+    busy, quiet, fault : 1
+    fault_code, fault_index
+        The first fault.
+    done : 1
+        Strobe: the program is done.
+    events : EVENTS
+    """
+
+    SETTLE = 4
+    """Cycles for a halt to reach every register in front of the bus."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "host": In(AXI4Lite()), "irq": Out(1), "settings": Out(SETTINGS),
+            "start": Out(1), "stop": Out(1), "clear": Out(1),
+            "busy": In(1), "quiet": In(1), "done": In(1),
+            "fault": In(1), "fault_code": In(8), "fault_index": In(INDEX_BITS),
+            "events": In(EVENTS)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        read: dict[str, Value] = {}
+        store: dict[str, tuple[Value, int]] = {}
+        strobe: dict[str, Value] = {}
+        self._identity(read)
+        self._settings(read, store)
+        self._state(m, read, store, strobe)
+        self._counters(m, read)
+
+        known = read.keys() | store.keys() | strobe.keys()
+        missing = [r.name for r in REGISTERS if r.name not in known]
+        if missing:
+            raise NotImplementedError(f"no hardware behind register {', '.join(missing)}")
+        self._bus(m, read, store, strobe)
+        return m
+
+    def _identity(self, read: dict[str, Value]) -> None:
+        major, minor = ISA_VERSION
+        read["IDENT"] = Const(IDENT, 32)
+        read["VERSION"] = Const(major << 16 | minor, 32)
+        read["CONFIG_HASH"] = Const(self._config.hash & 0xFFFFFFFF, 32)
+        read["CONFIG_HASH_HI"] = Const(self._config.hash >> 32, 32)
+
+    def _settings(self, read: dict[str, Value], store: dict[str, tuple[Value, int]]) -> None:
+        aligned, whole = 0xFFFFFFFF & -REGION_ALIGN, 0xFFFFFFFF
+        for region in Region:
+            for field in ("base", "size"):
+                value, name = self.settings.regions[region][field], f"REGION{region:d}_{field}"
+                store[name.upper()] = (value[:32], aligned)
+                store[f"{name.upper()}_HI"] = (value[32:], whole)
+        store["PROGRAM"] = (self.settings.program, whole & -INSTRUCTION_BYTES)
+        store["WATCHDOG"] = (self.settings.watchdog, whole)
+        read.update({name: value for name, (value, _) in store.items()})
+
+    def _state(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
+               strobe: dict[str, Value]) -> None:
+        irq_enable, done, error_seen = Signal(), Signal(), Signal()
+        causes, ring, reset, acknowledge = Signal(2), Signal(2), Signal(2), Signal(2)
+        store["CONTROL"] = (irq_enable, 1)
+        strobe |= {"DOORBELL": ring, "CONTROL": reset, "IRQ_STATUS": acknowledge}
+        read |= {
+            "CONTROL": Cat(irq_enable, self.stop),
+            "STATUS": Cat(self.busy, done, self.fault, self.quiet),
+            "DOORBELL": Const(0, 32), "IRQ_STATUS": causes,
+            "ERROR_CODE": Mux(self.fault, self.fault_code, 0),
+            "ERROR_INDEX": Mux(self.fault, self.fault_index, 0)}
+        m.d.comb += [
+            self.irq.eq(irq_enable & causes.any()),
+            self.start.eq(ring[0] & ~self.busy & ~self.fault & ~self.stop),
+        ]
+        m.d.sync += [
+            error_seen.eq(self.fault),
+            causes.eq((causes & ~acknowledge) | Cat(self.done, self.fault & ~error_seen))]
+        with m.If(self.start | self.clear):
+            m.d.sync += done.eq(0)
+        with m.Elif(self.done):
+            m.d.sync += done.eq(1)
+
+        settled = Signal(range(self.SETTLE + 1))
+        m.d.comb += self.clear.eq(self.stop & (settled == self.SETTLE) & self.quiet)
+        with m.If(self.clear):
+            m.d.sync += [self.stop.eq(0), settled.eq(0)]
+        with m.Elif(self.stop):
+            m.d.sync += settled.eq(Mux(settled == self.SETTLE, settled, settled + 1))
+        with m.Elif(reset[1]):
+            m.d.sync += self.stop.eq(1)
+
+    def _counters(self, m: Module, read: dict[str, Value]) -> None:
+        bus = exact_log2(self._config.bus_bytes)
+        for name, _ in COUNTERS:
+            scale = bus if name in IN_BUS_WIDTHS else 0
+            count = Signal(COUNTER_BITS - scale, name=f"count_{name.lower()}")
+            with m.If(self.start):
+                m.d.sync += count.eq(0)
+            with m.Elif(self.busy):
+                m.d.sync += count.eq(count + self.events[name.lower()])
+            value = Cat(Const(0, scale), count)
+            read[name], read[f"{name}_HI"] = value[:32], value[32:]
+
+    def _bus(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
+             strobe: dict[str, Value]) -> None:
+        host = flipped(self.host)
+        write, look = Signal(), Signal()
+        enable = Cat(bit.replicate(8) for bit in host.w.payload.strb)
+        masked = host.w.payload.data & enable
+        m.d.comb += [
+            write.eq(host.aw.valid & host.w.valid & (~host.b.valid | host.b.ready)),
+            host.aw.ready.eq(write), host.w.ready.eq(write),
+            look.eq(host.ar.valid & (~host.r.valid | host.r.ready)), host.ar.ready.eq(look)]
+        with m.If(write):
+            m.d.sync += host.b.valid.eq(1)
+            with m.Switch(host.aw.payload[2:]):
+                for r in REGISTERS:
+                    with m.Case(r.offset >> 2):
+                        if r.name in store:
+                            value, mask = store[r.name]
+                            new = (value & ~enable) | masked
+                            m.d.sync += value.eq(new & mask)
+                        if r.name in strobe:
+                            m.d.comb += strobe[r.name].eq(masked)
+        with m.Elif(host.b.ready):
+            m.d.sync += host.b.valid.eq(0)
+        with m.If(look):
+            m.d.sync += host.r.valid.eq(1)
+            with m.Switch(host.ar.payload[2:]):
+                for r in REGISTERS:
+                    with m.Case(r.offset >> 2):
+                        m.d.sync += host.r.payload.data.eq(read[r.name])
+                with m.Default():
+                    m.d.sync += host.r.payload.data.eq(0)
+        with m.Elif(host.r.ready):
+            m.d.sync += host.r.valid.eq(0)

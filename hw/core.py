@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One core.
+
+::
+
+    host ── AXI4-Lite ──► control ── settings, start, reset ─┐      ┌── events, faults
+                                                             ▼      │
+    DRAM ◄── AXI4 ──► memory ─► fetch ─► sequencer ─► queues: load │ tensor │ vector │ store
+                        ▲ ▲                            │         │        │        │
+                        │ └──────── load ◄─────────────┘         │        │        │
+                        └────────── store ◄──────────────────────┼────────┼────────┘
+                            load, store, tensor, vector ◄────────┴────────┘
+                                          │
+                                  scratchpad (banks)
+
+Everything but the control registers is reset by them.
+"""
+
+from amaranth.hdl import Elaboratable, Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.axi import AXI4, AXI4Lite
+from hw.control import EVENTS, Control
+from hw.fetch import Fetch
+from hw.load import LoadEngine
+from hw.memory import MemoryController
+from hw.ports import SpmRead, SpmWrite
+from hw.scratchpad import Scratchpad
+from hw.sequencer import Sequencer
+from hw.settings import SETTINGS
+from hw.store import StoreEngine
+from hw.tensor import TensorEngine
+from hw.vector import VectorEngine
+from isa.config import Config
+from isa.instructions import INDEX_BITS, Region
+
+
+class Machine(wiring.Component):
+    """All of a core that a reset by the host clears.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    bus : :class:`hw.axi.AXI4`
+    settings : SETTINGS
+    start, stop : 1
+        As in :class:`hw.control.Control`.
+    busy, quiet, done, fault, fault_code, fault_index, events
+        Likewise.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
+            "busy": Out(1), "quiet": Out(1), "done": Out(1), "fault": Out(1),
+            "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config = self._config
+        m.submodules.memory = memory = MemoryController(config)
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.load = load = LoadEngine(config)
+        m.submodules.tensor = tensor = TensorEngine(config)
+        m.submodules.vector = vector = VectorEngine(config)
+        m.submodules.store = store = StoreEngine(config)
+
+        connect(m, memory.bus, flipped(self.bus))
+        connect(m, fetch.ar, memory.fetch_ar)
+        connect(m, memory.fetch_r, fetch.r)
+        connect(m, load.ar, memory.load_ar)
+        connect(m, memory.load_r, load.r)
+        connect(m, store.aw, memory.store_aw)
+        connect(m, store.w, memory.store_w)
+        connect(m, memory.store_b, store.b)
+
+        connect(m, fetch.instr, sequencer.instr)
+        for name, engine in (("load", load), ("tensor", tensor), ("vector", vector),
+                             ("store", store)):
+            connect(m, getattr(sequencer, name), engine.instr)
+            connect(m, engine.engine, getattr(sequencer, f"{name}_engine"))
+        for engine in (load, store):
+            m.d.comb += engine.regions.eq(self.settings.regions)
+        m.d.comb += [
+            fetch.region.eq(self.settings.regions[Region.PROGRAM]),
+            fetch.program.eq(self.settings.program), fetch.start.eq(self.start),
+            fetch.stop.eq(sequencer.ended), fetch.halt.eq(sequencer.halt),
+            sequencer.start.eq(self.start), sequencer.abort.eq(self.stop),
+            sequencer.watchdog.eq(self.settings.watchdog), sequencer.quiet.eq(self.quiet),
+            self.quiet.eq(memory.quiet & (fetch.idle | sequencer.halt)),
+            self.busy.eq(sequencer.busy), self.done.eq(sequencer.done),
+            self.fault.eq(sequencer.fault), self.fault_code.eq(sequencer.fault_code),
+            self.fault_index.eq(sequencer.fault_index),
+        ]
+        self._scratchpad(m, load, tensor, vector, store)
+        self._events(m, sequencer, {"load": load, "tensor": tensor, "vector": vector,
+                                    "store": store})
+        return m
+
+    def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
+                    vector: VectorEngine, store: StoreEngine) -> None:
+        """Ports from the highest priority to the lowest. Activations feed the array every cycle;
+        weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
+        ports = [*tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
+                 vector.a, vector.b, vector.out, *load.write, *store.read]
+        reads = [p for p in ports if isinstance(p.signature, SpmRead)]
+        writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
+        order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
+                 for p in ports]
+        m.submodules.scratchpad = scratchpad = Scratchpad(
+            self._config, reads=len(reads), writes=len(writes), order=order)
+        for port, (kind, i) in zip(ports, order, strict=True):
+            connect(m, port, getattr(scratchpad, kind)[i])
+
+    def _events(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
+        array = engines["tensor"].events
+        m.d.comb += [
+            self.events.cycles.eq(1),
+            self.events.instructions.eq(sequencer.completions),
+            self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
+            self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
+            self.events.array_active.eq(array.active),
+            self.events.array_wait_data.eq(array.wait_data),
+            self.events.array_wait_weights.eq(array.wait_weights),
+            self.events.array_wait_psum.eq(array.wait_psum),
+            *(self.events[f"{name}_busy"].eq(e.engine.busy) for name, e in engines.items()),
+        ]
+
+
+class Core(wiring.Component):
+    """A core with its control registers.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    host : :class:`hw.axi.AXI4Lite`, as the slave
+    bus : :class:`hw.axi.AXI4`
+    irq : 1
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.control = control = Control(self._config)
+        machine = Machine(self._config)
+        m.submodules.machine = ResetInserter(control.clear)(machine)
+        connect(m, flipped(self.host), control.host)
+        connect(m, machine.bus, flipped(self.bus))
+        m.d.comb += [
+            self.irq.eq(control.irq), machine.settings.eq(control.settings),
+            machine.start.eq(control.start), machine.stop.eq(control.stop),
+            control.events.eq(machine.events),
+            *(getattr(control, name).eq(getattr(machine, name))
+              for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index"))]
+        return m

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instruction fetch: reads the program ahead of the sequencer.
+
+::
+
+    start ─► next instruction, checked ─► BurstSplitter ─► ar
+    r ─► prefetch buffer (beats) ─► gather 128 bytes ─► instr
+
+One read of 128 bytes for each instruction, as long as the buffer has room for all that was asked
+for, so that this unit never holds up the R channel. Reading goes on behind END until the sequencer
+says ``stop``, and only within region PROGRAM: running off its end is a fault of the instruction
+that is not there, and so is an error response, and both are only reported when the sequencer gets
+to that instruction.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from hw.axi import BurstSplitter, Resp, address_layout, read_layout
+from hw.fifo import Fifo
+from hw.settings import REGION
+from isa.config import Config
+from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
+
+RAW_INSTRUCTION = data.StructLayout({"raw": 8 * INSTRUCTION_BYTES, "index": INDEX_BITS,
+                                     "fault": 8})
+"""An instruction as it lies in memory, its position, and why it could not be read (0: it was)."""
+
+
+class Fetch(wiring.Component):
+    """Fetches a program.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    start, stop : 1
+        Strobes: read from the beginning; read no more and forget what was read ahead. ``start``
+        is ignored unless ``idle``.
+    halt : 1
+        Ask the memory for nothing more.
+    program : 32
+        Byte offset of the first instruction in the region, a multiple of 128.
+    region : REGION
+    ar, r : streams
+        The AXI read channels; ``ar.valid`` may fall on ``halt``.
+    instr : stream of ``RAW_INSTRUCTION``
+    idle : 1
+        Nothing is read and no data is under way.
+    """
+
+    AHEAD = 8
+    """Instructions that are read ahead."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "start": In(1), "stop": In(1), "halt": In(1), "program": In(32), "region": In(REGION),
+            "ar": Out(stream.Signature(address_layout(config))),
+            "r": In(stream.Signature(read_layout(config))),
+            "instr": Out(stream.Signature(RAW_INSTRUCTION)), "idle": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config = self._config
+        beats = INSTRUCTION_BYTES // config.bus_bytes
+        m.submodules.splitter = splitter = BurstSplitter(config, 0)
+        m.submodules.buffer = buffer = Fifo(
+            data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
+        running, begin, take = Signal(), Signal(), Signal()
+        ahead = Signal(range(self.AHEAD + 1))
+        owed = Signal(range(self.AHEAD * beats + 1))
+        received = self.r.valid & self.r.ready
+        m.d.comb += [
+            begin.eq(self.start & self.idle),
+            self.idle.eq(~running & (owed == 0) & ~buffer.o.valid),
+            # to the memory
+            self.ar.valid.eq(splitter.o.valid & ~self.halt), splitter.o.ready.eq(
+                self.ar.ready & ~self.halt),
+            self.ar.payload.addr.eq(splitter.o.payload.beat << exact_log2(config.bus_bytes)),
+            self.ar.payload.len.eq(splitter.o.payload.len),
+            # from the memory
+            buffer.i.valid.eq(self.r.valid), self.r.ready.eq(buffer.i.ready),
+            buffer.i.payload.data.eq(self.r.payload.data),
+            buffer.i.payload.resp.eq(self.r.payload.resp),
+        ]
+        absent, ask = self._addresses(m, splitter, running & (ahead != self.AHEAD), begin)
+        m.d.comb += take.eq(self.instr.valid & self.instr.ready)
+        m.d.sync += [
+            owed.eq(owed + Mux(ask, beats, 0) - received),
+            ahead.eq(ahead + ask - (take & (self.instr.payload.fault != Fault.DRAM_RANGE))),
+        ]
+        with m.If(begin):
+            m.d.sync += [running.eq(1), ahead.eq(0)]
+        with m.Elif(self.stop):
+            m.d.sync += running.eq(0)
+        self._gather(m, buffer, running, absent & (ahead == 0), begin, take)
+        return m
+
+    def _addresses(self, m: Module, splitter: BurstSplitter, allowed: Value,
+                   begin: Signal) -> tuple[Signal, Signal]:
+        """Asks for the next instruction when ``allowed``; returns ``absent``, it is outside the
+        region, and ``ask``. A verdict takes three cycles, less than the data of an instruction."""
+        config = self._config
+        size = exact_log2(INSTRUCTION_BYTES)
+        at = Signal(32 - size + INDEX_BITS)
+        first, end, beyond = Signal(65), Signal(65), Signal(66)
+        outside, absent, ask = Signal(), Signal(), Signal()
+        settled = Signal(3)
+        m.d.sync += [
+            first.eq(self.region.base + (at << size)), end.eq((at + 1) << size),
+            beyond.eq(first + INSTRUCTION_BYTES), outside.eq(end > self.region.size),
+            absent.eq(outside | (beyond > (1 << config.addr_bits))),
+            settled.eq(Cat(1, settled)),
+        ]
+        m.d.comb += [
+            ask.eq(allowed & settled.all() & ~absent & splitter.i.ready & ~self.halt),
+            splitter.i.valid.eq(ask),
+            splitter.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
+            splitter.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
+        with m.If(begin):
+            m.d.sync += [at.eq(self.program >> size), settled.eq(0)]
+        with m.Elif(ask):
+            m.d.sync += [at.eq(at + 1), settled.eq(0)]
+        known_absent = Signal()
+        m.d.comb += known_absent.eq(settled.all() & absent)
+        return known_absent, ask
+
+    def _gather(self, m: Module, buffer: Fifo, running: Signal, end: Value, begin: Signal,
+                take: Signal) -> None:
+        """Makes instructions of beats; when the program has come to an ``end`` without END, a
+        faulty one."""
+        instr, beat = self.instr.payload, buffer.o.payload
+        bits = 8 * self._config.bus_bytes
+        slots = 8 * INSTRUCTION_BYTES // bits
+        raw = Signal(data.ArrayLayout(bits, slots))
+        slot, full = Signal(range(slots)), Signal()
+        index, fault = Signal(INDEX_BITS), Signal(8)
+        m.d.comb += [
+            instr.raw.eq(raw), instr.index.eq(index),
+            instr.fault.eq(Mux(full, fault, Fault.DRAM_RANGE)),
+            self.instr.valid.eq(running & (full | end)),
+            buffer.o.ready.eq(~running | ~full | take),
+        ]
+        with m.If(begin):
+            m.d.sync += index.eq(0)
+        with m.Elif(take):
+            m.d.sync += [index.eq(index + 1), full.eq(0)]
+        with m.If(~running):
+            m.d.sync += [slot.eq(0), full.eq(0)]
+        with m.Elif(buffer.o.valid & buffer.o.ready):
+            m.d.sync += [slot.eq(slot + 1), full.eq(slot == slots - 1)]
+            with m.Switch(slot):
+                for i in range(slots):
+                    with m.Case(i):
+                        m.d.sync += raw[i].eq(beat.data)
+            with m.If(slot == 0):
+                m.d.sync += fault.eq(0)
+            with m.If(beat.resp == Resp.SLVERR):
+                m.d.sync += fault.eq(Fault.AXI_SLVERR)
+            with m.If(beat.resp == Resp.DECERR):
+                m.d.sync += fault.eq(Fault.AXI_DECERR)

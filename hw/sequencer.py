@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sequencer: hands fetched instructions to the engines' queues and knows when all are done.
+
+::
+
+    instr ─► decode ─┬─► queue ─► wait gate ─► load
+                     ├─► queue ─────────────► tensor   (gates weights and activations itself)
+                     ├─► queue ─► wait gate ─► vector
+                     └─► queue ─► wait gate ─► store
+    done ──────────────► counters (COMPLETED), oldest instruction of each engine, watchdog
+
+A queue holds only the fields of its opcode. Instructions leave for their queues in program order,
+so one whose queue is full holds up those behind it; waits only refer to earlier instructions, hence
+this never locks up a legal program. A program that does lock up is caught by the watchdog, which
+names the oldest instruction that has not completed.
+
+The first fault is kept and halts every engine from the next cycle on. Among faults of one cycle the
+order is load, tensor, vector, store, decode (an illegal opcode, an instruction that could not be
+fetched), watchdog.
+
+Latency: 1 cycle from ``instr`` to the engine, 1 cycle from ``done`` of an instruction to the start
+of one that waits for it.
+"""
+
+from functools import reduce
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.fetch import RAW_INSTRUCTION
+from hw.fifo import Fifo
+from hw.ports import COMPLETED, Engine, instruction_layout
+from hw.semaphore import WaitGate
+from isa.config import Config
+from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, Fault, Opcode, width
+
+ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.VECTOR, Opcode.STORE)
+"""Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
+
+SELF_GATED = (Opcode.TENSOR,)
+"""Opcodes whose engine looks at the waits itself."""
+
+
+class Sequencer(wiring.Component):
+    """Runs one program.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    start : 1
+        Strobe: a program begins.
+    abort : 1
+        Halt everything, without a fault.
+    watchdog : 32
+        Cycles without a completion that are a fault; 0: never.
+    instr : stream of ``RAW_INSTRUCTION``
+    quiet : 1
+        No memory traffic is under way: a program is not done before that.
+    load, tensor, vector, store : streams of ``instruction_layout``
+    load_engine, … : :class:`hw.ports.Engine`, as the engines' own, flipped
+    ended : 1
+        Strobe: END was reached; fetch no more.
+    halt, busy : 1
+    done : 1
+        Strobe: the program is done.
+    fault, fault_code, fault_index
+        The first fault, from the cycle in which ``halt`` rises until reset.
+    completions : 3
+        Instructions that complete in this cycle.
+    """
+
+    UNDER_WAY = 32
+    """Instructions of an engine that have left the decoder and not completed; more than a queue and
+    an engine hold."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "start": In(1), "abort": In(1), "watchdog": In(32), "quiet": In(1),
+            "instr": In(stream.Signature(RAW_INSTRUCTION)),
+            **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in ENGINES},
+            **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in ENGINES},
+            "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
+            "completions": Out(range(len(ENGINES) + 1))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        completed = Signal(COMPLETED)
+        engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in ENGINES}
+        oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
+                  for op in ENGINES}
+        for op in ENGINES:
+            name, engine = QUEUE_OF[op], engines[op]
+            m.submodules[f"{name}_oldest"] = oldest[op]
+            m.d.comb += [engine.completed.eq(completed), engine.halt.eq(self.halt),
+                         oldest[op].o.ready.eq(engine.done)]
+            with m.If(self.start):
+                m.d.sync += completed[name].eq(0)
+            with m.Elif(engine.done):
+                m.d.sync += completed[name].eq(completed[name] + 1)
+        m.d.comb += self.completions.eq(sum((e.done for e in engines.values()), Value.cast(0)))
+
+        decode_fault = self._decode(m, completed, oldest)
+        idle = ~Cat(o.o.valid for o in oldest.values()).any()
+        over = Signal()
+        m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(1), over.eq(0)]
+        with m.Elif(self.done | self.fault):
+            m.d.sync += self.busy.eq(0)
+        with m.If(self.ended):
+            m.d.sync += over.eq(1)
+        self._faults(m, engines, decode_fault, oldest)
+        return m
+
+    def _decode(self, m: Module, completed: Value, oldest: dict[Opcode, Fifo]) -> Value:
+        """Takes an instruction a cycle; returns its fault code, 0 where there is none."""
+        raw, common = self.instr.payload.raw, COMMON[0].width
+        code, go = Signal(8), Signal()
+        m.d.comb += go.eq(self.instr.valid & self.busy & ~self.halt)
+        for op in ENGINES:
+            name, out = QUEUE_OF[op], getattr(self, QUEUE_OF[op])
+            queue = m.submodules[f"{name}_queue"] = Fifo(instruction_layout(op),
+                                                         self._config.queue_depth)
+            bits = width(COMMON[1:]) + width(FIELDS[op])
+            m.d.comb += [
+                queue.i.payload.eq(Cat(raw[common:common + bits], self.instr.payload.index)),
+                oldest[op].i.payload.eq(self.instr.payload.index)]
+            if op in SELF_GATED:
+                connect(m, queue.o, flipped(out))
+            else:
+                gate = m.submodules[f"{name}_gate"] = WaitGate(op)
+                m.d.comb += gate.completed.eq(completed)
+                connect(m, queue.o, gate.i)
+                connect(m, gate.o, flipped(out))
+        with m.If(go):
+            with m.If(self.instr.payload.fault != 0):
+                m.d.comb += code.eq(self.instr.payload.fault)
+            with m.Else(), m.Switch(raw[:common]):
+                for op in ENGINES:
+                    queue, list_ = m.submodules[f"{QUEUE_OF[op]}_queue"], oldest[op]
+                    with m.Case(op):
+                        m.d.comb += [
+                            queue.i.valid.eq(list_.i.ready), list_.i.valid.eq(queue.i.ready),
+                            self.instr.ready.eq(queue.i.ready & list_.i.ready)]
+                with m.Case(Opcode.END):
+                    m.d.comb += [self.instr.ready.eq(1), self.ended.eq(1)]
+                with m.Default():
+                    m.d.comb += code.eq(Fault.ILLEGAL_OPCODE)
+        return code
+
+    def _faults(self, m: Module, engines: dict[Opcode, Engine], decode_fault: Value,
+                oldest: dict[Opcode, Fifo]) -> None:
+        late, waited = Signal(), Signal(32)
+        m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
+        with m.If(self.start | self.completions.any()):
+            m.d.sync += waited.eq(0)
+        with m.Elif(self.busy & ~late):
+            m.d.sync += waited.eq(waited + 1)
+        with m.If(~self.fault & ~self.abort):
+            causes = [(e.fault, e.fault_code, e.fault_index) for e in engines.values()]
+            causes += [(decode_fault != 0, decode_fault, self.instr.payload.index),
+                       (late, Fault.WATCHDOG, self._first(m, oldest))]
+            for condition, code, index in reversed(causes):
+                with m.If(condition):
+                    m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
+                                 self.fault_index.eq(index)]
+        m.d.comb += self.halt.eq(self.fault | self.abort)
+
+    def _first(self, m: Module, oldest: dict[Opcode, Fifo]) -> Value:
+        """Position of the oldest instruction that has not completed, or, if there is none, of the
+        one that is to come next."""
+        def earlier(a: Value, b: Value) -> Value:
+            return Mux(a < b, a, b)
+        waiting = [Mux(o.o.valid, o.o.payload, self.instr.payload.index) for o in oldest.values()]
+        return reduce(earlier, waiting)

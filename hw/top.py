@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine with plain port names, and its Verilog.
+
+The ports are ``clk``, ``rst`` (synchronous, high), ``irq``, an AXI4-Lite slave ``s_axil_*`` and an
+AXI4 master ``m_axi_*`` with the names of the standard, so that bus libraries, FPGA tools and C++ see
+ordinary AXI.
+"""
+
+import os
+
+from amaranth.back import verilog as back
+from amaranth.hdl import Elaboratable, Module, Shape
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.axi import RESPONSE, address_layout, read_layout, write_layout
+from hw.core import Core
+from isa.config import Config
+from isa.registers import REGISTER_SPACE_BITS
+
+TOP = "makalu"
+
+BURST_INCR = 1
+CACHE_NORMAL_BUFFERABLE = 0b0011
+
+CONSTANTS = {"burst": (2, BURST_INCR), "lock": (1, 0), "cache": (4, CACHE_NORMAL_BUFFERABLE),
+             "prot": (3, 0), "qos": (4, 0)}
+"""Signals of AW and AR that never change: width and value."""
+
+
+def _channels(config: Config) -> list[tuple[str, str, str, bool, dict[str, int]]]:
+    """(prefix, channel, attribute path of the stream in Core, driven by the core?, payload bits)."""
+    def bits(layout) -> dict[str, int]:
+        return {name: Shape.cast(field.shape).width for name, field in layout}
+
+    address = {"addr": REGISTER_SPACE_BITS}
+    master, slave = "m_axi_", "s_axil_"
+    return [
+        (slave, "aw", "host", False, address),
+        (slave, "w", "host", False, {"data": 32, "strb": 4}),
+        (slave, "b", "host", True, {"resp": 2}),
+        (slave, "ar", "host", False, address),
+        (slave, "r", "host", True, {"data": 32, "resp": 2}),
+        (master, "aw", "bus", True, bits(address_layout(config))),
+        (master, "w", "bus", True, bits(write_layout(config))),
+        (master, "b", "bus", False, bits(RESPONSE)),
+        (master, "ar", "bus", True, bits(address_layout(config))),
+        (master, "r", "bus", False, bits(read_layout(config))),
+    ]
+
+
+class Makalu(wiring.Component):
+    """One core with the names of the AXI standard.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    irq : 1
+    s_axil_awaddr, …
+        AXI4-Lite, 32 data bits.
+    m_axi_awid, …
+        AXI4, ``config.bus_bytes`` wide, INCR bursts of full beats.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        members = {"irq": Out(1)}
+        for prefix, channel, _, drives, payload in _channels(config):
+            forth, back = (Out, In) if drives else (In, Out)
+            name = prefix + channel
+            members |= {f"{name}valid": forth(1), f"{name}ready": back(1)}
+            members |= {name + field: forth(width) for field, width in payload.items()}
+            if "addr" in payload and drives:
+                members[f"{name}size"] = Out(3)
+                members |= {name + f: Out(width) for f, (width, _) in CONSTANTS.items()}
+            elif "addr" in payload:
+                members[f"{name}prot"] = In(3)
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.core = core = Core(self._config)
+        m.d.comb += self.irq.eq(core.irq)
+        for prefix, channel, side, drives, payload in _channels(self._config):
+            s = getattr(getattr(core, side), channel)
+            plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}
+            inner = {f: s.payload[f] if isinstance(s.payload, data.View) else s.payload
+                     for f in payload} | {"valid": s.valid, "ready": s.ready}
+            for field, port in plain.items():
+                to_port = drives != (field == "ready")
+                m.d.comb += port.eq(inner[field]) if to_port else inner[field].eq(port)
+            if "addr" in payload and drives:
+                name = prefix + channel
+                m.d.comb += getattr(self, f"{name}size").eq(exact_log2(self._config.bus_bytes))
+                m.d.comb += [getattr(self, name + f).eq(v) for f, (_, v) in CONSTANTS.items()]
+        return m
+
+
+def verilog_of(design: Elaboratable, name: str) -> str:
+    """Verilog of a component; the same text from the same design, wherever it is made."""
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    return back.convert(design, name=name, emit_src=False, strip_internal_attrs=True)
+
+
+def verilog(config: Config) -> str:
+    """Verilog of the machine, top module ``makalu``."""
+    return verilog_of(Makalu(config), TOP)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for the compute engines, for benches of control and memory traffic: each instruction
+takes as many cycles as its field ``nx`` says, touches nothing, and ``ny`` = 1 makes it fault."""
+
+import contextlib
+import importlib.util
+import sys
+from unittest import mock
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.semaphore import satisfied
+from isa.config import Config
+from isa.instructions import Fault, Opcode
+
+EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_psum": 1})
+
+
+class Stub(wiring.Component):
+    """Waits."""
+
+    def __init__(self, opcode: Opcode, members: dict):
+        self._opcode = opcode
+        super().__init__({"instr": In(stream.Signature(instruction_layout(opcode))),
+                          "engine": Out(Engine()), **members})
+
+    def elaborate(self, platform):
+        m = Module()
+        left, busy = Signal(16), Signal()
+        i, engine = self.instr.payload, self.engine
+        free = satisfied(i, engine.completed) if self._opcode is Opcode.TENSOR else 1
+        m.d.comb += [self.instr.ready.eq(~busy & free & ~engine.halt & ~engine.fault),
+                     engine.busy.eq(busy), engine.done.eq(busy & (left == 0) & ~engine.fault)]
+        with m.If(self.instr.valid & self.instr.ready):
+            m.d.sync += [left.eq(i.nx), busy.eq(1)]
+            with m.If(i.ny == 1):
+                m.d.sync += [engine.fault.eq(1), engine.fault_code.eq(Fault.BAD_FIELD),
+                             engine.fault_index.eq(i.index)]
+        with m.Elif(busy):
+            m.d.sync += left.eq(left - 1)
+            with m.If(left == 0):
+                m.d.sync += busy.eq(0)
+        return m
+
+
+class TensorEngine(Stub):
+    """In the tensor engine's place."""
+
+    def __init__(self, config: Config):
+        streams = config.tiles * (2 if config.granules > 1 else 1)
+        super().__init__(Opcode.TENSOR, {
+            "act": Out(SpmRead(config)).array(streams),
+            "weights": Out(SpmRead(config)).array(config.weight_words),
+            "residual": Out(SpmRead(config)).array(config.tiles),
+            "out": Out(SpmWrite(config)).array(config.tiles), "events": Out(EVENTS)})
+
+
+class VectorEngine(Stub):
+    """In the vector engine's place."""
+
+    def __init__(self, config: Config):
+        super().__init__(Opcode.VECTOR, {"a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
+                                         "out": Out(SpmWrite(config))})
+
+
+@contextlib.contextmanager
+def stubbed():
+    """Within this context, :mod:`hw.core` elaborates with the stand-ins."""
+    here = sys.modules[__name__]
+    for name in ("hw.tensor", "hw.vector"):
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = here
+    core = importlib.import_module("hw.core")
+    with mock.patch.object(core, "TensorEngine", TensorEngine), \
+            mock.patch.object(core, "VectorEngine", VectorEngine):
+        yield
