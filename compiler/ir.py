@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantized operators on NCHW tensors: what the back end compiles.
+
+Every tensor has four dimensions and one byte an element. Every operator carries the integers and
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Three operators
+remain, one for each way in which the machine computes:
+
+========  =========================================================================================
+Conv      convolution, matrix product, channel permutation (one-hot weights): the array
+Pool      maximum or sum over a window; a window of 1 x 1 requantizes: the vector engine
+Add       sum of two tensors: the vector engine
+========  =========================================================================================
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.errors import CompileError
+
+RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
+"""Smallest and largest value of each element type."""
+
+SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
+"""What the post-processor's factors may be."""
+
+
+@dataclass(eq=False)
+class Tensor:
+    """``nchw`` elements of ``dtype``; ``data`` (int16, same shape) if it is a constant."""
+
+    name: str
+    nchw: tuple[int, int, int, int]
+    dtype: str
+    scale: float = 1.0
+    zero_point: int = 0
+    data: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Zero point and bounds of a requantized value."""
+
+    z: int
+    lo: int
+    hi: int
+
+
+@dataclass(eq=False, kw_only=True)
+class Residual:
+    """``clip(rint((v - z1) * scale_a + (b - zp) * scale_b)) + z``: added to a convolution."""
+
+    x: Tensor
+    zp: int
+    scale_a: np.float32
+    scale_b: np.float32
+    clip: Clip
+
+
+@dataclass(eq=False, kw_only=True)
+class Conv:
+    """``clip(rint(f32(sum(x - a_zp) * weight + bias) * scale) + z)``.
+
+    ``weight`` (int16 [K, C / groups, R, S]) is the stored weight minus its zero point; ``bias``
+    int32 [K]; ``scale`` binary32 [K]; ``pad`` rows above and columns to the left, negative where
+    the input is cropped. The output's size is the output tensor's.
+    """
+
+    node: int
+    x: Tensor
+    y: Tensor
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    a_zp: int
+    clip: Clip
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    groups: int = 1
+    residual: Residual | None = None
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x] + ([self.residual.x] if self.residual else [])
+
+    @property
+    def macs(self) -> int:
+        k, c, r, s = self.weight.shape
+        n, _, h, w = self.y.nchw
+        return n * h * w * k * c * r * s
+
+
+@dataclass(frozen=True)
+class Part:
+    """Output rows ``y0 … y1-1`` and columns ``x0 … x1-1`` of a pool, with their factor."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+    scale: np.float32
+
+
+@dataclass(eq=False, kw_only=True)
+class Pool:
+    """``clip(rint(f32(acc) * scale) + z)``, ``acc`` the maximum or sum of ``x - a_zp`` over the
+    taps of a window that are inside the input; ``parts`` tile the output."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    maximum: bool
+    a_zp: int
+    clip: Clip
+    parts: tuple[Part, ...]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+
+@dataclass(eq=False, kw_only=True)
+class Add:
+    """``clip(rint(f32(a - a_zp) * scale_a + f32(b - b_zp) * scale_b) + z)``; ``b`` may be one
+    pixel, which is added to every pixel of ``a``."""
+
+    node: int
+    a: Tensor
+    b: Tensor
+    y: Tensor
+    a_zp: int
+    b_zp: int
+    scale_a: np.float32
+    scale_b: np.float32
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.a, self.b]
+
+
+Op = Conv | Pool | Add
+
+
+@dataclass(eq=False)
+class Port:
+    """A graph input or output: the host's array and the tensor that the machine sees,
+    ``host.reshape(view).transpose(perm).reshape(tensor.nchw)``."""
+
+    name: str
+    tensor: Tensor
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    perm: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Graph:
+    """Operators in an order in which they can run; ``nodes`` names the source nodes."""
+
+    nodes: list[str]
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+
+
+def _check(ok: bool, where: str, what: str) -> None:
+    if not ok:
+        raise CompileError(where, what, "this is an error of the compiler: please report it with "
+                                        "the model")
+
+
+def check_scale(values: np.ndarray, where: str) -> None:
+    """Refuse factors that the post-processor cannot take.
+
+    Raises
+    ------
+    CompileError
+        If one of them is not a positive binary32 number from 2**-100 to 2**32.
+    """
+    v = np.asarray(values, np.float64)
+    if not (np.isfinite(v) & (v >= SCALE_MIN) & (v <= SCALE_MAX)).all():
+        raise CompileError(where, f"its requantization factor {v.min():g} is not between 2**-100 "
+                                  "and 2**32", "check the scales of the quantized model")
+
+
+def verify(graph: Graph) -> None:
+    """Check every operator's shapes, types and order; each pass leaves a graph that passes.
+
+    Raises
+    ------
+    CompileError
+        If the graph is not legal: an error of the pass before, except for scales out of range.
+    """
+    known = {id(p.tensor) for p in graph.inputs}
+    for op in graph.ops:
+        where = graph.nodes[op.node]
+        for x in op.inputs:
+            _check(id(x) in known or x.data is not None, where,
+                   f"tensor {x.name!r} is used before it is made")
+            _check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
+                   f"tensor {x.name!r} has shape {x.nchw}")
+        lo, hi = RANGE[op.y.dtype]
+        _check(lo <= op.clip.lo <= op.clip.hi <= hi or op.clip.lo > op.clip.hi, where, "clip")
+        _check(id(op.y) not in known, where, f"tensor {op.y.name!r} is made twice")
+        if isinstance(op, Conv):
+            k, c, _, _ = op.weight.shape
+            _check(op.y.nchw[1] == k and k % op.groups == 0 and op.x.nchw[1] == c * op.groups
+                   and op.y.nchw[0] == op.x.nchw[0], where, "channels do not fit")
+            _check(op.bias.shape == (k,) and op.scale.shape == (k,), where, "parameters")
+            check_scale(op.scale, where)
+            if op.residual:
+                _check(op.residual.x.nchw == op.y.nchw, where, "residual's shape")
+                check_scale(np.array([op.residual.scale_a, op.residual.scale_b]), where)
+        elif isinstance(op, Pool):
+            _check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
+            check_scale(np.array([p.scale for p in op.parts]), where)
+        else:
+            _check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
+                   where, "shapes do not fit")
+            check_scale(np.array([op.scale_a, op.scale_b]), where)
+        known.add(id(op.y))
+    for p in graph.outputs:
+        _check(id(p.tensor) in known, p.name, "the output is never made")

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX graph as quantized operators (:mod:`compiler.ir`), and what is left to the host.
+
+Nodes are read in order; :mod:`compiler.values` says what becomes of their values. A node that the
+machine does not run goes to the host only at an edge of the graph and only if the user allowed its
+operator; QuantizeLinear, DequantizeLinear and shape operators next to such a node go with it.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from compiler.errors import CompileError
+from compiler.frontend import Source
+from compiler.ir import RANGE, Add, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
+from compiler.values import (Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
+                             Window, as_view, canonical, identity)
+
+RIDE_ALONG = {"QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Transpose", "Squeeze",
+              "Unsqueeze", "Identity"}
+"""Operators that may follow a host operator onto the host."""
+
+Value = Quantized | Real | Weights | Host | np.ndarray
+Handler = Callable[["Legalizer", onnx.NodeProto, list], list]
+HANDLERS: dict[tuple[str, str], Handler] = {}
+
+
+class Unsupported(Exception):
+    """The machine does not run a node; says why and what to do about it."""
+
+    def __init__(self, reason: str, cure: str = ""):
+        super().__init__(reason)
+        self.reason, self.cure = reason, cure
+
+
+def handles(*ops: str, domain: str = "") -> Callable[[Handler], Handler]:
+    """Register the function that lowers these operators."""
+    def register(f: Handler) -> Handler:
+        for op in ops:
+            HANDLERS[domain, op] = f
+        return f
+    return register
+
+
+class Legalizer:
+    """One run over a graph; ``graph``, ``placement`` and the host's nodes are its result."""
+
+    def __init__(self, source: Source, allow_host: Collection[str]):
+        self.source, self.allow = source, set(allow_host)
+        self.graph = Graph([n.name for n in source.nodes])
+        self.values: dict[str, Value] = {}
+        self.inputs: list[Storage] = []
+        self.pre: list[onnx.NodeProto] = []
+        self.post: list[onnx.NodeProto] = []
+        self.placement: list[dict[str, str]] = []
+        self.crossing: dict[str, Quantized] = {}
+        self.node = 0
+        self.makers = {o: n for n in source.nodes for o in n.output}
+
+    # -- the walk -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Lower every node, then bind inputs and outputs."""
+        s = self.source
+        for value in s.model.graph.input:
+            if value.name in s.constants:
+                continue
+            kind = s.types[value.name]
+            if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
+                self.values[value.name] = self.new_input(
+                    value.name, s.shapes[value.name],
+                    "int8" if kind == onnx.TensorProto.INT8 else "uint8")
+            else:
+                self.values[value.name] = Host(True)
+        for self.node, node in enumerate(s.nodes):
+            self._place(node)
+        self._finish()
+
+    def get(self, name: str) -> Value | None:
+        """The value of an input name; None for an absent optional input."""
+        if not name:
+            return None
+        if name in self.values:
+            return self.values[name]
+        return self.source.constants.get(name)
+
+    def _place(self, node: onnx.NodeProto) -> None:
+        inputs = [self.get(n) for n in node.input]
+        hosts = [v for v in inputs if isinstance(v, Host)]
+        late = [v for v in hosts if not v.early]
+        if hosts:
+            return self._to_host(node, inputs, bool(late), None)
+        handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+        try:
+            if handler is None:
+                raise Unsupported(f"the machine does not run {node.op_type}")
+            outputs = handler(self, node, inputs)
+        except Unsupported as e:
+            return self._to_host(node, inputs, True, e)
+        for name, value in zip(node.output, outputs):
+            if isinstance(value, Real) and value.node < 0:
+                value = replace(value, node=self.node)
+            self.values[name] = value
+        self.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
+                               "reason": "folded into its neighbors"})
+
+    def _to_host(self, node: onnx.NodeProto, inputs: list, late: bool,
+                 why: Unsupported | None) -> None:
+        early = not late and all(v is None or isinstance(v, np.ndarray)
+                                 or (isinstance(v, Host) and v.early) for v in inputs)
+        along = node.op_type in RIDE_ALONG and any(
+            isinstance(v, Host) and v.node not in ("", node.name) for v in inputs)
+        if not (node.op_type in self.allow or "all" in self.allow or along):
+            origin = next((v.node for v in inputs if isinstance(v, Host) and v.node), "")
+            reason = why.reason if why else (
+                f"{node.op_type} works on values that the host computes"
+                + (f" (node {origin!r})" if origin else " (a float input)"))
+            raise CompileError(f"node {node.name!r} ({node.op_type})", reason,
+                               why.cure if why and why.cure
+                               else f"allow it on the host: --host {node.op_type}")
+        (self.pre if early else self.post).append(node)
+        self.placement.append({
+            "node": node.name, "op": node.op_type, "engine": "host",
+            "reason": why.reason if why else "its input or output is the host's"})
+        for name, v in zip(node.input, inputs):
+            if not early and isinstance(v, Host) and v.early:
+                raise CompileError(f"node {node.name!r} ({node.op_type})",
+                                   "it mixes a value from before the machine with one from behind",
+                                   "give that value as an output of its own")
+            if not early and isinstance(v, (Quantized, Real)):
+                self._leave(name, v, node)
+        enters = early and node.op_type in ("QuantizeLinear", "Cast") and \
+            self.source.types.get(node.output[0]) in (onnx.TensorProto.INT8,
+                                                      onnx.TensorProto.UINT8)
+        for name in node.output:
+            if enters:
+                kind = self.source.types[name]
+                self.values[name] = self.new_input(
+                    name, self.source.shapes[name],
+                    "int8" if kind == onnx.TensorProto.INT8 else "uint8")
+            else:
+                self.values[name] = Host(early, node.name)
+
+    def _leave(self, name: str, value: Quantized | Real, node: onnx.NodeProto) -> None:
+        """The host needs a machine value: the quantized value crosses; DequantizeLinear of it
+        runs on the host."""
+        if isinstance(value, Quantized):
+            self.crossing[name] = value
+            return
+        if isinstance(value.expr, Deq) and name in self.makers:
+            maker = self.makers[name]
+            if maker.op_type == "DequantizeLinear":
+                self.crossing[maker.input[0]] = self.values[maker.input[0]]  # type: ignore
+                if maker not in self.post:
+                    at = self.post.index(node) if node in self.post else len(self.post)
+                    self.post.insert(at, maker)
+                    for p in self.placement:
+                        if p["node"] == maker.name:
+                            p.update(engine="host", reason=f"feeds {node.name!r} on the host")
+                return
+            if maker.op_type in RIDE_ALONG:
+                self._leave(maker.input[0], self.values[maker.input[0]], node)  # type: ignore
+                self.post.insert(self.post.index(node), maker)
+                return
+        raise CompileError(f"value {name!r}", "the host needs it, but it is not quantized",
+                           "quantize it (QuantizeLinear and DequantizeLinear behind it)")
+
+    # -- tensors --------------------------------------------------------------------------------
+
+    def new_input(self, name: str, shape: tuple[int, ...], dtype: str) -> Quantized:
+        """A graph input that the machine reads; its layout is open."""
+        storage = Storage(name, tuple(shape), dtype)
+        self.inputs.append(storage)
+        return Quantized(name, storage, identity(shape))
+
+    def emit(self, op: Op) -> Quantized:
+        """Append an operator; its result in NCHW."""
+        self.graph.ops.append(op)
+        return Quantized(op.y.name, Storage(op.y.name, op.y.nchw, op.y.dtype, op.y),
+                         identity(op.y.nchw))
+
+    def bind(self, storage: Storage, order: np.ndarray) -> bool:
+        """Fix the layout of a graph input: ``order`` (4-D) are the host's elements in NCHW."""
+        if order.size != int(np.prod(storage.shape)) or (order < 0).any():
+            return False
+        found = as_view(order)
+        if found is None:
+            return False
+        storage.view, storage.perm = found
+        storage.tensor = Tensor(storage.name, tuple(order.shape), storage.dtype)
+        position = np.empty(order.size, np.int32)
+        position[order.ravel()] = np.arange(order.size, dtype=np.int32)
+        storage.position = position
+        return True
+
+    def settle(self, q: Quantized) -> Tensor:
+        """The machine tensor behind a value, in the order of its ONNX shape if that is open."""
+        if q.storage.tensor is None:
+            shape = canonical(q.storage.shape)
+            if shape is None:
+                raise Unsupported(f"it works on a graph input of {len(q.storage.shape)} dimensions",
+                                  "reshape it to four or less")
+            self.bind(q.storage, identity(shape))
+        assert q.storage.tensor is not None
+        return q.storage.tensor
+
+    def demand(self, q: Quantized, order: np.ndarray, zero_point: int) -> Tensor:
+        """A machine tensor of shape ``order.shape`` whose elements are ``order``: entries of
+        ``q.index`` in the order which an operator needs. Moves bytes if there is no other way."""
+        if q.storage.tensor is None and not self.bind(q.storage, order):
+            self.settle(q)
+        wanted = Quantized(q.name, q.storage, order).positions()
+        tensor = q.storage.tensor
+        assert tensor is not None
+        if wanted.shape == tensor.nchw and (wanted == identity(tensor.nchw)).all():
+            return tensor
+        return self.gather([Deq(q, np.float32(1), zero_point)], np.zeros(order.shape, np.int8),
+                           wanted, np.float32(1), zero_point, q.dtype, q.name)
+
+    def gather(self, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+               scale: np.float32, zero_point: int, dtype: str, name: str,
+               clip: Clip | None = None) -> Tensor:
+        """A tensor whose element ``i`` is element ``wanted[i]`` of ``parts[which[i]]``,
+        requantized: one-hot convolutions, each adding to the one before."""
+        from compiler.moves import plan_gather
+        return plan_gather(self, parts, which, wanted, scale, zero_point, dtype, name, clip)
+
+    # -- requantization -------------------------------------------------------------------------
+
+    def clip_of(self, real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
+        """A real clip as integers of the output: quantization is monotonic, so they commute."""
+        low, high = RANGE[dtype]
+
+        def q(v: float) -> int:
+            if np.isinf(v):
+                return low if v < 0 else high
+            return int(np.clip(np.rint(np.float32(v) / np.float32(scale)) + zero_point, low, high))
+        return Clip(zero_point, q(real.lo), q(real.hi))
+
+    def quantize(self, real: Real, scale: np.float32, zero_point: int, dtype: str,
+                 name: str) -> Quantized:
+        """The operator that computes ``real`` and quantizes it; it counts as the node that began
+        the expression, not as the QuantizeLinear that ends it."""
+        here = self.node
+        if real.node >= 0 and not isinstance(real.expr, Deq):
+            self.node = real.node
+        try:
+            return self._quantize(real, scale, zero_point, dtype, name)
+        finally:
+            self.node = here
+
+    def _quantize(self, real: Real, scale: np.float32, zero_point: int, dtype: str,
+                  name: str) -> Quantized:
+        e, scale = real.expr, np.float32(scale)
+        clip = self.clip_of(real, scale, zero_point, dtype)
+        full = (clip.lo, clip.hi) == RANGE[dtype]
+        if isinstance(e, Deq):
+            if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
+                return Quantized(name, e.q.storage, e.q.index)
+            return self._requantize(e, scale, clip, dtype, name)
+        if isinstance(e, Linear):
+            y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
+            factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
+            out = self.emit(Conv(
+                node=self.node, x=e.tensor, y=y, weight=e.weight, bias=e.bias,
+                scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
+                stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups))
+        elif isinstance(e, Sum):
+            return self._add(e, scale, clip, dtype, name)
+        elif isinstance(e, Joined):
+            shape = canonical(e.which.shape)
+            if shape is None:
+                raise Unsupported("it concatenates tensors of more than four dimensions")
+            return self._join(e, shape, scale, clip, dtype, name)
+        else:
+            out = self._window(e, scale, clip, dtype, name)
+        assert real.index is not None
+        return Quantized(name, out.storage, real.index)
+
+    def _requantize(self, e: Deq, scale: np.float32, clip: Clip, dtype: str,
+                    name: str) -> Quantized:
+        x = self.settle(e.q)
+        y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
+        index = e.q.positions()
+        factor = np.float32(e.scale / scale)
+        out = self.emit(Pool(node=self.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
+                             parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
+        return Quantized(name, out.storage, index)
+
+    def _add(self, e: Sum, scale: np.float32, clip: Clip, dtype: str, name: str) -> Quantized:
+        a, b = e.a, e.b
+        ta = self.settle(a.q)
+        index = a.q.positions()
+        if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
+                len(np.unique(index)) != index.size:
+            shape = canonical(index.shape)
+            if shape is None:
+                raise Unsupported("it adds tensors of more than four dimensions")
+            ta = self.demand(a.q, a.q.index.reshape(shape), a.zero_point)
+            index = identity(ta.nchw).reshape(index.shape)
+        if b.q.shape == a.q.shape:
+            order = np.empty(index.size, np.int32)
+            order[index.ravel()] = b.q.index.ravel()
+            tb = self.demand(b.q, order.reshape(ta.nchw), b.zero_point)
+        else:
+            tb = self.demand(b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point)
+        y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
+        out = self.emit(Add(node=self.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
+                            scale_a=np.float32(a.scale / scale),
+                            scale_b=np.float32(b.scale / scale), clip=clip))
+        return Quantized(name, out.storage, index)
+
+    def _join(self, e: Joined, shape: tuple[int, int, int, int], scale: np.float32, clip: Clip,
+              dtype: str, name: str) -> Quantized:
+        wanted = np.full(e.which.shape, -1, np.int32)
+        for i, part in enumerate(e.parts):
+            self.settle(part.q)
+            wanted[e.which == i] = part.q.positions().ravel()
+        y = self.gather(list(e.parts), e.which.reshape(shape), wanted.reshape(shape), scale,
+                        clip.z, dtype, name, clip)
+        return Quantized(name, Storage(name, shape, dtype, y), identity(shape).reshape(
+            e.which.shape))
+
+    def _window(self, e: Window, scale: np.float32, clip: Clip, dtype: str,
+                name: str) -> Quantized:
+        y = Tensor(name, e.nchw, dtype, float(scale), clip.z)
+        h, w = e.nchw[2:]
+        if e.maximum:
+            inner: Real = e.x
+            if isinstance(inner.expr, Deq):
+                q, zp, factor = inner.expr.q, inner.expr.zero_point, inner.expr.scale / scale
+                low = self.clip_of(inner, scale, clip.z, dtype)
+                clip = Clip(clip.z, max(clip.lo, low.lo), min(clip.hi, low.hi))
+            else:
+                q = self.quantize(inner, scale, clip.z, dtype, name + ":max")
+                zp, factor = clip.z, np.float32(1)
+            parts = (Part(0, h, 0, w, np.float32(factor)),)
+        else:
+            deq: Deq = e.x
+            q, zp = deq.q, deq.zero_point
+            assert e.counts is not None
+            parts = mean_parts(e.counts, deq.scale, scale)
+        order = q.index.reshape(canonical(q.shape))
+        x = self.demand(q, order, zp)
+        return self.emit(Pool(node=self.node, x=x, y=y, maximum=e.maximum, a_zp=zp, clip=clip,
+                              parts=parts, kernel=e.kernel, stride=e.stride, dilation=e.dilation,
+                              pad=e.pad))
+
+    # -- edges ----------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        for value in self.source.model.graph.output:
+            v = self.get(value.name)
+            if isinstance(v, Quantized):
+                self.crossing[value.name] = v
+            elif isinstance(v, Real):
+                maker = self.makers.get(value.name)
+                if maker is None or not (maker.op_type in self.allow or "all" in self.allow):
+                    op = maker.op_type if maker else "Identity"
+                    raise CompileError(
+                        f"output {value.name!r}", f"it is a float value (made by {op}), and the "
+                        "machine gives INT8", f"allow it on the host: --host {op}"
+                        if isinstance(v.expr, Deq) else
+                        "quantize it (QuantizeLinear and DequantizeLinear behind it)")
+                self._leave(value.name, v, maker)
+            elif not isinstance(v, Host) or v.early:
+                raise CompileError(f"output {value.name!r}", "the machine has nothing to compute "
+                                   "for it", "remove the output from the model")
+        for name, q in self.crossing.items():
+            self.graph.outputs.append(self._output(name, q))
+        for s in self.inputs:
+            if s.tensor is not None:
+                self.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm))
+        if not self.graph.outputs:
+            raise CompileError(self.source.name, "nothing of it runs on the machine",
+                               "give a quantized network")
+
+    def _output(self, name: str, q: Quantized) -> Port:
+        tensor = self.settle(q)
+        index = q.positions()
+        if any(s.tensor is tensor for s in self.inputs):
+            tensor = self._copy(q, name)
+        view = None
+        if index.size == int(np.prod(tensor.nchw)) and (index >= 0).all():
+            order = np.full(index.size, -1, np.int32)
+            order[index.ravel()] = np.arange(index.size, dtype=np.int32)
+            if (order >= 0).all():
+                view = as_view(order.reshape(tensor.nchw))
+        if view is None:
+            shape = canonical(index.shape) or (1, 1, 1, index.size)
+            tensor = self.demand(q, q.index.reshape(shape), tensor.zero_point)
+            view = as_view(identity(tensor.nchw))
+            assert view is not None
+        return Port(name, tensor, tuple(index.shape), *view)
+
+    def _copy(self, q: Quantized, name: str) -> Tensor:
+        x = self.settle(q)
+        y = Tensor(name, x.nchw, x.dtype, x.scale, x.zero_point)
+        lo, hi = RANGE[x.dtype]
+        self.emit(Pool(node=max(self.node, 0), x=x, y=y, maximum=False, a_zp=0,
+                       clip=Clip(0, lo, hi),
+                       parts=(Part(0, x.nchw[2], 0, x.nchw[3], np.float32(1)),)))
+        return y
+
+
+def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
+               s_y: np.float32) -> tuple[Part, ...]:
+    """Rectangles of outputs with the same divisor, and their factors ``f32(s_x / (n * s_y))``,
+    rounded once."""
+    def runs(c: np.ndarray) -> list[tuple[int, int, int]]:
+        cuts = [0, *(np.flatnonzero(np.diff(c)) + 1).tolist(), len(c)]
+        return [(a, b, int(c[a])) for a, b in zip(cuts, cuts[1:])]
+    return tuple(
+        Part(y0, y1, x0, x1, np.float32(np.float64(s_x) / (ny * nx * np.float64(s_y))))
+        for y0, y1, ny in runs(counts[0]) for x0, x1, nx in runs(counts[1]))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools, and the element-wise operators of the com.microsoft domain.
+
+A mean is ``rint(f32(f32(sum) * scale)) + z`` with ``scale = f32(s_x / (count * s_y))``. Outputs
+next to the border may have another count; the result is cut into rectangles of equal count.
+"""
+
+import numpy as np
+import onnx
+
+from compiler.frontend import attributes
+from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.lower_linear import activation, pads, target
+from compiler.lower_quant import deq_of, real_of
+from compiler.values import INF, Deq, Quantized, Real, Sum, Window, identity
+
+
+def _geometry(shape: tuple[int, ...], at: dict) -> tuple[list, list, list, list, list, list]:
+    """kernel, stride, dilation, pads in front, pads behind, output size: two axes."""
+    rank = len(shape) - 2
+    if rank not in (1, 2):
+        raise Unsupported(f"it pools over {rank} dimensions", "pool over one or two dimensions")
+    kernel = list(at["kernel_shape"])
+    stride = list(at.get("strides", [1] * rank))
+    dilation = list(at.get("dilations", [1] * rank))
+    sizes = list(shape[2:])
+    front, back = pads(at, sizes, kernel, stride, dilation)
+    ceil = at.get("ceil_mode", 0)
+    out = []
+    for n, k, s, d, f, b in zip(sizes, kernel, stride, dilation, front, back):
+        span = n + f + b - d * (k - 1) - 1
+        o = (-(-span // s) if ceil else span // s) + 1
+        if ceil and (o - 1) * s >= n + f:  # a window may not start in the padding behind
+            o -= 1
+        out.append(o)
+    if rank == 1:
+        kernel, stride, dilation, front, back, out = (
+            [v, *a] for v, a in zip((1, 1, 1, 0, 0, 1),
+                                    (kernel, stride, dilation, front, back, out)))
+    return kernel, stride, dilation, front, back, out
+
+
+def _counts(n: int, f: int, b: int, k: int, s: int, d: int, out: int,
+            padded: bool) -> np.ndarray:
+    """Taps that count for each output along one axis."""
+    taps = np.arange(out)[:, None] * s - f + np.arange(k)[None, :] * d
+    low, high = (-f, n + b) if padded else (0, n)
+    return ((taps >= low) & (taps < high)).sum(1)
+
+
+def window(x: object, at: dict, maximum: bool) -> Real:
+    """MaxPool or AveragePool of a value."""
+    real = real_of(x)
+    shape = real.shape
+    kernel, stride, dilation, front, back, out = _geometry(shape, at)
+    h, w = (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
+    nchw = (shape[0], shape[1], out[0], out[1])
+    counts = None
+    if not maximum:
+        padded = bool(at.get("count_include_pad", 0))
+        counts = tuple(_counts(n, f, b, k, s, d, o, padded) for n, f, b, k, s, d, o in
+                       zip((h, w), front, back, kernel, stride, dilation, out))
+        if min(counts[0].min(), counts[1].min()) == 0:
+            raise Unsupported("a window lies in the padding altogether", "use less padding")
+    expr = Window(real if maximum else deq_of(x), maximum, nchw, tuple(kernel), tuple(stride),
+                  tuple(dilation), tuple(front), counts)
+    place = identity(nchw)
+    return Real(expr, index=place if len(shape) == 4 else place[:, :, 0, :])
+
+
+@handles("MaxPool")
+def max_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    at = attributes(node)
+    if len(node.output) > 1 and node.output[1]:
+        raise Unsupported("it returns indices", "remove the second output")
+    x = inputs[0]
+    if isinstance(x, Quantized):  # the maximum of integers, whatever they stand for
+        real = window(Real(Deq(x, np.float32(1), 0)), at, True)
+        return [lg.quantize(real, np.float32(1), 0, x.dtype, node.output[0])]
+    return [window(x, at, True)]
+
+
+@handles("AveragePool")
+def average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    return [window(inputs[0], attributes(node), False)]
+
+
+def _global(shape: tuple[int, ...]) -> dict:
+    return {"kernel_shape": list(shape[2:])}
+
+
+@handles("GlobalAveragePool")
+def global_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    return [window(inputs[0], _global(real_of(inputs[0]).shape), False)]
+
+
+@handles("GlobalMaxPool")
+def global_max_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    return [window(inputs[0], _global(real_of(inputs[0]).shape), True)]
+
+
+@handles("ReduceMean")
+def reduce_mean(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    at, real = attributes(node), real_of(inputs[0])
+    axes = inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else \
+        at.get("axes", [])
+    rank = len(real.shape)
+    if rank not in (3, 4) or sorted(a % rank for a in axes) != list(range(2, rank)):
+        raise Unsupported("it takes a mean over other axes than the image's",
+                          "use GlobalAveragePool")
+    out = window(inputs[0], _global(real.shape), False)
+    if at.get("keepdims", 1):
+        return [out]
+    assert out.index is not None
+    return [Real(out.expr, index=out.index.reshape(real.shape[:2]))]
+
+
+@handles("QLinearAveragePool", domain="com.microsoft")
+def qlinear_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    at = attributes(node)
+    if at.get("channels_last", 0):
+        raise Unsupported("channels_last is set", "use the NCHW form")
+    real = window(Real(activation([*inputs[:2], inputs[2]], 0)), at, False)
+    return [lg.quantize(real, *target(inputs, 3), node.output[0])]
+
+
+@handles("QLinearGlobalAveragePool", domain="com.microsoft")
+def qlinear_global_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    if attributes(node).get("channels_last", 0):
+        raise Unsupported("channels_last is set", "use the NCHW form")
+    x = activation(inputs, 0)
+    return [lg.quantize(window(Real(x), _global(x.q.shape), False), *target(inputs, 3),
+                        node.output[0])]
+
+
+@handles("QLinearAdd", domain="com.microsoft")
+def qlinear_add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    a, b = activation(inputs, 0), activation(inputs, 3)
+    if a.q.shape != b.q.shape:
+        raise Unsupported("its operands have different shapes", "expand the smaller operand")
+    return [lg.quantize(Real(Sum(a, b), -INF, INF), *target(inputs, 6), node.output[0])]
