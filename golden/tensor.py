@@ -13,27 +13,32 @@ Address of a vector, in granules of four bytes, with X = tx * nx + x and Y = ty 
 
 Granule g of the vector is inside the image if ``0 <= ix0 + X*ix_x + s*ix_s + g*lane_dx < iw`` and
 ``0 <= iy0 + Y*iy_y + r*iy_r + m*iy_m < ih``; outside it delivers ``pad``. A vector that lies wholly
-outside is not read, so only the others have to lie in the scratchpad.
+outside is not read, so only the others have to lie in the scratchpad. Addresses are computed modulo
+the width of their fields, image coordinates modulo 2**18, both as two's complement.
 """
 
 import numpy as np
 
 from golden import arith
-from golden.address import total, wrap
+from golden.address import modular, on_circle, total, wrap
 from golden.fault import MachineFault
 from isa.config import GRANULE, PARAM_WORDS, Config
-from isa.instructions import Fault, Instruction
+from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Instruction
+
+GRANULE_BITS = SPM_ADDRESS_BITS + 2
 
 CHUNK = 1 << 22
 """Activation bytes gathered at a time."""
 
 
 class Tensor:
-    """The tensor engine: ``psum`` (INT32 [tiles, pixels, L]) is the bank that HOLD keeps open."""
+    """The tensor engine: ``psum`` (INT32 [tiles, pixels, L]) is the bank that HOLD keeps open, and
+    ``held`` the rectangle in it (nx, ny and m_split of the last instruction), if it is open."""
 
     def __init__(self, config: Config):
         self.config = config
         self.psum = np.zeros((config.tiles, config.psum_depth, config.lanes), np.int32)
+        self.held: tuple[int, int, int] | None = None
 
     def execute(self, i: Instruction, index: int, spm: np.ndarray) -> None:
         """Run one TENSOR on ``spm`` (uint8 [words, L]).
@@ -44,6 +49,7 @@ class Tensor:
             BAD_FIELD or SPM_RANGE.
         """
         self._check(i, index)
+        self.held = (i.nx, i.ny, i.m_split) if i.hold else None
         gn = self.config.tiles >> i.m_split
         ys, xs = total(i.ny, i.nty, i.ny_last), total(i.nx, i.ntx, i.nx_last)
         weights, bias, scale = self._weights(i, index, spm, gn)
@@ -76,7 +82,11 @@ class Tensor:
                  and split <= config.tiles and 1 <= i.m_last <= split
                  and 1 <= i.n_last <= config.tiles // split
                  and i.w_base % config.weight_words == 0
-                 and (not (i.hold or i.acc) or i.nnb == i.ntx == i.nty == 1))
+                 and (not (i.hold or i.acc) or i.nnb == i.ntx == i.nty == 1)
+                 and (not i.acc or self.held == (i.nx, i.ny, i.m_split))
+                 and on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m)
+                 and on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)
+                 and (not i.residual or on_circle(i.r_wrap, i.r_row, i.o_y, i.o_m)))
         if not legal:
             raise MachineFault(Fault.BAD_FIELD, index)
 
@@ -108,7 +118,8 @@ class Tensor:
         m, r, s, cb, g = (np.arange(n) for n in (1 << i.m_split, i.nr, i.ns, i.ncb, per))
         col = (i.a_base + nb * i.a_nb + (xs * i.a_x)[:, None, None] + (s * i.a_s)[:, None]
                + cb * i.a_cb)                                                  # [x, s, cb]
-        ix = i.ix0 + (xs * i.ix_x)[:, None, None] + (s * i.ix_s)[:, None] + g * i.lane_dx
+        ix = modular(i.ix0 + (xs * i.ix_x)[:, None, None] + (s * i.ix_s)[:, None] + g * i.lane_dx,
+                     IMAGE_BITS)
         in_x = (ix >= 0) & (ix < i.iw)                                         # [x, s, g]
         vectors = np.lib.stride_tricks.sliding_window_view(spm.reshape(-1), lanes)[::GRANULE]
         rows = max(1, CHUNK // (xs.size * i.nr * i.ns * i.ncb * lanes * m.size))
@@ -117,9 +128,11 @@ class Tensor:
             y = ys[at:at + rows]
             yr = (m * i.a_m)[:, None, None] + (y * i.a_y)[:, None] + r * i.a_r  # [m, y, r]
             row = wrap(i.a_row + yr, i.a_wrap)
-            iy = i.iy0 + (m * i.iy_m)[:, None, None] + (y * i.iy_y)[:, None] + r * i.iy_r
+            iy = modular(i.iy0 + (m * i.iy_m)[:, None, None] + (y * i.iy_y)[:, None] + r * i.iy_r,
+                         IMAGE_BITS)
             in_y = (iy >= 0) & (iy < i.ih)
-            addr = row[:, :, None, :, None, None] + col[:, None]               # [m,y,x,r,s,cb]
+            addr = modular(row[:, :, None, :, None, None] + col[:, None],
+                           GRANULE_BITS)                                       # [m,y,x,r,s,cb]
             inside = in_y[:, :, None, :, None, None] & in_x[:, None]           # [m,y,x,r,s,g]
             used = np.broadcast_to(inside.any(-1)[..., None], addr.shape)
             bad = used & ((addr < 0) | (addr >= len(vectors)))
@@ -145,7 +158,8 @@ class Tensor:
         line = y * i.o_y + m * i.o_m
 
         def gather(base: int, step: int, row: int, circle: int) -> np.ndarray:
-            at = base + x * i.o_x + block * step + wrap(row + line, circle)
+            at = modular(base + x * i.o_x + block * step + wrap(row + line, circle),
+                         SPM_ADDRESS_BITS)
             at = np.broadcast_to(at, shape)
             if ((at < 0) | (at >= self.config.spm_words))[valid].any():
                 raise MachineFault(Fault.SPM_RANGE, index)

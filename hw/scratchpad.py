@@ -38,6 +38,8 @@ class Scratchpad(wiring.Component):
     -------
     read : In(SpmRead(config)).array(reads)
     write : In(SpmWrite(config)).array(writes)
+    banks : list of Memory
+        For a simulation to look into.
 
     Raises
     ------
@@ -52,6 +54,9 @@ class Scratchpad(wiring.Component):
         if sorted(self._order) != sorted(ports):
             raise ValueError(f"order {self._order} does not name each of {ports} once")
         self._config = config
+        depth = config.spm_words // config.spm_banks
+        self.banks = [memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
+                                    attrs={"no_rw_check": 1}) for _ in range(config.spm_banks)]
         super().__init__({"read": In(SpmRead(config)).array(reads),
                           "write": In(SpmWrite(config)).array(writes)})
 
@@ -64,8 +69,7 @@ class Scratchpad(wiring.Component):
         grants: dict[tuple[str, int], list[Signal]] = {(k, i): [] for k, i, _ in requests}
         outputs = []
         for b in range(config.spm_banks):
-            ram = memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
-                                attrs={"no_rw_check": 1})
+            ram = self.banks[b]
             m.submodules[f"bank{b}"] = ram
             write, read = ram.write_port(), ram.read_port()
             address = Signal(range(depth), name=f"address{b}")

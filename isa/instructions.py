@@ -22,6 +22,10 @@ QUEUES = ("load", "tensor", "window", "vector", "store")
 """In-order instruction queues; the position is the bit in ``wait_mask``."""
 
 WAIT_BITS = 16
+IMAGE_BITS = 18
+"""Width of an input coordinate, two's complement: coordinates are computed modulo 2**18, addresses
+modulo 2 to the width of their fields."""
+
 INDEX_BITS = 24
 """Width of an instruction's position in its program, as errors report it."""
 

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drain: walks a TENSOR's output pixels, feeds the post-processors and addresses their words.
+
+::
+
+    loop nest ─► addresses ─┬─► residual reads ─────────────┐
+     (waits for a full      │                               ▼
+      PSUM bank)            └─► entries ─► issue: PSUM read, slices ─► lanes ─► scratchpad
+
+An entry is issued when its residual words have arrived, every tile that writes has a landing place,
+and, at the start of a block, the block's parameters are there. All tiles go in lockstep. An
+instruction is done when its last word has been accepted by the scratchpad; only then does the next
+one start, so that the constants of the lanes stand still.
+"""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import Nest, Term, circle_add
+from hw.ports import SpmRead, SpmWrite, instruction_layout
+from hw.post import Post, landing_depth, slices
+from hw.read_port import ReadPort
+from hw.accumulator import SUM_BITS
+from hw.weights import beat_layout
+from isa.config import Config
+from isa.instructions import SPM_ADDRESS_BITS, Opcode
+
+WORD = SPM_ADDRESS_BITS
+
+
+class Drain(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of TENSOR)
+    full : In(2)
+        PSUM banks that wait to be drained.
+    kept : In(1)
+        The feeder has come to the end of an instruction that holds its bank.
+    release, release_bank : Out
+        A bank has been read for the last time.
+    psum_en, psum_bank, psum_index : Out
+        PSUM read, the same for all tiles.
+    entries : In(array of arrays of signed(32))
+        What the accumulators show.
+    params : In(stream of beat_layout)
+        Parameter beats of the weight stream.
+    residual, out : Out(SpmRead / SpmWrite).array(tiles)
+    done, busy : Out(1)
+    fault, fault_index : Out
+        An output or residual address is outside the scratchpad.
+    halt : In(1)
+    """
+
+    ENTRY_DEPTH = 4
+
+    def __init__(self, config: Config):
+        self._config = config
+        layout = instruction_layout(Opcode.TENSOR)
+        entry = data.ArrayLayout(signed(SUM_BITS), config.columns)
+        super().__init__({
+            "instr": In(stream.Signature(layout)), "full": In(2), "kept": In(1), "release": Out(1),
+            "release_bank": Out(1), "psum_en": Out(1), "psum_bank": Out(1),
+            "psum_index": Out(range(config.psum_depth)),
+            "entries": In(data.ArrayLayout(entry, config.tiles)),
+            "params": In(stream.Signature(beat_layout(config))),
+            "residual": Out(SpmRead(config)).array(config.tiles),
+            "out": Out(SpmWrite(config)).array(config.tiles),
+            "done": Out(1), "busy": Out(1), "fault": Out(1),
+            "fault_index": Out(layout["index"].shape), "halt": In(1)})
+        address = range(config.spm_words)
+        self._entry = data.StructLayout({
+            "addr": data.ArrayLayout(address, config.tiles), "write": config.tiles,
+            "index": range(config.psum_depth), "bank": 1, "first": 1, "last": 1})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        i = Signal(instruction_layout(Opcode.TENSOR))
+        active, walking = Signal(), Signal()
+        step = Signal()
+        finished = self._walk(m, i, walking, step)
+        queue = self._look_up(m, i, walking, step, finished)
+        idle = self._issue(m, i, queue)
+        kept = Signal(range(3))
+        ending = active & ~walking & idle & (~i.hold | (kept != 0))
+        m.d.sync += kept.eq(kept + self.kept - (ending & i.hold))
+        m.d.comb += [self.busy.eq(active), self.done.eq(ending),
+                     self.instr.ready.eq((~active | ending) & ~self.halt)]
+        with m.If(ending):
+            m.d.sync += active.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1)]
+        return m
+
+    def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> dict[str, Value]:
+        """The loop nest; the current entry's address terms and flags."""
+        nx, ny = Signal(9), Signal(9)
+        nest = Nest(m, [("x", nx), ("y", ny), ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
+                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
+        split = (self._config.tiles.bit_length() - 1) - i.m_split
+        xo, no, nr = (Term(n, WORD) for n in ("xo", "no", "nr"))
+        yo, yr = Term("yo", WORD, i.o_wrap), Term("yr", WORD, i.r_wrap)
+        xo0, yo0, yr0 = (Signal(signed(WORD), name=n) for n in ("xo0", "yo0", "yr0"))
+        psum, bank = Signal(range(self._config.psum_depth)), Signal()
+
+        def to(term: Term, value: Value | int) -> object:
+            return term.value.eq(value)
+
+        nest.on("x", enter=[to(xo, xo.plus(i.o_x))], leave=[to(xo, xo0)])
+        nest.on("y", enter=[to(yo, yo.plus(i.o_y)), to(yr, yr.plus(i.o_y))],
+                leave=[to(yo, yo0), to(yr, yr0)])
+        nest.on("nb", enter=[to(no, no.plus(i.o_n << split[:2])),
+                             to(nr, nr.plus(i.r_n << split[:2]))],
+                leave=[to(no, i.o_base), to(nr, i.r_base)])
+        nest.on("tx", enter=[to(xo, xo.plus(i.o_x)), xo0.eq(xo.plus(i.o_x))],
+                leave=[to(xo, 0), xo0.eq(0)])
+        nest.on("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
+                             to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
+        last = nest.all_last(["x", "y"])
+        with m.If(step):
+            m.d.sync += psum.eq(Mux(last, 0, psum + 1))
+            with m.If(last):
+                m.d.sync += bank.eq(~bank)
+            nest.step()
+            with m.If(nest.done):
+                m.d.sync += walking.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            n = self.instr.payload
+            m.d.sync += [*nest.reset(), psum.eq(0), to(xo, 0), xo0.eq(0), to(no, n.o_base),
+                         to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row), to(yr, n.r_row),
+                         yr0.eq(n.r_row)]
+            with m.If(n.hold):
+                m.d.sync += walking.eq(0)
+        return {"out": xo.plus(no.value), "residual": xo.plus(nr.value), "out_row": yo.value,
+                "residual_row": yr.value, "psum": psum, "bank": bank,
+                "first": (nest.index("x") == 0) & (nest.index("y") == 0), "last": last,
+                "last_group": nest.last("nb"), "last_row": nest.last("ty") & nest.last("y")}
+
+    def _splits(self, i: data.View) -> list[tuple[Value, Value, Value, Value]]:
+        """For each tile: its pixel stream, its column split, and the offsets of its channel block
+        in the output and in the residual."""
+        tiles = self._config.tiles
+        result = []
+        for t in range(tiles):
+            splits = [divmod(t, tiles >> c) for c in range(tiles.bit_length())]
+            result.append((Array(s for s, _ in splits)[i.m_split],
+                           Array(n for _, n in splits)[i.m_split],
+                           Array(i.o_n * n for _, n in splits)[i.m_split],
+                           Array(i.r_n * n for _, n in splits)[i.m_split]))
+        return result
+
+    def _look_up(self, m: Module, i: data.View, walking: Signal, step: Signal,
+                 now: dict[str, Value]) -> fifo.SyncFIFO:
+        """Addresses of the entry, checked; residual reads and the queue of entries."""
+        config, words = self._config, self._config.spm_words
+        entry = Signal(self._entry)
+        valid, bad = Signal(), Signal()
+        r_addr = Signal(data.ArrayLayout(range(words), config.tiles))
+        outside = []
+        multiples = {}
+        for kind, circle in (("o", i.o_wrap), ("r", i.r_wrap)):
+            multiple: Value = Signal(signed(WORD), name=f"{kind}_m0")
+            multiples[kind] = [multiple]
+            for k in range(1, config.tiles):
+                following = Signal(signed(WORD), name=f"{kind}_m{k}")
+                m.d.comb += following.eq(circle_add(multiple, i.o_m, circle, WORD))
+                multiple = following
+                multiples[kind].append(multiple)
+        take = Signal()
+        load = Signal()
+        # a bank stays full until its last entry has been read, which is after it was walked
+        walked = Signal(2)
+        ready = (self.full & ~walked).bit_select(now["bank"], 1)
+        m.d.comb += [load.eq(walking & (~valid | take) & ready & ~self.halt & ~self.fault),
+                     step.eq(load)]
+        for bank in range(2):
+            with m.If(load & now["last"] & (now["bank"] == bank)):
+                m.d.sync += walked[bank].eq(1)
+            with m.If(self.release & (self.release_bank == bank)):
+                m.d.sync += walked[bank].eq(0)
+        for t, (stream_of, n, o_n, r_n) in enumerate(self._splits(i)):
+            out, res = Signal(signed(WORD), name=f"out{t}"), Signal(signed(WORD), name=f"res{t}")
+            write = Signal(name=f"write{t}")
+            o_row = circle_add(now["out_row"], Array(multiples["o"])[stream_of], i.o_wrap, WORD)
+            r_row = circle_add(now["residual_row"], Array(multiples["r"])[stream_of], i.r_wrap,
+                               WORD)
+            m.d.comb += [
+                out.eq(now["out"] + o_n + o_row), res.eq(now["residual"] + r_n + r_row),
+                write.eq((~now["last_group"] | (n < i.n_last))
+                         & (~now["last_row"] | (stream_of < i.m_last)))]
+            outside.append(write & ((out < 0) | (out >= words)
+                                    | (i.residual & ((res < 0) | (res >= words)))))
+            with m.If(load):
+                m.d.sync += [entry.addr[t].eq(out), r_addr[t].eq(res), entry.write[t].eq(write)]
+        m.d.comb += bad.eq(load & Cat(*outside).any())
+        with m.If(load):
+            m.d.sync += [*(entry[f].eq(now[k]) for f, k in (
+                ("index", "psum"), ("bank", "bank"), ("first", "first"), ("last", "last")))]
+        with m.If(bad):
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
+        m.d.sync += valid.eq((load & ~bad) | (valid & ~take))
+
+        m.submodules.entries = queue = fifo.SyncFIFO(width=self._entry.size,
+                                                     depth=self.ENTRY_DEPTH)
+        finished, self._readers = [], []
+        for t in range(config.tiles):
+            m.submodules[f"reader{t}"] = reader = ReadPort(config)
+            wiring.connect(m, reader.port, wiring.flipped(self.residual[t]))
+            issued, want = Signal(name=f"residual_issued{t}"), Signal(name=f"residual_want{t}")
+            m.d.comb += [want.eq(valid & i.residual & entry.write[t]),
+                         reader.addr.payload.eq(r_addr[t]), reader.addr.valid.eq(want & ~issued)]
+            finished.append(~want | issued | reader.addr.ready)
+            m.d.sync += issued.eq(want & finished[-1] & ~take)
+            self._readers.append(reader)
+        m.d.comb += [take.eq(valid & queue.w_rdy & Cat(*finished).all()), queue.w_en.eq(take),
+                     queue.w_data.eq(entry)]
+        self._pending = valid
+        return queue
+
+    def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:
+        """Entries into the lanes; returns whether nothing is under way."""
+        config = self._config
+        count, depth = slices(config), landing_depth(config)
+        head = data.View(self._entry, queue.r_data)
+        params_full, closing, closing_bank = Signal(), Signal(), Signal()
+        slice_, running = Signal(range(count)), Signal()
+        last_slice = running & (slice_ == count - 1)
+        issue = Signal()
+        m.submodules.pending = pending = fifo.SyncFIFO(
+            width=len(Cat(head.addr.as_value(), head.write)), depth=depth)
+        can: list[Value] = [queue.r_rdy, pending.w_rdy, ~running | last_slice,
+                            ~head.first | params_full]
+        idle: list[Value] = [~queue.r_rdy, ~self._pending, ~running, ~pending.r_rdy]
+        m.d.comb += [queue.r_en.eq(issue), pending.w_en.eq(issue), pending.w_data.eq(Cat(head.addr, head.write)),
+                     self.psum_en.eq(issue), self.psum_bank.eq(head.bank),
+                     self.psum_index.eq(head.index),
+                     self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
+        with m.If(issue):
+            m.d.sync += [running.eq(1), slice_.eq(0), closing.eq(head.last),
+                         closing_bank.eq(head.bank)]
+        with m.Elif(last_slice):
+            m.d.sync += running.eq(0)
+        with m.Else():
+            m.d.sync += slice_.eq(slice_ + 1)
+
+        beat = self.params.payload
+        swap = Signal()
+        m.d.comb += [swap.eq(issue & head.first),
+                     self.params.ready.eq(~params_full | swap)]
+        load = self.params.valid & self.params.ready
+        m.d.sync += params_full.eq((params_full & ~swap) | (load & beat.last))
+
+        posts = []
+        landed = data.View(data.StructLayout({"addr": head.addr.shape(), "write": config.tiles}),
+                           pending.r_data)
+        for t in range(config.tiles):
+            m.submodules[f"post{t}"] = post = Post(config)
+            posts.append(post)
+            room = Signal(range(depth + 1), init=depth, name=f"room{t}")
+            uses = issue & head.write[t]
+            m.d.sync += room.eq(room - uses + post.popped)
+            can.append(room != 0)
+            idle.append(post.empty)
+            reader = self._readers[t]
+            wants = i.residual & head.write[t]
+            can.append(~wants | reader.data.valid)
+            wiring.connect(m, post.out, wiring.flipped(self.out[t]))
+            mine = Signal(name=f"mine{t}")
+            choices = range(config.tiles.bit_length())
+            m.d.comb += [
+                mine.eq(Array(t % (config.tiles >> c) for c in choices)[beat.m_split]
+                        == beat.tile),
+                reader.data.ready.eq(issue & wants), post.params.eq(beat),
+                post.load.eq(load & mine), post.swap.eq(swap), post.entry.eq(self.entries[t]),
+                post.residual_load.eq(issue), post.residual.eq(reader.data.payload),
+                post.valid.eq(running), post.slice.eq(slice_),
+                post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
+                post.r_signed.eq(i.r_signed), post.r_zp.eq(i.r_zp),
+                *(post.constants[f].eq(i[f]) for f in ("z1", "lo1", "hi1", "scale_a", "z2", "lo2",
+                                                       "hi2")),
+                post.constants.scale_b.eq(i.scale_r), post.constants.add.eq(i.residual)]
+        m.d.comb += [issue.eq(Cat(*can).all()), pending.r_en.eq(posts[0].finished)]
+        return Cat(*idle).all()

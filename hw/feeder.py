@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The feeder: a TENSOR's loop nest as a stream of activation vectors, implicit im2col included.
+
+::
+
+    loop nest ─► sums ─► address and mask of each stream ─► two read ports a stream ─┐
+                                    │                                                ▼
+                                    └────────── what goes with the vector ──► join ─► align ─►
+                                                                    zero point, padding ─► vector
+
+A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
+ports and joined. Vectors that lie wholly outside the image are not read at all. The streams of an M
+split go in lockstep: the same loop indices, rows ``a_m`` and ``iy_m`` apart.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import Nest, Term, circle_add
+from hw.ports import SpmRead, instruction_layout
+from hw.read_port import ReadPort
+from hw.tile import OPERAND_BITS
+from isa.config import Config
+from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, Opcode
+
+ADDRESS_BITS = next(f.width for f in TENSOR_FIELDS if f.name == "a_base")
+
+
+def vector_layout(config: Config) -> data.StructLayout:
+    """What the feeder delivers: a vector for each stream, and how the tiles are to take it.
+
+    ``index``: PSUM entry; ``swap``: first vector of a pass; ``overwrite``: it does not add to
+    the PSUM; ``opens``: first vector of a PSUM block that needs a free bank; ``closes``: last
+    vector of a block that is to be drained; ``keeps``: last vector of a block that stays open.
+    """
+    return data.StructLayout({
+        "streams": data.ArrayLayout(data.ArrayLayout(signed(OPERAND_BITS), config.lanes),
+                                    config.tiles),
+        "m_split": 2, "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1,
+        "closes": 1, "keeps": 1})
+
+
+def ports_per_stream(config: Config) -> int:
+    """Read ports of a stream: two where a vector can straddle a word."""
+    return 2 if config.granules > 1 else 1
+
+
+class Feeder(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of TENSOR)
+        Checked, waits satisfied.
+    vectors : Out(stream of vector_layout)
+    port : Out(SpmRead).array(tiles * ports_per_stream)
+    busy : Out(1)
+        An instruction's loop nest is under way, or vectors of it are.
+    fault, fault_index : Out
+        A vector's address is outside the scratchpad.
+    halt : In(1)
+    """
+
+    META_DEPTH = 8
+
+    def __init__(self, config: Config):
+        self._config = config
+        layout = instruction_layout(Opcode.TENSOR)
+        super().__init__({
+            "instr": In(stream.Signature(layout)),
+            "vectors": Out(stream.Signature(vector_layout(config))),
+            "port": Out(SpmRead(config)).array(config.tiles * ports_per_stream(config)),
+            "busy": Out(1), "fault": Out(1), "fault_index": Out(layout["index"].shape),
+            "halt": In(1)})
+        per = config.granules
+        self._request = data.StructLayout({
+            "addr": signed(ADDRESS_BITS), "mask": per})
+        self._common = data.StructLayout({
+            "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
+            "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9)})
+        self._constants = data.StructLayout({
+            f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
+        self._meta = data.StructLayout({
+            "common": self._common,
+            "need": data.ArrayLayout(2, config.tiles),
+            "turn": data.ArrayLayout(max(1, (per - 1).bit_length()), config.tiles),
+            "mask": data.ArrayLayout(per, config.tiles)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        go = Signal()
+        sums = self._sums(m, go)
+        requests, common, valid, index = self._addresses(m, go, sums)
+        self._issue(m, go, requests, common, valid, index)
+        return m
+
+    def _sums(self, m: Module, go: Signal) -> data.View:
+        """The loop nest and, one cycle later, the partial sums of its addresses."""
+        i = Signal(instruction_layout(Opcode.TENSOR))
+        active = Signal()
+        nx, ny = Signal(9), Signal(9)
+        nest = Nest(m, [("x", nx), ("y", ny), ("cb", i.ncb), ("s", i.ns), ("r", i.nr),
+                        ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
+                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
+        xa, ca, sa, na = (Term(n, ADDRESS_BITS) for n in ("xa", "ca", "sa", "na"))
+        ya, ra = (Term(n, ADDRESS_BITS, i.a_wrap) for n in ("ya", "ra"))
+        ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
+        xa0, ix0 = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
+        ya0, iy0 = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
+        psum = Signal(range(self._config.psum_depth))
+
+        def to(term: Term, value: Value | int) -> object:
+            return term.value.eq(value)
+
+        nest.on("x", enter=[to(xa, xa.plus(i.a_x)), to(ix, ix.plus(i.ix_x))],
+                leave=[to(xa, xa0), to(ix, ix0)])
+        nest.on("y", enter=[to(ya, ya.plus(i.a_y)), to(iy, iy.plus(i.iy_y))],
+                leave=[to(ya, ya0), to(iy, iy0)])
+        nest.on("cb", enter=[to(ca, ca.plus(i.a_cb))], leave=[to(ca, 0)])
+        nest.on("s", enter=[to(sa, sa.plus(i.a_s)), to(sx, sx.plus(i.ix_s))],
+                leave=[to(sa, 0), to(sx, 0)])
+        nest.on("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r))],
+                leave=[to(ra, 0), to(ry, 0)])
+        nest.on("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
+        next_x = [(xa, xa.plus(i.a_x), xa0), (ix, ix.plus(i.ix_x), ix0)]
+        next_y = [(ya, ya.plus(i.a_y), ya0), (iy, iy.plus(i.iy_y), iy0)]
+        nest.on("tx", enter=[e for t, v, s in next_x for e in (to(t, v), s.eq(v))],
+                leave=[to(xa, 0), xa0.eq(0), to(ix, i.ix0), ix0.eq(i.ix0)])
+        nest.on("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
+
+        start = self.instr.valid & self.instr.ready
+        m.d.comb += self.instr.ready.eq(~self.halt & (~active | (go & nest.done)))
+        first_pass = (nest.index("cb") == 0) & (nest.index("s") == 0) & (nest.index("r") == 0)
+        last_pass = nest.all_last(["cb", "s", "r"])
+        first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)
+        last_pixel = nest.all_last(["x", "y"])
+        out = Signal(data.StructLayout({
+            "valid": 1, "common": self._common, "i": self._constants,
+            "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
+            "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
+        with m.If(go):
+            m.d.sync += [
+                out.valid.eq(active), *(out.i[f].eq(i[f]) for f, _ in self._constants),
+                out.t0.eq(xa.plus(ca.value)), out.t1.eq(na.plus(sa.value)),
+                out.row.eq(ya.plus(ra.value)), out.ix.eq(ix.plus(sx.value)),
+                out.iy.eq(iy.plus(ry.value)),
+                out.common.index.eq(psum), out.common.swap.eq(first_pixel),
+                out.common.overwrite.eq(first_pass & ~i.acc),
+                out.common.opens.eq(first_pass & first_pixel & ~i.acc),
+                out.common.closes.eq(last_pass & last_pixel & ~i.hold),
+                out.common.keeps.eq(last_pass & last_pixel & i.hold),
+                out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
+                out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad)]
+            with m.If(active):
+                m.d.sync += psum.eq(Mux(last_pixel, 0, psum + 1))
+                nest.step()
+                with m.If(nest.done):
+                    m.d.sync += active.eq(0)
+        with m.If(start):
+            n = self.instr.payload
+            m.d.sync += [
+                i.eq(n), active.eq(1), psum.eq(0), *nest.reset(),
+                to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, n.a_base),
+                to(ya, n.a_row), ya0.eq(n.a_row), to(ix, n.ix0), ix0.eq(n.ix0), to(sx, 0),
+                to(iy, n.iy0), iy0.eq(n.iy0), to(ry, 0)]
+        self._active = active | out.valid
+        return out
+
+    def _addresses(self, m: Module, go: Signal, out: data.View
+                   ) -> tuple[list[data.View], data.View, Signal, Signal]:
+        """Each stream's address and mask of granules inside the image, in two cycles."""
+        config, i = self._config, out.i
+        col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
+        common, common2 = Signal(self._common), Signal(self._common)
+        valid, valid2 = Signal(), Signal()
+        index, index2 = Signal.like(i.index), Signal.like(i.index)
+        lane_dx, iw, ih = Signal(), Signal(16), Signal(16)
+        rows, lines, used = [], [], []
+        offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
+        with m.If(go):
+            m.d.sync += [col.eq(out.t0 + out.t1), ix.eq(out.ix), common.eq(out.common),
+                         valid.eq(out.valid), index.eq(i.index), lane_dx.eq(i.lane_dx),
+                         iw.eq(i.iw), ih.eq(i.ih), common2.eq(common), valid2.eq(valid),
+                         index2.eq(index)]
+        for k in range(config.tiles):
+            row = Signal(signed(ADDRESS_BITS), name=f"row{k}")
+            line = Signal(signed(IMAGE_BITS), name=f"line{k}")
+            with m.If(go):
+                m.d.sync += [row.eq(circle_add(out.row, offset, i.a_wrap, ADDRESS_BITS)),
+                             line.eq(out.iy + line_offset)]
+            rows.append(row)
+            lines.append(line)
+            used.append(k < (1 << common.m_split))
+            if k + 1 < config.tiles:
+                following = Signal(signed(ADDRESS_BITS), name=f"offset{k + 1}")
+                line_following = Signal(signed(IMAGE_BITS), name=f"line_offset{k + 1}")
+                m.d.comb += [following.eq(circle_add(offset, i.a_m, i.a_wrap, ADDRESS_BITS)),
+                             line_following.eq(line_offset + i.iy_m)]
+                offset, line_offset = following, line_following
+        requests = []
+        for k in range(config.tiles):
+            request = Signal(self._request, name=f"request{k}")
+            mask = Signal(config.granules, name=f"inside{k}")
+            in_y = (lines[k] >= 0) & (lines[k] < ih)
+            for g in range(config.granules):
+                column = Signal(signed(IMAGE_BITS), name=f"column{k}_{g}")
+                m.d.comb += [column.eq(ix + Mux(lane_dx, g, 0)),
+                             mask[g].eq(used[k] & in_y & (column >= 0) & (column < iw))]
+            with m.If(go):
+                m.d.sync += [request.addr.eq(col + rows[k]), request.mask.eq(mask)]
+            requests.append(request)
+        return requests, common2, valid2, index2
+
+    def _issue(self, m: Module, go: Signal, requests: list[data.View], common: data.View,
+               valid: Signal, index: Signal) -> None:
+        """Fork each set of requests to the ports; join the words to vectors."""
+        config, per = self._config, self._config.granules
+        bits = (per - 1).bit_length()
+        limit = (config.spm_words - 1) * per
+        meta = Signal(self._meta)
+        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        m.d.comb += meta.common.eq(common)
+        wants, taken, outside = [], [], []
+        readers = []
+        for k, request in enumerate(requests):
+            any_inside = request.mask.any()
+            turn = request.addr[:bits]
+            outside.append(any_inside & ((request.addr < 0) | (request.addr > limit)))
+            need = [any_inside, any_inside & (turn != 0)] if bits else [any_inside]
+            m.d.comb += [meta.need[k].eq(Cat(*need)), meta.mask[k].eq(request.mask)]
+            if bits:
+                m.d.comb += meta.turn[k].eq(turn)
+            for half, want in enumerate(need):
+                reader = ReadPort(config)
+                m.submodules[f"reader{k}_{half}"] = reader
+                number = k * ports_per_stream(config) + half
+                wiring.connect(m, reader.port, wiring.flipped(self.port[number]))
+                m.d.comb += reader.addr.payload.eq(request.addr[bits:] + half)
+                readers.append(reader)
+                wants.append(want)
+                taken.append(reader.addr.ready)
+        bad = Signal()
+        m.d.comb += bad.eq(valid & Cat(*outside).any())
+        with m.If(bad & ~self.halt & ~self.fault):
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(index)]
+        may = Signal()
+        m.d.comb += may.eq(valid & ~bad & ~self.halt & ~self.fault)
+        finished = []
+        for k, (reader, want) in enumerate(zip(readers, wants, strict=True)):
+            done = Signal(name=f"read_issued{k}")
+            m.d.comb += reader.addr.valid.eq(may & want & ~done)
+            finished.append(done | ~want | taken[k])
+            m.d.sync += done.eq(may & want & (done | taken[k]) & ~go)
+        queued = Signal()
+        m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
+                     go.eq(~valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+        self._join(m, queue, readers)
+        m.d.comb += self.busy.eq(self._active | valid | queue.r_rdy)
+
+    def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
+        config = self._config
+        ports = ports_per_stream(config)
+        head = data.View(self._meta, queue.r_data)
+        ready, out = [], self.vectors.payload
+        for k in range(config.tiles):
+            mine = readers[k * ports:(k + 1) * ports]
+            for half, reader in enumerate(mine):
+                ready.append(~head.need[k][half] | reader.data.valid)
+                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready
+                                                 & head.need[k][half])
+            words = Cat(*(reader.data.payload for reader in mine))
+            aligned = Signal(8 * config.lanes, name=f"aligned{k}")
+            m.d.comb += aligned.eq(words >> (head.turn[k] << 5) if ports > 1 else words)
+            for lane in range(config.lanes):
+                byte = aligned[8 * lane:8 * lane + 8]
+                value = Signal(signed(OPERAND_BITS), name=f"value{k}_{lane}")
+                m.d.comb += [
+                    value.eq(Cat(byte, byte[7] & head.common.a_signed).as_signed()
+                             - head.common.a_zp),
+                    out.streams[k][lane].eq(Mux(head.mask[k][lane // 4], value, head.common.pad))]
+        c = head.common
+        m.d.comb += [
+            self.vectors.valid.eq(queue.r_rdy & Cat(*ready).all()),
+            queue.r_en.eq(self.vectors.valid & self.vectors.ready),
+            *(out[f].eq(c[f]) for f in ("m_split", "index", "swap", "overwrite", "opens",
+                                        "closes", "keeps"))]

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tensor engine: feeder, weight loader, tiles, accumulators and drain of one core.
+
+::
+
+    instruction ─► check ─┬─► weight loader ─► shadow weights ─┐
+                          ├─► feeder ─────────────────────────┴─► tiles ─► accumulators ─┐
+                          └─► drain ◄────────────────────────────────────────────────────┘
+                                └─► post-processors ─► scratchpad
+
+The three walkers each hold an instruction of their own, so that the weights of the next one are
+loaded and its vectors fed while this one drains. The loader only waits for LOADs, the feeder for
+everything; the drain follows the feeder through the full PSUM banks.
+
+The array has no handshake inside. A vector enters (``fire``) only when its weights are in the
+shadow set, if it is the first of a pass, and a PSUM bank is free, if it is the first of a block.
+"""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.accumulator import Accumulator, add_layout
+from hw.drain import Drain
+from hw.feeder import Feeder, ports_per_stream
+from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.semaphore import satisfied
+from hw.tile import Tile, sum_bits
+from hw.weights import WeightLoader
+from isa.config import Config
+from isa.instructions import Fault, Opcode
+
+EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_psum": 1})
+"""What the array does in a cycle; at most one bit is set."""
+
+
+class TensorEngine(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of TENSOR)
+        Waits not yet looked at.
+    engine : Out(Engine())
+    act, weights, residual : Out(SpmRead).array
+        ``tiles * ports_per_stream``, ``weight_words`` and ``tiles`` ports.
+    out : Out(SpmWrite).array(tiles)
+    events : Out(EVENTS)
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.TENSOR))),
+            "engine": Out(Engine()),
+            "act": Out(SpmRead(config)).array(config.tiles * ports_per_stream(config)),
+            "weights": Out(SpmRead(config)).array(config.weight_words),
+            "residual": Out(SpmRead(config)).array(config.tiles),
+            "out": Out(SpmWrite(config)).array(config.tiles),
+            "events": Out(EVENTS)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.feeder = feeder = Feeder(self._config)
+        m.submodules.loader = loader = WeightLoader(self._config)
+        m.submodules.drain = drain = Drain(self._config)
+        for mine, theirs in ((self.act, feeder.port), (self.weights, loader.port),
+                             (self.residual, drain.residual), (self.out, drain.out)):
+            for outer, inner in zip(mine, theirs, strict=True):
+                wiring.connect(m, inner, wiring.flipped(outer))
+        bad = self._dispatch(m, feeder, loader, drain)
+        self._array(m, feeder, loader, drain)
+        self._report(m, feeder, loader, drain, bad)
+        return m
+
+    def _dispatch(self, m: Module, feeder: Feeder, loader: WeightLoader,
+                  drain: Drain) -> tuple[Value, Value]:
+        """Check an instruction, then hand it to the three walkers, each in its time."""
+        i, have = Signal(instruction_layout(Opcode.TENSOR)), Signal()
+        held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
+        held_split = Signal.like(i.m_split)
+        legal = self._legal(m, i, held & (held_nx == i.nx) & (held_ny == i.ny)
+                            & (held_split == i.m_split))
+        passing = Signal()
+        halt = self.engine.halt | self.engine.fault
+        targets = ((loader, satisfied(i, self.engine.completed, only=("load",))),
+                   (feeder, satisfied(i, self.engine.completed)), (drain, 1))
+        finished = []
+        for k, (target, free) in enumerate(targets):
+            taken = Signal(name=f"taken{k}")
+            m.d.comb += [target.instr.payload.eq(i), target.halt.eq(halt),
+                         target.instr.valid.eq(have & legal & ~taken & free & ~halt)]
+            accepted = taken | (target.instr.valid & target.instr.ready)
+            finished.append(accepted)
+            m.d.sync += taken.eq(have & accepted & ~passing)
+        m.d.comb += [passing.eq(have & Cat(*finished).all()),
+                     self.instr.ready.eq((~have | passing) & ~halt)]
+        with m.If(passing):
+            m.d.sync += [have.eq(0), held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
+                         held_split.eq(i.m_split)]
+        with m.If(self.instr.valid & self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), have.eq(1)]
+        return have & ~legal, i.index
+
+    def _legal(self, m: Module, i: data.View, held: Value) -> Value:
+        """The rules of :meth:`golden.tensor.Tensor._check`."""
+        config = self._config
+        counts = (i.nx, i.ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty, i.nx_last, i.ny_last,
+                  i.m_last, i.n_last)
+        split = Signal(range(config.tiles + 1))
+        columns = Signal(range(config.tiles + 1))
+        m.d.comb += [split.eq(1 << i.m_split), columns.eq(config.tiles >> i.m_split)]
+        single = (i.nnb == 1) & (i.ntx == 1) & (i.nty == 1)
+
+        def on_circle(size: Value, *rows: Value) -> Value:
+            return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
+
+        rules = [
+            *(c != 0 for c in counts), i.nx * i.ny <= config.psum_depth, i.nx_last <= i.nx,
+            i.ny_last <= i.ny, i.m_split < config.tiles.bit_length(), i.m_last <= split,
+            i.n_last <= columns, i.w_base & (config.weight_words - 1) == 0,
+            ~(i.hold | i.acc) | single, ~i.acc | held,
+            on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
+            on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m),
+            ~i.residual | on_circle(i.r_wrap, i.r_row, i.o_y, i.o_m)]
+        legal = Signal()
+        m.d.comb += legal.eq(Cat(*rules).all())
+        return legal
+
+    def _array(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain) -> None:
+        """Tiles and accumulators, and what may enter them when."""
+        config = self._config
+        vector, beat = feeder.vectors.payload, loader.beats.payload
+        shadow_full, bank, busy, held = Signal(), Signal(), Signal(2), Signal()
+        fire = Signal()
+        weights_ok = ~vector.swap | shadow_full
+        psum_ok = ~vector.opens | ~busy.bit_select(bank, 1) | held
+        m.d.comb += [
+            fire.eq(feeder.vectors.valid & weights_ok & psum_ok & ~self.engine.halt),
+            feeder.vectors.ready.eq(weights_ok & psum_ok & ~self.engine.halt),
+            self.events.active.eq(fire),
+            self.events.wait_weights.eq(feeder.vectors.valid & ~weights_ok),
+            self.events.wait_psum.eq(feeder.vectors.valid & weights_ok & ~psum_ok),
+            self.events.wait_data.eq(feeder.busy & ~feeder.vectors.valid)]
+
+        swap = fire & vector.swap
+        load = Signal()
+        m.d.comb += [
+            loader.beats.ready.eq(Mux(beat.params, drain.params.ready, ~shadow_full | swap)),
+            drain.params.valid.eq(loader.beats.valid & beat.params),
+            drain.params.payload.eq(beat),
+            load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap))]
+        m.d.sync += shadow_full.eq((shadow_full & ~swap) | (load & beat.last))
+
+        add = Signal(add_layout(config))
+        m.d.comb += [add.valid.eq(fire), add.bank.eq(bank), add.index.eq(vector.index),
+                     add.overwrite.eq(vector.overwrite)]
+        with m.If(fire & vector.opens):
+            m.d.sync += busy.bit_select(bank, 1).eq(1)
+        with m.If(fire & vector.keeps):
+            m.d.sync += held.eq(1)
+        with m.If(fire & vector.closes):
+            m.d.sync += [bank.eq(~bank), held.eq(0)]
+
+        tiles = [Tile(config.lanes, config.weight_words) for _ in range(config.tiles)]
+        # the accumulator wants the address one cycle ahead of the sums
+        closing = Signal(data.StructLayout({"valid": 1, "bank": 1}))
+        m.d.comb += [closing.valid.eq(fire & vector.closes), closing.bank.eq(bank)]
+        for k in range(tiles[0].latency - 1):
+            late = Signal(add.shape(), name=f"add{k}")
+            m.d.sync += late.eq(add)
+            add = late
+        for k in range(tiles[0].latency - 1 + Accumulator.LATENCY):
+            late = Signal(closing.shape(), name=f"closing{k}")
+            m.d.sync += late.eq(closing)
+            closing = late
+        full = Signal(2)
+        for b in range(2):
+            with m.If(drain.release & (drain.release_bank == b)):
+                m.d.sync += [full[b].eq(0), busy[b].eq(0)]
+            with m.If(closing.valid & (closing.bank == b)):
+                m.d.sync += full[b].eq(1)
+        m.d.comb += [drain.full.eq(full), drain.kept.eq(fire & vector.keeps)]
+
+        choices = range(config.tiles.bit_length())
+        for t, tile in enumerate(tiles):
+            accumulator = Accumulator(config, sum_bits(config.lanes))
+            m.submodules[f"tile{t}"], m.submodules[f"accumulator{t}"] = tile, accumulator
+            stream_of = Array(vector.streams[t // (config.tiles >> c)] for c in choices)
+            column = Array(t % (config.tiles >> c) for c in choices)
+            m.d.comb += [
+                tile.vector.eq(stream_of[vector.m_split]), tile.swap.eq(swap),
+                tile.load.eq(load & (column[beat.m_split] == beat.tile)),
+                tile.beat.eq(beat.beat), tile.weights.eq(beat.weights),
+                accumulator.add.eq(add), accumulator.sums.eq(tile.sums),
+                accumulator.drain_en.eq(drain.psum_en),
+                accumulator.drain_bank.eq(drain.psum_bank),
+                accumulator.drain_index.eq(drain.psum_index),
+                drain.entries[t].eq(accumulator.drained)]
+
+    def _report(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain,
+                bad: tuple[Value, Value]) -> None:
+        """Completion and faults."""
+        m.d.comb += [self.engine.done.eq(drain.done),
+                     self.engine.busy.eq(drain.busy | feeder.busy)]
+        for walker in (feeder, loader, drain):
+            with m.If(walker.fault & ~self.engine.fault):
+                m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
+                             self.engine.fault_index.eq(walker.fault_index)]
+        illegal, index = bad
+        with m.If(illegal & ~self.engine.fault):
+            m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
+                         self.engine.fault_index.eq(index)]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight loader: reads a TENSOR's weight stream and delivers it beat by beat.
+
+The stream lies in the scratchpad in the order of use, so its address only counts up, and goes back
+to the start for every rectangle. Of each group of output channel blocks it gives, for every pass,
+the weight tiles of the tiles, and after the last pass the post-processor's parameters (not when the
+PSUM bank is held). The loader runs ahead of the feeder by whatever the shadow weights, its landing
+buffers and the next instruction allow.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import Nest
+from hw.ports import SpmRead, instruction_layout
+from hw.read_port import ReadPort
+from hw.tile import OPERAND_BITS
+from isa.config import PARAM_WORDS, Config
+from isa.instructions import SPM_ADDRESS_BITS, Opcode
+
+
+def beat_layout(config: Config) -> data.StructLayout:
+    """``raw``: the words; ``weights``: the same less the zero point; ``params``: they are
+    parameters; ``tile``: column split that they belong to; ``beat``: position in the tile or
+    parameter block, in beats; ``last``: the pass, or the block's parameters, are complete."""
+    words = config.weight_words
+    vector = data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
+    return data.StructLayout({
+        "raw": data.ArrayLayout(8 * config.word_bytes, words),
+        "weights": data.ArrayLayout(vector, words),
+        "params": 1, "tile": 2, "m_split": 2,
+        "beat": range(max(config.lanes, PARAM_WORDS) // words), "last": 1})
+
+
+class WeightLoader(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of TENSOR)
+    beats : Out(stream of beat_layout)
+    port : Out(SpmRead).array(weight_words)
+    fault, fault_index : Out
+        The stream leaves the scratchpad.
+    halt : In(1)
+    """
+
+    META_DEPTH = 8
+
+    def __init__(self, config: Config):
+        self._config = config
+        layout = instruction_layout(Opcode.TENSOR)
+        super().__init__({
+            "instr": In(stream.Signature(layout)),
+            "beats": Out(stream.Signature(beat_layout(config))),
+            "port": Out(SpmRead(config)).array(config.weight_words),
+            "fault": Out(1), "fault_index": Out(layout["index"].shape), "halt": In(1)})
+        fields = beat_layout(config)
+        self._meta = data.StructLayout({
+            **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
+            "w_signed": 1, "w_zp": signed(9)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        config = self._config
+        words = config.weight_words
+        m = Module()
+        i = Signal(instruction_layout(Opcode.TENSOR))
+        active, params = Signal(), Signal()
+        beat_bits = range(max(config.lanes, PARAM_WORDS) // words + 1)
+        beats, tiles = Signal(beat_bits), Signal(3)
+        ncb, ns, nr = (Signal.like(c) for c in (i.ncb, i.ns, i.nr))
+        # the parameters are one more, short pass behind the last
+        nest = Nest(m, [("beat", beats), ("tile", tiles), ("cb", ncb), ("s", ns), ("r", nr),
+                        ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        m.d.comb += [
+            tiles.eq(config.tiles >> i.m_split),
+            beats.eq(Mux(params, PARAM_WORDS // words, config.lanes // words)),
+            *(n.eq(Mux(params, 1, c)) for n, c in ((ncb, i.ncb), (ns, i.ns), (nr, i.nr)))]
+        address = Signal(SPM_ADDRESS_BITS + 1, reset_less=True)
+        passes_done = nest.all_last(["beat", "tile", "cb", "s", "r"])
+        to_params = passes_done & ~params & ~i.hold
+        block_done = passes_done & (params | i.hold)
+        go = Signal()
+        start = self.instr.valid & self.instr.ready
+        m.d.comb += self.instr.ready.eq(
+            ~self.halt & (~active | (go & nest.done & ~to_params)))
+        with m.If(go & active):
+            m.d.sync += address.eq(address + words)
+            with m.If(to_params):
+                m.d.sync += [params.eq(1), *(nest.index(n).eq(0)
+                                             for n in ("beat", "tile", "cb", "s", "r"))]
+            with m.Else():
+                nest.step()
+                with m.If(block_done):
+                    m.d.sync += params.eq(0)
+                    with m.If(nest.last("nb")):
+                        m.d.sync += address.eq(i.w_base)
+                    with m.If(nest.done):
+                        m.d.sync += active.eq(0)
+        with m.If(start):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1), params.eq(0), *nest.reset(),
+                         address.eq(self.instr.payload.w_base)]
+        self._issue(m, i, active, go, params, address, nest)
+        return m
+
+    def _issue(self, m: Module, i: data.View, active: Signal, go: Signal, params: Signal,
+               address: Signal, nest: Nest) -> None:
+        config = self._config
+        bad = Signal()
+        m.d.comb += bad.eq(active & (address >= config.spm_words))
+        with m.If(bad & ~self.halt & ~self.fault):
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
+        may = Signal()
+        m.d.comb += may.eq(active & ~bad & ~self.halt & ~self.fault)
+        meta = Signal(self._meta)
+        m.d.comb += [
+            meta.params.eq(params), meta.tile.eq(nest.index("tile")),
+            meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
+            meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
+            meta.w_zp.eq(i.w_zp)]
+        m.submodules.meta = queue = fifo.SyncFIFO(width=meta.shape().size, depth=self.META_DEPTH)
+        readers, finished = [], []
+        for k in range(config.weight_words):
+            m.submodules[f"reader{k}"] = reader = ReadPort(config)
+            wiring.connect(m, reader.port, wiring.flipped(self.port[k]))
+            issued = Signal(name=f"issued{k}")
+            m.d.comb += [reader.addr.payload.eq(address | k),
+                         reader.addr.valid.eq(may & ~issued)]
+            finished.append(issued | reader.addr.ready)
+            m.d.sync += issued.eq(may & finished[-1] & ~go)
+            readers.append(reader)
+        queued = Signal()
+        m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
+                     go.eq(~active | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+        self._join(m, queue, readers)
+
+    def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
+        head, out = data.View(self._meta, queue.r_data), self.beats.payload
+        take = self.beats.valid & self.beats.ready
+        arrived: list[Value] = [reader.data.valid for reader in readers]
+        m.d.comb += [
+            self.beats.valid.eq(queue.r_rdy & Cat(*arrived).all()), queue.r_en.eq(take),
+            *(out[f].eq(head[f]) for f in ("params", "tile", "m_split", "beat", "last"))]
+        for k, reader in enumerate(readers):
+            m.d.comb += [reader.data.ready.eq(take), out.raw[k].eq(reader.data.payload)]
+            for lane in range(self._config.lanes):
+                byte = reader.data.payload[8 * lane:8 * lane + 8]
+                m.d.comb += out.weights[k][lane].eq(
+                    Cat(byte, byte[7] & head.w_signed).as_signed() - head.w_zp)
