@@ -58,7 +58,9 @@ class EngineBench(Elaboratable):
                     if name != "index":
                         ctx.set(e.instr.payload[name], i.fields.get(name, 0))
                 ctx.set(e.instr.valid, 1)
-                await ctx.tick().until(e.instr.ready)
+                ready = False
+                while not ready:
+                    _, _, ready = await ctx.tick().sample(e.instr.ready)
             ctx.set(e.instr.valid, 0)
 
         async def compete(ctx):

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vector engine: addition of two tensors, and maximum or sum over a window.
+
+::
+
+    loop nest ─► address, mask ─► read ports a, b ─► operands ─► accumulators ─┐
+     (cb, y, x, r, s)                                                          ▼
+                                      scratchpad ◄── landing ◄── lanes ◄── slices
+
+A tap a cycle enters, a word of L results leaves every ``ns * nr`` taps or ``L / vector_lanes``
+cycles, whichever is more. The lanes are the post-processor's (:mod:`hw.post_lane`). One instruction
+at a time: the constants stand still until its last word has been accepted by the scratchpad.
+"""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import Nest, Term
+from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.post_lane import PostLane
+from hw.read_port import ReadPort
+from isa.config import Config
+from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Opcode, VectorOp
+
+WORD = SPM_ADDRESS_BITS
+
+MAX_START = -32768
+"""The maximum of no taps at all."""
+
+
+class VectorEngine(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of VECTOR)
+        Waits satisfied.
+    engine : Out(Engine())
+    a, b : Out(SpmRead(config))
+    out : Out(SpmWrite(config))
+    """
+
+    META_DEPTH = 8
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.VECTOR))),
+            "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
+            "out": Out(SpmWrite(config))})
+        self._slices = config.lanes // config.vector_lanes
+        self._landing = PostLane.LATENCY // self._slices + 6
+        self._tap = data.StructLayout({
+            "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "inside": 1,
+            "first": 1, "last": 1})
+        self._meta = data.StructLayout({
+            "addr": range(config.spm_words), "inside": 1, "first": 1, "last": 1})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        i = Signal(instruction_layout(Opcode.VECTOR))
+        active, walking, go = Signal(), Signal(), Signal()
+        tap = self._walk(m, i, walking, go)
+        queue, readers = self._issue(m, i, tap, go)
+        idle = self._compute(m, i, queue, readers)
+        ending = active & ~walking & ~tap.valid & ~queue.r_rdy & idle
+        legal = self._legal(m, i)
+        halt = self.engine.halt | self.engine.fault
+        m.d.comb += [self.engine.done.eq(ending & ~self.engine.fault),
+                     self.engine.busy.eq(active),
+                     self.instr.ready.eq((~active | ending) & ~halt)]
+        checking = Signal()
+        with m.If(ending):
+            m.d.sync += active.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1), checking.eq(1)]
+        with m.Else():
+            m.d.sync += checking.eq(0)
+        with m.If(checking & ~legal):
+            m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
+                         self.engine.fault_index.eq(i.index)]
+        m.d.comb += self._held.eq(halt | (checking & ~legal))
+        return m
+
+    def _legal(self, m: Module, i: data.View) -> Signal:
+        """The rules of :func:`golden.vector.execute`."""
+        add = i.vop == VectorOp.ADD
+
+        def on_circle(size: Value, *rows: Value) -> Value:
+            return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
+
+        legal = Signal()
+        m.d.comb += legal.eq(Cat(
+            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= max(VectorOp),
+            ~add | ((i.ns == 1) & (i.nr == 1)), on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r),
+            ~add | on_circle(i.b_wrap, i.b_row, i.b_y),
+            on_circle(i.o_wrap, i.o_row, i.o_y)).all())
+        return legal
+
+    def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal) -> data.View:
+        """The loop nest, and one cycle later the addresses of a tap."""
+        self._held = Signal()
+        nest = Nest(m, [("s", i.ns), ("r", i.nr), ("x", i.nx), ("y", i.ny), ("cb", i.ncb)])
+        xa, sa, ca, xb, cb, xo, co = (Term(n, WORD) for n in ("xa", "sa", "ca", "xb", "cb", "xo",
+                                                              "co"))
+        ya, ra = Term("ya", WORD, i.a_wrap), Term("ra", WORD, i.a_wrap)
+        yb, yo = Term("yb", WORD, i.b_wrap), Term("yo", WORD, i.o_wrap)
+        ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
+
+        def advance(name: str, *terms: tuple[Term, Value, Value | int]) -> None:
+            nest.on(name, enter=[t.value.eq(t.plus(step)) for t, step, _ in terms],
+                    leave=[t.value.eq(start) for t, _, start in terms])
+
+        advance("s", (sa, i.a_s, 0), (sx, i.ix_s, 0))
+        advance("r", (ra, i.a_r, 0), (ry, i.iy_r, 0))
+        advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
+        advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
+                (yo, i.o_y, i.o_row))
+        advance("cb", (ca, i.a_cb, i.a_base), (cb, i.b_cb, i.b_base), (co, i.o_cb, i.o_base))
+
+        tap = Signal(self._tap)
+        column, line = ix.plus(sx.value), iy.plus(ry.value)
+        window_first = (nest.index("s") == 0) & (nest.index("r") == 0)
+        with m.If(go):
+            m.d.sync += [
+                tap.valid.eq(walking & ~self._held),
+                tap.a.eq(xa.plus(ca.value) + sa.plus(ya.plus(ra.value))),
+                tap.b.eq(xb.plus(cb.value) + yb.value), tap.out.eq(xo.plus(co.value) + yo.value),
+                tap.inside.eq((column >= 0) & (column < i.iw) & (line >= 0) & (line < i.ih)),
+                tap.first.eq(window_first), tap.last.eq(nest.all_last(["s", "r"]))]
+            with m.If(walking & ~self._held):
+                nest.step()
+                with m.If(nest.done):
+                    m.d.sync += walking.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            n = self.instr.payload
+            m.d.sync += [
+                *nest.reset(),
+                *(t.value.eq(0) for t in (xa, sa, xb, xo, ra, sx, ry)),
+                *(t.value.eq(v) for t, v in (
+                    (ca, n.a_base), (cb, n.b_base), (co, n.o_base), (ya, n.a_row), (yb, n.b_row),
+                    (yo, n.o_row), (ix, n.ix0), (iy, n.iy0)))]
+        return tap
+
+    def _issue(self, m: Module, i: data.View, tap: data.View, go: Signal
+               ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
+        """Check the tap's addresses, read its words, queue what goes with them."""
+        words = self._config.spm_words
+        add = i.vop == VectorOp.ADD
+        wants = [tap.inside, add]
+        bad, may = Signal(), Signal()
+
+        def outside(address: Value) -> Value:
+            return (address < 0) | (address >= words)
+
+        m.d.comb += [
+            bad.eq(tap.valid & ((tap.inside & outside(tap.a)) | (add & outside(tap.b))
+                                | (tap.last & outside(tap.out)))),
+            may.eq(tap.valid & ~bad & ~self._held)]
+        with m.If(bad & ~self._held):
+            m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
+                         self.engine.fault_index.eq(i.index)]
+        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        meta = Signal(self._meta)
+        m.d.comb += [meta.addr.eq(tap.out), meta.inside.eq(tap.inside), meta.first.eq(tap.first),
+                     meta.last.eq(tap.last), queue.w_data.eq(meta)]
+        readers, finished = [], []
+        for name, port, want, address in (("a", self.a, wants[0], tap.a),
+                                          ("b", self.b, wants[1], tap.b)):
+            m.submodules[f"reader_{name}"] = reader = ReadPort(self._config)
+            wiring.connect(m, reader.port, wiring.flipped(port))
+            issued = Signal(name=f"issued_{name}")
+            m.d.comb += [reader.addr.payload.eq(address),
+                         reader.addr.valid.eq(may & want & ~issued)]
+            finished.append(issued | ~want | reader.addr.ready)
+            m.d.sync += issued.eq(may & want & finished[-1] & ~go)
+            readers.append(reader)
+        queued = Signal()
+        m.d.comb += [queue.w_en.eq(may & ~queued),
+                     go.eq(~tap.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+        return queue, readers
+
+    def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
+                 readers: list[ReadPort]) -> Value:
+        """Accumulate taps; hand whole windows to the lanes; returns whether nothing is under way."""
+        lanes = self._config.lanes
+        head = data.View(self._meta, queue.r_data)
+        add = i.vop == VectorOp.ADD
+        acc = Signal(data.ArrayLayout(signed(32), lanes), reset_less=True)
+        done_acc = Signal.like(acc)
+        second = Signal(8 * lanes, reset_less=True)
+        addr, have = Signal(range(self._config.spm_words)), Signal()
+        take_window, take = Signal(), Signal()
+        a, b = readers
+        m.d.comb += [
+            take.eq(queue.r_rdy & (~head.inside | a.data.valid) & (~add | b.data.valid)
+                    & (~head.last | ~have | take_window)),
+            queue.r_en.eq(take), a.data.ready.eq(take & head.inside), b.data.ready.eq(take & add)]
+        sums = Signal.like(acc)
+        for k in range(lanes):
+            byte = a.data.payload[8 * k:8 * k + 8]
+            value = Signal(signed(9), name=f"value{k}")
+            old, start = Signal(signed(32), name=f"old{k}"), Mux(i.vop == VectorOp.MAX, MAX_START, 0)
+            m.d.comb += [
+                value.eq(Cat(byte, byte[7] & i.a_signed).as_signed() - i.a_zp),
+                old.eq(Mux(head.first, start, acc[k])),
+                sums[k].eq(Mux(~head.inside, old, Mux(
+                    i.vop == VectorOp.MAX, Mux(value > old, value, old), old + value)))]
+        with m.If(take):
+            m.d.sync += acc.eq(sums)
+            with m.If(head.last):
+                m.d.sync += [done_acc.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
+        m.d.sync += have.eq((take & head.last) | (have & ~take_window))
+        return self._post(m, i, done_acc, second, addr, have, take_window)
+
+    def _post(self, m: Module, i: data.View, acc: data.View, second: Signal, addr: Signal,
+              have: Signal, take: Signal) -> Value:
+        config, count = self._config, self._slices
+        width = config.vector_lanes
+        slice_ = Signal(range(count))
+        room = Signal(range(self._landing + 1), init=self._landing)
+        running = Signal()
+        address_bits = len(addr)
+        m.submodules.landing = landing = fifo.SyncFIFO(
+            width=8 * config.lanes + address_bits, depth=self._landing)
+        m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
+        m.d.comb += [running.eq(have & ((slice_ != 0) | (room != 0))),
+                     take.eq(running & (slice_ == count - 1)),
+                     pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(addr)]
+        with m.If(running):
+            m.d.sync += slice_.eq(Mux(slice_ == count - 1, 0, slice_ + 1))
+        values = []
+        add = i.vop == VectorOp.ADD
+        for k in range(width):
+            m.submodules[f"lane{k}"] = lane = PostLane()
+            at = [s * width + k for s in range(count)]
+            byte = Array(second[8 * c:8 * c + 8] for c in at)[slice_]
+            c = lane.constants
+            m.d.comb += [
+                lane.acc.eq(Array(acc[n] for n in at)[slice_]), lane.scale.eq(i.scale_a),
+                lane.b.eq(Cat(byte, byte[7] & i.b_signed).as_signed() - i.b_zp),
+                c.z1.eq(i.z), c.lo1.eq(i.lo), c.hi1.eq(i.hi), c.z2.eq(i.z), c.lo2.eq(i.lo),
+                c.hi2.eq(i.hi), c.scale_a.eq(i.scale_a), c.scale_b.eq(i.scale_b), c.add.eq(add),
+                c.direct.eq(add)]
+            values.append(lane.out[:8])
+        arriving = Signal(PostLane.LATENCY)
+        m.d.sync += arriving.eq(Cat(running, arriving))
+        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(count))
+        whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
+        with m.If(arriving[-1]):
+            m.d.sync += [word.eq(whole),
+                         position.eq(Mux(position == count - 1, 0, position + 1))]
+        finished = arriving[-1] & (position == count - 1)
+        popped = self.out.valid & self.out.ready
+        m.d.comb += [
+            landing.w_data.eq(Cat(whole, pending.r_data)), landing.w_en.eq(finished),
+            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
+            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
+        m.d.sync += room.eq(room - (running & (slice_ == 0)) + popped)
+        return ~have & ~pending.r_rdy & ~landing.r_rdy

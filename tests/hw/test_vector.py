@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vector engine against the golden model: the whole scratchpad afterwards, bit for bit."""
+
+import numpy as np
+import pytest
+
+from golden import vector
+from golden.fault import MachineFault
+from hw.vector import VectorEngine
+from isa.config import Config
+from isa.instructions import Fault, Instruction, Opcode, VectorOp
+from tests.hw.engine_bench import EngineBench
+
+MACHINES = {
+    "4 lanes by 1": Config(lanes=4, spm_bytes=8192, spm_banks=4, ppu_lanes=1, weight_words=1,
+                           vector_lanes=1),
+    "8 lanes by 8": Config(lanes=8, spm_bytes=8192, spm_banks=4, weight_words=1, vector_lanes=8),
+    "16 lanes by 4": Config(lanes=16, spm_bytes=8192, spm_banks=4, weight_words=1, vector_lanes=4),
+}
+
+
+def bits(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
+
+
+COMMON = dict(nx=3, ny=4, ncb=2, ns=1, nr=1, iw=9, ih=9, o_base=300, o_x=1, o_y=3, o_cb=12, z=5,
+              lo=-128, hi=127)
+CASES = {
+    "add": dict(COMMON, vop=VectorOp.ADD, a_base=8, a_x=1, a_y=9, a_cb=81, ix_x=1, iy_y=1,
+                b_base=200, b_x=2, b_y=6, b_cb=24, a_signed=1, a_zp=-7, b_zp=130,
+                scale_a=bits(0.37), scale_b=bits(1.41)),
+    "max 3x3 stride 2 with padding": dict(
+        COMMON, vop=VectorOp.MAX, ns=3, nr=3, a_base=8 - 1, a_row=-9, a_x=2, a_s=1, a_y=18, a_r=9,
+        a_cb=81, ix0=-1, ix_x=2, ix_s=1, iy0=-1, iy_y=2, iy_r=1, a_zp=0, z=0, lo=0, hi=255,
+        scale_a=bits(1.0)),
+    "average 2x4, padding counted": dict(
+        COMMON, vop=VectorOp.SUM, ns=4, nr=2, a_base=8, a_x=3, a_s=1, a_y=18, a_r=9, a_cb=81,
+        ix_x=3, ix_s=1, iy_y=2, iy_r=1, a_signed=1, a_zp=-128, scale_a=bits(0.125 / 3)),
+    "window outside": dict(COMMON, vop=VectorOp.MAX, a_base=8, ix0=50, scale_a=bits(0.01)),
+    "requantize on a circle": dict(
+        COMMON, vop=VectorOp.SUM, a_base=8, a_row=18, a_y=9, a_x=1, a_cb=81, a_wrap=27, ix_x=1,
+        o_row=9, o_wrap=12, a_zp=128, scale_a=bits(0.7), hi=90),
+}
+
+
+def bench(config: Config) -> EngineBench:
+    return EngineBench(config, VectorEngine(config), lambda e: ([e.a, e.b], [e.out]))
+
+
+@pytest.mark.parametrize("rivalry", [0.0, 0.5])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_operations(machine: str, rivalry: float) -> None:
+    """All cases one after another, so that constants change while the pipeline empties."""
+    config = MACHINES[machine]
+    spm = np.random.default_rng(3).integers(0, 256, (config.spm_words, config.lanes), np.uint8)
+    want = spm.copy()
+    program = []
+    for k, (name, fields) in enumerate(CASES.items()):
+        program.append(Instruction(Opcode.VECTOR, dict(fields, o_base=300 + 30 * k)))
+        before = want.copy()
+        vector.execute(program[-1], k, want, config)
+        assert (before != want).any(), name
+    got, _, fault = bench(config).run(spm, program, "vector", rivalry=rivalry)
+    assert fault is None
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("change,code", [
+    ({"nr": 0}, Fault.BAD_FIELD), ({"vop": 3}, Fault.BAD_FIELD), ({"ns": 2}, Fault.BAD_FIELD),
+    ({"o_wrap": 5}, Fault.BAD_FIELD), ({"a_base": 510}, Fault.SPM_RANGE),
+    ({"b_base": -2}, Fault.SPM_RANGE), ({"o_base": 490}, Fault.SPM_RANGE)])
+def test_faults(change: dict[str, int], code: Fault) -> None:
+    config = MACHINES["16 lanes by 4"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    fields = dict(CASES["add"], o_row=6)
+    good = Instruction(Opcode.VECTOR, fields)
+    bad = Instruction(Opcode.VECTOR, {**fields, **change})
+    with pytest.raises(MachineFault) as e:
+        vector.execute(bad, 1, spm.copy(), config)
+    assert e.value.code == code
+    _, _, fault = bench(config).run(spm, [good, bad, good], "vector")
+    assert fault == (code, 1)
+
+
+def test_throughput() -> None:
+    """Element-wise work is bound by the lanes: L / vector_lanes cycles a word."""
+    config = MACHINES["16 lanes by 4"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    fields = dict(CASES["add"], nx=6, ny=4, ncb=4, a_cb=3, b_cb=2, o_cb=24, o_y=6)
+    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)], "vector")
+    words, latency = 6 * 4 * 4, 24
+    assert cycles <= words * 4 + latency
