@@ -10,7 +10,7 @@ beats of the word.
 Throughput one beat a cycle, also across bursts; latency 1 cycle.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,7 +26,7 @@ def beat_layout(config: Config) -> data.StructLayout:
     of its instruction, whose position is ``index``."""
     lanes = Lanes(config)
     return data.StructLayout({
-        "mask": lanes.words, "spm": range(config.spm_words), "part": range(lanes.beats),
+        "mask": lanes.words, "spm": range(config.spm_words), "part": lanes.part,
         "first": 1, "last": 1, "final": 1, "index": INDEX_BITS})
 
 
@@ -56,7 +56,7 @@ class Beats(wiring.Component):
         valid, first = Signal(), Signal()
         left = Signal(LEN_BITS)
         spm, spm_next = Signal.like(beat.spm), Signal.like(beat.spm)
-        part, part_next = Signal(range(lanes.beats)), Signal(range(lanes.beats))
+        part, part_next = Signal(lanes.part), Signal(lanes.part)
         word_ends = part == lanes.beats - 1
         tag = burst.tag
         m.d.comb += [
@@ -67,9 +67,11 @@ class Beats(wiring.Component):
             self.o.valid.eq(valid),
             self.i.ready.eq(~valid | (self.o.ready & beat.last)),
         ]
-        m.d.comb += beat.mask.eq(Cat(
-            ~(first & burst.first & (tag.first_lane > p))
-            & ~(beat.last & burst.last & (tag.last_lane < p)) for p in range(lanes.words)))
+        for p in range(lanes.words):
+            before = tag.first_lane > p if p < lanes.words - 1 else 0
+            behind = tag.last_lane < p if p > 0 else 0
+            m.d.comb += beat.mask[p].eq(~((first & burst.first & before)
+                                          | (beat.last & burst.last & behind)))
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [left.eq(left - 1), first.eq(0), spm.eq(spm_next), part.eq(part_next)]
             with m.If(beat.last):

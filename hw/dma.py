@@ -22,12 +22,22 @@ class Lanes:
         self.words_log2 = exact_log2(self.words)
         self.beats_log2 = exact_log2(self.beats)
 
+    @property
+    def lane(self) -> range:
+        """Shape of a lane's number; one bit where there is only one lane."""
+        return range(max(2, self.words))
+
+    @property
+    def part(self) -> range:
+        """Shape of a beat's number in its word; one bit where there is only one."""
+        return range(max(2, self.beats))
+
 
 def tag_layout(config: Config) -> data.StructLayout:
     """What travels with a run: ``spm``, scratchpad address of its first word; ``first_lane`` and
     ``last_lane``, places of its first and last word in their beats; ``final``, the last run of its
     instruction; ``index`` of that instruction."""
-    lane = range(Lanes(config).words)
+    lane = Lanes(config).lane
     return data.StructLayout({"spm": range(config.spm_words), "first_lane": lane,
                               "last_lane": lane, "final": 1, "index": INDEX_BITS})
 

@@ -13,7 +13,7 @@ that is not there, and so is an error response, and both are only reported when 
 to that instruction.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -68,7 +68,7 @@ class Fetch(wiring.Component):
         m = Module()
         config = self._config
         beats = INSTRUCTION_BYTES // config.bus_bytes
-        m.submodules.splitter = splitter = BurstSplitter(config, 0)
+        m.submodules.splitter = splitter = BurstSplitter(config, unsigned(1))
         m.submodules.buffer = buffer = Fifo(
             data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
         running, begin, take = Signal(), Signal(), Signal()

@@ -23,7 +23,7 @@ from amaranth.utils import exact_log2
 from hw.axi import run_layout
 from hw.dma import Lanes, tag_layout
 from hw.ports import instruction_layout
-from hw.settings import REGIONS
+from hw.settings import REGION, REGIONS
 from isa.config import SPM_ADDRESS_BITS, Config
 from isa.instructions import DMA_FIELDS, INDEX_BITS, Fault, Opcode, Region
 
@@ -111,7 +111,11 @@ class Pattern(wiring.Component):
         # ends, and what is wrong with the instruction as a whole
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
-        region = self.regions[instr.region]
+        region = Signal(REGION)
+        with m.Switch(instr.region):
+            for number in Region:
+                with m.Case(number):
+                    m.d.comb += region.eq(self.regions[number])
         ends = Signal(data.StructLayout({
             "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
             "words": _WIDTH["n0"], "start": offset, "end": signed(offset.width + 1),
