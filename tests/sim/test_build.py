@@ -58,8 +58,8 @@ def test_other_text_is_another_library():
 
 def test_lint_is_fatal(monkeypatch, tmp_path):
     monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
-    text = "module makalu(input clk, output [3:0] y); assign y = 8'd255; endmodule"
-    with pytest.raises(ToolError, match="WIDTHTRUNC"):
+    text = "module makalu(input clk, output y); assign typo = clk; endmodule"
+    with pytest.raises(ToolError, match="IMPLICIT"):
         build(text)
     assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("work-*"))
 
