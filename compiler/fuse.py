@@ -37,6 +37,7 @@ def fuse(graph: Graph) -> Graph:
                 op = Conv(node=conv.node, x=conv.x, y=op.y, weight=conv.weight, bias=conv.bias,
                           scale=conv.scale, a_zp=conv.a_zp, clip=conv.clip, stride=conv.stride,
                           dilation=conv.dilation, pad=conv.pad, groups=conv.groups,
+                          counted=conv.counted,
                           residual=Residual(x=other, zp=zp, scale_a=np.float32(scale),
                                             scale_b=np.float32(other_scale), clip=op.clip))
                 maker[id(op.y)] = op

@@ -63,7 +63,8 @@ class Conv:
 
     ``weight`` (int16 [K, C / groups, R, S]) is the stored weight minus its zero point; ``bias``
     int32 [K]; ``scale`` binary32 [K]; ``pad`` rows above and columns to the left, negative where
-    the input is cropped. The output's size is the output tensor's.
+    the input is cropped. The output's size is the output tensor's. ``counted``: its products are
+    part of the network's, not of a move or a pool.
     """
 
     node: int
@@ -79,6 +80,7 @@ class Conv:
     pad: tuple[int, int] = (0, 0)
     groups: int = 1
     residual: Residual | None = None
+    counted: bool = True
 
     @property
     def inputs(self) -> list[Tensor]:

@@ -56,6 +56,7 @@ class Legalizer:
         self.post: list[onnx.NodeProto] = []
         self.placement: list[dict[str, str]] = []
         self.crossing: dict[str, Quantized] = {}
+        self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.node = 0
         self.makers = {o: n for n in source.nodes for o in n.output}
 

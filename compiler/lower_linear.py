@@ -274,14 +274,16 @@ def _stored(inputs: list, at: int, axis: int) -> Weights:
                    np.asarray(zero if zero is not None else 0), axis)
 
 
-def activation(inputs: list, at: int) -> Deq:
+def activation(lg: Legalizer, inputs: list, at: int) -> Deq:
     """Three inputs (integers, scale, zero point) of a QOperator node as an activation."""
     q, scale, zero = inputs[at:at + 3]
     if not isinstance(q, Quantized):
         raise Unsupported("its input is not a quantized activation",
                           "use activations of the graph as inputs")
-    return Deq(q, np.float32(scalar(scale, "the scale")),
-               0 if zero is None else int(scalar(zero, "the zero point")))
+    x = Deq(q, np.float32(scalar(scale, "the scale")),
+            0 if zero is None else int(scalar(zero, "the zero point")))
+    lg.quantization.setdefault(q.name, (x.scale, x.zero_point))
+    return x
 
 
 def target(inputs: list, at: int) -> tuple[np.float32, int, str]:
@@ -294,7 +296,7 @@ def target(inputs: list, at: int) -> tuple[np.float32, int, str]:
 
 @handles("QLinearConv")
 def qlinear_conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    real = convolution(lg, activation(inputs, 0), _stored(inputs, 3, 0),
+    real = convolution(lg, activation(lg, inputs, 0), _stored(inputs, 3, 0),
                        inputs[8] if len(inputs) > 8 else None, attributes(node))
     return [lg.quantize(real, *target(inputs, 6), node.output[0])]
 
@@ -303,7 +305,7 @@ def qlinear_conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
 @handles("QLinearMatMul", domain="com.microsoft")
 def qlinear_matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     w = _stored(inputs, 3, inputs[3].ndim - 1 if isinstance(inputs[3], np.ndarray) else 0)
-    real = matmul(lg, node, [Real(activation(inputs, 0)), w])[0]
+    real = matmul(lg, node, [Real(activation(lg, inputs, 0)), w])[0]
     return [lg.quantize(real, *target(inputs, 6), node.output[0])]
 
 
@@ -312,7 +314,7 @@ def qgemm(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
     if len(inputs) < 8 or inputs[7] is None:
         raise Unsupported("it has a float output", "give it an output scale")
-    real = _gemm(lg, activation(inputs, 0), _stored(inputs, 3, 0 if at.get("transB", 0) else 1),
+    real = _gemm(lg, activation(lg, inputs, 0), _stored(inputs, 3, 0 if at.get("transB", 0) else 1),
                  inputs[6], {**at, "beta": 1.0})
     assert (real.lo, real.hi) == (-INF, INF)
     return [lg.quantize(real, *target(inputs, 7), node.output[0])]

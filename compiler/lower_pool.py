@@ -120,7 +120,7 @@ def qlinear_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> l
     at = attributes(node)
     if at.get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
-    real = window(Real(activation([*inputs[:2], inputs[2]], 0)), at, False)
+    real = window(Real(activation(lg, inputs, 0)), at, False)
     return [lg.quantize(real, *target(inputs, 3), node.output[0])]
 
 
@@ -128,14 +128,14 @@ def qlinear_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> l
 def qlinear_global_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if attributes(node).get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
-    x = activation(inputs, 0)
+    x = activation(lg, inputs, 0)
     return [lg.quantize(window(Real(x), _global(x.q.shape), False), *target(inputs, 3),
                         node.output[0])]
 
 
 @handles("QLinearAdd", domain="com.microsoft")
 def qlinear_add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    a, b = activation(inputs, 0), activation(inputs, 3)
+    a, b = activation(lg, inputs, 0), activation(lg, inputs, 3)
     if a.q.shape != b.q.shape:
         raise Unsupported("its operands have different shapes", "expand the smaller operand")
     return [lg.quantize(Real(Sum(a, b), -INF, INF), *target(inputs, 6), node.output[0])]

@@ -67,6 +67,7 @@ def quantize_linear(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
         raise Unsupported(f"it quantizes to {dtype}", "quantize to INT8 or UINT8")
     scale = np.float32(scalar(inputs[1], "the scale"))
     zp = int(scalar(zero, "the zero point")) if zero is not None else 0
+    lg.quantization[node.output[0]] = (scale, zp)
     return [lg.quantize(real_of(inputs[0]), scale, zp, dtype, node.output[0])]
 
 
@@ -83,6 +84,7 @@ def dequantize_linear(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list
     if not isinstance(x, Quantized):
         raise Unsupported("its input is not INT8 or UINT8")
     zp = int(scalar(zero, "the zero point")) if zero is not None else 0
+    lg.quantization.setdefault(x.name, (np.float32(scalar(scale, "the scale")), zp))
     return [Real(Deq(x, np.float32(scalar(scale, "the scale")), zp))]
 
 

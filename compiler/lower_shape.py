@@ -176,6 +176,6 @@ def concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
 
 @handles("QLinearConcat", domain="com.microsoft")
 def qlinear_concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    parts = [activation(inputs, i) for i in range(2, len(inputs), 3)]
+    parts = [activation(lg, inputs, i) for i in range(2, len(inputs), 3)]
     return [lg.quantize(_joined(parts, attributes(node)["axis"]), *target(inputs, 0),
                         node.output[0])]

@@ -86,7 +86,8 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
             residual = Residual(x=before, zp=zero_point, scale_a=one, scale_b=one, clip=final)
         lg.emit(Conv(node=lg.node, x=source, y=y, weight=weight,
                      bias=np.zeros(shape[1], np.int32), scale=np.full(shape[1], factor),
-                     a_zp=part.zero_point, clip=final, stride=stride, pad=pad, residual=residual))
+                     a_zp=part.zero_point, clip=final, stride=stride, pad=pad, residual=residual,
+                     counted=False))
         before = y
     assert before is not None
     return before

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an ONNX model to a program: the passes in order.
+
+====================  =============================================================================
+frontend              static graph, opset 20, constants folded
+quantize              FP32 models only: static quantization with the user's calibration data
+legalize, lower_*     quantized operators on NCHW tensors; host edges; shape operators vanish
+fuse                  additions become residuals
+prepare               what no single instruction can do is rewritten
+schedule, emit_*      layout, tiling, allocation: instructions in a legal sequential order
+hazards               LOADs of weights move up; waits
+timing                predicted cycles
+====================  =============================================================================
+
+The intermediate representation is verified after each of the passes that make it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compiler import (frontend, hosts, lower_linear, lower_pool, lower_quant,  # noqa: F401
+                      lower_shape)
+from compiler.emit_conv import emit_conv
+from compiler.emit_vector import emit_add, emit_pool
+from compiler.errors import CompileError
+from compiler.fuse import fuse
+from compiler.hazards import hoist, waits
+from compiler.ir import Conv, Graph, Pool, Port, verify
+from compiler.legalize import Legalizer
+from compiler.place import Layout
+from compiler.prepare import prepare
+from compiler.quantize import is_quantized, quantize
+from compiler.schedule import Schedule, aligned
+from compiler.timing import predict
+from isa.config import GRANULE, Config
+from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
+from isa.layout import Buffer
+from isa.program import Program
+
+CHANNEL_BYTES = 8
+"""Bias and scale of an output channel, as :attr:`Program.compulsory_bytes` counts them."""
+
+
+def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
+                  allow_host: Collection[str] = (),
+                  calibration: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+                  batch: int | None = None, name: str | None = None) -> Program:
+    """Compile a model for a machine.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, str or Path
+        A quantized model (QDQ or QOperator, INT8 and UINT8), or an FP32 model with calibration
+        data.
+    config : Config
+        The machine.
+    allow_host : collection of str
+        ONNX operators that may run on the host at the edges of the graph; ``all`` allows any.
+    calibration : dict or list of dicts
+        Arrays by input name, to quantize an FP32 model with: float32 with the input's shape; in a
+        single dict the first dimension may count several samples.
+    batch : int
+        Size of a dynamic first dimension (1).
+    name : str
+        The program's name (the file's or graph's).
+
+    Raises
+    ------
+    CompileError
+        If the model is not valid, not quantized, or does not run on the machine.
+    """
+    source = frontend.load(model, batch, name)
+    if not is_quantized(source.model):
+        source = frontend.load(quantize(source, calibration), batch, source.name)
+    legal = Legalizer(source, allow_host)
+    legal.run()
+    verify(legal.graph)
+    graph = prepare(fuse(legal.graph), config)
+    verify(graph)
+    return _Backend(source, legal, graph, config).program()
+
+
+class _Backend:
+    """Instructions and tables of one program."""
+
+    def __init__(self, source: frontend.Source, legal: Legalizer, graph: Graph, config: Config):
+        self.source, self.legal, self.graph, self.config = source, legal, graph, config
+        self.packed = {id(p.tensor) for p in graph.inputs if self._packs(p)}
+
+    def _packs(self, port: Port) -> bool:
+        """An input with few channels that only convolutions read, a kernel row at a time."""
+        readers = [op for op in self.graph.ops if any(x is port.tensor for x in op.inputs)]
+        return (port.tensor.nchw[1] <= GRANULE < self.config.lanes and bool(readers) and all(
+            isinstance(op, Conv) and op.x is port.tensor and op.groups == 1
+            and op.dilation[1] == 1 and not (op.residual and op.residual.x is port.tensor)
+            and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
+            for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
+
+    def program(self) -> Program:
+        """Schedule, order, encode."""
+        s = Schedule(self.graph, self.config, self.packed)
+        for op in self.graph.ops:
+            s.node = op.node
+            if isinstance(op, Conv):
+                emit_conv(s, op)
+            elif isinstance(op, Pool):
+                emit_pool(s, op)
+            else:
+                emit_add(s, op)
+            s.made(op.y)
+            for x in op.inputs:
+                s.used(x)
+        steps = hoist(s.steps)
+        base = aligned((len(steps) + 1) * INSTRUCTION_BYTES)
+        sizes = {**s.sizes, Region.PROGRAM: base + len(s.blob)}
+        waits(steps, self.config, sizes)
+        cycles = predict(steps, self.config)
+        code = bytearray()
+        for step in steps:
+            fields = dict(step.fields)
+            if step.loads_weights:
+                fields["dram"] += base
+            try:
+                code += Instruction(step.opcode, fields).encode()
+            except ValueError as e:
+                raise CompileError(f"node {self.graph.nodes[step.node]!r}",
+                                   f"it does not fit an instruction ({e})",
+                                   "use a smaller kernel, stride or map") from e
+        code += Instruction(Opcode.END).encode()
+        image = bytes(code) + bytes(base - len(code)) + bytes(s.blob)
+        return self._table(s, image, [step.node for step in steps] + [-1], cycles + [0], sizes)
+
+    def _table(self, s: Schedule, image: bytes, node_of: list[int], cycles: list[int],
+               sizes: dict[int, int]) -> Program:
+        source, legal = self.source, self.legal
+        pre, new_in = hosts.before(source, legal.pre, legal.inputs)
+        post, new_out = hosts.after(source, legal.post, legal.crossing)
+        weights = sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in self.graph.ops
+                      if isinstance(op, Conv) and op.weight is not None)
+        inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
+        outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
+        return Program(
+            name=source.name, config=self.config, image=image, instruction_count=len(node_of),
+            inputs=inputs, outputs=outputs,
+            region_sizes={int(r): aligned(sizes[r]) for r in Region},
+            nodes=list(self.graph.nodes), node_of=node_of,
+            macs=sum(op.macs for op in legal.graph.ops if isinstance(op, Conv) and op.counted),
+            compulsory_bytes=weights + sum(b.size for b in [*inputs, *outputs]),
+            predicted_cycles=cycles, placement=self._placement(), host_pre=pre, host_post=post)
+
+    def _placement(self) -> list[dict[str, str]]:
+        engine = {}
+        for op in self.graph.ops:
+            kind = "array" if isinstance(op, Conv) else "vector"
+            engine[self.graph.nodes[op.node]] = kind
+        order = {n: i for i, n in enumerate(self.graph.nodes)}
+        out = []
+        for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):
+            if row["engine"] == "none" and row["node"] in engine:
+                kind = engine[row["node"]]
+                row = {**row, "engine": kind, "reason":
+                       "TENSOR instructions" if kind == "array" else "VECTOR instructions"}
+            out.append(row)
+        return out
+
+    def _buffer(self, s: Schedule, port: Port, renamed: dict[str, str]) -> Buffer:
+        t, home = port.tensor, s.homes[id(port.tensor)]
+        y = Layout.of(t, s.lanes, id(t) in self.packed)
+        quant = self.legal.quantization.get(port.name, (t.scale, t.zero_point))
+        return Buffer(
+            name=renamed.get(port.name, port.name), region=int(home.region), offset=home.offset,
+            size=y.words * s.lanes, dtype=t.dtype, shape=port.shape, view=port.view,
+            perm=port.perm, nchw=t.nchw, kind="packed" if y.packed else "blocked",
+            n_pitch=y.image * s.lanes, block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes,
+            fill=0, scale=float(np.float32(quant[0])), zero_point=int(quant[1]))

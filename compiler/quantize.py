@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FP32 models: static quantization with calibration data, by onnxruntime.quantization.
+
+Activations INT8 with a zero point, weights symmetric INT8 for each output channel, in QDQ form.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compiler.errors import CompileError
+from compiler.frontend import Source
+
+OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "AveragePool",
+             "GlobalAveragePool", "Concat", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze",
+             "Unsqueeze"]
+"""Operators between which activations are quantized."""
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the model has quantized operators or activations."""
+    return any(n.op_type in ("QuantizeLinear", "DequantizeLinear", "QGemm")
+               or n.op_type.startswith("QLinear") for n in model.graph.node)
+
+
+def _samples(data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+             shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+    if isinstance(data, Mapping):
+        arrays = {k: np.asarray(v) for k, v in data.items()}
+        for k in arrays:
+            if k not in shapes:
+                raise CompileError(f"calibration data {k!r}", "the model has no such input",
+                                   f"name one of {', '.join(shapes)}")
+        counts = {k: max(1, len(v) // shapes[k][0]) if shapes[k] else 1
+                  for k, v in arrays.items()}
+        data = [{k: v[i * shapes[k][0]:(i + 1) * shapes[k][0]].reshape(shapes[k])
+                 for k, v in arrays.items()} for i in range(min(counts.values()))]
+    for sample in data:
+        missing = shapes.keys() - sample.keys()
+        if missing:
+            raise CompileError("calibration data", f"it lacks input {sorted(missing)[0]!r}",
+                               "give an array for every input")
+        yield {k: np.asarray(v, np.float32).reshape(shapes[k]) for k, v in sample.items()}
+
+
+def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+             ) -> onnx.ModelProto:
+    """The model in QDQ form.
+
+    Raises
+    ------
+    CompileError
+        Without calibration data, or if it does not fit the model.
+    """
+    if calibration is None:
+        raise CompileError(source.name, "it is an FP32 model", "quantize it first, or give "
+                           "calibration data (--calibrate data.npz)")
+    logging.disable(logging.WARNING)
+    try:
+        from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType,
+                                              quantize_static)
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as e:
+        raise CompileError(source.name, "onnxruntime is not installed", "install it, or give a "
+                           "quantized model") from e
+    finally:
+        logging.disable(logging.NOTSET)
+    shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
+              if i.name not in source.constants}
+
+    class Reader(CalibrationDataReader):
+        """The samples, one after another."""
+
+        def __init__(self) -> None:
+            self.left = _samples(calibration, shapes)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready, out = (str(Path(folder) / f) for f in ("a.onnx", "b.onnx", "c.onnx"))
+        onnx.save(source.model, plain)
+        logging.disable(logging.WARNING)
+        try:
+            quant_pre_process(plain, ready, skip_symbolic_shape=True)
+            quantize_static(
+                ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=OPERATORS,
+                extra_options={"ActivationSymmetric": False, "WeightSymmetric": True})
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(out)

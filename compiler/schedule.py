@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schedule: operators one after another, tensors in the scratchpad where they fit.
+
+:class:`Schedule` keeps what is where while the operators emit their instructions. A tensor that is
+resident lies whole in the scratchpad from its producer to its last consumer; otherwise it is in
+DRAM, and boxes of it come and go. An operator that finds too little room evicts residents to the
+WORKSPACE region.
+"""
+
+from collections import Counter
+
+from compiler.errors import CompileError
+from compiler.ir import Graph, Tensor
+from compiler.place import Box, Home, Layout, View, transfers
+from compiler.spm import Scratchpad
+from compiler.steps import SPM, Step
+from compiler.timing import dma_cycles, tensor_cycles, vector_cycles
+from isa.config import Config
+from isa.instructions import Opcode, Region
+
+DRAM_ALIGN = 64
+"""Bytes: where tensors and weight streams start in their region."""
+
+RESIDENT_SHARE = 0.75
+"""Of the scratchpad that tensors which stay may take: tiles and weights need the rest."""
+
+
+def aligned(size: int) -> int:
+    """``size`` rounded up to :data:`DRAM_ALIGN`."""
+    return -(-size // DRAM_ALIGN) * DRAM_ALIGN
+
+
+class Schedule:
+    """State of one compilation's back end; ``steps`` and ``blob`` are its result."""
+
+    def __init__(self, graph: Graph, config: Config, packed: set[int]):
+        self.graph, self.config = graph, config
+        self.lanes = config.lanes
+        self.spm = Scratchpad(config.spm_words)
+        self.steps: list[Step] = []
+        self.blob = bytearray()
+        self.blobs: dict[bytes, int] = {}
+        self.sizes: dict[int, int] = {r: 0 for r in Region}
+        self.homes: dict[int, Home] = {}
+        self.views: dict[int, View] = {}
+        self.tensors: dict[int, Tensor] = {}
+        self.packed = packed
+        self.uses = Counter(id(x) for op in graph.ops for x in op.inputs)
+        self.node = 0
+        for port in graph.inputs:
+            self._home(port.tensor, Region.INPUT)
+        for port in graph.outputs:
+            self._home(port.tensor, Region.OUTPUT)
+        self.kept = {id(p.tensor) for p in graph.outputs}
+
+    # -- DRAM -----------------------------------------------------------------------------------
+
+    def layout(self, t: Tensor) -> Layout:
+        """The tensor's layout."""
+        return Layout.of(t, self.lanes, id(t) in self.packed)
+
+    def _home(self, t: Tensor, region: int) -> Home:
+        if id(t) not in self.homes:
+            size = aligned(self.layout(t).words * self.lanes)
+            self.homes[id(t)] = Home(region, self.sizes[region])
+            self.sizes[region] += size
+            self.tensors[id(t)] = t
+        return self.homes[id(t)]
+
+    def constant(self, data: bytes) -> int:
+        """Place bytes behind the instructions; the offset is relative to the first of them."""
+        if data not in self.blobs:
+            self.blobs[data] = len(self.blob)
+            self.blob += data
+            self.blob += bytes(aligned(len(self.blob)) - len(self.blob))
+        return self.blobs[data]
+
+    # -- instructions ---------------------------------------------------------------------------
+
+    def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
+        """Append an instruction."""
+        if opcode == Opcode.TENSOR:
+            cycles = tensor_cycles(self.config, fields)
+        elif opcode == Opcode.VECTOR:
+            cycles = vector_cycles(self.config, fields)
+        else:
+            runs = fields["n1"] * fields["n2"] * fields["n3"]
+            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
+        self.steps.append(Step(opcode, fields, self.node, cycles, reads, writes))
+
+    def _dma(self, opcode: Opcode, region: int, offset: int, spm: int,
+             dims: list[tuple[int, int, int]]) -> None:
+        size = self.lanes
+        for d, s, loops in transfers(dims):
+            dram, at = offset + d * size, spm + s
+            fields = {"region": int(region), "dram": dram, "spm": at, "n0": loops[0][0]}
+            last_d = last_s = loops[0][0] - 1
+            for i in (1, 2, 3):
+                count, step_d, step_s = loops[i]
+                fields[f"n{i}"] = count
+                fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
+                last_d, last_s = last_d + (count - 1) * step_d, last_s + (count - 1) * step_s
+            outer = loops[1:]
+            pieces = self._pieces(loops[0][0], outer)
+            inside = [(SPM, at + b, at + b + n) for _, b, n in pieces]
+            outside = [(int(region), dram + a * size, dram + (a + n) * size)
+                       for a, _, n in pieces]
+            reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
+            self.emit(opcode, fields, reads, writes)
+
+    @staticmethod
+    def _pieces(run: int, outer: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Extents of a transfer: the bounding run of the inner rows, for each outer repetition."""
+        (n1, d1, s1), *rest = outer
+        if (n1 - 1) * max(d1, s1) + run > 4 * n1 * run:
+            base, span, rest = [(i * d1, i * s1) for i in range(n1)], run, rest
+        else:
+            base, span = [(0, 0)], (n1 - 1) * max(d1, s1) + run
+        for count, d, s in rest:
+            base = [(a + i * d, b + i * s) for a, b in base for i in range(count)]
+        return [(a, b, span) for a, b in base]
+
+    def load_weights(self, data: bytes, at: int) -> list[tuple[int, int, int]]:
+        """LOAD a weight stream to the scratchpad; returns its extent there."""
+        words = len(data) // self.lanes
+        self._dma(Opcode.LOAD, Region.PROGRAM, self.constant(data), at, [(words, 1, 1)])
+        return [(SPM, at, at + words)]
+
+    def _box_dims(self, t: Tensor, box: Box, view: View) -> tuple[int, list]:
+        y = self.layout(t)
+        start = box.n0 * y.image + box.b0 * y.block + box.y0 * y.row + box.x0
+        return start, [(box.x1 - box.x0, 1, 1), (box.y1 - box.y0, y.row, view.row),
+                       (box.b1 - box.b0, y.block, view.block),
+                       (box.n1 - box.n0, y.image, view.image)]
+
+    def load_box(self, t: Tensor, view: View) -> None:
+        """LOAD the view's box from the tensor's home."""
+        home = self.homes[id(t)]
+        start, dims = self._box_dims(t, view.box, view)
+        self._dma(Opcode.LOAD, home.region, home.offset + start * self.lanes, view.base, dims)
+
+    def store_box(self, t: Tensor, view: View) -> None:
+        """STORE the view's box to the tensor's home, the WORKSPACE unless it is an output."""
+        home = self._home(t, Region.WORKSPACE)
+        start, dims = self._box_dims(t, view.box, view)
+        self._dma(Opcode.STORE, home.region, home.offset + start * self.lanes, view.base, dims)
+
+    # -- residents ------------------------------------------------------------------------------
+
+    def words(self, t: Tensor) -> int:
+        """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
+        the feeder reads granules next to those that it needs."""
+        return self.layout(t).words + (2 if id(t) in self.packed else 0)
+
+    def settle(self, t: Tensor) -> View | None:
+        """Allocate the whole tensor, if a quarter of the scratchpad stays free."""
+        words = self.words(t)
+        spare = self.spm.words - self.spm.available + self.spm.rounded(words)
+        if spare > RESIDENT_SHARE * self.spm.words:
+            return None
+        at = self.spm.lowest(words)
+        if at is None:
+            return None
+        y = self.layout(t)
+        view = View(at + (1 if y.packed else 0), y.row, y.block, y.image, y.whole(t))
+        self.views[id(t)] = view
+        self.tensors[id(t)] = t
+        return view
+
+    def resident(self, t: Tensor) -> View | None:
+        """The tensor's place in the scratchpad, if it has one."""
+        return self.views.get(id(t))
+
+    def bring(self, t: Tensor) -> None:
+        """Make a tensor from DRAM resident if it fits."""
+        if id(t) not in self.views and (view := self.settle(t)) is not None:
+            self.load_box(t, view)
+
+    def drop(self, t: Tensor) -> None:
+        """Give a resident's words back."""
+        view = self.views.pop(id(t))
+        self.spm.release(view.base - (1 if id(t) in self.packed else 0))
+
+    def evict(self, t: Tensor) -> None:
+        """Move a resident to DRAM, where it may be already."""
+        if id(t) not in self.homes:
+            self.store_box(t, self.views[id(t)])
+        self.drop(t)
+
+    def made(self, t: Tensor) -> None:
+        """A tensor is complete: an output that is resident goes to its region now."""
+        view = self.views.get(id(t))
+        if view is not None and id(t) in self.kept:
+            self.store_box(t, view)
+        if view is not None and not self.uses[id(t)]:
+            self.drop(t)
+
+    def used(self, t: Tensor) -> None:
+        """One consumer is through with a tensor."""
+        self.uses[id(t)] -= 1
+        if not self.uses[id(t)] and id(t) in self.views:
+            self.drop(t)
+
+    def evictable(self, keep: list[Tensor]) -> Tensor | None:
+        """A resident that an operator can do without, largest first."""
+        ids = {id(t) for t in keep}
+        found = [t for i, t in self.tensors.items() if i in self.views and i not in ids]
+        return max(found, key=self.words, default=None)
+
+    def too_small(self, node: int) -> CompileError:
+        """What to raise when not even the smallest tile fits."""
+        return CompileError(f"node {self.graph.nodes[node]!r}",
+                            f"its smallest tile does not fit in a scratchpad of "
+                            f"{self.config.spm_bytes} bytes",
+                            "compile for a configuration with a larger scratchpad")

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a convolution is cut: pixel streams, weight chunks, boxes of the map, accumulator rectangles.
+
+Every candidate that fits is priced with the model of :mod:`compiler.timing`: cycles of the array,
+and of the DRAM traffic that the cut causes; with room for two of everything the two overlap. The
+cheapest one wins.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compiler.ir import Conv
+from compiler.place import Layout
+from compiler.timing import TENSOR_LATENCY, block_cycles
+from compiler.weights import addends, steps_along
+from isa.config import GRANULE, PARAM_WORDS, Config
+
+FIELD_MAX = 255
+"""Largest kernel and stride that a TENSOR instruction can count."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Groups of output blocks ``first … last-1`` whose inputs are evenly spaced: group ``i`` reads
+    ``ncb`` blocks from ``low + (i - first) * step``."""
+
+    first: int
+    last: int
+    low: int
+    step: int
+    ncb: int
+
+    def cut(self, size: int) -> list["Run"]:
+        """Pieces of up to ``size`` groups."""
+        return [Run(i, min(i + size, self.last), self.low + (i - self.first) * self.step,
+                    self.step, self.ncb) for i in range(self.first, self.last, size)]
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Input blocks that the run reads."""
+        return self.low, self.low + (self.last - self.first - 1) * self.step + self.ncb
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The loop bounds of a convolution on a machine.
+
+    With ``folded`` the images of a batch are the pixels of one row: each has one output pixel.
+    """
+
+    op: Conv
+    lanes: int
+    tiles: int
+    packed: bool
+
+    @property
+    def folded(self) -> bool:
+        n, _, h, w = self.op.y.nchw
+        return n > 1 and h == w == 1 and not self.packed
+
+    @property
+    def images(self) -> int:
+        return 1 if self.folded else self.op.y.nchw[0]
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Rows and columns of the output."""
+        n, _, h, w = self.op.y.nchw
+        return (1, n) if self.folded else (h, w)
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Rows and steps of the kernel."""
+        _, _, r, s = self.op.weight.shape
+        return r, steps_along(s, self.lanes, self.packed)
+
+    @property
+    def granules(self) -> int:
+        return self.lanes // GRANULE
+
+    def runs(self, m_split: int) -> tuple[Run, ...]:
+        """Groups of output blocks for a number of pixel streams."""
+        return _runs(self.op, self.lanes, self.tiles >> m_split, self.packed)
+
+    def span(self, rows: int, r0: int, r1: int, y0: int) -> tuple[int, int]:
+        """Input rows inside the image for output rows ``y0 … y0+rows-1`` and kernel rows."""
+        op = self.op
+        a = y0 * op.stride[0] - op.pad[0] + r0 * op.dilation[0]
+        b = (y0 + rows - 1) * op.stride[0] - op.pad[0] + (r1 - 1) * op.dilation[0] + 1
+        return clamp(a, b, op.x.nchw[2])
+
+    def reach(self, columns: int, s0: int, s1: int, x0: int) -> tuple[int, int]:
+        """Input columns likewise; all of them when packed or folded."""
+        op = self.op
+        if self.packed:
+            return 0, Layout.of(op.x, self.lanes, True).width
+        if self.folded:
+            return clamp(s0 * op.dilation[1] - op.pad[1],
+                         (s1 - 1) * op.dilation[1] - op.pad[1] + 1, op.x.nchw[3])
+        a = x0 * op.stride[1] - op.pad[1] + s0 * op.dilation[1]
+        b = (x0 + columns - 1) * op.stride[1] - op.pad[1] + (s1 - 1) * op.dilation[1] + 1
+        return clamp(a, b, op.x.nchw[3])
+
+
+def clamp(a: int, b: int, size: int) -> tuple[int, int]:
+    """The part of ``a … b-1`` inside ``0 … size-1``; one element if there is none, so that every
+    box has a place."""
+    a, b = max(a, 0), min(b, size)
+    if a >= b:
+        a = min(max(a, 0), size - 1)
+        b = a + 1
+    return a, b
+
+
+@functools.lru_cache(maxsize=256)
+def _runs(op: Conv, lanes: int, gn: int, packed: bool) -> tuple[Run, ...]:
+    k, c, _, _ = op.weight.shape
+    blocks = -(-k // lanes)
+    groups = -(-blocks // gn)
+    total = 1 if packed else -(-op.x.nchw[1] // lanes)
+    if op.groups == 1:
+        return (Run(0, groups, 0, 0, total),)
+    per = k // op.groups
+    windows = []
+    for g in range(groups):
+        first, last = g * gn * lanes // per, (min(k, (g + 1) * gn * lanes) - 1) // per
+        windows.append((first * c // lanes, -(-(last + 1) * c // lanes)))
+    ncb = max(b - a for a, b in windows)
+    lows = [min(a, total - ncb) for a, _ in windows]
+    runs = []
+    at = 0
+    while at < groups:
+        end = at + 1
+        step = lows[end] - lows[at] if end < groups else 0
+        while end < groups and lows[end] - lows[end - 1] == step:
+            end += 1
+        runs.append(Run(at, end, lows[at], step, ncb))
+        at = end
+    return tuple(runs)
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Accumulator rectangles of a box: sizes, counts, sizes of the last ones."""
+
+    nx: int
+    ny: int
+    ntx: int
+    nty: int
+    nx_last: int
+    ny_last: int
+
+
+@functools.lru_cache(maxsize=4096)
+def rectangles(config: Config, rows: int, columns: int, passes: int, gn: int) -> tuple[Rect, int]:
+    """The cheapest rectangles for ``rows`` x ``columns`` accumulator entries, and the cycles of
+    one output group."""
+    best = None
+    depth = config.psum_depth
+    first = -(-columns // min(depth, columns))
+    for count in range(first, min(columns, first + 4) + 1):
+        nx = -(-columns // count)
+        ntx = -(-columns // nx)
+        most = min(depth // nx, rows)
+        for nty in sorted({-(-rows // most), -(-rows // max(1, most // 2))}):
+            ny = -(-rows // nty)
+            nty = -(-rows // ny)
+            rect = Rect(nx, ny, ntx, nty, columns - nx * (ntx - 1), rows - ny * (nty - 1))
+            cycles = 0
+            for cx, wx in ((ntx - 1, nx), (1, rect.nx_last)):
+                for cy, wy in ((nty - 1, ny), (1, rect.ny_last)):
+                    cycles += cx * cy * max(block_cycles(config, wx * wy, passes, gn))
+            if best is None or cycles < best[1]:
+                best = (rect, cycles)
+    assert best is not None
+    return best
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cut: ``groups`` output groups a chunk, boxes of ``rows`` x ``columns`` outputs, the whole
+    reduction (``cut`` None) or pieces of (blocks, kernel rows, kernel steps); ``weights_outer``:
+    a chunk of weights stays while the map goes by."""
+
+    m_split: int
+    groups: int
+    rows: int
+    columns: int
+    cut: tuple[int, int, int] | None
+    weights_outer: bool
+    weight_words: int
+    tile_words: int
+    cost: float
+
+
+def _halves(n: int, low: int = 1) -> list[int]:
+    out = []
+    while n > low:
+        out.append(n)
+        n = -(-n // 2)
+    return [*out, low]
+
+
+def _pieces(size: int, piece: int) -> int:
+    return -(-size // piece)
+
+
+def plans(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
+          r_here: bool | None) -> list[Plan]:
+    """Cuts that fit in a hole of ``room`` words, cheapest first.
+
+    ``x_here``, ``y_here``, ``r_here`` tell whether input, output and residual are resident
+    (``r_here`` None: there is no residual).
+    """
+    return sorted(_candidates(shape, config, room, x_here, y_here, r_here),
+                  key=lambda p: p.cost)[:8]
+
+
+def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
+                r_here: bool | None) -> Iterator[Plan]:
+    op, lanes = shape.op, shape.lanes
+    height, width = shape.out
+    whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
+    found = False
+    for m_split in ((0,) if config.tiles == 1 else (0, 1, 2)):
+        if not whole:
+            break
+        runs = shape.runs(m_split)
+        for groups in _halves(max(r.last - r.first for r in runs)):
+            for rows in _halves(height):
+                for columns in _halves(width) if rows <= 1 << m_split else (width,):
+                    plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, groups,
+                                   rows, columns, None)
+                    if plan:
+                        found = True
+                        yield plan
+                        break
+    if found:
+        return
+    r, s = shape.kernel
+    ncb = max(run.ncb for run in shape.runs(0))
+    for m_split in ((0,) if config.tiles == 1 else (0, 2)):
+        for rows in _halves(min(height, config.psum_depth << m_split)):
+            for columns in _halves(min(width, config.psum_depth)):
+                if -(-rows // (1 << m_split)) * columns > config.psum_depth:
+                    continue
+                for cut in _cuts(ncb, r, s):
+                    plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, 1,
+                                   rows, columns, cut)
+                    if plan:
+                        yield plan
+                        break
+
+
+def _cuts(ncb: int, r: int, s: int) -> Iterator[tuple[int, int, int]]:
+    r, s = min(r, FIELD_MAX), min(s, FIELD_MAX)
+    for blocks in _halves(min(ncb, 4095)):
+        yield blocks, r, s
+    for rows in _halves(r)[1:]:
+        yield 1, rows, s
+    for steps in _halves(s)[1:]:
+        yield 1, 1, steps
+
+
+def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
+            r_here: bool | None, m_split: int, groups: int, rows: int, columns: int,
+            cut: tuple[int, int, int] | None) -> Plan | None:
+    op, lanes = shape.op, shape.lanes
+    height, width = shape.out
+    gn = config.tiles >> m_split
+    runs = shape.runs(m_split)
+    r, s = shape.kernel
+    ncb = max(run.ncb for run in runs)
+    cb, cr, cs = cut or (ncb, r, s)
+    chunks = [c for run in runs for c in run.cut(groups)]
+    passes = cb * cr * cs
+    weight = groups * gn * (passes * lanes + PARAM_WORDS)
+    # boxes at their largest
+    step = max(run.step for run in runs)
+    in_blocks = (groups - 1) * step + cb
+    d = op.dilation
+    in_rows = min(op.x.nchw[2], (rows - 1) * op.stride[0] + (cr - 1) * d[0] + 1)
+    if shape.packed:
+        in_cols = Layout.of(op.x, lanes, True).width
+    elif shape.folded:
+        in_cols = min(op.x.nchw[3], (cs - 1) * d[1] + 1) * columns
+        in_rows = min(op.x.nchw[2], (cr - 1) * d[0] + 1)
+    else:
+        in_cols = min(op.x.nchw[3], (columns - 1) * op.stride[1] + (cs - 1) * d[1] + 1)
+    x_words = 0 if x_here else in_blocks * in_rows * in_cols + 16
+    out_words = groups * gn * rows * columns + 8
+    if r_here and columns < width and not y_here:
+        out_words = groups * gn * rows * width + 8
+    y_words = 0 if y_here else out_words
+    r_words = 0 if r_here in (True, None) else groups * gn * rows * (width if y_here else columns)
+    tiles = _pieces(height, rows) * _pieces(width, columns) * shape.images
+    all_weights = sum(run.last - run.first for run in runs) * gn * (ncb * r * s * lanes
+                                                                    + PARAM_WORDS)
+    n_chunks = len(chunks)
+    tile = x_words + y_words + r_words
+    in_traffic = 0 if x_here else tiles * (max(run.blocks[1] for run in runs) * in_rows * in_cols)
+    weights_outer = True
+    if n_chunks > 1 and tiles > 1 and cut is None:
+        wide = 0 if x_here else max(run.blocks[1] for run in runs) * in_rows * in_cols + 16
+        other = wide + y_words + r_words
+        if all_weights * tiles + in_traffic < all_weights + in_traffic * n_chunks and \
+                weight + other <= room:
+            weights_outer, tile = False, other
+    if weight + tile + 32 > room:
+        return None
+    if cut is None:
+        traffic = (all_weights + in_traffic * n_chunks if weights_outer
+                   else all_weights * tiles + in_traffic)
+    else:
+        reductions = _pieces(ncb, cb) * _pieces(r, cr) * _pieces(s, cs)
+        traffic = tiles * n_chunks * reductions * (weight + x_words)
+    if not y_here:
+        traffic += shape.images * -(-op.y.nchw[1] // lanes) * height * width
+    dram = traffic * lanes / config.bus_bytes
+    units = -(-rows // (1 << m_split))
+    _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
+    group_count = sum(run.last - run.first for run in runs)
+    compute = (tiles * group_count * cycles + tiles * n_chunks * (
+        TENSOR_LATENCY + units * columns * lanes / config.ppu_lanes / 2))
+    double = (2 * weight if n_chunks > 1 else weight) + (2 * tile if tiles * n_chunks > 1
+                                                         else tile)
+    cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
+        else compute + dram
+    return Plan(m_split, groups, rows, columns, cut, weights_outer, weight, tile, cost)
