@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python interface: what a few lines need.
+
+Compiler, golden model and simulator are imported where they are used, so that ``import makalu`` and
+``makalu --help`` stay quick.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from isa.config import Config
+from isa.presets import load_config
+from isa.program import Program
+from runtime.device import Device
+from runtime.session import Session
+
+DEVICES = ("golden", "rtl")
+"""Names of devices: the golden model, and the simulated hardware."""
+
+EDGES = ("QuantizeLinear", "DequantizeLinear")
+"""What the host does unless told otherwise: numbers become integers on the way in, and back."""
+
+
+def _config(config: Config | str) -> Config:
+    return config if isinstance(config, Config) else load_config(config)
+
+
+def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256", *,
+            host: Collection[str] = EDGES, calibration: Any = None, batch: int | None = None,
+            name: str | None = None) -> Program:
+    """A network as a program for a machine.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, str or Path
+        Quantized (QDQ or QOperator), or FP32 with calibration data.
+    config : Config or str
+        A configuration, the name of a preset, or a ``.json`` file.
+    host : collection of str
+        ONNX operators that the host may run at the network's edges; ``("all",)`` allows any.
+    calibration : dict of arrays, or list of them
+        Inputs by name to quantize an FP32 model with.
+    batch : int, optional
+        Size of a dynamic first dimension.
+    name : str, optional
+        The program's name; the file's or the graph's unless given.
+
+    Raises
+    ------
+    compiler.errors.CompileError
+        If the model cannot run on the machine; names the node, the reason and the cure.
+    """
+    from compiler import compile_model
+
+    return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
+                         batch=batch, name=name)
+
+
+def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:
+    """The program in a ``.mkl`` file, or the one that an ``.onnx`` file compiles to with the
+    options of :func:`compile`."""
+    if Path(path).suffix == ".onnx":
+        return compile(path, config, **options)
+    return Program.load(path)
+
+
+def open_device(name: str, config: Config | str, **options: Any) -> Device:
+    """A device by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``"golden"`` or ``"rtl"``.
+    config : Config or str
+        The machine.
+    options
+        Of :class:`sim.device.RtlDevice`: ``dram``, ``waves``, ``watchdog``, ``progress``; of
+        :class:`runtime.golden_device.GoldenDevice`: ``watch``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    if name == "golden":
+        from runtime.golden_device import GoldenDevice
+        return GoldenDevice(_config(config), **options)
+    if name == "rtl":
+        from sim.device import RtlDevice
+        return RtlDevice(_config(config), **options)
+    raise ValueError(f"no device {name!r}: one of {', '.join(DEVICES)}")
+
+
+def run(program: Program | str | Path, inputs: Mapping[str, np.ndarray] | np.ndarray, *,
+        device: str = "golden") -> dict[str, np.ndarray]:
+    """Run a program once and give its outputs by name; a :class:`runtime.session.Session` is
+    quicker for the second time."""
+    loaded = program if isinstance(program, Program) else load(program)
+    return Session(loaded, open_device(device, loaded.config)).run(inputs)

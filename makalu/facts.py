@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of a program without running it, and what a run's counters mean."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from isa.instructions import INSTRUCTION_BYTES, Opcode
+from isa.program import Program
+
+
+def dram_bytes(program: Program) -> int:
+    """Bytes that the instructions move between DRAM and the machine, themselves included."""
+    words = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
+                if i.opcode in (Opcode.LOAD, Opcode.STORE))
+    return words * program.config.word_bytes + program.instruction_count * INSTRUCTION_BYTES
+
+
+def node_cycles(program: Program) -> dict[str, int]:
+    """Predicted cycles of each node, in the order of the program; empty without predictions."""
+    cycles: dict[str, int] = {}
+    for index, n in enumerate(program.predicted_cycles):
+        name = program.node_name(index)
+        cycles[name] = cycles.get(name, 0) + n
+    return cycles
+
+
+def summary(program: Program) -> dict[str, Any]:
+    """A program's numbers, for people and for ``--json``."""
+    predicted = sum(program.predicted_cycles)
+    return {
+        "name": program.name, "config": program.config.name, "precision": program.precision,
+        "instructions": program.instruction_count, "image_bytes": len(program.image),
+        "macs": program.macs, "compulsory_bytes": program.compulsory_bytes,
+        "dram_bytes": dram_bytes(program), "roofline_cycles": program.roofline_cycles,
+        "predicted_cycles": predicted or None,
+        "predicted_share": share(program.roofline_cycles, predicted),
+    }
+
+
+def share(part: float, whole: float) -> float | None:
+    """``part / whole`` to four digits; None when there is no whole."""
+    return round(part / whole, 4) if whole else None
+
+
+def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, Any]:
+    """The numbers of a run, each of one execution (the mean of several); what only hardware
+    counts is None on a device without counters."""
+    n = len(counters)
+    known = bool(n and counters[0])
+
+    def mean(name: str) -> int | None:
+        return round(sum(c[name] for c in counters) / n) if known else None
+
+    cycles, active = mean("CYCLES"), mean("ARRAY_ACTIVE")
+    read, written = mean("DRAM_READ_BYTES"), mean("DRAM_WRITE_BYTES")
+    total = dram_bytes(program) if read is None or written is None else read + written
+    return {
+        "executions": n, "macs": program.macs, "cycles": cycles,
+        "roofline_cycles": program.roofline_cycles, "dram_bytes": total,
+        "roofline_share": share(program.roofline_cycles, cycles) if cycles else None,
+        "mac_utilization": share(program.macs, cycles * program.config.macs) if cycles else None,
+        "array_active_share": share(active or 0, cycles) if cycles else None,
+        "counters": {name: mean(name) for name in counters[0]} if known else {},
+    }
