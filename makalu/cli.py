@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Results go to standard output, progress and errors to standard error; an error
+is one sentence with its cause and its cure, and exit code 1."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import makalu
+from isa.config import ConfigError
+from isa.presets import PRESETS
+from isa.program import Program, ProgramError
+from makalu import api, console, facts
+from makalu.inputs import read_inputs
+from runtime.device import DeviceFault
+from runtime.session import InputError, Session
+
+
+class Group(click.Group):
+    """Commands in the order in which one needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(makalu.__version__)
+def cli() -> None:
+    """Compile neural networks for the Makalu accelerator and run them on its simulated hardware.
+
+    \b
+    Try:
+      makalu run examples/digits_int8.onnx --input examples/digits_test.npz --check
+      makalu compile examples/digits_int8.onnx -o digits.mkl --report
+      makalu run digits.mkl --device rtl --input images.npy --json
+      makalu verilog --config ecp5 -o makalu.v
+    """
+
+
+config_option = click.option(
+    "--config", default="core256", show_default=True, metavar="NAME",
+    help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide what an .onnx file compiles to."""
+    for option in reversed((
+            config_option,
+            click.option("--host", default=",".join(api.EDGES), show_default=True, metavar="OP,…",
+                         help="ONNX operators that the host may run at the network's edges; "
+                              "'all': any, 'none': none."),
+            click.option("--batch", type=click.IntRange(1), metavar="N",
+                         help="Size of a dynamic first dimension.  [default: 1]"),
+            click.option("--calibration", type=click.Path(), metavar="FILE.npz",
+                         help="Inputs by name to quantize an FP32 model with."))):
+        f = option(f)
+    return f
+
+
+def _compile(model: str, config: str, host: str, batch: int | None, calibration: str | None
+             ) -> Program:
+    names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
+    data = None
+    if calibration:
+        try:
+            with np.load(calibration) as file:
+                data = dict(file)
+        except (OSError, ValueError) as e:
+            raise click.ClickException(f"{calibration}: not a numpy archive ({e}); make one with "
+                                       "numpy.savez(file, input_name=array)") from None
+    with console.err.status(f"compiling {Path(model).name} for {config}"):
+        return api.compile(model, config, host=names, calibration=data, batch=batch)
+
+
+def _load(net: str, config: str, host: str, batch: int | None, calibration: str | None) -> Program:
+    if Path(net).suffix == ".onnx":
+        return _compile(net, config, host, batch, calibration)
+    program = _program(net)
+    given = click.get_current_context().get_parameter_source("config")
+    if given is not click.core.ParameterSource.DEFAULT:
+        program.check(makalu.load_config(config))
+    return program
+
+
+def _program(net: str) -> Program:
+    try:
+        return Program.load(net)
+    except FileNotFoundError:
+        raise click.ClickException(f"there is no file {net!r}; give an .onnx model, or a .mkl "
+                                   "program that makalu compile made") from None
+
+
+@cli.command("compile")
+@click.argument("model")
+@click.option("-o", "--output", metavar="FILE.mkl", help="[default: the model's name with .mkl]")
+@compile_options
+@click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
+@json_option
+def compile_command(model: str, output: str | None, config: str, host: str, batch: int | None,
+                    calibration: str | None, report: bool, as_json: bool) -> None:
+    """Compile MODEL.onnx into a program file.
+
+    MODEL is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not
+    run is an error that names the node, unless --host allows its operator on the host.
+
+    \b
+    Examples:
+      makalu compile net.onnx
+      makalu compile net.onnx -o net.mkl --config core1024 --report
+      makalu compile net.onnx --host QuantizeLinear,DequantizeLinear,Softmax
+      makalu compile net_fp32.onnx --calibration samples.npz
+    """
+    program = _compile(model, config, host, batch, calibration)
+    path = Path(output) if output else Path(model).with_suffix(".mkl")
+    program.save(path)
+    if as_json:
+        console.emit_json({**facts.summary(program), "file": str(path)})
+        return
+    if report:
+        console.report(program)
+    s = facts.summary(program)
+    console.out.print(f"{path}: {s['instructions']:,} instructions, {path.stat().st_size:,} bytes, "
+                      f"for {s['config']}")
+
+
+@cli.command()
+@click.argument("net")
+@click.option("--device", type=click.Choice(api.DEVICES), default="golden", show_default=True,
+              help="The golden model (the right bits, quickly) or the simulated hardware (cycles).")
+@click.option("--input", "inputs", multiple=True, required=True, metavar="FILE",
+              help="A .npz with arrays named like the inputs, a .npy, NAME=FILE.npy, or pictures; "
+                   "can be given several times.")
+@compile_options
+@click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
+@click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
+@click.option("--model", metavar="MODEL.onnx", help="What --check compares a .mkl program with.")
+@click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
+@json_option
+def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, batch: int | None,
+        calibration: str | None, output: str | None, check: bool, model: str | None,
+        waves: str | None, as_json: bool) -> None:
+    """Run NET, a program (.mkl) or a model (.onnx), on a device.
+
+    The first run on a configuration's hardware builds its simulation, which takes a minute or two;
+    it is kept.
+
+    \b
+    Examples:
+      makalu run net.onnx --input x.npy --check
+      makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg
+      makalu run net.mkl --device rtl --input x.npy --waves net.vcd
+      makalu run net.onnx --input a=left.npy --input b=right.npy --json
+    """
+    reference = model or net
+    if check and Path(reference).suffix != ".onnx":
+        raise click.ClickException("--check compares with ONNX Runtime and needs the model: add "
+                                   "--model MODEL.onnx")
+    if waves and device != "rtl":
+        raise click.ClickException("waves come from the hardware: add --device rtl")
+    program = _load(net, config, host, batch, calibration)
+    options = {"waves": waves} if device == "rtl" else {}
+    machine = api.open_device(device, program.config, **options)
+    session = Session(program, machine)
+    values = read_inputs(inputs, session.inputs)
+    start = time.monotonic()
+    results = _run(session, values)
+    seconds = time.monotonic() - start
+    if waves:
+        machine.close()  # type: ignore[attr-defined]
+    agreement = {}
+    if check:
+        from makalu.witness import compare, reference as witness
+        theirs = witness(reference, values)
+        agreement = {name: compare(results[name], theirs[name]) for name in results}
+    if output:
+        np.savez(output, **results)
+    numbers = {"device": device, "config": program.config.name, "precision": program.precision,
+               **facts.measured(program, session.counters), "wall_seconds": round(seconds, 3)}
+    if as_json:
+        console.emit_json({
+            "outputs": {name: value.tolist() for name, value in results.items()}, **numbers,
+            **({"check": {k: a.json() for k, a in agreement.items()}} if check else {})})
+        return
+    _show(results, numbers, agreement)
+
+
+def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    program = session.program
+    batches = {len(v) for v in values.values() if v.ndim}
+    several = max(batches, default=1) > session.batch
+    if several:
+        with console.progress(f"running {program.name}", "inputs") as update:
+            return session.run(values, update)
+    with console.progress(f"running {program.name}", "cycles") as update:
+        if session.device.name == "rtl":
+            total = sum(program.predicted_cycles) or None
+            session.device.progress = lambda n: update(n, total)  # type: ignore[attr-defined]
+        return session.run(values)
+
+
+def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: dict[str, Any]
+          ) -> None:
+    for name, value in results.items():
+        console.out.print(f"{name}: {value.dtype} {list(value.shape)}", style="bold")
+        rows = value.reshape(len(value), -1) if value.ndim > 1 else value.reshape(1, -1)
+        for row in rows[:8]:
+            best = int(row.argmax())
+            text = " ".join(f"{v:.4g}" for v in row[:10]) + (" …" if row.size > 10 else "")
+            console.out.print(f"  {text}   largest: [{best}] {row[best]:.4g}", markup=False)
+        if len(rows) > 8:
+            console.out.print(f"  … {len(rows) - 8} more rows")
+        if name in agreement:
+            console.out.print(f"  against ONNX Runtime: {agreement[name]}")
+    n = numbers
+    times = f" in each of {n['executions']} executions" if n["executions"] > 1 else ""
+    if n["cycles"] is None:
+        console.out.print(f"golden model of {n['config']}: {n['macs']:,} MACs{times}, "
+                          f"{n['wall_seconds']:.2f} s")
+        return
+    console.out.print(
+        f"{n['config']}, simulated: {n['cycles']:,} cycles{times}, roofline "
+        f"{n['roofline_cycles']:,} ({console.percent(n['roofline_share'])} reached), "
+        f"{console.percent(n['mac_utilization'])} of the multipliers' capacity, "
+        f"{n['dram_bytes']:,} DRAM bytes, {n['wall_seconds']:.2f} s")
+
+
+@cli.command()
+@click.argument("net")
+@compile_options
+@json_option
+def report(net: str, config: str, host: str, batch: int | None, calibration: str | None,
+           as_json: bool) -> None:
+    """Show where each node of NET (.mkl or .onnx) runs, and the cycles that the compiler predicts.
+
+    \b
+    Examples:
+      makalu report net.mkl
+      makalu report net.onnx --config core1024 --host all
+    """
+    program = _load(net, config, host, batch, calibration)
+    if as_json:
+        console.emit_json({**facts.summary(program), "placement": program.placement,
+                           "node_cycles": facts.node_cycles(program)})
+    else:
+        console.report(program)
+
+
+@cli.command()
+@click.argument("net")
+@compile_options
+def disassemble(net: str, config: str, host: str, batch: int | None, calibration: str | None
+                ) -> None:
+    """Print the instructions of NET (.mkl or .onnx), one a line, under the node that they are for.
+
+    \b
+    Example:
+      makalu disassemble net.mkl | less
+    """
+    click.echo(_load(net, config, host, batch, calibration).disassemble())
+
+
+@cli.command()
+@config_option
+@click.option("-o", "--output", metavar="FILE.v", help="[default: standard output]")
+def verilog(config: str, output: str | None) -> None:
+    """Write the machine's Verilog: one file, top module `makalu`, AXI4 and AXI4-Lite ports.
+
+    \b
+    Examples:
+      makalu verilog --config ecp5 -o makalu.v
+      makalu verilog --config mine.json | wc -l
+    """
+    from sim.build import rtl
+
+    text = rtl(makalu.load_config(config))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    Path(output).write_text(text)
+    console.out.print(f"{output}: {len(text.splitlines()):,} lines of Verilog")
+
+
+@functools.cache
+def _failures() -> tuple[type[Exception], ...]:
+    """What a user can cause, and is told in a sentence."""
+    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault, OSError]
+    for module, name in (("compiler.errors", "CompileError"), ("sim.verilator", "ToolError"),
+                         ("sim.harness", "SimulationError")):
+        if module in sys.modules:
+            failures.append(getattr(sys.modules[module], name))
+    return tuple(failures)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as e:
+        _fail(e.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("makalu: interrupted", err=True)
+        sys.exit(130)
+    except Exception as e:
+        if not isinstance(e, _failures()):
+            raise
+        _fail(str(e))
+
+
+def _fail(text: str) -> None:
+    click.echo(f"makalu: {text}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line shows: results on standard output, everything else on standard error."""
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from isa.program import Program
+from makalu import facts
+
+WIDE = 120
+"""Columns where the terminal does not tell: a file or a pipe."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False)
+
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def emit_json(value: dict[str, Any]) -> None:
+    """Exactly one JSON object on standard output."""
+    click.echo(json.dumps(value))
+
+
+@contextlib.contextmanager
+def progress(text: str, unit: str) -> Iterator[Callable[[float, float | None], None]]:
+    """A progress bar on a terminal, nothing elsewhere; the yielded function takes what is done
+    and, where it is known, the total."""
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"),
+                   TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True)
+    task = bar.add_task(text, total=None, state="")
+
+    def update(done: float, total: float | None = None) -> None:
+        of = f" of {total:,.0f}" if total else ""
+        bar.update(task, completed=done, total=total, state=f"{done:,.0f}{of} {unit}")
+
+    with bar:
+        yield update
+
+
+def table(title: str, columns: list[tuple[str, str]], rows: list[list[str]]) -> Table:
+    """A table; a column is its heading and ``left`` or ``right``."""
+    t = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
+              header_style="dim")
+    for heading, side in columns:
+        t.add_column(heading, justify="right" if side == "right" else "left",
+                     no_wrap=side == "right")
+    for row in rows:
+        t.add_row(*row)
+    return t
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """With thousands separators, or a dash."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def report(program: Program) -> None:
+    """The placement table and the program's numbers."""
+    cycles = facts.node_cycles(program)
+    folded = [p for p in program.placement if p["engine"] == "none" and p["op"] in CONVERSIONS]
+    rows = [[p["node"], p["op"], p["engine"], number(cycles.get(p["node"])), p["reason"]]
+            for p in program.placement if p not in folded]
+    out.print(table(f"{program.name} on {program.config.name}: where each node runs",
+                    [("node", "left"), ("operator", "left"), ("engine", "left"),
+                     ("predicted cycles", "right"), ("why", "left")], rows), soft_wrap=False)
+    if folded:
+        kinds = Counter(p["op"] for p in folded)
+        out.print("Not shown, folded into their neighbors: "
+                  + ", ".join(f"{n} {op}" for op, n in sorted(kinds.items())))
+    s = facts.summary(program)
+    host = [p for p in program.placement if p["engine"] == "host"]
+    out.print(f"{s['instructions']:,} instructions, program of {s['image_bytes']:,} bytes, "
+              f"{s['macs']:,} MACs, {s['dram_bytes']:,} bytes of DRAM traffic "
+              f"({s['compulsory_bytes']:,} at least)")
+    predicted = (f", {s['predicted_cycles']:,} predicted ({percent(s['predicted_share'])} of the "
+                 "roofline)" if s["predicted_cycles"] else "")
+    out.print(f"roofline {s['roofline_cycles']:,} cycles{predicted}")
+    out.print(f"{len(host)} of {len(program.placement)} nodes run on the host"
+              + (f": {', '.join(sorted({p['op'] for p in host}))}" if host else ""))
