@@ -11,6 +11,9 @@ from compiler.tiling import Plan, Run, Shape, plans, rectangles
 from compiler.weights import Coding, addends, dense, parameters, stream
 from isa.instructions import Opcode
 
+SLACK = 24
+"""Words that rounding may cost the allocations of a tile that are still to come."""
+
 
 def bits(value: np.float32) -> int:
     """A binary32 number's bits."""
@@ -60,6 +63,7 @@ class _Emitter:
         self.gn = s.config.tiles >> plan.m_split
         self.gm = 1 << plan.m_split
         self.parts = addends(op.weight)
+        self.left = 0
         self.blocks = -(-op.y.nchw[1] // s.lanes)
 
     def run(self) -> None:
@@ -76,23 +80,27 @@ class _Emitter:
                     self._reduce(chunk, box)
         elif plan.weights_outer:
             for chunk in chunks:
+                self.left = plan.tile_words + plan.weight_words
                 at, extent = self._load_whole(chunk)
                 for box in boxes:
+                    self.left = plan.tile_words
                     self._tile(chunk, box, at, extent, None)
                 self.s.spm.release(at)
         else:
             low = min(c.blocks[0] for c in chunks)
             high = max(c.blocks[1] for c in chunks)
             for box in boxes:
-                for i, chunk in enumerate(chunks):
+                self.left = plan.tile_words + plan.weight_words
+                shared, release = self._input(box, low, high, (0, shape.kernel[0]),
+                                              (0, shape.kernel[1]))
+                rest = self.left
+                for chunk in chunks:
+                    self.left = rest
                     at, extent = self._load_whole(chunk)
-                    if i == 0:
-                        shared = self._input(box, low, high, (0, shape.kernel[0]),
-                                             (0, shape.kernel[1]))
-                    self._tile(chunk, box, at, extent, shared[0])
+                    self._tile(chunk, box, at, extent, shared)
                     self.s.spm.release(at)
-                if shared[1] is not None:
-                    self.s.spm.release(shared[1])
+                if release is not None:
+                    self.s.spm.release(release)
 
     # -- boxes ----------------------------------------------------------------------------------
 
@@ -102,9 +110,17 @@ class _Emitter:
         return self._load(data)
 
     def _load(self, data: bytes) -> tuple[int, list]:
-        at = self.s.spm.rotating(len(data) // self.s.lanes, self.plan.tile_words)
-        assert at is not None
+        at = self._take(len(data) // self.s.lanes)
         return at, self.s.load_weights(data, at)
+
+    def _take(self, words: int) -> int:
+        """Allocate such that what this tile still needs fits beside it."""
+        self.left = max(0, self.left - words)
+        at = self.s.spm.rotating(words, self.left + SLACK if self.left else 0)
+        if at is None:  # the slack of what is still to come may have been used up
+            at = self.s.spm.rotating(words)
+        assert at is not None, "the plan fits"
+        return at
 
     def _stream(self, weight: np.ndarray, coding: Coding, chunk: Run,
                 cut: tuple[tuple[int, int], ...] | None, params: bool) -> bytes:
@@ -134,8 +150,7 @@ class _Emitter:
         block = row * (yb - ya)
         image = block * (high - low)
         guard = 1 if shape.packed else 0
-        at = s.spm.rotating(image * (nb - na) + 2 * guard)
-        assert at is not None
+        at = self._take(image * (nb - na) + 2 * guard)
         view = View(at + guard, row, block, image, area)
         s.load_box(op.x, view)
         return view, at
@@ -151,8 +166,7 @@ class _Emitter:
         """A new view of an output-shaped box with a row pitch."""
         block = row * (area.y1 - area.y0)
         image = block * (area.b1 - area.b0)
-        at = self.s.spm.rotating(image * (area.n1 - area.n0))
-        assert at is not None
+        at = self._take(image * (area.n1 - area.n0))
         return View(at, row, block, image, area), at
 
     def _outputs(self, chunk: Run, box: tuple) -> tuple[View, View | None, list[int], bool]:
@@ -201,15 +215,16 @@ class _Emitter:
                                (j, min(j + cs, steps))))
                   for w, coding in self.parts for b in range(0, chunk.ncb, cb)
                   for i in range(0, r, cr) for j in range(0, steps, cs)]
+        self.left = self.plan.tile_words + self.plan.weight_words
         out, res, more, store = self._outputs(chunk, box)
+        rest = self.left
         for i, (weight, coding, cut) in enumerate(pieces):
+            self.left = rest
             hold = i < len(pieces) - 1
             (b0, b1), rows, taps = cut
             x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
             data = self._stream(weight, coding, chunk, cut, not hold)
-            at = self.s.spm.rotating(len(data) // self.s.lanes)
-            assert at is not None
-            extent = self.s.load_weights(data, at)
+            at, extent = self._load(data)
             self._tensor(chunk, box, x, out, None if hold else res, at, extent, coding, cut,
                          i > 0, hold)
             self.s.spm.release(at)

@@ -160,6 +160,18 @@ def _fold(source: Source) -> None:
     graph.node.extend(keep)
 
 
+def _prune(graph: onnx.GraphProto) -> None:
+    """Remove nodes that no output depends on."""
+    needed = {o.name for o in graph.output}
+    keep = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            keep.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(keep))
+
+
 def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
          name: str | None = None) -> Source:
     """The model with fixed shapes, named nodes, opset 20 and folded constants.
@@ -191,4 +203,5 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
         source.model.graph.initializer.extend(
             numpy_helper.from_array(v, k) for k, v in sorted(source.constants.items())
             if k in used and k not in have)
+    _prune(source.model.graph)
     return source

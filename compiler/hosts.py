@@ -39,6 +39,7 @@ def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage]
     nothing to do)."""
     if not nodes:
         return b"", {}
+    inputs = list({s.name: s for s in inputs}.values())  # one may be given in two layouts
     graph_inputs = [i for i in source.model.graph.input if i.name not in source.constants]
     plain = {i.name for i in graph_inputs}
     renamed = {s.name: s.name + SUFFIX for s in inputs if s.name in plain}

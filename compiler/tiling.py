@@ -16,6 +16,9 @@ from compiler.timing import TENSOR_LATENCY, block_cycles
 from compiler.weights import addends, steps_along
 from isa.config import GRANULE, PARAM_WORDS, Config
 
+MARGIN = 64
+"""Words that rounding costs the allocations of a tile."""
+
 FIELD_MAX = 255
 """Largest kernel and stride that a TENSOR instruction can count."""
 
@@ -305,9 +308,9 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
         wide = 0 if x_here else max(run.blocks[1] for run in runs) * in_rows * in_cols + 16
         other = wide + y_words + r_words
         if all_weights * tiles + in_traffic < all_weights + in_traffic * n_chunks and \
-                weight + other <= room:
+                weight + other + MARGIN <= room:
             weights_outer, tile = False, other
-    if weight + tile + 32 > room:
+    if weight + tile + MARGIN > room:
         return None
     if cut is None:
         traffic = (all_weights + in_traffic * n_chunks if weights_outer
