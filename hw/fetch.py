@@ -74,10 +74,10 @@ class Fetch(wiring.Component):
         running, begin, take = Signal(), Signal(), Signal()
         ahead = Signal(range(self.AHEAD + 1))
         owed = Signal(range(self.AHEAD * beats + 1))
-        received = self.r.valid & self.r.ready
+        used = buffer.o.valid & buffer.o.ready
         m.d.comb += [
             begin.eq(self.start & self.idle),
-            self.idle.eq(~running & (owed == 0) & ~buffer.o.valid),
+            self.idle.eq(~running & (owed == 0)),
             # to the memory
             self.ar.valid.eq(splitter.o.valid & ~self.halt), splitter.o.ready.eq(
                 self.ar.ready & ~self.halt),
@@ -91,7 +91,7 @@ class Fetch(wiring.Component):
         absent, ask = self._addresses(m, splitter, running & (ahead != self.AHEAD), begin)
         m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
-            owed.eq(owed + Mux(ask, beats, 0) - received),
+            owed.eq(owed + Mux(ask, beats, 0) - used),
             ahead.eq(ahead + ask - (take & (self.instr.payload.fault != Fault.DRAM_RANGE))),
         ]
         with m.If(begin):

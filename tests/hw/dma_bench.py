@@ -16,6 +16,7 @@ from hw.store import StoreEngine
 from isa.config import Config
 from isa.instructions import Opcode, Region
 from tests.hw.axi_memory import AxiMemory
+from tests.hw.handshake import until
 
 REGION_BYTES = 16384
 BASES = (0, 0x5000, 0xB020, 0x11040)
@@ -105,7 +106,7 @@ class Bench:
             for index, i in enumerate(program):
                 ctx.set(engine.instr.payload, {**i.fields, "index": index})
                 ctx.set(engine.instr.valid, 1)
-                await ctx.tick().until(engine.instr.ready)
+                await until(ctx, engine.instr.ready)
             ctx.set(engine.instr.valid, 0)
 
         async def watch(ctx):

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting in Amaranth's simulator, in a way that a bench may leave unfinished at its end
+(``ctx.tick().until()`` complains when it is dropped)."""
+
+
+async def until(ctx, condition, *values) -> list:
+    """Wait for the clock edge at which ``condition`` holds; returns ``values`` just before it."""
+    while True:
+        _clk, _rst, met, *now = await ctx.tick().sample(condition, *values)
+        if met:
+            return now
