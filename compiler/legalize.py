@@ -219,6 +219,8 @@ class Legalizer:
             return tensor
         if any(s is q.storage for s in self.inputs) and (again := self._again(q, order)):
             return again
+        if (order < 0).any():
+            zero_point = q.fill
         return self.gather([Deq(q, np.float32(1), zero_point)], np.zeros(order.shape, np.int8),
                            wanted, np.float32(1), zero_point, q.dtype, q.name)
 
@@ -274,7 +276,7 @@ class Legalizer:
         full = (clip.lo, clip.hi) == RANGE[dtype]
         if isinstance(e, Deq):
             if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
-                return Quantized(name, e.q.storage, e.q.index)
+                return replace(e.q, name=name)
             return self._requantize(e, scale, clip, dtype, name)
         if isinstance(e, Linear):
             y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
@@ -303,7 +305,7 @@ class Legalizer:
         factor = np.float32(e.scale / scale)
         out = self.emit(Pool(node=self.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
                              parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
-        return Quantized(name, out.storage, index)
+        return Quantized(name, out.storage, index, clip.z)
 
     def _add(self, e: Sum, scale: np.float32, clip: Clip, dtype: str, name: str) -> Quantized:
         a, b = e.a, e.b

@@ -7,6 +7,8 @@ the map's order): so Flatten in front of a Gemm moves nothing. Otherwise the row
 of a one-line map.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
@@ -145,7 +147,7 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: object, at: dict) -> Re
                                          ((1, stride), (1, dilation), (0, front), (0, back)))
     out = [(n + f + b - d * (k - 1) - 1) // s + 1 for n, f, b, d, k, s in
            zip(index.shape[2:], front, back, dilation, data.shape[2:], stride)]
-    index, border = unpadded(index)
+    index, border = unpadded(index) if x.q.fill == x.zero_point else (index, (0, 0, 0, 0))
     tensor = lg.demand(x.q, index, x.zero_point)
     k = data.shape[0]
     w_scale = per_channel(w.scale, k)
@@ -249,7 +251,7 @@ def _gemm(lg: Legalizer, x: Deq, w: Weights, bias: object, at: dict) -> Real:
                           "quantize per output channel or per tensor")
     if at.get("transA", 0):
         q = x.q
-        x = Deq(Quantized(q.name, q.storage, q.index.T), x.scale, x.zero_point)
+        x = Deq(replace(q, index=q.index.T), x.scale, x.zero_point)
     alpha, beta = at.get("alpha", 1.0), at.get("beta", 1.0)
     if alpha <= 0:
         raise Unsupported(f"alpha is {alpha}", "use a positive alpha")

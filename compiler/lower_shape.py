@@ -143,7 +143,8 @@ def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
         if scalar(value, "the padding value") != 0:
             raise Unsupported("it pads with a value other than zero",
                               "pad with zero, or use the pads of the operator behind it")
-        deq_of(inputs[0])
+        e = deq_of(inputs[0])
+        inputs = [replace(inputs[0], expr=replace(e, q=replace(e.q, fill=e.zero_point)))]
 
     def change(index: np.ndarray) -> np.ndarray:
         for axis, (a, b) in enumerate(widths):

@@ -51,11 +51,12 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """An INT8 or UINT8 value: ``index`` into ``storage``."""
+    """An INT8 or UINT8 value: ``index`` into ``storage``; ``fill`` where that is -1."""
 
     name: str
     storage: Storage
     index: np.ndarray
+    fill: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
