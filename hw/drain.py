@@ -50,7 +50,7 @@ class Drain(wiring.Component):
     params : In(stream of beat_layout)
         Parameter beats of the weight stream.
     residual, out : Out(SpmRead / SpmWrite).array(tiles)
-    done, busy : Out(1)
+    done : Out(1)
     fault, fault_index : Out
         An output or residual address is outside the scratchpad.
     halt : In(1)
@@ -70,7 +70,7 @@ class Drain(wiring.Component):
             "params": In(stream.Signature(beat_layout(config))),
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles),
-            "done": Out(1), "busy": Out(1), "fault": Out(1),
+            "done": Out(1), "fault": Out(1),
             "fault_index": Out(layout["index"].shape), "halt": In(1)})
         address = range(config.spm_words)
         self._entry = data.StructLayout({
@@ -88,12 +88,13 @@ class Drain(wiring.Component):
         kept = Signal(range(3))
         ending = active & ~walking & idle & (~i.hold | (kept != 0))
         m.d.sync += kept.eq(kept + self.kept - (ending & i.hold))
-        m.d.comb += [self.busy.eq(active), self.done.eq(ending),
+        m.d.comb += [self.done.eq(ending),
                      self.instr.ready.eq((~active | ending) & ~self.halt)]
         with m.If(ending):
             m.d.sync += active.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1)]
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1),
+                         walking.eq(~self.instr.payload.hold)]
         return m
 
     def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> dict[str, Value]:
@@ -134,8 +135,6 @@ class Drain(wiring.Component):
             m.d.sync += [*nest.reset(), psum.eq(0), to(xo, 0), xo0.eq(0), to(no, n.o_base),
                          to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row), to(yr, n.r_row),
                          yr0.eq(n.r_row)]
-            with m.If(n.hold):
-                m.d.sync += walking.eq(0)
         return {"out": xo.plus(no.value), "residual": xo.plus(nr.value), "out_row": yo.value,
                 "residual_row": yr.value, "psum": psum, "bank": bank,
                 "first": (nest.index("x") == 0) & (nest.index("y") == 0), "last": last,
@@ -228,7 +227,7 @@ class Drain(wiring.Component):
         count, depth = slices(config), landing_depth(config)
         head = data.View(self._entry, queue.r_data)
         params_full, closing, closing_bank = Signal(), Signal(), Signal()
-        slice_, running = Signal(range(count)), Signal()
+        slice_, running = Signal(range(max(2, count))), Signal()
         last_slice = running & (slice_ == count - 1)
         issue = Signal()
         m.submodules.pending = pending = fifo.SyncFIFO(

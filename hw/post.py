@@ -11,7 +11,7 @@ An entry of L sums passes in L / ppu_lanes slices, one a cycle. Nothing stalls b
 issue and its word's landing, so the drain issues an entry only if a landing place is free.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -67,7 +67,7 @@ class Post(wiring.Component):
             "params": In(beat_layout(config)), "load": In(1), "swap": In(1),
             "entry": In(data.ArrayLayout(signed(SUM_BITS), config.columns)),
             "residual_load": In(1), "residual": In(8 * config.word_bytes),
-            "valid": In(1), "slice": In(range(slices(config))),
+            "valid": In(1), "slice": In(range(max(2, slices(config)))),
             "constants": In(POST_CONSTANTS), "r_signed": In(1), "r_zp": In(signed(9)),
             "keep": In(1), "addr": In(range(config.spm_words)), "finished": Out(1),
             "out": Out(SpmWrite(config)), "popped": Out(1), "empty": Out(1)})
@@ -98,10 +98,11 @@ class Post(wiring.Component):
         m.d.sync += arriving.eq(Cat(self.valid, arriving))
         word = Signal(8 * config.word_bytes, reset_less=True)
         whole = Cat(*values) if count == 1 else Cat(word[8 * lanes:], *values)
-        position = Signal(range(count))
+        position = Signal(range(max(2, count)))
+        last = position == count - 1
         with m.If(arriving[-1]):
-            m.d.sync += [word.eq(whole), position.eq(position + 1)]
-        m.d.comb += self.finished.eq(arriving[-1] & (position == count - 1))
+            m.d.sync += [word.eq(whole), position.eq(Mux(last, 0, position + 1))]
+        m.d.comb += self.finished.eq(arriving[-1] & last)
 
         address_bits = len(self.addr)
         m.submodules.landing = landing = fifo.SyncFIFO(

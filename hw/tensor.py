@@ -203,8 +203,10 @@ class TensorEngine(wiring.Component):
     def _report(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain,
                 bad: tuple[Value, Value]) -> None:
         """Completion and faults."""
-        m.d.comb += [self.engine.done.eq(drain.done),
-                     self.engine.busy.eq(drain.busy | feeder.busy)]
+        under_way = Signal(range(4))
+        started = feeder.instr.valid & feeder.instr.ready
+        m.d.sync += under_way.eq(under_way + started - drain.done)
+        m.d.comb += [self.engine.done.eq(drain.done), self.engine.busy.eq(under_way != 0)]
         for walker in (feeder, loader, drain):
             with m.If(walker.fault & ~self.engine.fault):
                 m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),

@@ -221,7 +221,7 @@ class VectorEngine(wiring.Component):
               have: Signal, take: Signal) -> Value:
         config, count = self._config, self._slices
         width = config.vector_lanes
-        slice_ = Signal(range(count))
+        slice_ = Signal(range(max(2, count)))
         room = Signal(range(self._landing + 1), init=self._landing)
         running = Signal()
         address_bits = len(addr)
@@ -249,7 +249,7 @@ class VectorEngine(wiring.Component):
             values.append(lane.out[:8])
         arriving = Signal(PostLane.LATENCY)
         m.d.sync += arriving.eq(Cat(running, arriving))
-        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(count))
+        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(max(2, count)))
         whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
         with m.If(arriving[-1]):
             m.d.sync += [word.eq(whole),

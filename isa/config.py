@@ -128,8 +128,8 @@ class Config:
         need(32 <= self.addr_bits <= 64, "addr_bits", "32 to 64")
         need(_is_pow2(self.max_burst) and self.max_burst <= 256, "max_burst",
              "a power of two up to 256")
-        need(_is_pow2(self.outstanding) and self.outstanding <= 64, "outstanding",
-             "a power of two up to 64")
+        need(_is_pow2(self.outstanding) and 2 <= self.outstanding <= 64, "outstanding",
+             "a power of two from 2 to 64")
         need(2 <= self.queue_depth <= 64, "queue_depth", "2 to 64")
         need(bool(self.dtypes) and all(d in DTYPES for d in self.dtypes), "dtypes",
              f"a tuple of {', '.join(DTYPES)}")

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random legal programs: the scratchpad is filled from DRAM, worked on, and stored whole."""
+
+import numpy as np
+
+from isa.config import Config
+from isa.instructions import Instruction, Opcode, Region, VectorOp
+from isa.program import Program
+
+LOAD_WORDS = 1 << 14
+
+
+def bits(value: float) -> int:
+    """The pattern of a binary32 number."""
+    return int(np.float32(value).view(np.uint32))
+
+
+def scale(rng: np.random.Generator, low: float, high: float) -> int:
+    """A random binary32 pattern between 10**low and 10**high."""
+    return bits(10.0 ** rng.uniform(low, high))
+
+
+class Shape:
+    """A random window over a random image, such that every address is in the scratchpad."""
+
+    def __init__(self, rng: np.random.Generator, budget: int):
+        def pick(low: int, high: int) -> int:
+            return int(rng.integers(low, high + 1))
+
+        while True:
+            self.h, self.w, self.blocks = pick(1, 12), pick(1, 12), pick(1, 3)
+            self.r, self.s = pick(1, min(5, self.h)), pick(1, min(5, self.w))
+            self.dy, self.dx = pick(1, 3), pick(1, 3)
+            self.sy, self.sx = pick(1, 3), pick(1, 3)
+            self.py, self.px = pick(0, self.r - 1), pick(0, self.s - 1)
+            self.oh = (self.h + 2 * self.py - self.dy * (self.r - 1) - 1) // self.sy + 1
+            self.ow = (self.w + 2 * self.px - self.dx * (self.s - 1) - 1) // self.sx + 1
+            self.pitch = self.w + pick(0, 2)
+            self.size = self.blocks * self.h * self.pitch
+            if self.oh > 0 and self.ow > 0 and self.size <= budget:
+                return
+
+
+def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
+    """One TENSOR, or two that share a reduction. The scratchpad's eighths: 0-1 activations, 2-4
+    weights, 5 residual, 6-7 output."""
+    eighth, per = config.spm_words // 8, config.granules
+    lanes = config.lanes
+    while True:
+        g = Shape(rng, 2 * eighth)
+        m_split = int(rng.integers(config.tiles.bit_length()))
+        gm = 1 << m_split
+        gn = config.tiles // gm
+        groups = int(rng.integers(1, 4))
+        packed = per > 1 and rng.random() < 0.3
+        ns, ncb = (-(-g.s // per), 1) if packed else (g.s, g.blocks)
+        weights = groups * gn * (g.r * ns * ncb * lanes + 8)
+        rows = -(-g.oh // gm)
+        out = groups * gn * g.oh * g.ow
+        if weights <= 3 * eighth and out <= min(eighth, 2 * eighth - 64):
+            break
+    dx = 1 if packed else g.dx
+    ow = (g.w + 2 * g.px - dx * (g.s - 1) - 1) // g.sx + 1
+    nx = int(rng.integers(1, min(ow, config.psum_depth) + 1))
+    ny = int(rng.integers(1, min(rows, config.psum_depth // nx) + 1))
+    ntx, nty = -(-ow // nx), -(-rows // ny)
+    step = 1 if packed else per       # granules of a pixel
+    line = step * g.pitch + (-(step * g.pitch) % per)
+    circle = g.h * line if rng.random() < 0.3 else 0
+    start = 0 if not circle else line * int(rng.integers(g.h))
+    row0 = start - g.py * line
+    signed, zero = int(rng.integers(2)), int(rng.integers(-128, 128))
+    fields = dict(
+        nx=nx, ny=ny, ncb=ncb, ns=ns, nr=g.r, nnb=groups, ntx=ntx, nty=nty,
+        nx_last=ow - (ntx - 1) * nx, ny_last=rows - (nty - 1) * ny,
+        a_base=-g.px * step, a_x=g.sx * step, a_s=dx * step * (per if packed else 1),
+        a_cb=g.h * line, a_row=row0 % circle if circle else row0,
+        a_y=gm * g.sy * line, a_r=g.dy * line, a_m=g.sy * line, a_wrap=circle,
+        ix0=-g.px, ix_x=g.sx, ix_s=dx * (per if packed else 1), iy0=-g.py, iy_y=gm * g.sy,
+        iy_r=g.dy, iy_m=g.sy, iw=g.w, ih=g.h, lane_dx=int(packed),
+        a_signed=signed, a_zp=zero if signed else zero + 128,
+        pad=int(rng.integers(-256, 256)) if rng.random() < 0.2 else 0,
+        w_base=2 * eighth, w_signed=int(rng.integers(2)), w_zp=int(rng.integers(0, 128)),
+        m_split=m_split, m_last=g.oh - (rows - 1) * gm, n_last=int(rng.integers(1, gn + 1)),
+        o_base=6 * eighth, o_x=1, o_n=g.oh * ow, o_y=gm * ow, o_m=ow,
+        r_base=5 * eighth, r_n=g.oh * ow, residual=int(rng.random() < 0.5),
+        z1=int(rng.integers(-128, 128)), lo1=int(rng.integers(-128, -60)), hi1=127,
+        r_signed=1, r_zp=int(rng.integers(-128, 128)), scale_a=scale(rng, -1.5, 0.3),
+        scale_r=scale(rng, -1.5, 0.3), z2=int(rng.integers(-128, 128)), lo2=-128,
+        hi2=int(rng.integers(60, 128)))
+    if circle:
+        for name in ("a_y", "a_r", "a_m"):
+            fields[name] %= circle
+    reach = fields["a_x"] * (ow - 1) + fields["a_s"] * (ns - 1) + (ncb - 1) * g.h * line
+    if packed and (reach + per + g.h * line) > 2 * eighth * per:
+        return tensor(rng, config)
+    if groups > 1 or ntx > 1 or nty > 1 or g.r < 2 or rng.random() < 0.3:
+        return [Instruction(Opcode.TENSOR, fields)]
+    first = int(rng.integers(1, g.r))
+    words = first * ns * ncb * gn * lanes
+    row = fields["a_row"] + first * fields["a_r"]
+    return [
+        Instruction(Opcode.TENSOR, dict(fields, nr=first, hold=1)),
+        Instruction(Opcode.TENSOR, dict(
+            fields, nr=g.r - first, acc=1, a_row=row % circle if circle else row,
+            iy0=-g.py + first * g.dy, w_base=fields["w_base"] + words))]
+
+
+def vector(rng: np.random.Generator, config: Config) -> Instruction:
+    """One VECTOR: operands in eighths 0-1 and 5, output in 6-7."""
+    eighth = config.spm_words // 8
+    while True:
+        g = Shape(rng, 2 * eighth)
+        op = VectorOp(int(rng.integers(3)))
+        if op is VectorOp.ADD:
+            g.r = g.s = g.sy = g.sx = 1
+            g.py = g.px = 0
+            g.oh, g.ow = g.h, g.w
+        if g.blocks * g.oh * g.ow <= eighth:
+            break
+    return Instruction(Opcode.VECTOR, dict(
+        vop=op, nx=g.ow, ny=g.oh, ncb=g.blocks, ns=g.s, nr=g.r, a_base=-g.px,
+        a_row=-g.py * g.pitch, a_x=g.sx, a_s=g.dx, a_cb=g.h * g.pitch, a_y=g.sy * g.pitch,
+        a_r=g.dy * g.pitch, ix0=-g.px, ix_x=g.sx, ix_s=g.dx, iy0=-g.py, iy_y=g.sy, iy_r=g.dy,
+        iw=g.w, ih=g.h, b_base=5 * eighth, b_x=1, b_y=g.ow, b_cb=g.oh * g.ow,
+        o_base=6 * eighth, o_x=1, o_y=g.ow, o_cb=g.oh * g.ow, a_signed=int(rng.integers(2)),
+        a_zp=int(rng.integers(0, 128)), b_signed=1, b_zp=int(rng.integers(-128, 128)),
+        scale_a=scale(rng, -1.5, 0.3), scale_b=scale(rng, -1.5, 0.3),
+        z=int(rng.integers(-128, 128)), lo=-128, hi=127))
+
+
+def contents(rng: np.random.Generator, config: Config) -> np.ndarray:
+    """A whole scratchpad of random bytes in which every place that may be taken for a scale is
+    one: the weight stream's words are such that any four bytes are a legal binary32 scale."""
+    spm = rng.integers(0, 256, (config.spm_words, config.lanes), np.uint8)
+    eighth = config.spm_words // 8
+    flat = spm[2 * eighth:5 * eighth].reshape(-1, 4)
+    flat[:, 3] = rng.choice(np.array([0x39, 0x3A, 0x3B, 0x3C], np.uint8), len(flat))
+    return spm
+
+
+def whole(config: Config, region: Region, opcode: Opcode) -> list[Instruction]:
+    """LOADs or STOREs of the whole scratchpad."""
+    words = config.spm_words
+    return [Instruction(opcode, dict(region=region, dram=at * config.word_bytes, spm=at,
+                                     n0=min(LOAD_WORDS, words - at), n1=1, n2=1, n3=1))
+            for at in range(0, words, LOAD_WORDS)]
+
+
+def chain(instructions: list[Instruction]) -> None:
+    """Let every instruction wait for all those before it."""
+    count = {"load": 0, "tensor": 0, "vector": 0, "store": 0}
+    bit = {"load": 0, "tensor": 1, "vector": 3, "store": 4}
+    for i in instructions:
+        if i.opcode is Opcode.END:
+            continue
+        i.fields["wait_mask"] = sum(1 << bit[q] for q, n in count.items() if n)
+        i.fields.update({f"wait_{q}": n for q, n in count.items() if n})
+        count[i.opcode.name.lower()] += 1
+
+
+def program(config: Config, instructions: list[Instruction]) -> Program:
+    """The instructions between a load and a store of the whole scratchpad, one after another."""
+    everything = [*whole(config, Region.INPUT, Opcode.LOAD), *instructions,
+                  *whole(config, Region.OUTPUT, Opcode.STORE), Instruction(Opcode.END)]
+    chain(everything)
+    image = b"".join(i.encode() for i in everything)
+    sizes = {Region.PROGRAM: len(image), Region.WORKSPACE: 0, Region.INPUT: config.spm_bytes,
+             Region.OUTPUT: config.spm_bytes}
+    return Program(name="random", config=config, image=image,
+                   instruction_count=len(everything), inputs=[], outputs=[], region_sizes=sizes)
