@@ -287,6 +287,67 @@ def verilog(config: str, output: str | None) -> None:
     console.out.print(f"{output}: {len(text.splitlines()):,} lines of Verilog")
 
 
+@cli.command()
+@click.option("--models", metavar="FOLDER", help="A folder with more networks (.onnx), also below "
+              "it.  [default: MAKALU_MODELS]")
+@click.option("--config", "configs", multiple=True, metavar="NAME",
+              help="A machine; can be given several times.  [default: core256 and core1024]")
+@click.option("--docs", default="docs", show_default=True, metavar="FOLDER",
+              help="Where benchmarks.md and benchmarks.json go.")
+@json_option
+def bench(models: str | None, configs: tuple[str, ...], docs: str, as_json: bool) -> None:
+    """Measure networks on the simulated hardware and write the table of the documentation.
+
+    \b
+    Examples:
+      makalu bench
+      makalu bench --models ~/networks --config core256
+    """
+    from makalu import bench as benches
+    from sim.build import say
+
+    result = benches.bench(benches.networks(models), configs or benches.CONFIGS, ("all",), say)
+    paths = benches.write(result, Path(docs))
+    if as_json:
+        console.emit_json(result)
+        return
+    console.out.print(benches.markdown(result).partition("\n\n")[2], markup=False)
+    console.out.print(f"written to {' and '.join(map(str, paths))}")
+
+
+@cli.command()
+@click.argument("folder", required=False)
+@click.option("--samples", default=2, show_default=True, help="Random inputs for each network.")
+@config_option
+@json_option
+def zoo(folder: str | None, samples: int, config: str, as_json: bool) -> None:
+    """Compile every network in FOLDER (or MAKALU_MODELS) and compare the golden model's outputs
+    with ONNX Runtime's.
+
+    \b
+    Example:
+      makalu zoo ~/networks
+    """
+    from makalu.bench import networks
+    from makalu.zoo import zoo as check
+    from sim.build import say
+
+    rows = check(networks(folder), config, ("all",), samples, say)
+    if as_json:
+        console.emit_json({"networks": [
+            {**row, "agreement": {k: a.json() for k, a in row.get("agreement", {}).items()}}
+            for row in rows]})
+        return
+    for row in rows:
+        console.out.print(row["network"], style="bold")
+        if row["error"]:
+            console.out.print(f"  does not compile: {row['error']}", markup=False)
+            continue
+        console.out.print(f"  {row['host_nodes']} of {row['nodes']} nodes on the host")
+        for name, agreement in row["agreement"].items():
+            console.out.print(f"  {name}: {agreement}", markup=False)
+
+
 @functools.cache
 def _failures() -> tuple[type[Exception], ...]:
     """What a user can cause, and is told in a sentence."""

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as its user sees it: another process, its output, its exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.digits import FP32, INT8, TEST, held_out
+from isa.program import Program
+
+ROOT = Path(INT8).parent.parent
+
+
+def makalu(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "makalu", *map(str, arguments)], cwd=ROOT,
+                          text=True, capture_output=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "digits.mkl"
+    makalu("compile", INT8, "-o", path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    path = tmp_path / "images.npy"
+    np.save(path, held_out()[0][:3])
+    return path
+
+
+def test_help_shows_every_command_with_examples():
+    text = makalu("--help").stdout
+    for command in ("compile", "run", "report", "disassemble", "verilog", "bench", "zoo"):
+        assert f"\n  {command} " in text
+        assert "Example" in makalu(command, "--help").stdout
+
+
+def test_compile_writes_the_same_program_twice(program, tmp_path):
+    again = tmp_path / "again.mkl"
+    text = makalu("compile", INT8, "-o", again, "--report").stdout
+    assert again.read_bytes() == program.read_bytes()
+    assert "block1_dw" in text and "array" in text and "2 of 49 nodes run on the host" in text
+
+
+def test_run_on_the_golden_model(program, images):
+    out = json.loads(makalu("run", program, "--input", images, "--json", "--check", "--model",
+                            INT8).stdout)
+    logits = np.array(out["outputs"]["logits"])
+    assert np.array_equal(logits.argmax(axis=1), held_out()[1][:3])
+    assert out["device"] == "golden" and out["config"] == "core256" and out["cycles"] is None
+    assert out["precision"] == "int8" and out["macs"] == Program.load(program).macs
+    assert out["roofline_cycles"] > 0 and out["dram_bytes"] > 0 and out["wall_seconds"] > 0
+    assert out["check"]["logits"]["same_top1"] == 3
+
+
+def test_run_a_model_and_keep_the_outputs(images, tmp_path):
+    kept = tmp_path / "out.npz"
+    text = makalu("run", INT8, "--config", "tiny", "--input", images, "--output", kept).stdout
+    assert "logits: float32 [3, 10]" in text and "golden model of tiny" in text
+    assert np.load(kept)["logits"].shape == (3, 10)
+
+
+def test_run_takes_what_it_knows_from_an_archive(program):
+    text = makalu("run", program, "--input", TEST).stdout
+    assert "logits: float32 [360, 10]" in text
+
+
+def test_report_and_disassemble(program):
+    data = json.loads(makalu("report", program, "--json").stdout)
+    assert {p["engine"] for p in data["placement"]} == {"array", "vector", "host", "none"}
+    lines = makalu("disassemble", program).stdout.splitlines()
+    count = Program.load(program).instruction_count
+    assert sum(not line.startswith("#") for line in lines) == count
+    assert lines[-1].split() == [str(count - 1), "END"]
+
+
+def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
+    data = tmp_path / "samples.npz"
+    np.savez(data, image=held_out()[0][:32])
+    net = tmp_path / "net.mkl"
+    makalu("compile", FP32, "--calibration", data, "-o", net)
+    out = json.loads(makalu("run", net, "--input", images, "--json").stdout)
+    assert np.array_equal(np.array(out["outputs"]["logits"]).argmax(axis=1), held_out()[1][:3])
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["compile", "nothing.onnx"], ["nothing.onnx", "there is no such file", "check the path"]),
+    (["compile", INT8, "--config", "core512"], ["no configuration 'core512'", "core256"]),
+    (["compile", INT8, "--host", "none"], ["image_QuantizeLinear", "--host QuantizeLinear"]),
+    (["compile", FP32], ["calibration"]),
+    (["compile", INT8, "--calibration", "nothing.npz"], ["nothing.npz", "numpy.savez"]),
+    (["run", "nothing.mkl", "--input", TEST], ["no file 'nothing.mkl'", "makalu compile"]),
+    (["run", TEST, "--input", TEST], ["not a Makalu program", "makalu compile"]),
+    (["run", INT8], ["--input"]),
+    (["run", INT8, "--input", "no.npy"], ["no input file 'no.npy'", "picture"]),
+    (["run", INT8, "--input", "Makefile"], ["no input of the kind", ".npy"]),
+    (["run", INT8, "--input", TEST, "--device", "fpga"], ["fpga", "golden", "rtl"]),
+    (["run", INT8, "--input", TEST, "--waves", "x.vcd"], ["--device rtl"]),
+    (["verilog", "--config", "x.json"], ["x.json", "core256"]),
+    (["bench", "--models", "nowhere"], ["nowhere", "MAKALU_MODELS"]),
+    (["walk"], ["No such command 'walk'"]),
+])
+def test_errors_are_a_sentence_with_a_cure(arguments, words):
+    done = makalu(*arguments, code=1)
+    assert done.stdout == ""
+    assert done.stderr.startswith("makalu: ") and len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_check_of_a_program_needs_the_model(program, images):
+    done = makalu("run", program, "--input", images, "--check", code=1)
+    assert "--model MODEL.onnx" in done.stderr
+
+
+def test_program_for_another_machine_is_refused(program, images):
+    done = makalu("run", program, "--input", images, "--config", "core1024", code=1)
+    assert "compiled for 'core256'" in done.stderr and "--config core1024" in done.stderr
+
+
+def test_wrong_shape_says_what_is_expected(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8), np.float32))
+    done = makalu("run", program, "--input", tmp_path / "x.npy", code=1)
+    assert "image: float32 [1, 1, 16, 16]" in done.stderr and "[1, 1, 8, 8]" in done.stderr

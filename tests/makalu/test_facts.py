@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of programs and runs."""
+
+from isa.instructions import Instruction, Opcode
+from isa.presets import PRESETS
+from makalu import facts
+from tests.sim import standin
+
+CONFIG = PRESETS["core256"]
+
+
+def program():
+    p = standin.program(CONFIG)
+    p.image = b"".join(i.encode() for i in (
+        Instruction(Opcode.LOAD, {"n0": 5, "n1": 2, "n2": 3, "n3": 1}),
+        Instruction(Opcode.STORE, {"n0": 7, "n1": 1, "n2": 1, "n3": 1}),
+        Instruction(Opcode.END)))
+    p.instruction_count, p.node_of, p.predicted_cycles = 3, [0, 0, -1], [10, 20, 5]
+    p.macs, p.compulsory_bytes = 256_000, 320
+    return p
+
+
+def test_static_dram_bytes():
+    assert facts.dram_bytes(program()) == (30 + 7) * 16 + 3 * 128
+
+
+def test_node_cycles():
+    assert facts.node_cycles(program()) == {"conv1": 30, "": 5}
+
+
+def test_summary():
+    s = facts.summary(program())
+    assert s["roofline_cycles"] == 1000 and s["predicted_cycles"] == 35
+
+
+def test_measured_is_the_mean_of_the_executions():
+    names = ("CYCLES", "ARRAY_ACTIVE", "DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
+    counters = [dict(zip(names, v)) for v in ((2000, 1000, 600, 50), (4000, 2000, 600, 50))]
+    m = facts.measured(program(), counters)
+    assert (m["executions"], m["cycles"], m["dram_bytes"]) == (2, 3000, 650)
+    assert (m["roofline_share"], m["mac_utilization"], m["array_active_share"]) == (
+        0.3333, 0.3333, 0.5)
+
+
+def test_measured_without_counters():
+    m = facts.measured(program(), [{}, {}])
+    assert m["cycles"] is None and m["roofline_share"] is None
+    assert m["dram_bytes"] == facts.dram_bytes(program())

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays and pictures as inputs."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makalu.inputs import read_inputs
+from runtime.session import InputError, Port
+
+GRAY = Port("x", np.dtype(np.float32), (1, 1, 4, 6))
+COLOR = Port("x", np.dtype(np.uint8), (1, 4, 6, 3))
+TWO = [Port("a", np.dtype(np.float32), (1, 2)), Port("b", np.dtype(np.float32), (1, 2))]
+
+
+@pytest.fixture
+def picture(tmp_path):
+    def make(name: str, color: tuple[int, int, int]) -> str:
+        path = tmp_path / name
+        Image.new("RGB", (12, 8), color).save(path)
+        return str(path)
+    return make
+
+
+def test_pictures_make_a_batch(picture):
+    x = read_inputs([picture("a.png", (255, 255, 255)), picture("b.bmp", (0, 0, 0))], [GRAY])["x"]
+    assert x.shape == (2, 1, 4, 6) and x.dtype == np.float32
+    assert (x[0] == 1).all() and (x[1] == 0).all()
+
+
+def test_color_picture_with_channels_last(picture):
+    x = read_inputs([picture("a.png", (10, 20, 30))], [COLOR])["x"]
+    assert x.shape == (1, 4, 6, 3) and x.dtype == np.uint8
+    assert x[0, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_named_arrays(tmp_path):
+    for name, value in (("l", 1), ("r", 2)):
+        np.save(tmp_path / f"{name}.npy", np.full((1, 2), value, np.float32))
+    found = read_inputs([f"a={tmp_path}/l.npy", f"b={tmp_path}/r.npy"], TWO)
+    assert found["a"].tolist() == [[1, 1]] and found["b"].tolist() == [[2, 2]]
+
+
+def test_archive_with_other_things_in_it(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros(3), labels=np.ones(3))
+    assert list(read_inputs([str(tmp_path / "x.npz")], [GRAY])) == ["x"]
+
+
+@pytest.mark.parametrize("name,data,ports,words", [
+    ("x.npy", b"nonsense", [GRAY], "not a numpy file"),
+    ("x.npz", b"nonsense", [GRAY], "not a numpy archive"),
+    ("x.png", b"nonsense", [GRAY], "not a picture"),
+    ("x.png", b"", TWO[:1], "takes no picture; give a .npy"),
+    ("x.npy", b"", TWO, "the network has the inputs a, b; say which one with NAME="),
+    ("x.txt", b"", [GRAY], "no input of the kind '.txt'"),
+])
+def test_wrong_files(tmp_path, name, data, ports, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_inputs([str(tmp_path / name)], ports)
+
+
+def test_archive_without_the_input(tmp_path):
+    np.savez(tmp_path / "x.npz", y=np.zeros(3))
+    with pytest.raises(InputError, match="holds y, but the network's inputs are x: float32"):
+        read_inputs([str(tmp_path / "x.npz")], [GRAY])
