@@ -9,6 +9,9 @@ from isa.program import Program
 
 LOAD_WORDS = 1 << 14
 
+MARGIN = 8
+"""Words before the activations, for vectors that begin left of the image."""
+
 
 def bits(value: float) -> int:
     """The pattern of a binary32 number."""
@@ -47,7 +50,7 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
     eighth, per = config.spm_words // 8, config.granules
     lanes = config.lanes
     while True:
-        g = Shape(rng, 2 * eighth)
+        g = Shape(rng, 2 * eighth - 2 * MARGIN)
         m_split = int(rng.integers(config.tiles.bit_length()))
         gm = 1 << m_split
         gn = config.tiles // gm
@@ -73,7 +76,7 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
     fields = dict(
         nx=nx, ny=ny, ncb=ncb, ns=ns, nr=g.r, nnb=groups, ntx=ntx, nty=nty,
         nx_last=ow - (ntx - 1) * nx, ny_last=rows - (nty - 1) * ny,
-        a_base=-g.px * step, a_x=g.sx * step, a_s=dx * step * (per if packed else 1),
+        a_base=MARGIN * per - g.px * step, a_x=g.sx * step, a_s=dx * step * (per if packed else 1),
         a_cb=g.h * line, a_row=row0 % circle if circle else row0,
         a_y=gm * g.sy * line, a_r=g.dy * line, a_m=g.sy * line, a_wrap=circle,
         ix0=-g.px, ix_x=g.sx, ix_s=dx * (per if packed else 1), iy0=-g.py, iy_y=gm * g.sy,
@@ -92,7 +95,7 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         for name in ("a_y", "a_r", "a_m"):
             fields[name] %= circle
     reach = fields["a_x"] * (ow - 1) + fields["a_s"] * (ns - 1) + (ncb - 1) * g.h * line
-    if packed and (reach + per + g.h * line) > 2 * eighth * per:
+    if packed and (reach + per + g.h * line) > (2 * eighth - 2 * MARGIN) * per:
         return tensor(rng, config)
     if groups > 1 or ntx > 1 or nty > 1 or g.r < 2 or rng.random() < 0.3:
         return [Instruction(Opcode.TENSOR, fields)]
