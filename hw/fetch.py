@@ -15,7 +15,7 @@ to that instruction.
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout

@@ -7,9 +7,9 @@
                                        └─► bursts in flight ─► Beats ─┐
     r ────────────────────────────────────────────────────────────────┴─► a FIFO a lane ─► write
 
-Addresses run ahead of the data by up to ``config.outstanding`` bursts, across instructions, so that
-a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes' scratchpad
-ports stall each on its own.
+Addresses run ahead of the data by up to ``config.outstanding`` bursts, across instructions, so
+that a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes'
+scratchpad ports stall each on its own.
 
 Latency, with an idle machine: ``Pattern.LATENCY`` + 1 cycles from instruction to ``ar``; 1 cycle
 from ``r`` to ``write``; ``done`` is the cycle in which the last word is accepted.

@@ -3,8 +3,8 @@
 
 An instruction names, for each queue of its ``wait_mask``, how many instructions of that queue have
 to be complete before it starts. Counters and thresholds are 16 bits and compared modulo 2**16, so
-the top bit of ``completed - wait`` is all that is looked at: no read-modify-write semaphore, nothing
-to initialize, and any number of instructions may wait for the same event.
+the top bit of ``completed - wait`` is all that is looked at: no read-modify-write semaphore,
+nothing to initialize, and any number of instructions may wait for the same event.
 
 ``done`` in cycle t raises the counter in t + 1, and the waiting instruction leaves its queue in
 that same cycle t + 1.

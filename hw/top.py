@@ -2,8 +2,8 @@
 """The machine with plain port names, and its Verilog.
 
 The ports are ``clk``, ``rst`` (synchronous, high), ``irq``, an AXI4-Lite slave ``s_axil_*`` and an
-AXI4 master ``m_axi_*`` with the names of the standard, so that bus libraries, FPGA tools and C++ see
-ordinary AXI.
+AXI4 master ``m_axi_*`` with the names of the standard, so that bus libraries, FPGA tools and C++
+see ordinary AXI.
 """
 
 import os
@@ -30,8 +30,8 @@ CONSTANTS = {"burst": (2, BURST_INCR), "lock": (1, 0), "cache": (4, CACHE_NORMAL
 
 
 def _channels(config: Config) -> list[tuple[str, str, str, bool, dict[str, int]]]:
-    """(prefix, channel, attribute path of the stream in Core, driven by the core?, payload bits)."""
-    def bits(layout) -> dict[str, int]:
+    """Prefix, channel, side of the core, whether the core drives it, and bits of its payload."""
+    def bits(layout: data.StructLayout) -> dict[str, int]:
         return {name: Shape.cast(field.shape).width for name, field in layout}
 
     address = {"addr": REGISTER_SPACE_BITS}

@@ -38,9 +38,6 @@ class Watcher:
     def __init__(self, dut, config: Config):
         self.dut, self.config = dut, config
         self.bursts = {"aw": [], "ar": []}
-        self.beats = {"r": 0, "w": 0}
-        self.first = self.last = None
-        self.cycle = 0
         cocotb.start_soon(self._run())
 
     def _signal(self, name):
@@ -61,7 +58,6 @@ class Watcher:
         while True:
             await RisingEdge(self.dut.clk)
             await ReadOnly()
-            self.cycle += 1
             if int(self.dut.rst.value):
                 continue
             for channel, names in self.PAYLOADS.items():
@@ -76,7 +72,6 @@ class Watcher:
                 if not ready:
                     continue
                 if channel == "w":
-                    self._beat("w")
                     sent[-1] += 1
                     if payload[2]:
                         sent.append(0)
@@ -86,13 +81,6 @@ class Watcher:
                         lengths.append(payload[1] + 1)
             while lengths and len(sent) > 1:
                 assert sent.popleft() == lengths.popleft(), "WLAST in the wrong beat"
-            if int(self._signal("rvalid").value) and int(self._signal("rready").value):
-                self._beat("r")
-
-    def _beat(self, channel: str) -> None:
-        self.beats[channel] += 1
-        self.first = self.first or self.cycle
-        self.last = self.cycle
 
 
 class Bench:

@@ -68,6 +68,7 @@ class Bench:
         self.fault: tuple[int, int] | None = None
         self.done: list[int] = []
         self.cycles = 0
+        self.asked_at_halt = 0
 
     async def _scratchpad(self, ctx, reads, writes):
         rng = random.Random(self.seed + 1)
@@ -115,6 +116,7 @@ class Bench:
                     engine.engine.done, engine.engine.fault, dut.memory.quiet)
                 self.cycles += 1
                 if self.cycles == halt_at:
+                    self.asked_at_halt = len(self.memory.reads) + len(self.memory.writes)
                     ctx.set(engine.engine.halt, 1)
                 if done:
                     self.done.append(self.cycles)

@@ -56,7 +56,7 @@ def test_strided_copies_with_stalls(opcode, lanes, bus):
 
 
 @pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
-@pytest.mark.parametrize("max_burst, outstanding", [(1, 1), (4, 2), (256, 8)])
+@pytest.mark.parametrize("max_burst, outstanding", [(1, 2), (4, 2), (256, 8)])
 def test_burst_limits(opcode, max_burst, outstanding):
     config = small(16, 8, max_burst=max_burst, outstanding=outstanding)
     program = patterns(random.Random(3), opcode, 16, 3)
@@ -76,3 +76,97 @@ def test_full_bandwidth(opcode, lanes, bus):
     assert beats <= 3 * words * lanes / bus + 4
     overhead = 32
     assert bench.cycles <= beats + overhead
+
+
+def transfer(opcode, **fields):
+    return Instruction(opcode, {"region": Region.OUTPUT, "n0": 8, "n1": 1, "n2": 1, "n3": 1,
+                                **fields})
+
+
+WORD, WORDS = 8, 1024
+FAR = 0x7FFF_FFF8
+FAULTS = {
+    "count 0": (Fault.BAD_FIELD, {"n0": 0}), "count 3": (Fault.BAD_FIELD, {"n3": 0}),
+    "misaligned": (Fault.BAD_FIELD, {"dram": 4}),
+    "misaligned stride": (Fault.BAD_FIELD, {"dram_stride3": -4}),
+    "behind": (Fault.DRAM_RANGE, {"dram": REGION_BYTES - 7 * WORD}),
+    "before": (Fault.DRAM_RANGE, {"n1": 2, "dram_stride1": -WORD}),
+    "wraps the offset": (Fault.DRAM_RANGE, {
+        "n1": 4095, "n2": 4095, "n3": 3, "dram_stride1": FAR, "dram_stride2": FAR,
+        "dram_stride3": FAR}),
+    "behind the scratchpad": (Fault.SPM_RANGE, {"spm": WORDS - 7}),
+    "before the scratchpad": (Fault.SPM_RANGE, {"n2": 2, "spm_stride2": -1}),
+    "wraps the scratchpad": (Fault.SPM_RANGE, {
+        "n1": 3, "spm_stride1": (1 << 19) - 1, "n3": 2, "spm_stride3": 2}),
+    "misaligned and outside": (Fault.BAD_FIELD, {"dram": 0xFFFF_FFFC, "spm": WORDS}),
+    "outside both": (Fault.DRAM_RANGE, {"dram": 0xFFFF_FFF8, "spm": WORDS}),
+}
+
+
+@pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults(opcode, name):
+    code, fields = FAULTS[name]
+    program = [transfer(opcode, dram=4096), transfer(opcode, **fields), transfer(opcode)]
+    bench = Bench(small(8, 16), seed=2)
+    before = bench.dram.copy()
+    bench.run(program)
+    assert bench.fault == (code, 1)
+    outside = np.ones(before.size, bool)
+    outside[BASES[Region.OUTPUT]:BASES[Region.OUTPUT] + REGION_BYTES] = False
+    np.testing.assert_array_equal(bench.dram[outside], before[outside])
+
+
+@pytest.mark.parametrize("region", [Region.PROGRAM, Region.INPUT])
+def test_read_only_regions(region):
+    config = small(8, 16)
+    assert Bench(config).run([transfer(Opcode.LOAD, region=region)]).fault is None
+    bench = Bench(config).run([transfer(Opcode.STORE, region=region)])
+    assert bench.fault == (Fault.DRAM_RANGE, 0) and not bench.memory.writes
+
+
+def test_address_space_ends():
+    """A region that reaches past 2**addr_bits: the part behind is refused."""
+    config = small(8, 16, addr_bits=32)
+    inside, across = transfer(Opcode.STORE, dram=0), transfer(Opcode.STORE, dram=8)
+    bases = (0, 0, 0, (1 << 32) - 64)
+    bench = Bench(config, bases=bases).run([across])
+    assert bench.fault == (Fault.DRAM_RANGE, 0) and not bench.memory.writes
+    for base in (1 << 32, 1 << 63, (1 << 64) - 32):
+        bench = Bench(config, bases=(0, 0, 0, base)).run([inside])
+        assert bench.fault == (Fault.DRAM_RANGE, 0) and not bench.memory.writes
+
+
+@pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
+@pytest.mark.parametrize("resp, code", [(2, Fault.AXI_SLVERR), (3, Fault.AXI_DECERR)])
+def test_error_responses(opcode, resp, code):
+    program = [transfer(opcode, dram=1024 * k, spm=32 * k, n0=100) for k in range(3)]
+    errors = {BASES[Region.OUTPUT] + 1024 + 700: resp}
+    bench = Bench(small(8, 16), errors=errors, stall=0.2, latency=4).run(program)
+    assert bench.fault == (code, 1)
+
+
+IN_FRONT_OF_THE_BUS = 3
+"""Requests that the controller has promised, with that of the cycle in which the halt comes."""
+
+
+@pytest.mark.parametrize("halt_at", [12, 25, 40, 41, 42, 43, 60, 90])
+@pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
+def test_halt_leaves_the_bus_at_rest(opcode, halt_at):
+    """What was asked for is finished, a store with empty strobes; nothing new is asked for."""
+    config = small(8, 16, max_burst=64)
+    program = [transfer(opcode, dram=8 + 4096 * k, spm=256 * k, n0=256) for k in range(2)]
+    bench = Bench(config, stall=0.3, latency=6, seed=halt_at)
+    dram, spm = bench.dram.copy(), bench.spm.copy()
+    want_dram, want_spm = dram.copy(), spm.copy()
+    copy(program, want_dram, want_spm, BASES)
+    bench.run(program, halt_at=halt_at)
+    wrote = np.zeros(dram.size, bool)
+    wrote[list(bench.memory.touched)] = True
+    np.testing.assert_array_equal(bench.dram, np.where(wrote, want_dram, dram))
+    changed = (bench.spm != spm).any(axis=1)
+    np.testing.assert_array_equal(bench.spm[changed], want_spm[changed])
+    asked = bench.memory.writes if opcode is Opcode.STORE else bench.memory.reads
+    assert len(asked) <= bench.asked_at_halt + IN_FRONT_OF_THE_BUS
+    beats = bench.memory.beats["w" if opcode is Opcode.STORE else "r"]
+    assert beats == sum(n for _, n in asked)
