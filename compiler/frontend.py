@@ -57,10 +57,7 @@ def _read(model: onnx.ModelProto | str | Path) -> onnx.ModelProto:
 
 
 def _fix_batch(model: onnx.ModelProto, batch: int | None) -> None:
-    constant = {i.name for i in model.graph.initializer}
     for value in model.graph.input:
-        if value.name in constant:
-            continue
         for i, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 if i == 0 and batch is not None and dim.dim_value not in (1, batch):
@@ -79,6 +76,14 @@ def _fix_batch(model: onnx.ModelProto, batch: int | None) -> None:
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
+
+
+def _constants_are_no_inputs(graph: onnx.GraphProto) -> None:
+    """Old files list initializers among the inputs, as defaults that could be overridden."""
+    constant = {i.name for i in graph.initializer}
+    keep = [i for i in graph.input if i.name not in constant]
+    del graph.input[:]
+    graph.input.extend(keep)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
@@ -107,6 +112,7 @@ def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     for i, node in enumerate(model.graph.node):
         node.name = node.name or names.get(node.output[0], f"{node.op_type}_{i}")
     model.ir_version = IR_VERSION
+    _constants_are_no_inputs(model.graph)
     return model
 
 
@@ -170,6 +176,9 @@ def _prune(graph: onnx.GraphProto) -> None:
             keep.append(node)
     del graph.node[:]
     graph.node.extend(reversed(keep))
+    values = [i for i in graph.initializer if i.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(values)
 
 
 def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
@@ -189,9 +198,10 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     except Exception as e:
         raise CompileError(where, f"not a valid ONNX model ({e})",
                            "check it with onnx.checker") from e
-    _fix_batch(proto, batch)
     _name_nodes(proto)
-    source = Source(where, _convert(proto, where))
+    proto = _convert(proto, where)
+    _fix_batch(proto, batch)
+    source = Source(where, proto)
     for _ in range(3):  # a folded shape lets inference see further
         _infer(source)
         before = len(source.model.graph.node)

@@ -159,7 +159,7 @@ class Legalizer:
                     self.post.insert(at, maker)
                     for p in self.placement:
                         if p["node"] == maker.name:
-                            p.update(engine="host", reason=f"feeds {node.name!r} on the host")
+                            p.update(engine="host", reason="gives the host a real value")
                 return
             if maker.op_type in RIDE_ALONG:
                 self._leave(maker.input[0], self.values[maker.input[0]], node)  # type: ignore

@@ -105,8 +105,10 @@ def clip(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [real_of(inputs[0]).clipped(*bounds)]
 
 
-@handles("Add")
+@handles("Add", "Sum")
 def add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    if len(inputs) != 2:
+        raise Unsupported(f"it adds {len(inputs)} tensors", "add two at a time")
     a, b = inputs
     if isinstance(a, (np.ndarray, Weights)):
         a, b = b, a
