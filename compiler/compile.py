@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compiler import (frontend, hosts, lower_linear, lower_pool, lower_quant,  # noqa: F401
-                      lower_shape)
+from compiler import (frontend, hosts, lower_affine, lower_linear, lower_pool,  # noqa: F401
+                      lower_quant, lower_shape)
 from compiler.emit_conv import emit_conv
 from compiler.emit_vector import emit_add, emit_pool
 from compiler.errors import CompileError

@@ -110,6 +110,8 @@ def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
             raise CompileError(where, f"cannot be converted from opset {version} to {OPSET} "
                                       f"({e})", "export the model with opset 20") from e
     for i, node in enumerate(model.graph.node):
+        if node.op_type == "Sum" and len(node.input) == 2:
+            node.op_type = "Add"
         node.name = node.name or names.get(node.output[0], f"{node.op_type}_{i}")
     model.ir_version = IR_VERSION
     _constants_are_no_inputs(model.graph)

@@ -284,7 +284,8 @@ class Legalizer:
             out = self.emit(Conv(
                 node=self.node, x=e.tensor, y=y, weight=e.weight, bias=e.bias,
                 scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
-                stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups))
+                stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups,
+                counted=e.counted))
         elif isinstance(e, Sum):
             return self._add(e, scale, clip, dtype, name)
         elif isinstance(e, Joined):

@@ -57,42 +57,6 @@ def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32,
     return np.clip(np.rint(real / unit.astype(np.float64)), -2**31, 2**31 - 1).astype(np.int32)
 
 
-def channel_vector(c: np.ndarray | Weights, channel: np.ndarray, count: int) -> np.ndarray | Weights:
-    """The constant as one value for each channel; ``channel`` is every element's.
-
-    Raises
-    ------
-    Unsupported
-        If it differs among the pixels of a channel.
-    """
-    data = c.data if isinstance(c, Weights) else c
-    try:
-        position = np.broadcast_to(identity(data.shape), channel.shape)
-    except ValueError:
-        raise Unsupported(f"a constant of shape {list(data.shape)} does not fit "
-                          f"{list(channel.shape)}") from None
-    pick = np.zeros(count, np.int64)
-    pick[channel.ravel()] = position.ravel()
-    values = (c.real if isinstance(c, Weights) else c).ravel()
-    if (values[pick][channel] != values[position]).any():
-        raise Unsupported("it adds a constant that differs from pixel to pixel",
-                          "quantize the constant and pass it as an input")
-    if isinstance(c, Weights) and c.scale.size in (1, count):
-        return Weights(c.data.ravel()[pick], c.scale, c.zero_point, 0)
-    return values[pick]
-
-
-def scaled_identity(lg: Legalizer, x: Real) -> Real:
-    """``x`` as a depthwise convolution by 64, so that a bias has a resolution of 1/64."""
-    e = x.expr
-    assert isinstance(e, Deq)
-    tensor = lg.settle(e.q)
-    c = tensor.nchw[1]
-    return Real(Linear(e, tensor, np.full((c, 1, 1, 1), 64, np.int16),
-                       np.full(c, 1 / 64, np.float32), np.zeros(c, np.int32), tensor.nchw,
-                       groups=c), index=e.q.positions())
-
-
 def pads(at: dict, sizes: list[int], kernel: list[int], stride: list[int],
          dilation: list[int]) -> tuple[list[int], list[int]]:
     """Padding in front and behind for each spatial axis, auto_pad resolved."""

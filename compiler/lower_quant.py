@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """QuantizeLinear, DequantizeLinear, and what only clips or adds between them."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 
 from compiler.frontend import attributes
 from compiler.legalize import Legalizer, Unsupported, handles
-from compiler.values import (INF, Deq, Linear, Quantized, Real, Sum, Weights)
+from compiler.values import INF, Deq, Quantized, Real, Sum, Weights
 
 DTYPES = {"int8": np.int8, "uint8": np.uint8}
 
@@ -105,15 +103,14 @@ def clip(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [real_of(inputs[0]).clipped(*bounds)]
 
 
-@handles("Add", "Sum")
+@handles("Add")
 def add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    if len(inputs) != 2:
-        raise Unsupported(f"it adds {len(inputs)} tensors", "add two at a time")
     a, b = inputs
     if isinstance(a, (np.ndarray, Weights)):
         a, b = b, a
     if isinstance(b, (np.ndarray, Weights)):
-        return [_add_constant(lg, real_of(a), b)]
+        from compiler.lower_affine import plus
+        return [plus(lg, real_of(a), b)]
     da, db = deq_of(a, "its first operand"), deq_of(b, "its second operand")
     if da.q.shape != db.q.shape:
         if np.prod(da.q.shape) < np.prod(db.q.shape):
@@ -122,20 +119,3 @@ def add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
             raise Unsupported(f"shapes {list(da.q.shape)} and {list(db.q.shape)} do not fit the "
                               "machine's addition", "expand the smaller operand")
     return [Real(Sum(da, db))]
-
-
-def _add_constant(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
-    from compiler.lower_linear import bias_integers, channel_vector, scaled_identity
-    if (x.lo, x.hi) != (-INF, INF):
-        raise Unsupported("a constant is added behind a clip",
-                          "quantize in between")
-    if isinstance(x.expr, Deq):
-        x = scaled_identity(lg, x)
-    e = x.expr
-    if not isinstance(e, Linear) or x.index is None:
-        raise Unsupported("a constant is added to something else than a convolution, a matrix "
-                          "product or a quantized tensor", "quantize in between")
-    channel = np.asarray(x.index) // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
-    vector = channel_vector(c, channel, e.nchw[1])
-    bias = e.bias + bias_integers(vector, e.x.scale, e.w_scale)
-    return Real(replace(e, bias=bias), index=x.index, node=x.node)

@@ -130,6 +130,7 @@ class Linear:
     dilation: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
     groups: int = 1
+    counted: bool = True
 
 
 @dataclass(frozen=True, eq=False)
