@@ -3,15 +3,16 @@
 
 ::
 
-    instr ─► Pattern ─► BurstSplitter ─┬─► addresses ──────────────────────────┬─► aw
-                                       └─► Beats ─┬─► shape of the beats ───┐  │
-                                 read ◄─ a lane ◄─┘                         ▼  │
-                                   └─► prefetched words, a FIFO a lane ─► assemble ─► w
+    instr ─► Pattern ─► BurstSplitter ─┬─► addresses ─┬────────────────────► aw
+                                       │              └─► lengths owed ─┐
+                                       └─► Beats ─┬─► shapes of beats ──┤
+                                 read ◄─ a lane ◄─┘                     ▼
+                                   └─► words, a FIFO a lane ────────► assemble ─► w
                                                     b ─► bursts in flight ─► done
 
-The address of a burst goes out together with its first data beat, so nothing is asked of the memory
-before there is something to write. From then on the burst is owed to the memory: when the machine
-halts in its middle, it is finished at once with empty strobes, without waiting for the scratchpad.
+An address goes out while the burst before it is being written, so that short bursts follow one
+another without a gap. From then on the burst is owed to the memory: when the machine halts, what is
+owed is finished at once with empty strobes, without waiting for the scratchpad.
 
 ``done`` is the cycle of the response to the last burst of an instruction. Throughput one beat a
 cycle, also across instructions, with up to ``config.outstanding`` bursts unanswered.
@@ -97,9 +98,7 @@ class StoreEngine(wiring.Component):
     regions : REGIONS
     aw : stream of ``address_layout(config)``
     w : stream of ``write_layout(config)``
-        A first beat and its address are handed over in the same cycle; ``valid`` of both may fall
-        without a transfer when the machine halts. ``ready`` of one must not depend on ``valid``
-        of the other.
+        ``valid`` of both may fall without a transfer when the machine halts.
     b : stream of ``RESPONSE``
     read : array of ``Lanes(config).words`` SpmRead
     """
@@ -109,6 +108,9 @@ class StoreEngine(wiring.Component):
 
     BEATS = 16
     """Beats whose words are asked for or present: covers the scratchpad's latency and stalls."""
+
+    OWED = 2
+    """Bursts whose address is out and whose data has not begun."""
 
     def __init__(self, config: Config):
         self._config = config
@@ -133,6 +135,7 @@ class StoreEngine(wiring.Component):
         m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS)
         m.submodules.flight = flight = Fifo(
             data.StructLayout({"final": 1, "index": INDEX_BITS}), config.outstanding)
+        m.submodules.lengths = lengths = Fifo(layout["len"].shape, self.OWED)
         m.submodules.status = status = Status()
         ports = [Prefetch(config, self.PREFETCH) for _ in range(lanes.words)]
         connect(m, flipped(self.instr), pattern.instr)
@@ -171,37 +174,49 @@ class StoreEngine(wiring.Component):
             m.d.comb += [port.addr.valid.eq(ask & beat.mask[p] & (beat.part == 0)),
                          port.addr.payload.eq(beat.spm + p)]
 
-        # assemble
+        # addresses, not far ahead of the data
+        asked, free = addresses.o.payload, Signal()
+        m.d.comb += [
+            free.eq(~halted & flight.i.ready & lengths.i.ready),
+            self.aw.valid.eq(addresses.o.valid & free),
+            self.aw.payload.addr.eq(asked.addr), self.aw.payload.len.eq(asked.len),
+            addresses.o.ready.eq(self.aw.ready & free),
+            flight.i.valid.eq(self.aw.valid & self.aw.ready),
+            flight.i.payload.final.eq(asked.final), flight.i.payload.index.eq(asked.index),
+            lengths.i.valid.eq(self.aw.valid & self.aw.ready), lengths.i.payload.eq(asked.len),
+        ]
+
+        # data
         shape, w = shapes.o.payload, self.w.payload
-        owed = Signal.like(burst.len)
-        present, may_start, send = Signal(), Signal(), Signal()
+        owed = Signal(layout["len"].width + 1)
+        present, send = Signal(), Signal()
         words = Cat(port.words.payload for port in ports)
         m.d.comb += [
             present.eq(shapes.o.valid & (~shape.mask | Cat(p.words.valid for p in ports)).all()),
-            may_start.eq(addresses.o.valid & flight.i.ready),
-            w.data.eq(words.word_select(shape.part, 8 * config.bus_bytes)),
-            self.aw.payload.addr.eq(addresses.o.payload.addr),
-            self.aw.payload.len.eq(addresses.o.payload.len),
-            flight.i.payload.final.eq(addresses.o.payload.final),
-            flight.i.payload.index.eq(addresses.o.payload.index),
+            w.data.eq(words if lanes.beats == 1
+                      else words.word_select(shape.part, 8 * config.bus_bytes)),
         ]
         with m.If(halted):
-            m.d.comb += [self.w.valid.eq(owed != 0), w.last.eq(owed == 1)]
+            m.d.comb += [self.w.valid.eq(owed != 0), w.last.eq(owed == 1),
+                         lengths.o.ready.eq(owed == 0)]
+            with m.If(owed == 0):
+                m.d.sync += owed.eq(Mux(lengths.o.valid, lengths.o.payload + 1, 0))
+            with m.Elif(self.w.ready):
+                m.d.sync += owed.eq(owed - 1)
         with m.Else():
             m.d.comb += [
-                self.aw.valid.eq(present & shape.first & may_start & self.w.ready),
-                self.w.valid.eq(present & (~shape.first | (may_start & self.aw.ready))),
+                self.w.valid.eq(present & (~shape.first | lengths.o.valid)),
                 w.strb.eq(Cat(bit.replicate(config.bus_bytes // lanes.words)
                               for bit in shape.mask)),
                 w.last.eq(shape.last), send.eq(self.w.valid & self.w.ready),
+                lengths.o.ready.eq(send & shape.first),
             ]
-        m.d.comb += [shapes.o.ready.eq(send), addresses.o.ready.eq(send & shape.first),
-                     flight.i.valid.eq(send & shape.first)]
+            with m.If(send):
+                m.d.sync += owed.eq(Mux(shape.first, lengths.o.payload, owed - 1))
+        m.d.comb += shapes.o.ready.eq(send)
         for p, port in enumerate(ports):
             m.d.comb += port.words.ready.eq(
                 send & shape.mask[p] & (shape.part == lanes.beats - 1))
-        with m.If(self.w.valid & self.w.ready):
-            m.d.sync += owed.eq(Mux(send & shape.first, self.aw.payload.len, owed - 1))
 
         # answers
         m.d.comb += [
