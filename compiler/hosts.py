@@ -57,9 +57,7 @@ def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quant
     renamed = {n: n + SUFFIX for n in crossing if n in results}
     extra = [helper.make_node("Identity", [b], [a], name=b) for a, b in renamed.items()]
     inputs = [_info(source, n, q.dtype, q.shape, renamed.get(n, "")) for n, q in crossing.items()]
-    order = {id(n): i for i, n in enumerate(source.nodes)}
     names = {n.name: i for i, n in enumerate(source.nodes)}
-    del order
     nodes = sorted(nodes, key=lambda n: names[n.name])
     outputs = [_info(source, n, crossing[n].dtype if n in crossing else None,
                      crossing[n].shape if n in crossing else None) for n in results]

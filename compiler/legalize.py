@@ -131,7 +131,7 @@ class Legalizer:
                                    "it mixes a value from before the machine with one from behind",
                                    "give that value as an output of its own")
             if not early and isinstance(v, (Quantized, Real)):
-                self._leave(name, v, node)
+                self._leave(name, v)
         enters = early and node.op_type in ("QuantizeLinear", "Cast") and \
             self.source.types.get(node.output[0]) in (onnx.TensorProto.INT8,
                                                       onnx.TensorProto.UINT8)
@@ -144,29 +144,23 @@ class Legalizer:
             else:
                 self.values[name] = Host(early, node.name)
 
-    def _leave(self, name: str, value: Quantized | Real, node: onnx.NodeProto) -> None:
-        """The host needs a machine value: the quantized value crosses; DequantizeLinear of it
-        runs on the host."""
+    def _leave(self, name: str, value: Value | None) -> None:
+        """The host needs a machine value: the quantized value crosses, and what makes a real one
+        of it runs on the host."""
         if isinstance(value, Quantized):
             self.crossing[name] = value
             return
-        if isinstance(value.expr, Deq) and name in self.makers:
-            maker = self.makers[name]
-            if maker.op_type == "DequantizeLinear":
-                self.crossing[maker.input[0]] = self.values[maker.input[0]]  # type: ignore
-                if maker not in self.post:
-                    at = self.post.index(node) if node in self.post else len(self.post)
-                    self.post.insert(at, maker)
-                    for p in self.placement:
-                        if p["node"] == maker.name:
-                            p.update(engine="host", reason="gives the host a real value")
-                return
-            if maker.op_type in RIDE_ALONG:
-                self._leave(maker.input[0], self.values[maker.input[0]], node)  # type: ignore
-                self.post.insert(self.post.index(node), maker)
-                return
-        raise CompileError(f"value {name!r}", "the host needs it, but it is not quantized",
-                           "quantize it (QuantizeLinear and DequantizeLinear behind it)")
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type not in RIDE_ALONG or not isinstance(value, Real) \
+                or not isinstance(value.expr, Deq):
+            raise CompileError(f"value {name!r}", "the host needs it, but it is not quantized",
+                               "quantize it (QuantizeLinear and DequantizeLinear behind it)")
+        if not any(maker is n for n in self.post):
+            self.post.append(maker)
+            for row in self.placement:
+                if row["node"] == maker.name:
+                    row.update(engine="host", reason="gives the host a real value")
+        self._leave(maker.input[0], self.values[maker.input[0]])
 
     # -- tensors --------------------------------------------------------------------------------
 
@@ -383,7 +377,7 @@ class Legalizer:
                         "machine gives INT8", f"allow it on the host: --host {op}"
                         if isinstance(v.expr, Deq) else
                         "quantize it (QuantizeLinear and DequantizeLinear behind it)")
-                self._leave(value.name, v, maker)
+                self._leave(value.name, v)
             elif not isinstance(v, Host) or v.early:
                 raise CompileError(f"output {value.name!r}", "the machine has nothing to compute "
                                    "for it", "remove the output from the model")
