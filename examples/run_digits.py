@@ -89,10 +89,10 @@ def main() -> int:
     rate = device.simulated_cycles / device.simulated_seconds
     lines = [
         f"{right} of {ON_RTL} digits right, on simulated hardware",
-        f"{n['cycles']:,} cycles an image; {percent(n['mac_utilization'])} of the multipliers' "
-        f"capacity, {percent(n['roofline_share'])} of the roofline, {n['dram_bytes']:,} DRAM bytes",
-        f"{ON_RTL} images in {seconds:.1f} s: {number(rate)} simulated cycles a second "
-        f"({device.library.verilog_lines:,} lines of Verilog, {CONFIG})"]
+        (f"{n['cycles']:,} cycles an image: {percent(n['mac_utilization'])} of the multipliers' "
+         f"capacity, {percent(n['roofline_share'])} of the roofline"),
+        (f"{ON_RTL} images in {seconds:.1f} s, {number(rate)} simulated cycles a second "
+         f"({CONFIG}, {device.library.verilog_lines:,} lines of Verilog)")]
     for line in lines[1:]:
         out.print(line)
     draw(images[:ON_RTL], labels[:ON_RTL], guesses, lines)

@@ -26,6 +26,18 @@ CONFIGS = ("core256", "core1024")
 MODELS = "MAKALU_MODELS"
 """Environment variable that names a folder with more networks."""
 
+HEADING = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n# Benchmarks"
+
+ABOUT = """\
+Made by `make bench`: batch 1, cycles counted by the simulated RTL. The roofline is
+max(MACs / peak, compulsory DRAM bytes / bus width); *share* is roofline / cycles; *array active* is
+the share of cycles in which the array takes an activation vector; *golden* says whether the outputs
+are the golden model's, bit for bit."""
+
+COLUMNS = ("network", "machine", "MACs", "cycles", "predicted", "roofline", "share", "DRAM bytes",
+           "array active", "golden")
+MACHINE_COLUMNS = ("machine", "lines of Verilog", "simulation build, s", "simulated cycles/s")
+
 Say = Callable[[str], None]
 
 
@@ -111,23 +123,14 @@ def _measure(program: Program, name: str, device: RtlDevice) -> dict[str, Any]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result of :func:`bench` as a page."""
-    lines = [
-        "<!-- SPDX-License-Identifier: Apache-2.0 -->", "# Benchmarks", "",
-        "Made by `make bench`: batch 1, cycles counted by the simulated RTL. The roofline is "
-        "max(MACs / peak, compulsory DRAM bytes / bus width); *share* is roofline / cycles; *array "
-        "active* is the share of cycles in which the array takes an activation vector; *golden* "
-        "says whether the outputs are the golden model's, bit for bit.", "",
-        "| network | machine | MACs | cycles | predicted | roofline | share | DRAM bytes "
-        "| array active | golden |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|---|"]
+    lines = [HEADING, "", ABOUT, "", *_head(COLUMNS, text=2)]
     for r in result["networks"]:
         lines.append("| " + " | ".join([
             r["network"], r["config"], number(r["macs"]), number(r["cycles"]),
             number(r["predicted_cycles"]), number(r["roofline_cycles"]),
             percent(r["roofline_share"]), number(r["dram_bytes"]),
             percent(r["array_active_share"]), "same" if r["golden"] else "DIFFERENT"]) + " |")
-    lines += ["", "| machine | lines of Verilog | simulation build, s | simulated cycles/s |",
-              "|---|--:|--:|--:|"]
+    lines += ["", *_head(MACHINE_COLUMNS, text=1)]
     for m in result["machines"]:
         lines.append(f"| {m['config']} | {number(m['verilog_lines'])} | "
                      f"{number(m['build_seconds'], 0)} | {number(m['cycles_per_second'])} |")
@@ -135,6 +138,12 @@ def markdown(result: dict[str, Any]) -> str:
         lines += ["", "Not run:", ""]
         lines += [f"- {s['network']} on {s['config']}: {s['reason']}" for s in result["skipped"]]
     return "\n".join(lines) + "\n"
+
+
+def _head(columns: Sequence[str], text: int) -> list[str]:
+    """A table's heading; the columns after the first ``text`` are numbers."""
+    rules = ["---" if i < text else "--:" for i in range(len(columns))]
+    return [f"| {' | '.join(columns)} |", f"|{'|'.join(rules)}|"]
 
 
 def write(result: dict[str, Any], folder: Path) -> tuple[Path, Path]:

@@ -180,7 +180,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, 
         theirs = witness(reference, values)
         agreement = {name: compare(results[name], theirs[name]) for name in results}
     if output:
-        np.savez(output, **results)
+        np.savez(output, **results)  # type: ignore[arg-type]
     numbers = {"device": device, "config": program.config.name, "precision": program.precision,
                **facts.measured(program, session.counters), "wall_seconds": round(seconds, 3)}
     if as_json:

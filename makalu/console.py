@@ -34,8 +34,9 @@ def emit_json(value: dict[str, Any]) -> None:
 def progress(text: str, unit: str) -> Iterator[Callable[[float, float | None], None]]:
     """A progress bar on a terminal, nothing elsewhere; the yielded function takes what is done
     and, where it is known, the total."""
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"),
-                   TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(),
+                   TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+                   console=err, transient=True, disable=not err.is_terminal)
     task = bar.add_task(text, total=None, state="")
 
     def update(done: float, total: float | None = None) -> None:

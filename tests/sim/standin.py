@@ -29,7 +29,8 @@ def verilog(config: Config, beats: int = 4) -> str:
     return text
 
 
-def program(config: Config, shape: tuple[int, ...] = (1, 4, 8, 8), name: str = "add-one") -> Program:
+def program(config: Config, shape: tuple[int, ...] = (1, 4, 8, 8), name: str = "add-one"
+            ) -> Program:
     """A program whose INPUT and OUTPUT hold one uint8 tensor each; its instructions only END."""
     n, c, h, w = shape
     lanes = config.word_bytes
