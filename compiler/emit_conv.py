@@ -7,8 +7,9 @@ from compiler.ir import Conv
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.steps import SPM
-from compiler.tiling import Plan, Run, Shape, plans, rectangles
+from compiler.tiling import Plan, Run, Shape, bands, plans, rectangles
 from compiler.weights import Coding, addends, dense, parameters, stream
+from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
 
 SLACK = 24
@@ -81,10 +82,10 @@ class _Emitter:
         elif plan.weights_outer:
             for chunk in chunks:
                 self.left = plan.tile_words + plan.weight_words
-                at, extent = self._load_whole(chunk)
+                at = self._load_whole(chunk)
                 for box in boxes:
                     self.left = plan.tile_words
-                    self._tile(chunk, box, at, extent, None)
+                    self._tile(chunk, box, at, None)
                 self.s.spm.release(at)
         else:
             low = min(c.blocks[0] for c in chunks)
@@ -96,18 +97,17 @@ class _Emitter:
                 rest = self.left
                 for chunk in chunks:
                     self.left = rest
-                    at, extent = self._load_whole(chunk)
-                    self._tile(chunk, box, at, extent, shared)
+                    at = self._load_whole(chunk)
+                    self._tile(chunk, box, at, shared)
                     self.s.spm.release(at)
                 if release is not None:
                     self.s.spm.release(release)
 
     # -- boxes ----------------------------------------------------------------------------------
 
-    def _load_whole(self, chunk: Run) -> tuple[int, list]:
+    def _load_whole(self, chunk: Run) -> int:
         (weight, coding), = self.parts
-        data = self._stream(weight, coding, chunk, None, True)
-        return self._load(data)
+        return self._load(self._stream(weight, coding, chunk, None, True))[0]
 
     def _load(self, data: bytes) -> tuple[int, list]:
         at = self._take(len(data) // self.s.lanes)
@@ -193,18 +193,38 @@ class _Emitter:
 
     # -- instructions ---------------------------------------------------------------------------
 
-    def _tile(self, chunk: Run, box: tuple, at: int, extent: list, shared: View | None) -> None:
+    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None) -> None:
         r, steps = self.shape.kernel
         if shared is not None:
             view, release = shared, None
         else:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
-        self._tensor(chunk, box, view, out, res, at, extent, self.parts[0][1], None, False, False)
+        for piece, band, skip, words in self._instructions(chunk, box):
+            self._tensor(piece, band, view, out, res, at + skip,
+                         [(SPM, at + skip, at + skip + words)], self.parts[0][1], None, False,
+                         False)
         if store:
             self.s.store_box(self.op.y, out)
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
+
+    def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
+        """A chunk and box as instructions that complete one after another, so that a reader can
+        start early: bands of rows, or one output group at a time in front of a global pool. Each
+        with where its weights start in the chunk's, and how many words they are."""
+        n, y0, y1, x0, x1 = box
+        r, steps = self.shape.kernel
+        passes = chunk.ncb * r * steps
+        each = self.gn * (passes * self.s.lanes + PARAM_WORDS)
+        count = chunk.last - chunk.first
+        if count > 1 and self.s.feeds_global_pool(self.op.y):
+            return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
+        units = -(-(y1 - y0) // self.gm)
+        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count)
+        step = size * self.gm
+        return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
+                for y in range(y0, y1, step)]
 
     def _reduce(self, chunk: Run, box: tuple) -> None:
         """One rectangle whose reduction is cut: all but the last instruction hold the sums."""

@@ -11,6 +11,10 @@ from compiler.tiling import clamp
 from isa.instructions import Opcode, VectorOp
 
 
+WHOLE_MAP = 32
+"""Taps from which on a global pool takes an instruction for each channel block."""
+
+
 def _halvings(*sizes: int) -> Iterator[tuple[int, ...]]:
     """``sizes`` and what is left when the first, then the next … is halved down to one."""
     now = list(sizes)
@@ -105,13 +109,22 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         source = Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb)
         x, release = _fetch(s, op.x, source)
         out, done = _output(s, op, area)
-        for part in op.parts:
-            _pool_part(s, op, part, area, x, out)
+        for piece in _pieces(op, area):
+            for part in op.parts:
+                _pool_part(s, op, part, piece, x, out)
         if done is not None:
             s.store_box(op.y, out)
             s.spm.release(done)
         if release is not None:
             s.spm.release(release)
+
+
+def _pieces(op: Pool, area: Box) -> list[Box]:
+    """A pool of whole maps goes block by block: the producer finishes them one after another."""
+    if op.y.nchw[2:] != (1, 1) or op.kernel[0] * op.kernel[1] < WHOLE_MAP:
+        return [area]
+    return [Box(area.n0, area.n1, b, b + 1, area.y0, area.y1, area.x0, area.x1)
+            for b in range(area.b0, area.b1)]
 
 
 def _pool_part(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) -> None:

@@ -10,11 +10,12 @@ WORKSPACE region.
 from collections import Counter
 
 from compiler.errors import CompileError
-from compiler.ir import Graph, Tensor
+from compiler.ir import Graph, Pool, Tensor
 from compiler.place import Box, Home, Layout, View, transfers
 from compiler.spm import Scratchpad
 from compiler.steps import SPM, Step
-from compiler.timing import dma_cycles, tensor_cycles, vector_cycles
+from compiler.timing import (DMA_LATENCY, VECTOR_LATENCY, dma_cycles, tensor_cycles,
+                             vector_cycles)
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
@@ -80,13 +81,13 @@ class Schedule:
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
         """Append an instruction."""
         if opcode == Opcode.TENSOR:
-            cycles = tensor_cycles(self.config, fields)
+            cycles, tail = tensor_cycles(self.config, fields)
         elif opcode == Opcode.VECTOR:
-            cycles = vector_cycles(self.config, fields)
+            cycles, tail = vector_cycles(self.config, fields), VECTOR_LATENCY
         else:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
-            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
-        self.steps.append(Step(opcode, fields, self.node, cycles, reads, writes))
+            cycles, tail = dma_cycles(self.config, fields["n0"] * runs, runs), DMA_LATENCY
+        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes))
 
     def _dma(self, opcode: Opcode, region: int, offset: int, spm: int,
              dims: list[tuple[int, int, int]]) -> None:
@@ -200,6 +201,12 @@ class Schedule:
         self.uses[id(t)] -= 1
         if not self.uses[id(t)] and id(t) in self.views:
             self.drop(t)
+
+    def feeds_global_pool(self, t: Tensor) -> bool:
+        """Whether the only reader takes each channel's whole map at once."""
+        readers = [op for op in self.graph.ops if any(x is t for x in op.inputs)]
+        return (len(readers) == 1 and isinstance(readers[0], Pool)
+                and readers[0].y.nchw[2:] == (1, 1) and t.nchw[2] * t.nchw[3] > 1)
 
     def evictable(self, keep: list[Tensor]) -> Tensor | None:
         """A resident that an operator can do without, largest first."""

@@ -16,12 +16,14 @@ Extent = tuple[int, int, int]
 
 @dataclass(eq=False)
 class Step:
-    """One instruction; ``cycles`` is how long its engine works on it."""
+    """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
+    completes."""
 
     opcode: Opcode
     fields: dict[str, int]
     node: int
     cycles: int
+    tail: int
     reads: list[Extent] = field(default_factory=list)
     writes: list[Extent] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compiler.ir import Conv
 from compiler.place import Layout
-from compiler.timing import TENSOR_LATENCY, block_cycles
+from compiler.timing import TENSOR_ISSUE, TENSOR_LATENCY, block_cycles
 from compiler.weights import addends, steps_along
 from isa.config import GRANULE, PARAM_WORDS, Config
 
@@ -180,6 +180,31 @@ def rectangles(config: Config, rows: int, columns: int, passes: int, gn: int) ->
     return best
 
 
+@functools.lru_cache(maxsize=4096)
+def bands(config: Config, rows: int, columns: int, passes: int, gn: int, groups: int
+          ) -> tuple[int, int]:
+    """Rows of the bands into which a box is cut, one instruction each, and the cycles of all.
+
+    A reader in the next layer waits for the first two bands (a kernel reaches into the second), so
+    that the drain and the latency of those are hidden behind the rest.
+    """
+    best = None
+    for count in range(1, min(rows, 6) + 1):
+        size = -(-rows // count)
+        if -(-rows // size) != count:
+            continue
+        sizes = [size] * (count - 1) + [rows - size * (count - 1)]
+        cost = [rectangles(config, n, columns, passes, gn)[1] * groups + TENSOR_ISSUE
+                for n in sizes]
+        rect, _ = rectangles(config, size, columns, passes, gn)
+        tail = TENSOR_LATENCY + block_cycles(config, rect.nx * rect.ny, passes, gn)[1]
+        total = sum(cost) + max(0, tail - sum(cost[2:]))
+        if best is None or total < best[1]:
+            best = (size, total)
+    assert best is not None
+    return best
+
+
 @dataclass(frozen=True)
 class Plan:
     """A cut: ``groups`` output groups a chunk, boxes of ``rows`` x ``columns`` outputs, the whole
@@ -322,10 +347,15 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
         traffic += shape.images * -(-op.y.nchw[1] // lanes) * height * width
     dram = traffic * lanes / config.bus_bytes
     units = -(-rows // (1 << m_split))
-    _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
     group_count = sum(run.last - run.first for run in runs)
-    compute = (tiles * group_count * cycles + tiles * n_chunks * (
-        TENSOR_LATENCY + units * columns * lanes / config.ppu_lanes / 2))
+    compute: float = 0
+    if cut is None:
+        for chunk in chunks:
+            compute += tiles * bands(config, units, columns, ncb * r * s, gn,
+                                     chunk.last - chunk.first)[1]
+    else:
+        _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
+        compute = tiles * group_count * (cycles + TENSOR_LATENCY)
     double = (2 * weight if n_chunks > 1 else weight) + (2 * tile if tiles * n_chunks > 1
                                                          else tile)
     cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
