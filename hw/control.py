@@ -45,7 +45,7 @@ class Control(wiring.Component):
     irq : 1
     settings : SETTINGS
     start : 1
-        Strobe: run the program.
+        Strobe: run the program; a cycle after the write to the doorbell.
     stop : 1
         Halt the engines; high until ``clear``.
     clear : 1
@@ -117,11 +117,9 @@ class Control(wiring.Component):
             "DOORBELL": Const(0, 32), "IRQ_STATUS": causes,
             "ERROR_CODE": Mux(self.fault, self.fault_code, 0),
             "ERROR_INDEX": Mux(self.fault, self.fault_index, 0)}
-        m.d.comb += [
-            self.irq.eq(irq_enable & causes.any()),
-            self.start.eq(ring[0] & ~self.busy & ~self.fault & ~self.stop),
-        ]
+        m.d.comb += self.irq.eq(irq_enable & causes.any())
         m.d.sync += [
+            self.start.eq(ring[0] & ~self.busy & ~self.start & ~self.fault & ~self.stop),
             error_seen.eq(self.fault),
             causes.eq((causes & ~acknowledge) | Cat(self.done, self.fault & ~error_seen))]
         with m.If(self.start | self.clear):

@@ -13,7 +13,8 @@ and stays until the memory takes it, whatever happens to the engines; this is wh
 withdraw a request when the machine halts. ``quiet`` tells when a reset of the core breaks no
 handshake.
 
-Latency: 1 cycle on ar, aw and w, none on r and b. Throughput one transfer a cycle on each channel.
+Every channel goes through two registers, so that no logic lies between the bus and the engines.
+Latency: 1 cycle on each channel. Throughput one transfer a cycle on each.
 """
 
 from amaranth.hdl import Elaboratable, Module, Signal
@@ -61,26 +62,29 @@ class MemoryController(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         bus = self.bus
-        for name, source, sink in (("aw", self.store_aw, bus.aw), ("w", self.store_w, bus.w)):
+        for name, source, sink in (("aw", self.store_aw, bus.aw), ("w", self.store_w, bus.w),
+                                   ("b", bus.b, self.store_b)):
             stage = m.submodules[name] = Fifo(source.p.shape(), 2)
             connect(m, flipped(source), stage.i)
             connect(m, stage.o, flipped(sink))
-        connect(m, flipped(bus.b), flipped(self.store_b))
         self._read_addresses(m)
 
-        to_fetch = bus.r.payload.id == FETCH_ID
+        m.submodules.r = arrived = Fifo(bus.r.p.shape(), 2)
+        connect(m, flipped(bus.r), arrived.i)
+        beat = arrived.o
+        to_fetch = beat.payload.id == FETCH_ID
         for r, chosen in ((self.fetch_r, to_fetch), (self.load_r, ~to_fetch)):
-            m.d.comb += [r.payload.eq(bus.r.payload), r.valid.eq(bus.r.valid & chosen)]
+            m.d.comb += [r.payload.eq(beat.payload), r.valid.eq(beat.valid & chosen)]
             with m.If(chosen):
-                m.d.comb += bus.r.ready.eq(r.ready)
+                m.d.comb += beat.ready.eq(r.ready)
 
         reads, writes = (Signal(self.BURST_COUNT_BITS, name=n) for n in ("reads", "writes"))
         asked = (self.fetch_ar.valid & self.fetch_ar.ready
                  | self.load_ar.valid & self.load_ar.ready)
         m.d.sync += [
-            reads.eq(reads + asked - (bus.r.valid & bus.r.ready & bus.r.payload.last)),
+            reads.eq(reads + asked - (beat.valid & beat.ready & beat.payload.last)),
             writes.eq(writes + (self.store_aw.valid & self.store_aw.ready)
-                      - (bus.b.valid & bus.b.ready)),
+                      - (self.store_b.valid & self.store_b.ready)),
         ]
         m.d.comb += self.quiet.eq((reads == 0) & (writes == 0))
         return m

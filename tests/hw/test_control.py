@@ -100,13 +100,14 @@ def test_doorbell_interrupt_and_status():
             ctx.set(dut.host.w.payload, {"data": value, "strb": 0xF})
             ctx.set(dut.host.aw.valid, 1)
             ctx.set(dut.host.w.valid, 1)
-            starts.append(ctx.get(dut.start))
             await until(ctx, dut.host.aw.ready)
             ctx.set(dut.host.aw.valid, 0)
             ctx.set(dut.host.w.valid, 0)
-            assert not ctx.get(dut.start)
+            starts.append(ctx.get(dut.start))
             await ctx.tick()
+            assert not ctx.get(dut.start)
 
+        await ring(0)
         await ring(1)
         ctx.set(dut.busy, 1)
         await ring(1)
@@ -133,7 +134,7 @@ def test_doorbell_interrupt_and_status():
         assert (await host.read("ERROR_CODE"), await host.read("ERROR_INDEX")) == (5, 1234)
         await host.write("IRQ_STATUS", 2)
         assert not ctx.get(dut.irq)
-        assert starts == [1, 0, 1, 0]
+        assert starts == [0, 1, 0, 1, 0]
 
     simulate(bench)
 
