@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmRead, SpmWrite, instruction_layout
 from hw.post import Post, landing_depth, slices
-from hw.read_port import ReadPort
+from hw.read_port import ReadPort, lockstep
 from hw.accumulator import SUM_BITS
 from hw.weights import beat_layout
 from isa.config import Config
@@ -56,7 +56,7 @@ class Drain(wiring.Component):
     halt : In(1)
     """
 
-    ENTRY_DEPTH = 4
+    ENTRY_DEPTH = 8
 
     def __init__(self, config: Config):
         self._config = config
@@ -208,7 +208,7 @@ class Drain(wiring.Component):
                                                      depth=self.ENTRY_DEPTH)
         finished, self._readers = [], []
         for t in range(config.tiles):
-            m.submodules[f"reader{t}"] = reader = ReadPort(config)
+            m.submodules[f"reader{t}"] = reader = ReadPort(config, **lockstep(config))
             wiring.connect(m, reader.port, wiring.flipped(self.residual[t]))
             issued, want = Signal(name=f"residual_issued{t}"), Signal(name=f"residual_want{t}")
             m.d.comb += [want.eq(valid & i.residual & entry.write[t]),

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmRead, instruction_layout
-from hw.read_port import ReadPort
+from hw.read_port import ReadPort, lockstep
 from hw.tile import OPERAND_BITS
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, Opcode
@@ -64,7 +64,7 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
-    META_DEPTH = 8
+    META_DEPTH = 16
 
     def __init__(self, config: Config):
         self._config = config
@@ -235,7 +235,7 @@ class Feeder(wiring.Component):
             if bits:
                 m.d.comb += meta.turn[k].eq(turn)
             for half, want in enumerate(need):
-                reader = ReadPort(config)
+                reader = ReadPort(config, **lockstep(config))
                 m.submodules[f"reader{k}_{half}"] = reader
                 number = k * ports_per_stream(config) + half
                 wiring.connect(m, reader.port, wiring.flipped(self.port[number]))

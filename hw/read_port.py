@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream of word addresses in, a stream of words out: a scratchpad port with a landing buffer.
 
+Streams that walk memory in lockstep (the pixel streams of an M split, the tiles' residuals) often
+want the same bank at the same time, over and over. With a queue of addresses before each port one
+stream gets ahead of the other by a cycle, and from then on they take turns on neighboring banks.
+
 A read is issued only when a place in the buffer is kept for its word, so the reader may stall for
 as long as it likes. An address accepted in cycle ``t`` shows its word from ``t + LATENCY``; one
 word a cycle goes through as long as the port is granted.
@@ -14,6 +18,12 @@ from hw.ports import SpmRead
 from isa.config import Config
 
 
+def lockstep(config: Config) -> dict[str, int]:
+    """Arguments for the ports of streams that go in lockstep: enough for each to be a cycle ahead
+    of the next."""
+    return {"depth": 8, "queue": 4} if config.tiles > 1 else {}
+
+
 class ReadPort(wiring.Component):
     """Parameters
     ----------
@@ -21,6 +31,9 @@ class ReadPort(wiring.Component):
         The scratchpad's shape.
     depth : int
         Words that the landing buffer holds; ``LATENCY + 1`` or more sustains a word a cycle.
+    queue : int
+        Addresses that wait before the port; 0: none, the stream goes to the port directly. A queue
+        adds a cycle of latency.
 
     Members
     -------
@@ -34,8 +47,8 @@ class ReadPort(wiring.Component):
     addr: stream.Interface
     data: stream.Interface
 
-    def __init__(self, config: Config, depth: int = 4):
-        self._depth = depth
+    def __init__(self, config: Config, depth: int = 4, queue: int = 0):
+        self._depth, self._queue = depth, queue
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
                           "data": Out(stream.Signature(self._width)),
@@ -46,15 +59,22 @@ class ReadPort(wiring.Component):
         m.submodules.landing = landing = fifo.SyncFIFO(width=self._width, depth=self._depth)
         room = Signal(range(self._depth + 1), init=self._depth)
         accept = self.port.valid & self.port.ready
-        take = self.data.valid & self.data.ready
+        popped = self.data.valid & self.data.ready
         arrived = Signal()
+        if self._queue:
+            m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.port.addr),
+                                                       depth=self._queue)
+            valid, addr, take = queue.r_rdy, queue.r_data, queue.r_en
+            m.d.comb += [queue.w_data.eq(self.addr.payload), queue.w_en.eq(self.addr.valid),
+                         self.addr.ready.eq(queue.w_rdy)]
+        else:
+            valid, addr, take = self.addr.valid, self.addr.payload, self.addr.ready
         m.d.comb += [
-            self.port.valid.eq(self.addr.valid & (room != 0)),
-            self.port.addr.eq(self.addr.payload),
-            self.addr.ready.eq(self.port.ready & (room != 0)),
+            self.port.valid.eq(valid & (room != 0)), self.port.addr.eq(addr),
+            take.eq(self.port.ready & (room != 0)),
             landing.w_en.eq(arrived), landing.w_data.eq(self.port.data),
             self.data.valid.eq(landing.r_rdy), self.data.payload.eq(landing.r_data),
             landing.r_en.eq(self.data.ready),
         ]
-        m.d.sync += [arrived.eq(accept), room.eq(room - accept + take)]
+        m.d.sync += [arrived.eq(accept), room.eq(room - accept + popped)]
         return m
