@@ -7,7 +7,8 @@ cycles depend on data. Every run is compared with the golden model, bit for bit.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def networks(folder: str | Path | None = None) -> list[Path]:
     return [SHIPPED, *sorted(Path(where).rglob("*.onnx"))]
 
 
+def labels(paths: Sequence[Path]) -> dict[Path, str]:
+    """What to call each network: its file's name, with its folder's where two are called alike."""
+    stems = Counter(p.stem for p in paths)
+    return {p: p.stem if stems[p.stem] == 1 else f"{p.parent.name}/{p.stem}" for p in paths}
+
+
 def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, np.ndarray]:
     """Inputs of one execution: floats from -1 to 1, integers over their whole range."""
     rng = np.random.default_rng(seed)
@@ -72,17 +79,17 @@ def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, np.ndarray]
     return values
 
 
-def compiled(paths: Iterable[Path], config: str, host: Sequence[str], say: Say
-             ) -> Iterable[tuple[Path, Program | None, str]]:
-    """Each network's program, or None and the reason."""
+def compiled(paths: Sequence[Path], config: str, host: Sequence[str], say: Say
+             ) -> Iterator[tuple[Path, str, Program | None, str]]:
+    """Each network's file, label and program, or None and the reason."""
     from compiler import CompileError
 
-    for path in paths:
-        say(f"{path.stem} on {config}: compiling")
+    for path, label in labels(paths).items():
+        say(f"{label} on {config}: compiling")
         try:
-            yield path, api.compile(path, config, host=host), ""
+            yield path, label, api.compile(path, config, host=host), ""
         except CompileError as e:
-            yield path, None, str(e)
+            yield path, label, None, str(e)
 
 
 def bench(paths: Sequence[Path], configs: Sequence[str], host: Sequence[str], say: Say
@@ -93,13 +100,13 @@ def bench(paths: Sequence[Path], configs: Sequence[str], host: Sequence[str], sa
     skipped: list[dict[str, str]] = []
     for config in configs:
         device = RtlDevice(load_config(config))
-        for path, program, reason in compiled(paths, config, host, say):
+        for _, label, program, reason in compiled(paths, config, host, say):
             if program is None:
-                skipped.append({"network": path.stem, "config": config, "reason": reason})
+                skipped.append({"network": label, "config": config, "reason": reason})
                 continue
-            say(f"{path.stem} on {config}: simulating about "
+            say(f"{label} on {config}: simulating about "
                 f"{number(sum(program.predicted_cycles))} cycles")
-            rows.append(_measure(program, path.stem, device))
+            rows.append(_measure(program, label, device))
         rate = device.simulated_cycles / device.simulated_seconds if rows else None
         machines.append({"config": config, "verilog_lines": device.library.verilog_lines,
                          "build_seconds": device.library.build_seconds,

@@ -35,11 +35,11 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], samples: int, s
         ``nodes`` and ``agreement``: an :class:`makalu.witness.Agreement` for each output.
     """
     rows: list[dict[str, Any]] = []
-    for path, program, reason in compiled(paths, config, host, say):
+    for path, label, program, reason in compiled(paths, config, host, say):
         if program is None:
-            rows.append({"network": path.stem, "error": reason})
+            rows.append({"network": label, "error": reason})
             continue
-        say(f"{path.stem}: golden model and ONNX Runtime, {samples} inputs")
+        say(f"{label}: golden model and ONNX Runtime, {samples} inputs")
         session = Session(program, GoldenDevice(program.config))
         agreement: dict[str, list[Agreement]] = {}
         for seed in range(samples):
@@ -48,7 +48,7 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], samples: int, s
             for name in ours:
                 agreement.setdefault(name, []).append(compare(ours[name], theirs[name]))
         rows.append({
-            "network": path.stem, "error": "", "nodes": len(program.placement),
+            "network": label, "error": "", "nodes": len(program.placement),
             "host_nodes": sum(p["engine"] == "host" for p in program.placement),
             "agreement": {name: _together(parts) for name, parts in agreement.items()}})
     return rows

@@ -2,11 +2,12 @@
 """The benchmark on the smallest machine's RTL, and the page that it writes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from makalu.bench import MODELS, SHIPPED, bench, markdown, networks, random_inputs, write
+from makalu.bench import MODELS, SHIPPED, bench, labels, markdown, networks, random_inputs, write
 from makalu.zoo import zoo
 from runtime.session import Port
 
@@ -22,6 +23,11 @@ def test_networks_of_a_folder(tmp_path, monkeypatch):
     assert len(networks()) == 2
     with pytest.raises(FileNotFoundError, match="MAKALU_MODELS=FOLDER"):
         networks(tmp_path / "nowhere")
+
+
+def test_labels_tell_networks_apart():
+    paths = [Path("a/x.onnx"), Path("b/model.onnx"), Path("c/model.onnx")]
+    assert list(labels(paths).values()) == ["x", "b/model", "c/model"]
 
 
 def test_random_inputs():
