@@ -140,9 +140,8 @@ class _Emitter:
         view = s.resident(op.x)
         if view is not None:
             return view, None
-        n, y0, y1, x0, x1 = box
-        ya, yb = shape.span(y1 - y0, *rows, y0) if not shape.folded else \
-            shape.span(1, *rows, 0)
+        n, _, _, x0, x1 = box
+        ya, yb = self._rows(box, rows)
         xa, xb = shape.reach(x1 - x0, *steps, x0)
         na, nb = (x0, x1) if shape.folded else (n, n + 1)
         area = Box(na, nb, low, high, ya, yb, xa, xb)
@@ -272,7 +271,8 @@ class _Emitter:
             "nx": rect.nx, "ny": rect.ny, "ntx": rect.ntx, "nty": rect.nty,
             "nx_last": rect.nx_last, "ny_last": rect.ny_last,
             "ncb": b1 - b0, "nr": r1 - r0, "ns": s1 - s0, "nnb": groups,
-            "iw": op.x.nchw[3], "ih": op.x.nchw[2],
+            # streams without a valid last row must not read below the box
+            "iw": op.x.nchw[3], "ih": self._rows(box, (r0, r1))[1],
             "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "pad": 0,
             "w_base": w, "w_signed": int(coding.signed), "w_zp": coding.zp,
             "m_split": self.plan.m_split, "m_last": (y1 - y0) - gm * (units - 1),
@@ -323,16 +323,17 @@ class _Emitter:
                rows: tuple[int, int], steps: tuple[int, int]) -> list:
         """Extents of the activations that the instruction may touch."""
         shape = self.shape
-        n, y0, y1, x0, x1 = box
+        n, _, _, x0, x1 = box
         low = chunk.low + blocks[0]
         high = chunk.low + (chunk.last - chunk.first - 1) * chunk.step + blocks[1]
-        if shape.folded:
-            ya, yb = shape.span(1, *rows, 0)
-            xa, xb = shape.reach(x1 - x0, *steps, x0)
-            return x.extents(Box(x0, x1, low, high, ya, yb, xa, xb))
-        ya, yb = shape.span(y1 - y0, *rows, y0)
+        ya, yb = self._rows(box, rows)
         xa, xb = shape.reach(x1 - x0, *steps, x0)
-        found = x.extents(Box(n, n + 1, low, high, ya, yb, xa, xb))
-        if shape.packed:
-            return [(SPM, a, b) for _, a, b in found]
-        return found
+        na, nb = (x0, x1) if shape.folded else (n, n + 1)
+        return x.extents(Box(na, nb, low, high, ya, yb, xa, xb))
+
+    def _rows(self, box: tuple, rows: tuple[int, int]) -> tuple[int, int]:
+        """Input rows inside the image for a box and kernel rows."""
+        _, y0, y1, _, _ = box
+        if self.shape.folded:
+            return self.shape.span(1, *rows, 0)
+        return self.shape.span(y1 - y0, *rows, y0)
