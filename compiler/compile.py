@@ -25,11 +25,12 @@ import onnx
 from compiler import (frontend, hosts, lower_affine, lower_linear, lower_pool,  # noqa: F401
                       lower_quant, lower_shape)
 from compiler.emit_conv import emit_conv
+from compiler.emit_move import emit_move
 from compiler.emit_vector import emit_add, emit_pool
 from compiler.errors import CompileError
 from compiler.fuse import fuse
 from compiler.hazards import hoist, waits
-from compiler.ir import Conv, Graph, Pool, Port, verify
+from compiler.ir import Conv, Graph, Move, Pool, Port, verify
 from compiler.legalize import Legalizer
 from compiler.place import Layout
 from compiler.prepare import prepare
@@ -109,6 +110,8 @@ class _Backend:
                 emit_conv(s, op)
             elif isinstance(op, Pool):
                 emit_pool(s, op)
+            elif isinstance(op, Move):
+                emit_move(s, op)
             else:
                 emit_add(s, op)
             s.made(op.y)
@@ -155,7 +158,7 @@ class _Backend:
     def _placement(self) -> list[dict[str, str]]:
         engine = {}
         for op in self.graph.ops:
-            kind = "array" if isinstance(op, Conv) else "vector"
+            kind = "array" if isinstance(op, Conv | Move) else "vector"
             engine[self.graph.nodes[op.node]] = kind
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         out = []

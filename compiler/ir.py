@@ -2,13 +2,14 @@
 """Quantized operators on NCHW tensors: what the back end compiles.
 
 Every tensor has four dimensions and one byte an element. Every operator carries the integers and
-binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Three operators
-remain, one for each way in which the machine computes:
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Four operators
+remain:
 
 ========  =========================================================================================
 Conv      convolution, matrix product, channel permutation (one-hot weights): the array
 Pool      maximum or sum over a window; a window of 1 x 1 requantizes: the vector engine
 Add       sum of two tensors: the vector engine
+Move      bytes in another order: the array, with one-hot weights
 ========  =========================================================================================
 """
 
@@ -146,7 +147,25 @@ class Add:
         return [self.a, self.b]
 
 
-Op = Conv | Pool | Add
+@dataclass(eq=False, kw_only=True)
+class Move:
+    """``clip(rint(f32(x[wanted] - a_zp) * scale) + z)``: element ``i`` of the output is element
+    ``wanted[i]`` of the flattened input (int32, the output's shape), a zero where that is -1."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    wanted: np.ndarray
+    a_zp: int
+    scale: np.float32
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+
+Op = Conv | Pool | Add | Move
 
 
 @dataclass(eq=False)
@@ -222,6 +241,10 @@ def verify(graph: Graph) -> None:
         elif isinstance(op, Pool):
             _check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)
+        elif isinstance(op, Move):
+            _check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,
+                   "positions do not fit")
+            check_scale(np.array([op.scale]), where)
         else:
             _check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
                    where, "shapes do not fit")

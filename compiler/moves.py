@@ -3,14 +3,16 @@
 
 Each part becomes a 1 x 1 convolution with one-hot weights, whose pad and stride place it, and which
 adds the part before as its residual. Every output element comes from at most one part, all others
-contribute an exact zero, so nothing is rounded but the requantization itself.
+contribute an exact zero, so nothing is rounded but the requantization itself. What is no such
+placement is a :class:`compiler.ir.Move` first.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.ir import RANGE, Clip, Conv, Residual, Tensor
+from compiler.ir import RANGE, Clip, Conv, Move, Residual, Tensor
 from compiler.values import Deq, identity
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
                 scale: np.float32, zero_point: int, dtype: str, name: str,
                 clip: Clip | None) -> Tensor:
     """See :meth:`compiler.legalize.Legalizer.gather`."""
-    from compiler.legalize import Unsupported
     shape = wanted.shape
     assert len(shape) == 4
     lo, hi = RANGE[dtype]
@@ -70,10 +71,14 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
             continue
         found = _placement(shape, source.nchw, mine)
         if found is None:
-            raise Unsupported(
-                f"its input {part.q.name!r} would have to be transposed between channels and "
-                "pixels, or cut in a way that the machine cannot", "move the reshape or transpose "
-                "to the graph's input or output, or remove it")
+            scattered = Tensor(f"{name}:{i}:moved", tuple(shape), dtype, float(scale), zero_point)
+            lg.emit(Move(node=lg.node, x=source, y=scattered, wanted=mine, a_zp=part.zero_point,
+                         scale=np.float32(part.scale / scale), clip=final))
+            source, part = scattered, replace(part, scale=np.float32(scale),
+                                              zero_point=zero_point)
+            if len(parts) == 1:
+                return scattered
+            found = np.arange(shape[1]), (1, 1), (0, 0)
         channels, stride, pad = found
         weight = np.zeros((shape[1], source.nchw[1], 1, 1), np.int16)
         rows = np.flatnonzero(channels >= 0)

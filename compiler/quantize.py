@@ -23,7 +23,10 @@ OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "Averag
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the model has quantized operators or activations."""
+    """Whether the model has quantized inputs, operators or activations."""
+    integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    if any(i.type.tensor_type.elem_type in integers for i in model.graph.input):
+        return True
     return any(n.op_type in ("QuantizeLinear", "DequantizeLinear", "QGemm")
                or n.op_type.startswith("QLinear") for n in model.graph.node)
 

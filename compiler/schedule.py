@@ -31,6 +31,20 @@ def aligned(size: int) -> int:
     return -(-size // DRAM_ALIGN) * DRAM_ALIGN
 
 
+def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Words of one side of a transfer: for each outer repetition the runs of the inner loop, or
+    their hull where they are close."""
+    (count, step), *rest = loops
+    if count > 1 and abs(step) > 4 * run:
+        found = [(i * step, i * step + run) for i in range(count)]
+    else:
+        far = (count - 1) * step
+        found = [(min(0, far), max(0, far) + run)]
+    for n, s in rest:
+        found = [(a + i * s, b + i * s) for a, b in found for i in range(n)]
+    return found
+
+
 class Schedule:
     """State of one compilation's back end; ``steps`` and ``blob`` are its result."""
 
@@ -89,42 +103,30 @@ class Schedule:
             cycles, tail = dma_cycles(self.config, fields["n0"] * runs, runs), DMA_LATENCY
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes))
 
-    def _dma(self, opcode: Opcode, region: int, offset: int, spm: int,
-             dims: list[tuple[int, int, int]]) -> None:
+    def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
+            dims: list[tuple[int, int, int]]) -> None:
+        """A transfer with loops as :func:`compiler.place.transfers` takes them; ``offset`` in
+        bytes."""
         size = self.lanes
         for d, s, loops in transfers(dims):
             dram, at = offset + d * size, spm + s
             fields = {"region": int(region), "dram": dram, "spm": at, "n0": loops[0][0]}
-            last_d = last_s = loops[0][0] - 1
             for i in (1, 2, 3):
                 count, step_d, step_s = loops[i]
                 fields[f"n{i}"] = count
                 fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
-                last_d, last_s = last_d + (count - 1) * step_d, last_s + (count - 1) * step_s
-            outer = loops[1:]
-            pieces = self._pieces(loops[0][0], outer)
-            inside = [(SPM, at + b, at + b + n) for _, b, n in pieces]
-            outside = [(int(region), dram + a * size, dram + (a + n) * size)
-                       for a, _, n in pieces]
+            run = loops[0][0]
+            inside = [(SPM, at + a, at + b)
+                      for a, b in _covered(run, [(n, step) for n, _, step in loops[1:]])]
+            outside = [(int(region), dram + a * size, dram + b * size)
+                       for a, b in _covered(run, [(n, step) for n, step, _ in loops[1:]])]
             reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
             self.emit(opcode, fields, reads, writes)
-
-    @staticmethod
-    def _pieces(run: int, outer: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Extents of a transfer: the bounding run of the inner rows, for each outer repetition."""
-        (n1, d1, s1), *rest = outer
-        if (n1 - 1) * max(d1, s1) + run > 4 * n1 * run:
-            base, span, rest = [(i * d1, i * s1) for i in range(n1)], run, rest
-        else:
-            base, span = [(0, 0)], (n1 - 1) * max(d1, s1) + run
-        for count, d, s in rest:
-            base = [(a + i * d, b + i * s) for a, b in base for i in range(count)]
-        return [(a, b, span) for a, b in base]
 
     def load_weights(self, data: bytes, at: int) -> list[tuple[int, int, int]]:
         """LOAD a weight stream to the scratchpad; returns its extent there."""
         words = len(data) // self.lanes
-        self._dma(Opcode.LOAD, Region.PROGRAM, self.constant(data), at, [(words, 1, 1)])
+        self.dma(Opcode.LOAD, Region.PROGRAM, self.constant(data), at, [(words, 1, 1)])
         return [(SPM, at, at + words)]
 
     def _box_dims(self, t: Tensor, box: Box, view: View) -> tuple[int, list]:
@@ -138,13 +140,13 @@ class Schedule:
         """LOAD the view's box from the tensor's home."""
         home = self.homes[id(t)]
         start, dims = self._box_dims(t, view.box, view)
-        self._dma(Opcode.LOAD, home.region, home.offset + start * self.lanes, view.base, dims)
+        self.dma(Opcode.LOAD, home.region, home.offset + start * self.lanes, view.base, dims)
 
     def store_box(self, t: Tensor, view: View) -> None:
         """STORE the view's box to the tensor's home, the WORKSPACE unless it is an output."""
         home = self._home(t, Region.WORKSPACE)
         start, dims = self._box_dims(t, view.box, view)
-        self._dma(Opcode.STORE, home.region, home.offset + start * self.lanes, view.base, dims)
+        self.dma(Opcode.STORE, home.region, home.offset + start * self.lanes, view.base, dims)
 
     # -- residents ------------------------------------------------------------------------------
 

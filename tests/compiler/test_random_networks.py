@@ -81,6 +81,12 @@ class Builder:
         x = self.net.op("MaxPool", self.real(value), kernel_shape=[2, 2], strides=[1, 2])
         self.quantized(x, value[1], (n, c, h - 1, (w - 2) // 2 + 1))
 
+    def turn(self) -> None:
+        value = self.pick()
+        n, c, h, w = value[3]
+        x = self.net.op("Transpose", value[0], perm=[0, 3, 1, 2])
+        self.live.append((x, value[1], value[2], (n, w, c, h)))
+
     def concat(self) -> None:
         a = self.pick()
         others = [v for v in self.live if v[3][2:] == a[3][2:]]
@@ -91,7 +97,7 @@ class Builder:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**6), st.lists(st.sampled_from(
-    ["conv", "conv", "conv", "add", "residual", "pool", "concat"]), min_size=2, max_size=9),
+    ["conv", "conv", "conv", "add", "residual", "pool", "concat", "turn"]), min_size=2, max_size=9),
     st.sampled_from(MACHINES))
 def test_random_network(seed: int, steps: list[str], machine: Config) -> None:
     b = Builder(seed)

@@ -186,3 +186,44 @@ def test_what_is_refused_says_what_to_do() -> None:
     model = net.model(net.q(net.op("Sigmoid", xf), 0.5, 0, "int8"))
     with pytest.raises(CompileError, match="sigmoid_.*does not run Sigmoid.*--host Sigmoid"):
         run(model, PRESETS["tiny"], {})
+
+
+@FEW
+@given(st.permutations([1, 2, 3]), st.integers(1, 21), st.integers(1, 12), st.integers(1, 12),
+       st.sampled_from(["transpose", "reshape", "reverse", "reflect"]), st.sampled_from(MACHINES),
+       st.integers(0, 99))
+def test_bytes_in_another_order(perm: list[int], c: int, h: int, w: int, form: str, machine: str,
+                                seed: int) -> None:
+    """Between two operators nothing can be left to the host's layout."""
+    rng = np.random.default_rng(seed)
+    x = data(rng, "int8", (1, c, h, w))
+    net = Net()
+    xf = net.dq(net.input("x", "int8", x.shape), 0.5, 3, "int8")
+    a = net.q(net.op("Add", xf, xf), 1.0, 5, "int8")
+    if form == "transpose":
+        b = net.op("Transpose", a, perm=[0, *perm])
+    elif form == "reshape":
+        b = net.op("Reshape", a, net.constant(np.array([1, w, c, h], np.int64)))
+    elif form == "reverse":
+        b = net.op("Slice", a, *(net.constant(np.array(v, np.int64)) for v in
+                                 ([-1, -1], [-999, -999], [1, 3], [-1, -1])))
+    else:
+        assume(h > 1)
+        b = net.op("Pad", a, net.constant(np.array([0, 0, 1, 0, 0, 0, 1, 0], np.int64)),
+                   mode="reflect")
+    y = net.op("MaxPool", net.dq(b, 1.0, 5, "int8"), kernel_shape=[1, 1])
+    model = net.model(net.q(y, 0.5, 0, "int8"))
+    assert np.array_equal(run(model, PRESETS[machine], {"x": x})[0],
+                          onnxruntime(model, {"x": x})[0])
+
+
+def test_moves_between_tensors_in_dram() -> None:
+    rng = np.random.default_rng(9)
+    x = data(rng, "int8", (1, 9, 33, 40))
+    net = Net()
+    xf = net.dq(net.input("x", "int8", x.shape), 0.5, 0, "int8")
+    a = net.q(net.op("Add", xf, xf), 1.0, 0, "int8")
+    b = net.op("MaxPool", net.op("Transpose", a, perm=[0, 3, 1, 2]), kernel_shape=[2, 2])
+    model = net.model(b)
+    assert np.array_equal(run(model, PRESETS["tiny"], {"x": x})[0],
+                          onnxruntime(model, {"x": x})[0])
