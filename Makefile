@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench verilog zoo lint lock clean
+.PHONY: help run test bench verilog zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -33,6 +33,9 @@ verilog: $(READY)  ## write build/$(CONFIG).v (CONFIG=tiny, ecp5, core256, core1
 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)
+
+docs: $(READY)  ## write docs/isa.md, registers.md and configurations.md from the specification
+	@$(BIN)/python -m makalu.reference
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Program files: the same bytes always, and a clear word about every damage."""
+
+from pathlib import Path
+
+import pytest
+
+from isa.instructions import Instruction, Opcode, Region
+from isa.layout import Buffer
+from isa.presets import PRESETS
+from isa.program import Program, ProgramError
+
+
+def make() -> Program:
+    code = [Instruction(Opcode.LOAD, dict(region=Region.INPUT, n0=4, n1=1, n2=1, n3=1)),
+            Instruction(Opcode.END)]
+    buffer = Buffer(name="x", region=2, offset=0, size=64, dtype="int8", shape=(1, 3, 2, 2),
+                    view=(1, 3, 2, 2), perm=(0, 1, 2, 3), nchw=(1, 3, 2, 2), kind="blocked",
+                    n_pitch=64, block_pitch=64, row_pitch=32)
+    return Program(name="net", config=PRESETS["core256"],
+                   image=b"".join(i.encode() for i in code) + b"weights", instruction_count=2,
+                   inputs=[buffer], outputs=[], region_sizes={Region.INPUT: 64}, nodes=["conv"],
+                   node_of=[0, -1], macs=2561, compulsory_bytes=64, host_post=b"onnx")
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    p = make()
+    p.save(tmp_path / "net.mkl")
+    back = Program.load(tmp_path / "net.mkl")
+    assert back == p
+    assert back.to_bytes() == p.to_bytes() == make().to_bytes()
+    assert back.roofline_cycles == 11
+    assert (back.node_name(0), back.node_name(1)) == ("conv", "")
+    assert "# conv\n    0  LOAD" in back.disassemble()
+
+
+def test_another_machine_refuses_it() -> None:
+    with pytest.raises(ProgramError, match="compiled for 'core256'.*this machine is 'tiny'.*"
+                                           "--config tiny"):
+        make().check(PRESETS["tiny"])
+    make().check(PRESETS["core256"])
+
+
+@pytest.mark.parametrize("damage,says", [
+    (lambda b: b"PK" + b[2:], "not a Makalu program"),
+    (lambda b: b[:-3], "cut short"),
+    (lambda b: b[:40], "damaged"),
+    (lambda b: b.replace(b'"isa_version": [1, ', b'"isa_version": [9, '), "another instruction set"),
+    (lambda b: b.replace(b'"psum_depth": 128', b'"psum_depth": 256'), "does not match its hash"),
+    (lambda b: b.replace(b'"blobs"', b'"blubs"'), "damaged")])
+def test_damage(damage, says: str) -> None:
+    data = damage(make().to_bytes())
+    with pytest.raises(ProgramError, match=f"net.mkl: .*{says}"):
+        Program.from_bytes(data, "net.mkl")
