@@ -37,7 +37,8 @@ are the golden model's, bit for bit."""
 
 COLUMNS = ("network", "machine", "MACs", "cycles", "predicted", "roofline", "share", "DRAM bytes",
            "array active", "golden")
-MACHINE_COLUMNS = ("machine", "lines of Verilog", "simulation build, s", "simulated cycles/s")
+MACHINE_COLUMNS = ("machine", "lines of Verilog", "simulation build, s",
+                   "simulated cycles/s of a CPU core")
 
 Say = Callable[[str], None]
 

@@ -47,7 +47,7 @@ class RtlDevice:
     library : Library
         The simulation, with build time and size.
     simulated_cycles, simulated_seconds : int, float
-        Cycles run, and the time that they took, in all executions together.
+        Cycles run, and the processor time that they took, in all executions together.
 
     Raises
     ------
@@ -155,11 +155,11 @@ class RtlDevice:
                 h.write(OFFSET[f"REGION{int(region)}_{suffix}_HI"], value >> 32)
 
     def _wait(self, h: Harness) -> None:
-        first, start = h.cycle, time.monotonic()
+        first, start = h.cycle, time.thread_time()
         report = self.progress
         finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)))
         self.simulated_cycles += h.cycle - first
-        self.simulated_seconds += time.monotonic() - start
+        self.simulated_seconds += time.thread_time() - start
         if not finished:
             status, done = h.read(OFFSET["STATUS"]), self._counter(h, "INSTRUCTIONS")
             self._recover(h)

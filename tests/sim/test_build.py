@@ -67,3 +67,14 @@ def test_lint_is_fatal(monkeypatch, tmp_path):
 def test_unknown_wave_format():
     with pytest.raises(ValueError, match="no wave format 'gtk': one of vcd, fst"):
         build("", waves="gtk")
+
+
+def test_fst_builds_or_names_what_is_missing():
+    text = standin.verilog(PRESETS["tiny"])
+    headers = subprocess.run(["g++", "-E", "-include", "lz4.h", "-x", "c++", "/dev/null"],
+                             capture_output=True)
+    if headers.returncode == 0:
+        assert build(text, waves="fst").path.is_file()
+    else:
+        with pytest.raises(ToolError, match="install liblz4-dev, or name the wave file .vcd"):
+            build(text, waves="fst")
