@@ -8,7 +8,7 @@ from golden.fault import MachineFault
 from golden.tensor import Tensor
 from hw.tensor import TensorEngine
 from isa.config import Config
-from isa.instructions import Instruction, Opcode
+from isa.instructions import Fault, Instruction, Opcode
 from isa.presets import PRESETS
 from tests.golden.test_tensor import place
 from tests.hw.engine_bench import EngineBench
@@ -53,3 +53,47 @@ def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     config = SMALL[name]
     spm, fields, _ = place(config, m_split)
     check(config, spm, [Instruction(Opcode.TENSOR, fields)], rivalry=rivalry)
+
+
+def variations(config: Config) -> tuple[np.ndarray, list[Instruction]]:
+    """Instructions that follow one another without waiting: their outputs lie apart."""
+    spm, fields, want = place(config, 0)
+    size = want.size // config.lanes
+    other = dict(fields, z1=-20, lo1=-20, a_zp=11, a_signed=0, w_zp=3, ntx=1, nx=3, nx_last=3,
+                 ny=1, nty=4, ny_last=1, o_base=fields["o_base"] + size)
+    third = dict(fields, residual=1, r_base=8, r_n=1, scale_a=0x3F000000,
+                 scale_r=0x3E800000, z2=4, lo2=-128, hi2=127, o_base=fields["o_base"] + 2 * size)
+    return spm, [Instruction(Opcode.TENSOR, f) for f in (fields, other, third)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "4 x 4x4"])
+def test_instructions_overlap(name: str) -> None:
+    """The weights of the next instruction are loaded, and its vectors fed, while one drains."""
+    config = SMALL[name]
+    spm, program = variations(config)
+    together = check(config, spm, program)
+    alone = sum(check(config, spm, [i]) for i in program)
+    assert together < alone
+
+
+@pytest.mark.parametrize("change,code", [
+    ({"nx": 0}, Fault.BAD_FIELD), ({"nx": 9, "ny": 2}, Fault.BAD_FIELD),
+    ({"nx_last": 3}, Fault.BAD_FIELD), ({"m_split": 1}, Fault.BAD_FIELD),
+    ({"acc": 1, "nnb": 1, "ntx": 1, "nty": 1}, Fault.BAD_FIELD),
+    ({"o_wrap": 3}, Fault.BAD_FIELD), ({"a_wrap": 20, "a_row": 25}, Fault.BAD_FIELD),
+    ({"a_base": 2040}, Fault.SPM_RANGE), ({"o_base": -10}, Fault.SPM_RANGE),
+    ({"w_base": 2040}, Fault.SPM_RANGE), ({"residual": 1, "r_base": 2046}, Fault.SPM_RANGE)])
+def test_faults(change: dict[str, int], code: Fault) -> None:
+    """Code and position are those of the golden model."""
+    config = SMALL["tiny"]
+    spm, fields, _ = place(config, 0)
+    fields |= {"scale_a": 0x3F800000, "scale_r": 0x3F800000}
+    good = Instruction(Opcode.TENSOR, fields)
+    bad = Instruction(Opcode.TENSOR, {**fields, **change})
+    golden = Tensor(config)
+    golden.execute(good, 0, spm.copy())
+    with pytest.raises(MachineFault) as e:
+        golden.execute(bad, 1, spm.copy())
+    assert e.value.code == code
+    _, _, fault = bench(config).run(spm, [good, bad, good], "tensor")
+    assert fault == (code, 1)

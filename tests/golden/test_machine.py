@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs on the golden model: strided copies, order, and every fault of LOAD, STORE and waits."""
+
+import numpy as np
+import pytest
+
+from golden.machine import Machine, MachineFault
+from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.presets import PRESETS
+
+TINY = PRESETS["tiny"]
+ONE = dict(n0=1, n1=1, n2=1, n3=1)
+LOAD = Instruction(Opcode.LOAD, dict(ONE, region=Region.INPUT))
+STORE = Instruction(Opcode.STORE, dict(ONE, region=Region.OUTPUT, wait_mask=1, wait_load=1))
+END = Instruction(Opcode.END)
+
+
+def run(code: list[Instruction], inputs: np.ndarray, output: int = 512) -> np.ndarray:
+    image = b"".join(i.encode() for i in code)
+    return Machine(TINY).run(image, inputs, {Region.OUTPUT: output, Region.WORKSPACE: 64})
+
+
+def test_strided_copy() -> None:
+    """A transposition of words by strides, against numpy's."""
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), np.uint8)    # words of 4 bytes
+    load = Instruction(Opcode.LOAD, dict(
+        region=Region.INPUT, n0=1, n1=5, n2=3, n3=2, dram_stride1=4, dram_stride2=20,
+        dram_stride3=60, spm=7, spm_stride1=3, spm_stride2=1, spm_stride3=15))
+    store = Instruction(Opcode.STORE, dict(
+        region=Region.OUTPUT, n0=30, n1=1, n2=1, n3=1, spm=7, wait_mask=1, wait_load=1))
+    out = run([load, store, END], x.reshape(-1), 120)
+    assert np.array_equal(out.reshape(2, 5, 3, 4), x.transpose(0, 2, 1, 3))
+
+
+@pytest.mark.parametrize("code,want,index", [
+    ([LOAD, Instruction(Opcode.LOAD, dict(LOAD.fields, n2=0)), END], Fault.BAD_FIELD, 1),
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, dram=2)), END], Fault.BAD_FIELD, 0),
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, dram=64)), END], Fault.DRAM_RANGE, 0),
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, n1=2, dram_stride1=-4)), END],
+     Fault.DRAM_RANGE, 0),
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, spm=2048)), END], Fault.SPM_RANGE, 0),
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, n1=2, spm_stride1=-1)), END],
+     Fault.SPM_RANGE, 0),
+    ([LOAD, Instruction(Opcode.STORE, dict(STORE.fields, region=Region.PROGRAM)), END],
+     Fault.DRAM_RANGE, 1),
+    ([LOAD, Instruction(Opcode.STORE, dict(STORE.fields, region=Region.INPUT)), END],
+     Fault.DRAM_RANGE, 1),
+    ([STORE, LOAD, END], Fault.WATCHDOG, 0),
+    ([LOAD, Instruction(Opcode.WINDOW), END], Fault.ILLEGAL_OPCODE, 1),
+    ([LOAD, STORE], Fault.DRAM_RANGE, 2)])
+def test_faults(code: list[Instruction], want: Fault, index: int) -> None:
+    with pytest.raises(MachineFault) as e:
+        run(code, np.zeros(64, np.uint8))
+    assert (e.value.code, e.value.index) == (want, index)
+
+
+def test_empty_memory_is_no_program() -> None:
+    with pytest.raises(MachineFault) as e:
+        Machine(TINY).run(bytes(256), np.zeros(0, np.uint8), {})
+    assert (e.value.code, e.value.index) == (Fault.ILLEGAL_OPCODE, 0)
