@@ -24,13 +24,14 @@ import onnx
 
 from compiler import (frontend, hosts, lower_affine, lower_linear, lower_pool,  # noqa: F401
                       lower_quant, lower_shape)
+from compiler.emit_concat import emit_concat
 from compiler.emit_conv import emit_conv
 from compiler.emit_move import emit_move
 from compiler.emit_vector import emit_add, emit_pool
 from compiler.errors import CompileError
 from compiler.fuse import fuse
 from compiler.hazards import hoist, waits
-from compiler.ir import Conv, Graph, Move, Pool, Port, verify
+from compiler.ir import Concat, Conv, Graph, Move, Pool, Port, verify
 from compiler.legalize import Legalizer
 from compiler.place import Layout
 from compiler.prepare import prepare
@@ -112,6 +113,8 @@ class _Backend:
                 emit_pool(s, op)
             elif isinstance(op, Move):
                 emit_move(s, op)
+            elif isinstance(op, Concat):
+                emit_concat(s, op)
             else:
                 emit_add(s, op)
             s.made(op.y)
@@ -159,7 +162,7 @@ class _Backend:
         engine = {}
         for op in self.graph.ops:
             kind = "array" if isinstance(op, Conv | Move) else "vector"
-            engine[self.graph.nodes[op.node]] = kind
+            engine.setdefault(self.graph.nodes[op.node], kind)
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         out = []
         for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):

@@ -36,7 +36,7 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     s.settle(op.y)
     while not _attempt(s, op, shape):
         if s.resident(op.y):
-            s.drop(op.y)
+            s.give_up(op.y)
         elif (other := s.evictable(op.inputs)) is not None:
             s.evict(other)
         elif (mine := s.evictable([])) is not None:

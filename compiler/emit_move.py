@@ -98,7 +98,7 @@ def emit_move(s: Schedule, op: Move) -> None:
         if (other := s.evictable(op.inputs)) is not None:
             s.evict(other)
         elif s.resident(op.y):
-            s.drop(op.y)
+            s.give_up(op.y)
         elif s.resident(op.x):
             s.evict(op.x)
         else:

@@ -33,7 +33,7 @@ def _room(s: Schedule, op: Pool | Add, need) -> tuple[int, ...]:
             if need(*size) + 32 <= s.spm.largest or need(*size) == 0:
                 return size
         if s.resident(op.y):
-            s.drop(op.y)
+            s.give_up(op.y)
         elif (other := s.evictable(op.inputs)) is not None:
             s.evict(other)
         elif (mine := s.evictable([])) is not None:

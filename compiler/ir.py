@@ -2,13 +2,14 @@
 """Quantized operators on NCHW tensors: what the back end compiles.
 
 Every tensor has four dimensions and one byte an element. Every operator carries the integers and
-binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Four operators
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Five operators
 remain:
 
 ========  =========================================================================================
 Conv      convolution, matrix product, channel permutation (one-hot weights): the array
 Pool      maximum or sum over a window; a window of 1 x 1 requantizes: the vector engine
 Add       sum of two tensors: the vector engine
+Concat    tensors side by side along the channels: either engine
 Move      bytes in another order: the array, with one-hot weights
 ========  =========================================================================================
 """
@@ -28,14 +29,15 @@ SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
 
 @dataclass(eq=False)
 class Tensor:
-    """``nchw`` elements of ``dtype``; ``data`` (int16, same shape) if it is a constant."""
+    """``nchw`` elements of ``dtype``; with a ``parent``, its channel blocks from ``block`` on."""
 
     name: str
     nchw: tuple[int, int, int, int]
     dtype: str
     scale: float = 1.0
     zero_point: int = 0
-    data: np.ndarray | None = None
+    parent: "Tensor | None" = None
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,31 @@ class Move:
         return [self.x]
 
 
-Op = Conv | Pool | Add | Move
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """One operand of a concatenation: where its channels go, zero point and factor."""
+
+    x: Tensor
+    channel: int
+    zp: int
+    scale: np.float32
+
+
+@dataclass(eq=False, kw_only=True)
+class Concat:
+    """Tensors side by side along the channels, each ``clip(rint(f32(x - zp) * scale) + z)``."""
+
+    node: int
+    parts: tuple[Joint, ...]
+    y: Tensor
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [p.x for p in self.parts]
+
+
+Op = Conv | Pool | Add | Move | Concat
 
 
 @dataclass(eq=False)
@@ -222,7 +248,7 @@ def verify(graph: Graph) -> None:
     for op in graph.ops:
         where = graph.nodes[op.node]
         for x in op.inputs:
-            _check(id(x) in known or x.data is not None, where,
+            _check(id(x) in known, where,
                    f"tensor {x.name!r} is used before it is made")
             _check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
                    f"tensor {x.name!r} has shape {x.nchw}")
@@ -240,6 +266,9 @@ def verify(graph: Graph) -> None:
                 check_scale(np.array([op.residual.scale_a, op.residual.scale_b]), where)
         elif isinstance(op, Pool):
             _check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
+            check_scale(np.array([p.scale for p in op.parts]), where)
+        elif isinstance(op, Concat):
+            _check(sum(p.x.nchw[1] for p in op.parts) == op.y.nchw[1], where, "channels")
             check_scale(np.array([p.scale for p in op.parts]), where)
         elif isinstance(op, Move):
             _check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,

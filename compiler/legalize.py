@@ -349,7 +349,7 @@ class Legalizer:
             else:
                 q = self.quantize(inner, scale, clip.z, dtype, name + ":max")
                 zp, factor = clip.z, np.float32(1)
-            parts = (Part(0, h, 0, w, np.float32(factor)),)
+            parts: tuple[Part, ...] = (Part(0, h, 0, w, np.float32(factor)),)
         else:
             deq: Deq = e.x
             q, zp = deq.q, deq.zero_point

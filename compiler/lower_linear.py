@@ -47,7 +47,7 @@ def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32,
     if isinstance(bias, Weights):
         scale = per_channel(bias.scale, count)
         if bias.data.dtype == np.int32 and np.allclose(scale, unit, rtol=1e-4, atol=0) \
-                and not bias.zero_point.any():
+                and not np.asarray(bias.zero_point, np.int64).any():
             return bias.data.ravel().astype(np.int32) if bias.data.size == count else \
                 np.broadcast_to(bias.data.ravel(), (count,)).astype(np.int32)
         bias = bias.real
@@ -91,7 +91,8 @@ def unpadded(index: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     return index[:, :, y0:y1, x0:x1], (int(y0), int(x0), int(h - y1), int(w - x1))
 
 
-def convolution(lg: Legalizer, x: Deq, w: Weights, bias: object, at: dict) -> Real:
+def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | None,
+                at: dict) -> Real:
     """Conv of a dequantized activation and weights [K, C / groups, …]."""
     rank = w.data.ndim - 2
     if rank not in (1, 2) or x.q.index.ndim != rank + 2:
@@ -148,13 +149,13 @@ def _rows(lg: Legalizer, x: Deq, k: int) -> tuple[np.ndarray | None, str]:
 
 
 def matrix_product(lg: Legalizer, x: Deq, w: np.ndarray, w_scale: np.ndarray,
-                   bias: object) -> Real:
+                   bias: np.ndarray | Weights | None) -> Real:
     """``x`` [..., K] times ``w`` (int16 [K, N], zero point subtracted)."""
     k, n_out = w.shape
     lead = x.q.shape[:-1]
     order, kind = _rows(lg, x, k)
     scale = per_channel(w_scale, n_out)
-    ints = bias_integers(bias, x.scale, scale)  # type: ignore[arg-type]
+    ints = bias_integers(bias, x.scale, scale)
     if kind == "maps":
         tensor = lg.settle(x.q)
         n, c, h, wd = tensor.nchw

@@ -58,8 +58,9 @@ def window(x: object, at: dict, maximum: bool) -> Real:
     counts = None
     if not maximum:
         padded = bool(at.get("count_include_pad", 0))
-        counts = tuple(_counts(n, f, b, k, s, d, o, padded) for n, f, b, k, s, d, o in
-                       zip((h, w), front, back, kernel, stride, dilation, out))
+        down, across = (_counts(n, f, b, k, s, d, o, padded) for n, f, b, k, s, d, o in
+                        zip((h, w), front, back, kernel, stride, dilation, out))
+        counts = (down, across)
         if min(counts[0].min(), counts[1].min()) == 0:
             raise Unsupported("a window lies in the padding altogether", "use less padding")
     expr = Window(real if maximum else deq_of(x), maximum, nchw, tuple(kernel), tuple(stride),

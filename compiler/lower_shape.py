@@ -5,7 +5,9 @@ They take integers, dequantized values and unfinished expressions alike. Only Co
 different quantization and Pad with a value other than zero need an operator, or are refused.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +19,7 @@ from compiler.lower_quant import deq_of, scalar
 from compiler.values import Deq, Joined, Quantized, Real, Sum, Weights
 
 
-def _through(value: object, change, mode: str = "") -> object:
+def _through(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """``value`` with ``change`` applied to its index."""
     if isinstance(value, Quantized):
         return replace(value, index=np.ascontiguousarray(change(value.index)))
@@ -122,7 +124,9 @@ def split(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
         step = -(-size // count)
         sizes = [min(step, size - i * step) for i in range(count)]
     cuts = np.cumsum(sizes)[:-1]
-    return [_through(inputs[0], lambda i, j=j: np.split(i, cuts, axis)[j]) for j in range(count)]
+    def piece(j: int) -> object:
+        return _through(inputs[0], lambda i: np.split(i, cuts, axis)[j])
+    return [piece(j) for j in range(count)]
 
 
 @handles("Pad")
@@ -154,8 +158,9 @@ def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
         grow = [(max(0, a), max(0, b)) for a, b in widths]
         if mode == "constant":
             return np.pad(index, grow, constant_values=-1)
-        return np.pad(index, grow, mode={"reflect": "reflect", "edge": "edge",
-                                         "wrap": "wrap"}[mode])
+        if mode == "reflect":
+            return np.pad(index, grow, mode="reflect")
+        return np.pad(index, grow, mode="edge" if mode == "edge" else "wrap")
     return [_through(inputs[0], change)]
 
 

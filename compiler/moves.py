@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.ir import RANGE, Clip, Conv, Move, Residual, Tensor
+from compiler.ir import RANGE, Clip, Concat, Conv, Joint, Move, Residual, Tensor
 from compiler.values import Deq, identity
 
 if TYPE_CHECKING:
@@ -54,6 +54,22 @@ def _placement(shape: tuple[int, ...], source: tuple[int, ...], wanted: np.ndarr
     return channels, (rows[0], columns[0]), (-rows[1], -columns[1])
 
 
+def _concat(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+            scale: np.float32) -> tuple[Joint, ...] | None:
+    """The parts of a concatenation of whole tensors along the channels."""
+    joints, at = [], 0
+    for i, part in enumerate(parts):
+        source = lg.settle(part.q)
+        c = source.nchw[1]
+        if len(parts) < 2 or source.nchw != (wanted.shape[0], c, *wanted.shape[2:]) or \
+                (which[:, at:at + c] != i).any() or \
+                not np.array_equal(wanted[:, at:at + c], identity(source.nchw)):
+            return None
+        joints.append(Joint(source, at, part.zero_point, np.float32(part.scale / scale)))
+        at += c
+    return tuple(joints)
+
+
 def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
                 scale: np.float32, zero_point: int, dtype: str, name: str,
                 clip: Clip | None) -> Tensor:
@@ -64,6 +80,11 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
     final = clip or Clip(zero_point, lo, hi)
     one = np.float32(1)
     before: Tensor | None = None
+    joined = _concat(lg, parts, which, wanted, scale)
+    if joined is not None:
+        y = Tensor(name, tuple(shape), dtype, float(scale), zero_point)
+        lg.emit(Concat(node=lg.node, parts=joined, y=y, clip=final))
+        return y
     for i, part in enumerate(parts):
         source = lg.settle(part.q)
         mine = np.where(which == i, wanted, -1)

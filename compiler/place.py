@@ -93,7 +93,11 @@ class Home:
     offset: int
 
 
-def transfers(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
+Loop = tuple[int, int, int]
+"""Repetitions, DRAM step and scratchpad step in words."""
+
+
+def transfers(dims: list[Loop]) -> list[tuple[int, int, list[Loop]]]:
     """Loops of a DMA, inner first, each ``(count, DRAM step in words, scratchpad step in words)``,
     the innermost contiguous, as instructions: ``(DRAM offset, scratchpad offset, four loops)``."""
     merged = [dims[0]]
@@ -110,7 +114,7 @@ def transfers(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, list[tup
             merged[-1] = (inner[0] * count, inner[1], inner[2])
         else:
             merged.append((count, dram, spm))
-    out: list[tuple[int, int, list[tuple[int, int, int]]]] = [(0, 0, merged)]
+    out: list[tuple[int, int, list[Loop]]] = [(0, 0, merged)]
     for level in range(len(merged)):
         limit = RUN_LIMIT if level == 0 else LOOP_LIMIT
         if level > 3:

@@ -76,11 +76,13 @@ def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[s
     shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
               if i.name not in source.constants}
 
+    data = calibration
+
     class Reader(CalibrationDataReader):
         """The samples, one after another."""
 
         def __init__(self) -> None:
-            self.left = _samples(calibration, shapes)
+            self.left = _samples(data, shapes)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.left, None)

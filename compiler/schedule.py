@@ -8,6 +8,7 @@ WORKSPACE region.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 from compiler.errors import CompileError
 from compiler.ir import Graph, Pool, Tensor
@@ -62,6 +63,7 @@ class Schedule:
         self.packed = packed
         self.uses = Counter(id(x) for op in graph.ops for x in op.inputs)
         self.node = 0
+        self.partial: set[int] = set()
         for port in graph.inputs:
             self._home(port.tensor, Region.INPUT)
         for port in graph.outputs:
@@ -71,10 +73,25 @@ class Schedule:
     # -- DRAM -----------------------------------------------------------------------------------
 
     def layout(self, t: Tensor) -> Layout:
-        """The tensor's layout."""
+        """The tensor's layout; a part of another one has that one's pitch between images."""
+        if t.parent is not None:
+            return replace(Layout.of(t, self.lanes), image=self.layout(t.parent).image)
         return Layout.of(t, self.lanes, id(t) in self.packed)
 
+    def home(self, t: Tensor) -> Home | None:
+        """Where the tensor is in DRAM, if it is."""
+        if t.parent is None:
+            return self.homes.get(id(t))
+        whole = self.home(t.parent)
+        skip = t.block * self.layout(t.parent).block * self.lanes
+        return None if whole is None else Home(whole.region, whole.offset + skip)
+
     def _home(self, t: Tensor, region: int) -> Home:
+        if t.parent is not None:
+            self._home(t.parent, region)
+            found = self.home(t)
+            assert found is not None
+            return found
         if id(t) not in self.homes:
             size = aligned(self.layout(t).words * self.lanes)
             self.homes[id(t)] = Home(region, self.sizes[region])
@@ -138,7 +155,8 @@ class Schedule:
 
     def load_box(self, t: Tensor, view: View) -> None:
         """LOAD the view's box from the tensor's home."""
-        home = self.homes[id(t)]
+        home = self.home(t)
+        assert home is not None
         start, dims = self._box_dims(t, view.box, view)
         self.dma(Opcode.LOAD, home.region, home.offset + start * self.lanes, view.base, dims)
 
@@ -156,7 +174,10 @@ class Schedule:
         return self.layout(t).words + (2 if id(t) in self.packed else 0)
 
     def settle(self, t: Tensor) -> View | None:
-        """Allocate the whole tensor, if a quarter of the scratchpad stays free."""
+        """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
+        part of a tensor has placed the whole.)"""
+        if t.parent is not None:
+            return None
         words = self.words(t)
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
         if spare > RESIDENT_SHARE * self.spm.words:
@@ -172,11 +193,17 @@ class Schedule:
 
     def resident(self, t: Tensor) -> View | None:
         """The tensor's place in the scratchpad, if it has one."""
-        return self.views.get(id(t))
+        if t.parent is None:
+            return self.views.get(id(t))
+        view = self.views.get(id(t.parent))
+        if view is None:
+            return None
+        y = self.layout(t)
+        return replace(view, base=view.base + t.block * view.block, box=y.whole(t))
 
     def bring(self, t: Tensor) -> None:
         """Make a tensor from DRAM resident if it fits."""
-        if id(t) not in self.views and (view := self.settle(t)) is not None:
+        if t.parent is None and id(t) not in self.views and (view := self.settle(t)) is not None:
             self.load_box(t, view)
 
     def drop(self, t: Tensor) -> None:
@@ -186,9 +213,17 @@ class Schedule:
 
     def evict(self, t: Tensor) -> None:
         """Move a resident to DRAM, where it may be already."""
-        if id(t) not in self.homes:
+        if id(t) not in self.homes or id(t) in self.partial:
             self.store_box(t, self.views[id(t)])
         self.drop(t)
+
+    def give_up(self, t: Tensor) -> None:
+        """The output of the operator under way will not be resident: nothing of it is written,
+        unless it is a part of a tensor."""
+        if t.parent is not None:
+            self.evict(t.parent)
+        else:
+            self.drop(t)
 
     def made(self, t: Tensor) -> None:
         """A tensor is complete: an output that is resident goes to its region now."""

@@ -247,7 +247,7 @@ def plans(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
 
 def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
                 r_here: bool | None) -> Iterator[Plan]:
-    op, lanes = shape.op, shape.lanes
+    op = shape.op
     height, width = shape.out
     whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
     found = False

@@ -202,18 +202,19 @@ class Host:
 def canonical(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """The NCHW shape of an ONNX shape of up to four dimensions."""
     if len(shape) == 4:
-        return tuple(shape)  # type: ignore[return-value]
+        return (shape[0], shape[1], shape[2], shape[3])
     if len(shape) == 3:
         return (shape[0], shape[1], 1, shape[2])
-    if len(shape) < 3:
-        return (1, *((1,) * (1 - len(shape))), *shape, 1, 1) if len(shape) == 1 else \
-            ((1, 1, 1, 1) if not shape else (shape[0], shape[1], 1, 1))
+    if len(shape) == 2:
+        return (shape[0], shape[1], 1, 1)
+    if len(shape) < 2:
+        return (1, shape[0] if shape else 1, 1, 1)
     return None
 
 
 def _loops(steps: np.ndarray) -> list[tuple[int, int]]:
     """Positions along one axis as nested (count, stride) loops, outer first."""
-    loops = []
+    loops: list[tuple[int, int]] = []
     while len(steps) > 1:
         stride = int(steps[1] - steps[0])
         expected = steps[0] + stride * np.arange(len(steps))
@@ -232,7 +233,7 @@ def as_view(order: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]] | None
     ``order`` up to its shape, or None if there are none."""
     if (order == identity(order.shape)).all():
         return tuple(order.shape), tuple(range(order.ndim))
-    loops = []
+    loops: list[tuple[int, int]] = []
     for axis in range(order.ndim):
         line = order[tuple(slice(None) if a == axis else 0 for a in range(order.ndim))]
         if len(line) > 1:

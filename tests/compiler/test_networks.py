@@ -105,11 +105,11 @@ def test_conv_and_matmul_nodes_equal_qlinear(request: pytest.FixtureRequest) -> 
         values[model.graph.input[0].name] = x
         wrong: dict[str, list[int]] = {}
         for kind, nodes, inputs, out in parts:
-            def info(n: str) -> onnx.ValueInfoProto:
-                return helper.make_tensor_value_info(
-                    n, helper.np_dtype_to_tensor_dtype(values[n].dtype), values[n].shape)
+            info = {n: helper.make_tensor_value_info(
+                n, helper.np_dtype_to_tensor_dtype(values[n].dtype), values[n].shape)
+                for n in (*inputs, out)}
             used = {i for n in nodes for i in n.input}
-            graph = helper.make_graph(nodes, "part", [info(i) for i in inputs], [info(out)],
+            graph = helper.make_graph(nodes, "part", [info[i] for i in inputs], [info[out]],
                                       [i for i in model.graph.initializer if i.name in used])
             part = helper.make_model(graph, opset_imports=model.opset_import,
                                      ir_version=model.ir_version)

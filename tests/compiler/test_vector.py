@@ -227,3 +227,24 @@ def test_moves_between_tensors_in_dram() -> None:
     model = net.model(b)
     assert np.array_equal(run(model, PRESETS["tiny"], {"x": x})[0],
                           onnxruntime(model, {"x": x})[0])
+
+
+@FEW
+@given(st.lists(st.integers(1, 37), min_size=2, max_size=4), st.booleans(), st.integers(1, 2),
+       st.sampled_from(MACHINES), st.integers(0, 99))
+def test_concat_of_channels(sizes: list[int], clipped: bool, n: int, machine: str, seed: int
+                            ) -> None:
+    rng = np.random.default_rng(seed)
+    net, inputs, parts = Net(), {}, []
+    for i, c in enumerate(sizes):
+        dtype = ["int8", "uint8"][int(rng.integers(2))]
+        inputs[f"x{i}"] = data(rng, dtype, (n, c, 5, 6))
+        scale = 2.0 ** int(rng.integers(-3, 1))
+        parts.append(net.dq(net.input(f"x{i}", dtype, (n, c, 5, 6)), scale, int(data(rng, dtype, (
+            ))), dtype))
+    y = net.op("Concat", *parts, axis=1)
+    if clipped:  # zero is not in the range
+        y = net.op("Clip", y, net.constant(np.float32(2)), net.constant(np.float32(9)))
+    model = net.model(net.q(y, 0.25, 3, "int8"))
+    assert np.array_equal(run(model, PRESETS[machine], inputs)[0],
+                          onnxruntime(model, inputs)[0])
