@@ -4,12 +4,17 @@
 The ports are ``clk``, ``rst`` (synchronous, high), ``irq``, an AXI4-Lite slave ``s_axil_*`` and an
 AXI4 master ``m_axi_*`` with the names of the standard, so that bus libraries, FPGA tools and C++
 see ordinary AXI.
+
+``rst`` goes through a register before it reaches the core: one flip-flop drives the whole reset
+tree, and a simulator does not take every register's input for a function of a pin (which costs a
+second evaluation of the whole design in each cycle). Hold it for two cycles or more.
 """
 
 import os
 
 from amaranth.back import verilog as back
-from amaranth.hdl import Elaboratable, Module, Shape
+from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
+                          ResetSignal, Shape, Signal)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -83,8 +88,12 @@ class Makalu(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.core = core = Core(self._config)
-        m.d.comb += self.irq.eq(core.irq)
+        core = Core(self._config)
+        m.submodules.core = DomainRenamer("core")(core)
+        m.domains.core = domain = ClockDomain()
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(ResetSignal())
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset), self.irq.eq(core.irq)]
         for prefix, channel, side, drives, payload in _channels(self._config):
             s = getattr(getattr(core, side), channel)
             plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}
@@ -92,7 +101,9 @@ class Makalu(wiring.Component):
                      for f in payload} | {"valid": s.valid, "ready": s.ready}
             for field, port in plain.items():
                 to_port = drives != (field == "ready")
-                m.d.comb += port.eq(inner[field]) if to_port else inner[field].eq(port)
+                # the host may ask in the first cycle without rst, when the core is still in reset
+                given = port & ~reset if side == "host" and field == "valid" else port
+                m.d.comb += port.eq(inner[field]) if to_port else inner[field].eq(given)
             if "addr" in payload and drives:
                 name = prefix + channel
                 m.d.comb += getattr(self, f"{name}size").eq(exact_log2(self._config.bus_bytes))
