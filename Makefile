@@ -55,6 +55,6 @@ $(READY): requirements.lock pyproject.toml
 	  echo "Makalu needs Python 3.11 or newer; $(PYTHON) is older. Try make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "makalu: installing the Python packages of requirements.lock into .venv, once" >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

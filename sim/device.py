@@ -127,6 +127,10 @@ class RtlDevice:
             raise RuntimeError("no program is loaded: call load first")
         return self._harness
 
+    def address(self, region: Region) -> int:
+        """Where a region starts in the simulated memory."""
+        return self._base[region]
+
     def memory(self, region: Region) -> np.ndarray:
         """A region's bytes in the simulated memory, shared; valid until the next load."""
         return self._memory(region)

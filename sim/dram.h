@@ -60,6 +60,7 @@ public:
     explicit Dram(const DramParameters& p) : p_(p), random_(p.seed) {}
 
     void segment(uint64_t base, uint64_t size) { segments_.push_back({base, Bytes(size)}); }
+    // Answer with `resp` from low up to high; the last word on an address counts, OKAY lifts it.
     void inject(uint64_t low, uint64_t high, uint8_t resp) { errors_.push_back({low, high, resp}); }
     const DramStatistics& statistics() const { return statistics_; }
     const std::string& violation() const { return violation_; }
@@ -150,9 +151,10 @@ private:
     };
 
     uint8_t response(uint64_t address) {
+        uint8_t resp = at(address, BEAT) ? OKAY : DECERR;
         for (auto& e : errors_)
-            if (address + BEAT > e.low && address < e.high) return e.resp;
-        return at(address, BEAT) ? OKAY : DECERR;
+            if (address + BEAT > e.low && address < e.high && at(address, BEAT)) resp = e.resp;
+        return resp;
     }
 
     void show(Dut& d, const Burst& b) {

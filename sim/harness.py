@@ -68,11 +68,11 @@ class DramModel:
             need(1 <= getattr(self, field) < 1 << 20, field, "from 1 to 2**20")
         need(1 / SHARE <= self.bandwidth <= 1, "bandwidth", "above 0 and at most 1")
         need(0 <= self.stall < 1, "stall", "at least 0 and below 1")
-        need(all(e[2] in RESPONSES for e in self.errors), "errors",
-             f"(low, high, response) with a response of {', '.join(RESPONSES)}")
+        need(all(e[2] in ("SLVERR", "DECERR") for e in self.errors), "errors",
+             "(low, high, response) with a response of SLVERR or DECERR")
 
 
-RESPONSES = {"SLVERR": 2, "DECERR": 3}
+RESPONSES = {"OKAY": 0, "SLVERR": 2, "DECERR": 3}
 
 
 class _Parameters(Structure):
@@ -141,7 +141,7 @@ class Harness:
             seed=dram.seed)
         self._handle: int | None = self._lib.harness_create(byref(p))
         for low, high, response in dram.errors:
-            self._lib.harness_inject(self._handle, low, high, RESPONSES[response])
+            self.inject(low, high, response)
         if waves:
             self._check(self._lib.harness_waves(self._handle, str(waves).encode()))
         self.bus_bytes: int = self._lib.harness_bus_bytes()
@@ -175,6 +175,11 @@ class Harness:
             raise ValueError(f"memory of {size} bytes at {base:#x} is not aligned to the bus of "
                              f"{self.bus_bytes} bytes")
         self._lib.harness_segment(self._handle, base, size)
+
+    def inject(self, low: int, high: int, response: str) -> None:
+        """Let the memory answer ``"SLVERR"`` or ``"DECERR"`` from ``low`` up to ``high``, or
+        ``"OKAY"`` again; nothing is read or written where it answers with an error."""
+        self._lib.harness_inject(self._handle, low, high, RESPONSES[response])
 
     def memory(self, base: int, size: int) -> np.ndarray:
         """Allocated memory as a uint8 array that shares its bytes; valid until :meth:`close`."""
