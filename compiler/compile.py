@@ -146,7 +146,7 @@ class _Backend:
         pre, new_in = hosts.before(source, legal.pre, legal.inputs)
         post, new_out = hosts.after(source, legal.post, legal.crossing)
         weights = sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in self.graph.ops
-                      if isinstance(op, Conv) and op.weight is not None)
+                      if isinstance(op, Conv) and op.counted)
         inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
         outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
         return Program(

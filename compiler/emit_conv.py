@@ -186,8 +186,6 @@ class _Emitter:
             res, at = self._place(area, pitch)
             s.load_box(op.residual.x, res)
             release.append(at)
-        if op.residual and self.shape.folded and res is not None and res.image != view.image:
-            raise AssertionError("images of output and residual differ in pitch")
         return view, res, release, store
 
     # -- instructions ---------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from compiler.emit_conv import bits
 from compiler.ir import Move
 from compiler.place import Box, Layout, View
 from compiler.schedule import Schedule
+from compiler.spm import ALIGN
 from compiler.steps import SPM
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
@@ -92,8 +93,7 @@ def emit_move(s: Schedule, op: Move) -> None:
     """
     s.bring(op.x)
     s.settle(op.y)
-    gn = s.config.tiles
-    weights = gn * (s.lanes * s.lanes + PARAM_WORDS)
+    weights = _weight_words(s)
     while s.spm.largest < weights + 2 * s.lanes + 64:
         if (other := s.evictable(op.inputs)) is not None:
             s.evict(other)
@@ -112,6 +112,11 @@ def emit_move(s: Schedule, op: Move) -> None:
         for b in range(blocks):
             for piece in pieces(word[i, b], lane[i, b], pixels):
                 _emit_piece(s, op, i, b, piece)
+
+
+def _weight_words(s: Schedule) -> int:
+    """Most that the weights of an instruction take."""
+    return s.config.tiles * (s.lanes * s.lanes + PARAM_WORDS)
 
 
 def _sources(s: Schedule, op: Move) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +147,8 @@ def _gathered(s: Schedule, op: Move, piece: Piece) -> tuple[int, list[int], int,
         extents = [(SPM, v + min(reach), v + max(reach) + 1) for v in first]
         return first[0], [v - first[0] for v in first], piece.step_x, piece.step_y, None, extents
     count = len(piece.words)
-    at = s.spm.rotating(count * h * w)
-    assert at is not None
+    at = s.spm.rotating(count * h * w, _weight_words(s) + h * w + 2 * ALIGN)
+    assert at is not None, "the piece fits"
     home = s.homes[id(op.x)]
     for i, v in enumerate(piece.words):
         s.dma(Opcode.LOAD, home.region, home.offset + v * s.lanes, at + i * h * w,
@@ -157,8 +162,8 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
     out, stored = s.resident(op.y), None
     if out is None:
         row = piece.x1 - piece.x0
-        stored = s.spm.rotating(row * (piece.y1 - piece.y0))
-        assert stored is not None
+        stored = s.spm.rotating(row * (piece.y1 - piece.y0), _weight_words(s))
+        assert stored is not None, "the piece fits"
         out = View(stored, row, row * (piece.y1 - piece.y0), 0, area)
     delta = offsets[1] - offsets[0] if len(offsets) > 1 else 0
     chains = [list(range(len(offsets)))]
@@ -170,7 +175,7 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
         hold = i < len(chains) - 1
         data = _weights(s, op, piece, chain, hold)
         at = s.spm.rotating(len(data) // s.lanes)
-        assert at is not None
+        assert at is not None, "the piece fits"
         extent = s.load_weights(data, at)
         fields = {
             "nx": w, "ny": h, "ntx": 1, "nty": 1, "nx_last": w, "ny_last": h,

@@ -7,6 +7,7 @@ from compiler.emit_conv import bits
 from compiler.ir import Add, Part, Pool, Tensor
 from compiler.place import Box, View
 from compiler.schedule import Schedule
+from compiler.spm import ALIGN
 from compiler.tiling import clamp
 from isa.instructions import Opcode, VectorOp
 
@@ -42,21 +43,28 @@ def _room(s: Schedule, op: Pool | Add, need) -> tuple[int, ...]:
             raise s.too_small(op.node)
 
 
-def _fetch(s: Schedule, t: Tensor, area: Box) -> tuple[View, int | None]:
-    """A view with ``area`` of a tensor, and what to release."""
+def _words(s: Schedule, t: Tensor, area: Box) -> int:
+    """Words to allocate for ``area`` of a tensor, rounding included: none if it is resident."""
+    if s.resident(t) is not None:
+        return 0
+    return ((area.x1 - area.x0) * (area.y1 - area.y0) * (area.b1 - area.b0)) + ALIGN
+
+
+def _fetch(s: Schedule, t: Tensor, area: Box, then: int) -> tuple[View, int | None]:
+    """A view with ``area`` of a tensor, and what to release; ``then`` words are still to come."""
     view = s.resident(t)
     if view is not None:
         return view, None
-    view, at = _new(s, area)
+    view, at = _new(s, area, then)
     s.load_box(t, view)
     return view, at
 
 
-def _new(s: Schedule, area: Box) -> tuple[View, int]:
+def _new(s: Schedule, area: Box, then: int) -> tuple[View, int]:
     row = area.x1 - area.x0
     block = row * (area.y1 - area.y0)
-    at = s.spm.rotating(block * (area.b1 - area.b0))
-    assert at is not None
+    at = s.spm.rotating(block * (area.b1 - area.b0), then)
+    assert at is not None, "the tile fits"
     return View(at, row, block, block * (area.b1 - area.b0), area), at
 
 
@@ -71,7 +79,7 @@ def _boxes(blocks: int, height: int, width: int, n: int, size: tuple[int, ...]) 
 
 def _output(s: Schedule, op: Pool | Add, area: Box) -> tuple[View, int | None]:
     view = s.resident(op.y)
-    return (view, None) if view is not None else _new(s, area)
+    return (view, None) if view is not None else _new(s, area, 0)
 
 
 def _out_fields(op: Pool | Add, out: View, area: Box) -> dict[str, int]:
@@ -107,7 +115,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         xa, xb = clamp(area.x0 * sx - op.pad[1],
                        (area.x1 - 1) * sx - op.pad[1] + (ks - 1) * dx + 1, w)
         source = Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb)
-        x, release = _fetch(s, op.x, source)
+        x, release = _fetch(s, op.x, source, _words(s, op.y, area))
         out, done = _output(s, op, area)
         for piece in _pieces(op, area):
             for part in op.parts:
@@ -169,9 +177,10 @@ def emit_add(s: Schedule, op: Add) -> None:
     size = _room(s, op, need)
     n, _, h, w = op.y.nchw
     for area in _boxes(-(-op.y.nchw[1] // s.lanes), h, w, n, size):
-        a, release_a = _fetch(s, op.a, area)
         small = Box(area.n0, area.n1, area.b0, area.b1, 0, 1, 0, 1) if pixel else area
-        b, release_b = _fetch(s, op.b, small)
+        rest = _words(s, op.y, area)
+        a, release_a = _fetch(s, op.a, area, rest + _words(s, op.b, small))
+        b, release_b = _fetch(s, op.b, small, rest)
         out, done = _output(s, op, area)
         f = {"vop": int(VectorOp.ADD), "ns": 1, "nr": 1,
              "a_base": a.at(area.n0, area.b0, area.y0, area.x0), "a_x": 1, "a_cb": a.block,

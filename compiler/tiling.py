@@ -60,7 +60,7 @@ class Shape:
     @property
     def folded(self) -> bool:
         n, _, h, w = self.op.y.nchw
-        return n > 1 and h == w == 1 and not self.packed
+        return n > 1 and h == w == 1 and not self.packed and self.op.residual is None
 
     @property
     def images(self) -> int:
