@@ -24,7 +24,8 @@ def execute(i: Instruction, index: int, spm: np.ndarray, memory: np.ndarray) -> 
     Raises
     ------
     MachineFault
-        BAD_FIELD for a count of zero or a misaligned address, DRAM_RANGE, SPM_RANGE.
+        BAD_FIELD for a count of zero or a misaligned address; DRAM_RANGE or SPM_RANGE, whichever
+        the first run that is not legal breaks, DRAM before scratchpad.
     """
     words, size = spm.shape
     counts = (i.n3, i.n2, i.n1, i.n0)
@@ -39,10 +40,11 @@ def execute(i: Instruction, index: int, spm: np.ndarray, memory: np.ndarray) -> 
                                                 size), strict=True))
     at = i.spm + sum(v * s for v, s in zip(level, (i.spm_stride3, i.spm_stride2, i.spm_stride1, 1),
                                            strict=True))
-    if dram.min() < 0 or (dram.max() + 1) * size > memory.size:
-        raise MachineFault(Fault.DRAM_RANGE, index)
-    if at.min() < 0 or at.max() >= words:
-        raise MachineFault(Fault.SPM_RANGE, index)
+    outside = ((dram < 0) | ((dram + 1) * size > memory.size)).any(axis=-1)
+    wrong = outside | ((at < 0) | (at >= words)).any(axis=-1)
+    if wrong.any():
+        first = np.unravel_index(wrong.argmax(), wrong.shape)
+        raise MachineFault(Fault.DRAM_RANGE if outside[first] else Fault.SPM_RANGE, index)
     lines = memory[:memory.size // size * size].reshape(-1, size)
     if i.opcode is Opcode.LOAD:
         spm[at] = lines[dram]

@@ -39,6 +39,9 @@ def test_strided_copy() -> None:
     ([Instruction(Opcode.LOAD, dict(LOAD.fields, n1=2, dram_stride1=-4)), END],
      Fault.DRAM_RANGE, 0),
     ([Instruction(Opcode.LOAD, dict(LOAD.fields, spm=2048)), END], Fault.SPM_RANGE, 0),
+    # the first run that is wrong decides: run 1 leaves the scratchpad, run 9 its region
+    ([Instruction(Opcode.LOAD, dict(LOAD.fields, n1=10, dram_stride1=8, spm=2047, spm_stride1=1)),
+      END], Fault.SPM_RANGE, 0),
     ([Instruction(Opcode.LOAD, dict(LOAD.fields, n1=2, spm_stride1=-1)), END],
      Fault.SPM_RANGE, 0),
     ([LOAD, Instruction(Opcode.STORE, dict(STORE.fields, region=Region.PROGRAM)), END],
