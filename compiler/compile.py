@@ -159,7 +159,7 @@ class _Backend:
             predicted_cycles=cycles, placement=self._placement(), host_pre=pre, host_post=post)
 
     def _placement(self) -> list[dict[str, str]]:
-        engine = {}
+        engine: dict[str, str] = {}
         for op in self.graph.ops:
             kind = "array" if isinstance(op, Conv | Move) else "vector"
             engine.setdefault(self.graph.nodes[op.node], kind)

@@ -6,8 +6,9 @@ import numpy as np
 from compiler.ir import Conv
 from compiler.place import Box, View
 from compiler.schedule import Schedule
+from compiler.shape import Run, Shape
 from compiler.steps import SPM
-from compiler.tiling import Plan, Run, Shape, bands, plans, rectangles
+from compiler.tiling import Plan, bands, plans, rectangles
 from compiler.weights import Coding, addends, dense, parameters, stream
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode

@@ -8,7 +8,7 @@ from compiler.ir import Add, Part, Pool, Tensor
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.spm import ALIGN
-from compiler.tiling import clamp
+from compiler.shape import clamp
 from isa.instructions import Opcode, VectorOp
 
 

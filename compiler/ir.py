@@ -253,7 +253,7 @@ def verify(graph: Graph) -> None:
             _check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
                    f"tensor {x.name!r} has shape {x.nchw}")
         lo, hi = RANGE[op.y.dtype]
-        _check(lo <= op.clip.lo <= op.clip.hi <= hi or op.clip.lo > op.clip.hi, where, "clip")
+        _check(lo <= op.clip.lo <= op.clip.hi <= hi, where, "clip")
         _check(id(op.y) not in known, where, f"tensor {op.y.name!r} is made twice")
         if isinstance(op, Conv):
             k, c, _, _ = op.weight.shape

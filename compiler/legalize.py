@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from compiler.errors import CompileError
+from compiler import finish
+from compiler.errors import CompileError, Unsupported
 from compiler.frontend import Source
-from compiler.ir import RANGE, Add, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
+from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
 from compiler.values import (Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
-                             Window, as_view, canonical, identity)
+                             as_view, canonical, identity)
 
 RIDE_ALONG = {"QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Transpose", "Squeeze",
               "Unsqueeze", "Identity"}
@@ -25,14 +26,6 @@ RIDE_ALONG = {"QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Trans
 Value = Quantized | Real | Weights | Host | np.ndarray
 Handler = Callable[["Legalizer", onnx.NodeProto, list], list]
 HANDLERS: dict[tuple[str, str], Handler] = {}
-
-
-class Unsupported(Exception):
-    """The machine does not run a node; says why and what to do about it."""
-
-    def __init__(self, reason: str, cure: str = ""):
-        super().__init__(reason)
-        self.reason, self.cure = reason, cure
 
 
 def handles(*ops: str, domain: str = "") -> Callable[[Handler], Handler]:
@@ -271,7 +264,7 @@ class Legalizer:
         if isinstance(e, Deq):
             if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
                 return replace(e.q, name=name)
-            return self._requantize(e, scale, clip, dtype, name)
+            return finish.requantize(self, e, scale, clip, dtype, name)
         if isinstance(e, Linear):
             y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
             factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
@@ -281,85 +274,16 @@ class Legalizer:
                 stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups,
                 counted=e.counted))
         elif isinstance(e, Sum):
-            return self._add(e, scale, clip, dtype, name)
+            return finish.add(self, e, scale, clip, dtype, name)
         elif isinstance(e, Joined):
             shape = canonical(e.which.shape)
             if shape is None:
                 raise Unsupported("it concatenates tensors of more than four dimensions")
-            return self._join(e, shape, scale, clip, dtype, name)
+            return finish.join(self, e, shape, scale, clip, dtype, name)
         else:
-            out = self._window(e, scale, clip, dtype, name)
+            out = finish.window(self, e, scale, clip, dtype, name)
         assert real.index is not None
         return Quantized(name, out.storage, real.index)
-
-    def _requantize(self, e: Deq, scale: np.float32, clip: Clip, dtype: str,
-                    name: str) -> Quantized:
-        x = self.settle(e.q)
-        y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
-        index = e.q.positions()
-        factor = np.float32(e.scale / scale)
-        out = self.emit(Pool(node=self.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
-                             parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
-        return Quantized(name, out.storage, index, clip.z)
-
-    def _add(self, e: Sum, scale: np.float32, clip: Clip, dtype: str, name: str) -> Quantized:
-        a, b = e.a, e.b
-        ta = self.settle(a.q)
-        index = a.q.positions()
-        if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
-                len(np.unique(index)) != index.size:
-            shape = canonical(index.shape)
-            if shape is None:
-                raise Unsupported("it adds tensors of more than four dimensions")
-            ta = self.demand(a.q, a.q.index.reshape(shape), a.zero_point)
-            index = identity(ta.nchw).reshape(index.shape)
-        if b.q.shape == a.q.shape:
-            order = np.empty(index.size, np.int32)
-            order[index.ravel()] = b.q.index.ravel()
-            tb = self.demand(b.q, order.reshape(ta.nchw), b.zero_point)
-        else:
-            tb = self.demand(b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point)
-        y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
-        out = self.emit(Add(node=self.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
-                            scale_a=np.float32(a.scale / scale),
-                            scale_b=np.float32(b.scale / scale), clip=clip))
-        return Quantized(name, out.storage, index)
-
-    def _join(self, e: Joined, shape: tuple[int, int, int, int], scale: np.float32, clip: Clip,
-              dtype: str, name: str) -> Quantized:
-        wanted = np.full(e.which.shape, -1, np.int32)
-        for i, part in enumerate(e.parts):
-            self.settle(part.q)
-            wanted[e.which == i] = part.q.positions().ravel()
-        y = self.gather(list(e.parts), e.which.reshape(shape), wanted.reshape(shape), scale,
-                        clip.z, dtype, name, clip)
-        return Quantized(name, Storage(name, shape, dtype, y), identity(shape).reshape(
-            e.which.shape))
-
-    def _window(self, e: Window, scale: np.float32, clip: Clip, dtype: str,
-                name: str) -> Quantized:
-        y = Tensor(name, e.nchw, dtype, float(scale), clip.z)
-        h, w = e.nchw[2:]
-        if e.maximum:
-            inner: Real = e.x
-            if isinstance(inner.expr, Deq):
-                q, zp, factor = inner.expr.q, inner.expr.zero_point, inner.expr.scale / scale
-                low = self.clip_of(inner, scale, clip.z, dtype)
-                clip = Clip(clip.z, max(clip.lo, low.lo), min(clip.hi, low.hi))
-            else:
-                q = self.quantize(inner, scale, clip.z, dtype, name + ":max")
-                zp, factor = clip.z, np.float32(1)
-            parts: tuple[Part, ...] = (Part(0, h, 0, w, np.float32(factor)),)
-        else:
-            deq: Deq = e.x
-            q, zp = deq.q, deq.zero_point
-            assert e.counts is not None
-            parts = mean_parts(e.counts, deq.scale, scale)
-        order = q.index.reshape(canonical(q.shape))
-        x = self.demand(q, order, zp)
-        return self.emit(Pool(node=self.node, x=x, y=y, maximum=e.maximum, a_zp=zp, clip=clip,
-                              parts=parts, kernel=e.kernel, stride=e.stride, dilation=e.dilation,
-                              pad=e.pad))
 
     # -- edges ----------------------------------------------------------------------------------
 
@@ -416,15 +340,3 @@ class Legalizer:
                        clip=Clip(0, lo, hi),
                        parts=(Part(0, x.nchw[2], 0, x.nchw[3], np.float32(1)),)))
         return y
-
-
-def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
-               s_y: np.float32) -> tuple[Part, ...]:
-    """Rectangles of outputs with the same divisor, and their factors ``f32(s_x / (n * s_y))``,
-    rounded once."""
-    def runs(c: np.ndarray) -> list[tuple[int, int, int]]:
-        cuts = [0, *(np.flatnonzero(np.diff(c)) + 1).tolist(), len(c)]
-        return [(a, b, int(c[a])) for a, b in zip(cuts, cuts[1:])]
-    return tuple(
-        Part(y0, y1, x0, x1, np.float32(np.float64(s_x) / (ny * nx * np.float64(s_y))))
-        for y0, y1, ny in runs(counts[0]) for x0, x1, nx in runs(counts[1]))

@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from compiler.errors import Unsupported
 from compiler.frontend import attributes
-from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import bias_integers
 from compiler.lower_quant import real_of
 from compiler.values import INF, Deq, Linear, Real, Weights, identity

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from compiler.errors import Unsupported
 from compiler.frontend import attributes
-from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.legalize import Legalizer, handles
 from compiler.lower_quant import deq_of, scalar
 from compiler.values import INF, Deq, Linear, Quantized, Real, Weights, identity
 
@@ -82,7 +83,7 @@ def unpadded(index: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     right)."""
     if (index >= 0).all():
         return index, (0, 0, 0, 0)
-    inside = (index >= 0).any(axis=(0, 1))
+    inside: np.ndarray = (index >= 0).any(axis=(0, 1))
     ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(ys):
         return index, (0, 0, 0, 0)

@@ -8,8 +8,9 @@ next to the border may have another count; the result is cut into rectangles of 
 import numpy as np
 import onnx
 
+from compiler.errors import Unsupported
 from compiler.frontend import attributes
-from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import activation, pads, target
 from compiler.lower_quant import deq_of, real_of
 from compiler.values import INF, Deq, Quantized, Real, Sum, Window, identity

@@ -4,8 +4,9 @@
 import numpy as np
 import onnx
 
+from compiler.errors import Unsupported
 from compiler.frontend import attributes
-from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.legalize import Legalizer, handles
 from compiler.values import INF, Deq, Quantized, Real, Sum, Weights
 
 DTYPES = {"int8": np.int8, "uint8": np.uint8}

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.errors import Unsupported
 from compiler.frontend import attributes
-from compiler.legalize import Legalizer, Unsupported, handles
+from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import activation, target
 from compiler.lower_quant import deq_of, scalar
 from compiler.values import Deq, Joined, Quantized, Real, Sum, Weights
