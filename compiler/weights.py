@@ -33,8 +33,8 @@ def addends(weight: np.ndarray) -> list[tuple[np.ndarray, Coding]]:
         return [(weight, Coding(True, 0))]
     if high - low <= 255:
         return [(weight, Coding(False, -low))]
-    half = weight >> 1
-    return [(half, Coding(True, 0)), (weight - half, Coding(True, 0))]
+    part = weight.clip(-128, 127)
+    return [(part, Coding(True, 0)), *addends(weight - part)]
 
 
 def steps_along(kernel: int, lanes: int, packed: bool) -> int:
