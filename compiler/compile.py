@@ -164,7 +164,8 @@ class _Backend:
             kind = "array" if isinstance(op, Conv | Move) else "vector"
             engine.setdefault(self.graph.nodes[op.node], kind)
         order = {n: i for i, n in enumerate(self.graph.nodes)}
-        out = []
+        out = [{"node": n.name, "op": n.op_type, "engine": "none", "reason": "it is constant"}
+               for n in self.source.folded]
         for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):
             if row["engine"] == "none" and row["node"] in engine:
                 kind = engine[row["node"]]

@@ -24,13 +24,15 @@ FLOAT, UINT8, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tensor
 
 @dataclass
 class Source:
-    """A loaded model: its graph, constants (by value name) and the shape of every value."""
+    """A loaded model: its graph, constants (by value name), the shape and type of every value,
+    and the nodes that were evaluated."""
 
     name: str
     model: onnx.ModelProto
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
+    folded: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -157,11 +159,13 @@ def _fold(source: Source) -> None:
             at = attributes(node)
             shape = source.shapes[node.input[0]][at.get("start", 0):at.get("end")]
             source.constants[out] = np.array(shape, np.int64)
+            source.folded.append(node)
         elif (node.domain in ("", "ai.onnx") and node.op_type != "DequantizeLinear"
               and all(not n or n in source.constants for n in node.input)):
             for name, value in zip((o for o in node.output if o),
                                    _evaluate(node, source.constants)):
                 source.constants[name] = np.asarray(value)
+            source.folded.append(node)
         else:
             keep.append(node)
     del graph.node[:]

@@ -57,6 +57,7 @@ def test_edges_run_on_the_host_if_allowed() -> None:
     assert np.allclose(got, want, atol=1e-2) and got.argmax() == want.argmax()
     engines = {p["op"]: p["engine"] for p in program.placement}
     assert engines["Conv"] == "array" and engines["Softmax"] == "host"
+    assert all(p["reason"] for p in program.placement)
     assert {p["node"] for p in program.placement} == {n.name for n in model.graph.node}
     assert program.host_pre and program.host_post
 
