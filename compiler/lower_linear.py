@@ -83,7 +83,7 @@ def unpadded(index: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     right)."""
     if (index >= 0).all():
         return index, (0, 0, 0, 0)
-    inside: np.ndarray = (index >= 0).any(axis=(0, 1))
+    inside = np.asarray((index >= 0).any(axis=(0, 1)))
     ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(ys):
         return index, (0, 0, 0, 0)
