@@ -171,7 +171,17 @@ class Schedule:
     def words(self, t: Tensor) -> int:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
-        return self.layout(t).words + (2 if id(t) in self.packed else 0)
+        y = self.layout(t)
+        return y.words if id(t) not in self.packed else self._packed_row(y) * (y.words // y.row) + 2
+
+    def _packed_row(self, y: Layout) -> int:
+        """Row pitch of a packed tensor. The pixel streams of an M split, a row apart, each read two
+        neighboring words for several cycles, so their rows start a quarter of the banks apart."""
+        banks, row = self.config.spm_banks, y.row
+        if self.config.tiles > 1:
+            while row % banks not in (banks // 4, 3 * banks // 4):
+                row += 1
+        return row
 
     def settle(self, t: Tensor) -> View | None:
         """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
@@ -186,7 +196,12 @@ class Schedule:
         if at is None:
             return None
         y = self.layout(t)
-        view = View(at + (1 if y.packed else 0), y.row, y.block, y.image, y.whole(t))
+        if y.packed:
+            row = self._packed_row(y)
+            view = View(at + 1, row, row * (y.block // y.row), row * (y.image // y.row),
+                        y.whole(t))
+        else:
+            view = View(at, y.row, y.block, y.image, y.whole(t))
         self.views[id(t)] = view
         self.tensors[id(t)] = t
         return view
