@@ -19,7 +19,10 @@ from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
 from compiler.values import (Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
                              as_view, canonical, identity)
 
-RIDE_ALONG = {"QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Transpose", "Squeeze",
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+"""Between numbers and integers: a network with one of them at its edge has the other as well."""
+
+RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
               "Unsqueeze", "Identity"}
 """Operators that may follow a host operator onto the host."""
 
@@ -100,6 +103,12 @@ class Legalizer:
         self.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
                                "reason": "folded into its neighbors"})
 
+    def permission(self, op: str) -> str:
+        """The cure that lets the host run an operator, with what it is allowed already."""
+        more = CONVERSIONS if op in CONVERSIONS else (op,)
+        names = [*sorted(self.allow - {*more}), *more]
+        return f"allow it on the host: --host {','.join(names)}, or --host all"
+
     def _to_host(self, node: onnx.NodeProto, inputs: list, late: bool,
                  why: Unsupported | None) -> None:
         early = not late and all(v is None or isinstance(v, np.ndarray)
@@ -113,7 +122,7 @@ class Legalizer:
                 + (f" (node {origin!r})" if origin else " (a float input)"))
             raise CompileError(f"node {node.name!r} ({node.op_type})", reason,
                                why.cure if why and why.cure
-                               else f"allow it on the host: --host {node.op_type}")
+                               else self.permission(node.op_type))
         (self.pre if early else self.post).append(node)
         self.placement.append({
             "node": node.name, "op": node.op_type, "engine": "host",
@@ -296,9 +305,10 @@ class Legalizer:
                 maker = self.makers.get(value.name)
                 if maker is None or not (maker.op_type in self.allow or "all" in self.allow):
                     op = maker.op_type if maker else "Identity"
+                    where = f"node {maker.name!r} ({op})" if maker else f"output {value.name!r}"
                     raise CompileError(
-                        f"output {value.name!r}", f"it is a float value (made by {op}), and the "
-                        "machine gives INT8", f"allow it on the host: --host {op}"
+                        where, f"the network's output {value.name!r} is a float value, and the "
+                        "machine gives INT8", self.permission(op)
                         if isinstance(v.expr, Deq) else
                         "quantize it (QuantizeLinear and DequantizeLinear behind it)")
                 self._leave(value.name, v)

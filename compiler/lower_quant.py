@@ -40,7 +40,7 @@ def real_of(value: object, what: str = "its input") -> Real:
         return value
     raise Unsupported(f"{what} is not quantized",
                       "put QuantizeLinear and DequantizeLinear in front of it, or quantize the "
-                      "whole model (--calibrate)")
+                      "whole model (--calibration FILE.npz)")
 
 
 def deq_of(value: object, what: str = "its input") -> Deq:

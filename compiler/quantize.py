@@ -23,12 +23,25 @@ OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "Averag
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the model has quantized inputs, operators or activations."""
+    """Whether the model has quantized inputs, operators or activations.
+
+    Quantized weights alone do not count: a DequantizeLinear of a constant leaves every activation
+    in FP32.
+    """
     integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-    if any(i.type.tensor_type.elem_type in integers for i in model.graph.input):
+    constants = {i.name for i in model.graph.initializer}
+    if any(i.type.tensor_type.elem_type in integers for i in model.graph.input
+           if i.name not in constants):
         return True
-    return any(n.op_type in ("QuantizeLinear", "DequantizeLinear", "QGemm")
-               or n.op_type.startswith("QLinear") for n in model.graph.node)
+    for n in model.graph.node:
+        if n.op_type.startswith("QLinear") or n.op_type == "QGemm":
+            return True
+        if n.op_type in ("Constant", "QuantizeLinear", "DequantizeLinear") and (
+                not n.input or n.input[0] in constants):
+            constants.update(n.output)
+        elif n.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            return True
+    return False
 
 
 def _samples(data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -62,7 +75,7 @@ def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[s
     """
     if calibration is None:
         raise CompileError(source.name, "it is an FP32 model", "quantize it first, or give "
-                           "calibration data (--calibrate data.npz)")
+                           "calibration data (--calibration FILE.npz)")
     logging.disable(logging.WARNING)
     try:
         from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType,

@@ -20,6 +20,8 @@ from runtime.session import Session
 from sim.device import RtlDevice
 
 CONFIG, ON_RTL = "core256", 64
+HOST = ("QuantizeLinear", "DequantizeLinear")
+"""The network takes and gives floats; the host converts them."""
 PICTURE = Path("build/digits.png")
 GOOD, BAD, INK, PAPER = "#2e9e5b", "#d64545", "#1f2933", "#fbfaf7"
 
@@ -65,7 +67,7 @@ def show(name: str, agreement: Agreement, right: float, n: int) -> None:
 
 def main() -> int:
     images, labels = held_out()
-    program = makalu.compile(INT8, CONFIG)
+    program = makalu.compile(INT8, CONFIG, host=HOST)
     out.print(f"[bold]{INT8.name}[/bold] compiled for {CONFIG}: {program.instruction_count} "
               f"instructions, {program.macs:,} MACs an image")
     witness = reference(INT8, {INPUT: images})[OUTPUT]

@@ -21,16 +21,13 @@ from runtime.session import Session
 DEVICES = ("golden", "rtl")
 """Names of devices: the golden model, and the simulated hardware."""
 
-EDGES = ("QuantizeLinear", "DequantizeLinear")
-"""What the host does unless told otherwise: numbers become integers on the way in, and back."""
-
 
 def _config(config: Config | str) -> Config:
     return config if isinstance(config, Config) else load_config(config)
 
 
 def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256", *,
-            host: Collection[str] = EDGES, calibration: Any = None, batch: int | None = None,
+            host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
             name: str | None = None) -> Program:
     """A network as a program for a machine.
 
@@ -41,7 +38,8 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     config : Config or str
         A configuration, the name of a preset, or a ``.json`` file.
     host : collection of str
-        ONNX operators that the host may run at the network's edges; ``("all",)`` allows any.
+        ONNX operators that the host may run at the network's edges; ``("all",)`` allows any, and
+        unless told so it runs none, not even the QuantizeLinear of a float input.
     calibration : dict of arrays, or list of them
         Inputs by name to quantize an FP32 model with.
     batch : int, optional

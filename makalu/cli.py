@@ -36,9 +36,9 @@ def cli() -> None:
 
     \b
     Try:
-      makalu run examples/digits_int8.onnx --input examples/digits_test.npz --check
-      makalu compile examples/digits_int8.onnx -o digits.mkl --report
-      makalu run digits.mkl --device rtl --input images.npy --json
+      makalu run examples/digits_int8.onnx --host all --input examples/digits_test.npz --check
+      makalu compile examples/digits_int8.onnx --host all -o digits.mkl --report
+      makalu run digits.mkl --device rtl --input examples/digits_test.npz --json
       makalu verilog --config ecp5 -o makalu.v
     """
 
@@ -53,9 +53,9 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
     """The options that decide what an .onnx file compiles to."""
     for option in reversed((
             config_option,
-            click.option("--host", default=",".join(api.EDGES), show_default=True, metavar="OP,…",
-                         help="ONNX operators that the host may run at the network's edges; "
-                              "'all': any, 'none': none."),
+            click.option("--host", default="none", show_default=True, metavar="OP,…",
+                         help="ONNX operators that the host may run at the network's edges, with "
+                              "the conversions and reshapes next to them; 'all': any."),
             click.option("--batch", type=click.IntRange(1), metavar="N",
                          help="Size of a dynamic first dimension.  [default: 1]"),
             click.option("--calibration", type=click.Path(), metavar="FILE.npz",
@@ -113,9 +113,9 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
     \b
     Examples:
       makalu compile net.onnx
-      makalu compile net.onnx -o net.mkl --config core1024 --report
-      makalu compile net.onnx --host QuantizeLinear,DequantizeLinear,Softmax
-      makalu compile net_fp32.onnx --calibration samples.npz
+      makalu compile examples/digits_int8.onnx --host QuantizeLinear,DequantizeLinear
+      makalu compile examples/digits_int8.onnx --host all -o net.mkl --config core1024 --report
+      makalu compile net_fp32.onnx --host all --calibration samples.npz
     """
     program = _compile(model, config, host, batch, calibration)
     path = Path(output) if output else Path(model).with_suffix(".mkl")
@@ -153,7 +153,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, 
 
     \b
     Examples:
-      makalu run net.onnx --input x.npy --check
+      makalu run examples/digits_int8.onnx --host all --input examples/digits_test.npz --check
       makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg
       makalu run net.mkl --device rtl --input x.npy --waves net.vcd
       makalu run net.onnx --input a=left.npy --input b=right.npy --json
@@ -242,7 +242,7 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
     \b
     Examples:
       makalu report net.mkl
-      makalu report net.onnx --config core1024 --host all
+      makalu report examples/digits_int8.onnx --config core1024 --host all
     """
     program = _load(net, config, host, batch, calibration)
     if as_json:

@@ -91,4 +91,12 @@ def report(program: Program) -> None:
                  "roofline)" if s["predicted_cycles"] else "")
     out.print(f"roofline {s['roofline_cycles']:,} cycles{predicted}")
     out.print(f"{len(host)} of {len(program.placement)} nodes run on the host"
-              + (f": {', '.join(sorted({p['op'] for p in host}))}" if host else ""))
+              + (":" if host else ""))
+    for line in on_host(program):
+        out.print(f"  {line}", markup=False)
+
+
+def on_host(program: Program) -> list[str]:
+    """The nodes that the host runs, one a line: name, operator, reason."""
+    return [f"{p['node']} ({p['op']}): {p['reason']}" for p in program.placement
+            if p["engine"] == "host"]

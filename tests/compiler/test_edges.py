@@ -45,9 +45,10 @@ def float_edges() -> Net:
 def test_edges_run_on_the_host_if_allowed() -> None:
     net = float_edges()
     model = net.model(net.nodes[-1].output[0], kind="float32")
-    with pytest.raises(CompileError, match="QuantizeLinear.*--host QuantizeLinear"):
+    edges = "--host QuantizeLinear,DequantizeLinear, or --host all"
+    with pytest.raises(CompileError, match=f"quantizelinear_3.*{edges}"):
         compile_model(model, CORE)
-    with pytest.raises(CompileError, match="softmax.*--host Softmax"):
+    with pytest.raises(CompileError, match="softmax.*--host QuantizeLinear,Softmax, or --host all"):
         compile_model(model, CORE, allow_host={"QuantizeLinear"})
     program = compile_model(model, CORE, allow_host={"QuantizeLinear", "Softmax"})
     assert compile_model(model, CORE, allow_host=["all"]).to_bytes() == program.to_bytes()
@@ -107,6 +108,23 @@ def test_fp32_models_need_calibration() -> None:
     assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
     with pytest.raises(CompileError, match="no such input"):
         compile_model(model, CORE, calibration={"y": data})
+
+
+def test_fp32_models_with_integer_weights_need_calibration() -> None:
+    """Quantized weights do not make a quantized network, whatever the host may run."""
+    rng = np.random.default_rng(3)
+    net = Net()
+    net.input("x", "float32", (1, 3, 6, 6))
+    w = net.weights(rng.integers(-99, 99, (8, 3, 3, 3)).astype(np.int8), 0.02)
+    y = net.op("Softmax", net.op("Flatten", net.op("Conv", "x", w)))
+    model = net.model(y, kind="float32")
+    with pytest.raises(CompileError, match="it is an FP32 model.*--calibration FILE.npz"):
+        compile_model(model, CORE, allow_host={"all"})
+    data = rng.normal(0, 1, (8, 3, 6, 6)).astype(np.float32)
+    program = compile_model(model, CORE, calibration={"x": data}, allow_host={"all"})
+    got, = whole(program, {"x": data[:1]})
+    want, = onnxruntime(model, {"x": data[:1]})
+    assert np.abs(got - want).max() < 0.05
 
 
 def test_dynamic_batch() -> None:

@@ -13,6 +13,7 @@ from examples.digits import FP32, INT8, TEST, held_out
 from isa.program import Program
 
 ROOT = Path(INT8).parent.parent
+EDGES = "--host QuantizeLinear,DequantizeLinear"
 
 
 def makalu(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -26,7 +27,7 @@ def makalu(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str
 @pytest.fixture(scope="module")
 def program(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "digits.mkl"
-    makalu("compile", INT8, "-o", path)
+    makalu("compile", INT8, "--host", "all", "-o", path)
     return path
 
 
@@ -46,9 +47,31 @@ def test_help_shows_every_command_with_examples():
 
 def test_compile_writes_the_same_program_twice(program, tmp_path):
     again = tmp_path / "again.mkl"
-    text = makalu("compile", INT8, "-o", again, "--report").stdout
+    text = makalu("compile", INT8, "--host", "QuantizeLinear,DequantizeLinear", "-o", again,
+                  "--report").stdout
     assert again.read_bytes() == program.read_bytes()
     assert "block1_dw" in text and "array" in text and "2 of 49 nodes run on the host" in text
+
+
+def test_examples_work_as_printed(tmp_path):
+    """Those of ``makalu --help`` that compile or run the shipped network."""
+    lines = [line.split()[1:] for line in makalu("--help").stdout.splitlines()
+             if line.strip().startswith("makalu ") and "digits" in line]
+    assert [line[0] for line in lines] == ["run", "compile", "run"]
+    for line in lines[:2]:
+        done = makalu(*(tmp_path / word if word == "digits.mkl" else word for word in line))
+        assert done.stdout
+    assert Program.load(tmp_path / "digits.mkl").host_pre
+
+
+def test_report_names_what_the_host_runs(program):
+    placement = json.loads(makalu("report", program, "--json").stdout)["placement"]
+    host = [p for p in placement if p["engine"] == "host"]
+    assert {p["node"] for p in host} == {"image_QuantizeLinear", "logits_DequantizeLinear"}
+    text = makalu("report", program).stdout
+    for p in host:
+        line, = (line for line in text.splitlines() if line.strip().startswith(f"{p['node']} ("))
+        assert p["op"] in line and p["reason"] in line
 
 
 def test_run_on_the_golden_model(program, images):
@@ -64,7 +87,7 @@ def test_run_on_the_golden_model(program, images):
 
 def test_run_a_model_and_keep_the_outputs(images, tmp_path):
     kept = tmp_path / "out.npz"
-    text = makalu("run", INT8, "--config", "tiny", "--input", images, "--output", kept).stdout
+    text = makalu("run", INT8, "--host", "all", "--config", "tiny", "--input", images, "--output", kept).stdout
     assert "logits: float32 [3, 10]" in text and "golden model of tiny" in text
     assert np.load(kept)["logits"].shape == (3, 10)
 
@@ -87,7 +110,7 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
     data = tmp_path / "samples.npz"
     np.savez(data, image=held_out()[0][:32])
     net = tmp_path / "net.mkl"
-    makalu("compile", FP32, "--calibration", data, "-o", net)
+    makalu("compile", FP32, "--host", "all", "--calibration", data, "-o", net)
     out = json.loads(makalu("run", net, "--input", images, "--json").stdout)
     assert np.array_equal(np.array(out["outputs"]["logits"]).argmax(axis=1), held_out()[1][:3])
 
@@ -95,8 +118,11 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
 @pytest.mark.parametrize("arguments,words", [
     (["compile", "nothing.onnx"], ["nothing.onnx", "there is no such file", "check the path"]),
     (["compile", INT8, "--config", "core512"], ["no configuration 'core512'", "core256"]),
-    (["compile", INT8, "--host", "none"], ["image_QuantizeLinear", "--host QuantizeLinear"]),
-    (["compile", FP32], ["calibration"]),
+    (["compile", INT8], ["image_QuantizeLinear", EDGES, "or --host all"]),
+    (["compile", INT8, "--host", "none"], ["image_QuantizeLinear", EDGES]),
+    (["compile", INT8, "--host", "QuantizeLinear"], ["logits_DequantizeLinear", EDGES]),
+    (["report", INT8], ["image_QuantizeLinear", EDGES]),
+    (["compile", FP32], ["it is an FP32 model", "--calibration FILE.npz"]),
     (["compile", INT8, "--calibration", "nothing.npz"], ["nothing.npz", "numpy.savez"]),
     (["run", "nothing.mkl", "--input", TEST], ["no file 'nothing.mkl'", "makalu compile"]),
     (["run", TEST, "--input", TEST], ["not a Makalu program", "makalu compile"]),
