@@ -44,7 +44,7 @@ def read_inputs(arguments: Sequence[str], ports: Sequence[Port]) -> dict[str, np
             if path.suffix == ".npy":
                 values[port.name] = _numpy(path)
             else:
-                pictures.append(_picture(path, port))
+                pictures.append(picture(path, port))
                 values[port.name] = np.concatenate(pictures)
         else:
             raise InputError(f"{path}: no input of the kind {path.suffix or 'without a suffix'!r}:"
@@ -80,9 +80,24 @@ def _read_npz(path: Path, ports: Sequence[Port]) -> dict[str, np.ndarray]:
     return found
 
 
-def _picture(path: Path, port: Port) -> np.ndarray:
-    """A picture as a batch of one, in the layout of the port: NCHW, or NHWC when the last dimension
-    is the one that can be channels."""
+def picture(path: Path, port: Port, crop: float = 0) -> np.ndarray:
+    """A picture as a batch of one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    port : Port
+        Its layout is NCHW, or NHWC when the last dimension is the one that can be channels.
+    crop : float
+        Cut the port's height and width out of the middle of a picture scaled to cover ``crop``
+        times them; 0: squeeze the whole picture into them.
+
+    Raises
+    ------
+    InputError
+        If the file is no picture, or the port takes none.
+    """
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
@@ -96,7 +111,14 @@ def _picture(path: Path, port: Port) -> np.ndarray:
         raise InputError(f"{path}: input {port} takes no picture; give a .npy file")
     try:
         with Image.open(path) as image:
-            small = image.convert("L" if channels == 1 else "RGB").resize((width, height))
+            small = image.convert("L" if channels == 1 else "RGB")
+            if crop:
+                scale = crop * max(width / small.width, height / small.height)
+                wide, high = round(small.width * scale), round(small.height * scale)
+                left, top = (wide - width) // 2, (high - height) // 2
+                small = small.resize((wide, high)).crop((left, top, left + width, top + height))
+            else:
+                small = small.resize((width, height))
     except (OSError, UnidentifiedImageError) as e:
         raise InputError(f"{path}: not a picture ({e})") from None
     x = np.asarray(small).reshape(height, width, channels)

@@ -14,6 +14,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.layout import pack, unpack
 from isa.program import Program
+from makalu.witness import Arithmetic, open_session
 
 KIND = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -88,15 +89,8 @@ def run(model: onnx.ModelProto, config: Config, inputs: dict[str, np.ndarray], *
 def onnxruntime(model: onnx.ModelProto, inputs: dict[str, np.ndarray], fuse: bool = False
                 ) -> list[np.ndarray]:
     """ONNX Runtime on one thread: its float chain, or with ``fuse`` its integer operators."""
-    import onnxruntime as ort
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if fuse:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
-    return ort.InferenceSession(model.SerializeToString(), options).run(None, inputs)
+    arithmetic = Arithmetic.INTEGER if fuse else Arithmetic.FLOAT
+    return open_session(model, arithmetic).run(None, inputs)
 
 
 def requantized(acc: np.ndarray, scale: np.ndarray, zero: int, low: int, high: int) -> np.ndarray:

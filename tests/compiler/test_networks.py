@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
 
 from compiler import compile_model
 from isa.presets import PRESETS
+from makalu.nodes import compare_nodes, is_exact, with_outputs
 from tests.compiler.models import execute, onnxruntime
 
 FOLDER = os.environ.get("MAKALU_MODELS", "")
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.skipif(not FOLDER, reason="MAKALU_MODELS names no folde
 FILES = {"resnet8": "ic_resnet8/ic_resnet8_int8_qdq.onnx",
          "dscnn": "kws_dscnn/kws_dscnn_int8_qdq.onnx",
          "mobilenet": "mobilenet_v1_025_128/mobilenet_v1_025_128_uint8_qdq.onnx"}
-EDGE = {"DequantizeLinear", "QuantizeLinear"}
 
 
 def load(name: str) -> onnx.ModelProto:
@@ -48,14 +47,6 @@ def samples(name: str, model: onnx.ModelProto, count: int) -> Iterator[np.ndarra
         yield image.astype(np.uint8) if tensor.elem_type == 2 else (image - 128).astype(np.int8)
 
 
-def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
-    return copy
-
-
 @pytest.mark.parametrize("machine", list(PRESETS))
 @pytest.mark.parametrize("name", list(FILES))
 def test_network(name: str, machine: str) -> None:
@@ -70,62 +61,19 @@ def test_network(name: str, machine: str) -> None:
         assert np.abs(got.astype(int) - want.astype(int)).max() <= 2
 
 
-def clusters(model: onnx.ModelProto) -> Iterator[tuple[str, list[onnx.NodeProto], list[str], str]]:
-    """Operators between quantized values: kind, nodes, inputs, output."""
-    constants = {i.name for i in model.graph.initializer}
-    maker = {o: n for n in model.graph.node for o in n.output}
-    for end in model.graph.node:
-        if end.op_type != "QuantizeLinear":
-            continue
-        picked, inputs, todo = [end], [], [end.input[0]]
-        while todo:
-            value = todo.pop()
-            node = maker.get(value)
-            if node is None or any(node is p for p in picked):
-                continue
-            picked.append(node)
-            if node.op_type != "DequantizeLinear":
-                todo += node.input
-            elif node.input[0] not in constants:
-                inputs.append(node.input[0])
-        nodes = [n for n in model.graph.node if any(n is p for p in picked)]
-        kind = "+".join(n.op_type for n in nodes if n.op_type not in EDGE)
-        yield kind, nodes, inputs, end.output[0]
-
-
-def test_conv_and_matmul_nodes_equal_qlinear(request: pytest.FixtureRequest) -> None:
+def test_conv_and_matmul_nodes_equal_qlinear() -> None:
     """Convolutions of the networks as ONNX Runtime's fused integer operators: no mismatch."""
     for name in FILES:
         model = load(name)
-        x = next(iter(samples(name, model, 1)))
-        parts = [c for c in clusters(model) if "Softmax" not in c[0]]
-        names = sorted({v for _, _, i, o in parts for v in (*i, o)} - {model.graph.input[0].name})
-        values = dict(zip(names, onnxruntime(with_outputs(model, names),
-                                             {model.graph.input[0].name: x}), strict=True))
-        values[model.graph.input[0].name] = x
-        wrong: dict[str, list[int]] = {}
-        for kind, nodes, inputs, out in parts:
-            info = {n: helper.make_tensor_value_info(
-                n, helper.np_dtype_to_tensor_dtype(values[n].dtype), values[n].shape)
-                for n in (*inputs, out)}
-            used = {i for n in nodes for i in n.input}
-            graph = helper.make_graph(nodes, "part", [info[i] for i in inputs], [info[out]],
-                                      [i for i in model.graph.initializer if i.name in used])
-            part = helper.make_model(graph, opset_imports=model.opset_import,
-                                     ir_version=model.ir_version)
-            feed = {i: values[i] for i in inputs}
-            got, = execute(compile_model(part, PRESETS["core256"]), feed).values()
-            exact = kind.startswith(("Conv", "MatMul"))
-            want, = onnxruntime(part, feed, fuse=exact)
-            error = np.abs(got.astype(int) - want.astype(int))
-            count = wrong.setdefault(kind, [0, 0])
-            count[0] += int((error > 0).sum())
-            count[1] += error.size
-            assert error.max(initial=0) <= 1, kind
-        for kind, (bad, total) in wrong.items():
-            if kind.startswith(("Conv", "MatMul")):
-                assert bad == 0, (name, kind, bad, total)
+        feeds = ({model.graph.input[0].name: x} for x in samples(name, model, 1))
+        found = compare_nodes(model, feeds, PRESETS["core256"])
+        assert found["Softmax"].reason and not found["Softmax"].elements
+        for kind, tally in found.items():
+            assert kind == "Softmax" or tally.elements, (name, kind, tally)
+            assert tally.largest <= 1, (name, kind, tally)
+            if is_exact(kind):
+                assert tally.different == 0, (name, kind, tally)
             elif kind.startswith("Add"):
-                assert bad <= total / 1000, (name, kind, bad, total)
+                assert tally.different <= tally.elements / 1000, (name, kind, tally)
             # a mean over 2**k elements of equal scale ties in one element of 2**k, and ONNX
             # Runtime's float sum then falls on either side
