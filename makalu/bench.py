@@ -17,9 +17,10 @@ import numpy as np
 from isa.presets import load_config
 from isa.program import Program
 from makalu import api, facts
-from makalu.console import number, percent
+from makalu.console import number, on_host, percent
+from makalu.samples import random_inputs
 from runtime.golden_device import GoldenDevice
-from runtime.session import Port, Session
+from runtime.session import Session
 from sim.device import RtlDevice
 
 SHIPPED = Path(__file__).resolve().parent.parent / "examples" / "digits_int8.onnx"
@@ -44,40 +45,36 @@ Say = Callable[[str], None]
 
 
 def networks(folder: str | Path | None = None) -> list[Path]:
-    """The shipped network and the ``.onnx`` files in and below ``folder``, or the folder that
-    ``MAKALU_MODELS`` names.
+    """The shipped network and those of :func:`networks_in`, if a folder is named."""
+    return [SHIPPED, *(networks_in(folder) if folder or os.environ.get(MODELS) else ())]
+
+
+def networks_in(folder: str | Path | None = None) -> list[Path]:
+    """The ``.onnx`` files in and below ``folder``, or the folder that ``MAKALU_MODELS`` names.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If no folder is named, there is no such folder, or it has no networks.
     """
     where = folder or os.environ.get(MODELS)
     if not where:
-        return [SHIPPED]
+        raise FileNotFoundError("no folder of networks is named; give one, or set "
+                                f"{MODELS}=FOLDER")
     if not Path(where).is_dir():
         raise FileNotFoundError(f"there is no folder {str(where)!r} with networks; name one with "
                                 f"{MODELS}=FOLDER")
-    return [SHIPPED, *sorted(Path(where).rglob("*.onnx"))]
+    found = sorted(Path(where).rglob("*.onnx"))
+    if not found:
+        raise FileNotFoundError(f"there is no .onnx file in or below {str(where)!r}; name another "
+                                f"folder with {MODELS}=FOLDER")
+    return found
 
 
 def labels(paths: Sequence[Path]) -> dict[Path, str]:
     """What to call each network: its file's name, with its folder's where two are called alike."""
     stems = Counter(p.stem for p in paths)
     return {p: p.stem if stems[p.stem] == 1 else f"{p.parent.name}/{p.stem}" for p in paths}
-
-
-def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs of one execution: floats from -1 to 1, integers over their whole range."""
-    rng = np.random.default_rng(seed)
-    values = {}
-    for p in ports:
-        if p.dtype.kind == "f":
-            values[p.name] = rng.uniform(-1, 1, p.shape).astype(p.dtype)
-        else:
-            info = np.iinfo(p.dtype)
-            values[p.name] = rng.integers(info.min, info.max, p.shape, p.dtype, endpoint=True)
-    return values
 
 
 def compiled(paths: Sequence[Path], config: str, host: Sequence[str], say: Say
@@ -125,7 +122,7 @@ def _measure(program: Program, name: str, device: RtlDevice) -> dict[str, Any]:
     return {"network": name, "config": program.config.name,
             **{k: numbers[k] for k in ("macs", "cycles", "roofline_cycles", "roofline_share",
                                        "dram_bytes", "array_active_share")},
-            "predicted_cycles": predicted or None,
+            "predicted_cycles": predicted or None, "host": on_host(program),
             "golden": all(np.array_equal(outputs[k], golden[k]) for k in golden)}
 
 
@@ -138,6 +135,10 @@ def markdown(result: dict[str, Any]) -> str:
             number(r["predicted_cycles"]), number(r["roofline_cycles"]),
             percent(r["roofline_share"]), number(r["dram_bytes"]),
             percent(r["array_active_share"]), "same" if r["golden"] else "DIFFERENT"]) + " |")
+    host = {r["network"]: r["host"] for r in result["networks"] if r["host"]}
+    if host:
+        lines += ["", "Run by the host:", ""]
+        lines += [f"- {name}: {node}" for name, nodes in host.items() for node in nodes]
     lines += ["", *_head(MACHINE_COLUMNS, text=1)]
     for m in result["machines"]:
         lines.append(f"| {m['config']} | {number(m['verilog_lines'])} | "

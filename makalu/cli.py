@@ -317,35 +317,36 @@ def bench(models: str | None, configs: tuple[str, ...], docs: str, as_json: bool
 
 @cli.command()
 @click.argument("folder", required=False)
-@click.option("--samples", default=2, show_default=True, help="Random inputs for each network.")
+@click.option("--rtl", default=2, show_default=True, type=click.IntRange(0), metavar="N",
+              help="Inputs of each network that the simulated hardware gets; 0: none.")
+@click.option("--samples", default=8, show_default=True, type=click.IntRange(1), metavar="N",
+              help="Random inputs of a network that has none beside it.")
 @config_option
 @json_option
-def zoo(folder: str | None, samples: int, config: str, as_json: bool) -> None:
-    """Compile every network in FOLDER (or MAKALU_MODELS) and compare the golden model's outputs
-    with ONNX Runtime's.
+def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) -> None:
+    """Check every network in FOLDER (or MAKALU_MODELS): golden model against ONNX Runtime, as a
+    whole and node by node, and simulated hardware against the golden model.
+
+    Inputs lie beside a network: .npz files with an array that fits, pictures in photos/.
+    The exit code is 1 if a requirement does not hold.
 
     \b
-    Example:
+    Examples:
       makalu zoo ~/networks
+      makalu zoo ~/networks --config core1024 --rtl 4 --json
     """
-    from makalu.bench import networks
-    from makalu.zoo import zoo as check
+    from makalu import zoo as networks
+    from makalu.bench import networks_in
+    from makalu.zoo_table import emit, show
     from sim.build import say
 
-    rows = check(networks(folder), config, ("all",), samples, say)
-    if as_json:
-        console.emit_json({"networks": [
-            {**row, "agreement": {k: a.json() for k, a in row.get("agreement", {}).items()}}
-            for row in rows]})
-        return
-    for row in rows:
-        console.out.print(row["network"], style="bold")
-        if row["error"]:
-            console.out.print(f"  does not compile: {row['error']}", markup=False)
-            continue
-        console.out.print(f"  {row['host_nodes']} of {row['nodes']} nodes on the host")
-        for name, agreement in row["agreement"].items():
-            console.out.print(f"  {name}: {agreement}", markup=False)
+    rows = networks.zoo(networks_in(folder), config, ("all",), rtl, samples, say)
+    (emit if as_json else show)(rows, config)
+    violations = [v for row in rows for v in row["violations"]]
+    for violation in violations:
+        click.echo(f"makalu: {violation}", err=True)
+    if violations:
+        click.get_current_context().exit(1)
 
 
 @functools.cache
