@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench verilog zoo docs lint lock clean
+.PHONY: help run test bench verilog area zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -30,6 +30,9 @@ bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.
 verilog: $(READY)  ## write build/$(CONFIG).v (CONFIG=tiny, ecp5, core256, core1024 or a .json file)
 	@mkdir -p build
 	@$(BIN)/makalu verilog --config $(CONFIG) -o build/$(basename $(notdir $(CONFIG))).v
+
+area: $(READY)  ## synthesize each block of CONFIG with Yosys: docs/area.md
+	@$(BIN)/python -m synth.area --config $(CONFIG)
 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)

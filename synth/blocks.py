@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The blocks of a machine, each as a component that can be synthesized alone."""
+
+from collections.abc import Callable
+
+from amaranth.lib import wiring
+
+from hw.accumulator import Accumulator
+from hw.control import Control
+from hw.drain import Drain
+from hw.feeder import Feeder
+from hw.fetch import Fetch
+from hw.load import LoadEngine
+from hw.memory import MemoryController
+from hw.post import Post
+from hw.sequencer import Sequencer
+from hw.store import StoreEngine
+from hw.tile import Tile, sum_bits
+from hw.vector import VectorEngine
+from hw.weights import WeightLoader
+from isa.config import Config
+
+BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
+    "tile": lambda c: Tile(c.lanes, c.weight_words),
+    "accumulator": lambda c: Accumulator(c, sum_bits(c.lanes)),
+    "post": Post,
+    "feeder": Feeder,
+    "weights": WeightLoader,
+    "drain": Drain,
+    "vector": VectorEngine,
+    "load": LoadEngine,
+    "store": StoreEngine,
+    "memory": MemoryController,
+    "fetch": Fetch,
+    "sequencer": Sequencer,
+    "control": Control,
+}
+"""Blocks by name. ``drain`` contains the post-processors of all tiles; ``tile``, ``accumulator`` and
+``post`` are those of one tile. The scratchpad's banks are memories of the size that the configuration
+names, so it is not listed."""
