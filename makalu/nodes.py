@@ -66,19 +66,23 @@ class Cluster:
 
 @dataclass
 class Tally:
-    """Elements compared, those that differ, the largest difference in quantization steps, and why
-    clusters of the kind were not compared (empty if all were)."""
+    """Elements compared, those that differ, the largest difference in quantization steps, the
+    output of the first cluster that differs, and why clusters of the kind were not compared
+    (empty if all were)."""
 
     different: int = 0
     elements: int = 0
     largest: int = 0
+    first: str = ""
     reason: str = ""
 
-    def add(self, ours: np.ndarray, theirs: np.ndarray) -> None:
-        """Count two arrays of integers."""
+    def add(self, ours: np.ndarray, theirs: np.ndarray, name: str) -> None:
+        """Count two arrays of integers that are called ``name``."""
         error = np.abs(ours.astype(np.int64) - theirs.astype(np.int64))
         self.different += int((error > 0).sum())
         self.elements += error.size
+        if error.any() and not self.first:
+            self.first = name
         self.largest = max(self.largest, int(error.max(initial=0)))
 
     def json(self) -> dict[str, Any]:
@@ -149,11 +153,11 @@ class _Part:
         self._witness = open_session(
             part, Arithmetic.INTEGER if cluster.exact else Arithmetic.FLOAT)
 
-    def outputs(self, values: Values) -> tuple[np.ndarray, np.ndarray]:
+    def compare(self, values: Values, tally: Tally) -> None:
         feed = {name: values[name] for name in self.cluster.inputs}
         ours, = self._session.run(feed).values()
         theirs, = self._witness.run(None, feed)
-        return ours, theirs
+        tally.add(ours, theirs, self.cluster.output)
 
 
 def compare_nodes(model: onnx.ModelProto, feeds: Iterable[Values], config: Config
@@ -191,5 +195,5 @@ def compare_nodes(model: onnx.ModelProto, feeds: Iterable[Values], config: Confi
                 except CompileError as e:
                     tallies[cluster.kind].reason = str(e)
         for part in parts:
-            tallies[part.cluster.kind].add(*part.outputs(values))
+            part.compare(values, tallies[part.cluster.kind])
     return tallies

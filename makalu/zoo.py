@@ -138,7 +138,8 @@ def _check(path: Path, label: str, program: Program, devices: Mapping[str, RtlDe
         if is_exact(kind) and tally.different and integer is Arithmetic.INTEGER:
             violations.append(f"{label}, nodes of the kind {kind}: {tally.different} of "
                               f"{tally.elements} elements are not ONNX Runtime's, by "
-                              f"{tally.largest} at most; none may differ")
+                              f"{tally.largest} at most, the first in {tally.first!r}; none may "
+                              "differ")
     row["rtl"] = {}
     for memory, device in devices.items():
         say(f"{label}: simulated hardware, {memory}, {len(machine.runs)} inputs")

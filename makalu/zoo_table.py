@@ -29,7 +29,8 @@ def show(rows: list[Row], config: str) -> None:
         _host(ran)
     for row in rows:
         if row["skipped"]:
-            console.out.print(f"Skipped: {row['network']}: {row['skipped']}", markup=False)
+            reason = row["skipped"].removeprefix(f"{row['network'].split('/')[-1]}: ")
+            console.out.print(f"Skipped: {row['network']}: {reason}", markup=False)
     console.out.print("A requirement does not hold." if any(row["violations"] for row in rows)
                       else "All requirements hold.")
 
@@ -40,7 +41,7 @@ def _networks(rows: list[Row], config: str) -> None:
         for name, a in row["outputs"].items():
             b, accuracy = row["default"][name], row["accuracy"]
             lines.append([
-                row["network"], number(row["inputs"]), f"{a.same_top1:,} of {a.rows:,}",
+                row["network"], f"{a.same_top1:,} of {a.rows:,}",
                 *_difference(a), *_difference(b),
                 f"{percent(accuracy['golden'])} / {percent(accuracy['onnxruntime'])}"
                 if accuracy else "-",
@@ -48,14 +49,16 @@ def _networks(rows: list[Row], config: str) -> None:
     console.out.print(table(
         f"Golden model of {config} against ONNX Runtime, the machine's outputs; RTL against the "
         "golden model",
-        [("network", "left"), ("inputs", "right"), ("top-1 same", "right"),
+        [("network", "left"), ("top-1 same", "right"),
          ("differ", "right"), ("LSB", "right"), ("default: differ", "right"), ("LSB", "right"),
          ("accuracy", "right"), ("RTL same", "right")], lines))
-    console.out.print("differ: elements that are not the integer kernels' of ONNX Runtime, of all; "
-                      "LSB: by how much at most. default: ONNX Runtime as it comes.\n"
-                      "accuracy: golden model / ONNX Runtime. RTL same: executions with the golden "
-                      "model's bytes, with " + ", with ".join(rows[0]["rtl"]) + "."
-                      if rows[0]["rtl"] else "")
+    memories = ", with ".join(rows[0]["rtl"])
+    console.out.print("differ: elements that are not those of ONNX Runtime's integer arithmetic, of "
+                      "all; LSB: by how much at most.\n"
+                      "default: ONNX Runtime as it comes; nothing is required of it.  accuracy: "
+                      "golden model / ONNX Runtime."
+                      + (f"\nRTL same: executions with the golden model's bytes, with {memories}."
+                         if memories else ""))
     for row in rows:
         console.out.print(f"  {row['network']}: {row['inputs']} inputs: {row['source']}",
                           markup=False)
