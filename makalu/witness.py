@@ -3,6 +3,7 @@
 
 import enum
 import functools
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,10 +64,13 @@ class Agreement:
 
 
 def open_session(model: str | Path | onnx.ModelProto,
-                 arithmetic: Arithmetic = Arithmetic.DEFAULT) -> onnxruntime.InferenceSession:
-    """A model in ONNX Runtime, on one thread where sums must not depend on their number."""
+                 arithmetic: Arithmetic = Arithmetic.DEFAULT, optimized: str = ""
+                 ) -> onnxruntime.InferenceSession:
+    """A model in ONNX Runtime, on one thread where sums must not depend on their number; what it
+    is optimized to goes to the file ``optimized``."""
     data = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
     options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = optimized
     options.log_severity_level = 3
     levels = onnxruntime.GraphOptimizationLevel
     if arithmetic is not Arithmetic.DEFAULT:
@@ -76,6 +80,14 @@ def open_session(model: str | Path | onnx.ModelProto,
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.qdqisint8allowed", "1")
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def fused(model: onnx.ModelProto) -> list[str]:
+    """The operators that ONNX Runtime makes of a model for integer arithmetic."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "fused.onnx")
+        open_session(model, Arithmetic.INTEGER, path)
+        return [n.op_type for n in onnx.load(path).graph.node]
 
 
 @functools.cache
