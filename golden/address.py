@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Address arithmetic: modular sums and circular rows, shared by every engine's address generator."""
+"""Address arithmetic: modular sums and circular rows, for every engine's address generator."""
 
 import numpy as np
 

@@ -235,7 +235,8 @@ class Drain(wiring.Component):
         can: list[Value] = [queue.r_rdy, pending.w_rdy, ~running | last_slice,
                             ~head.first | params_full]
         idle: list[Value] = [~queue.r_rdy, ~self._pending, ~running, ~pending.r_rdy]
-        m.d.comb += [queue.r_en.eq(issue), pending.w_en.eq(issue), pending.w_data.eq(Cat(head.addr, head.write)),
+        m.d.comb += [queue.r_en.eq(issue), pending.w_en.eq(issue),
+                     pending.w_data.eq(Cat(head.addr, head.write)),
                      self.psum_en.eq(issue), self.psum_bank.eq(head.bank),
                      self.psum_index.eq(head.index),
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]

@@ -4,15 +4,16 @@
 ::
 
     acc ─ + bias ─ normalize ─ round ─ × scale ─ round ─ integer + z1, clip ─┬───────────────► out
-                                                                              │ (residual)
-               (direct) acc ──────────────────────────────────────────────── a × scale_a ─ round ┐
-                                                                     operand b × scale_b ─ round ┴ + ─ round
-                                                                                 integer + z2, clip ─► out
+                                                                             │ (residual)
+               (direct) acc ───────────────────────────────────── a × scale_a ─ round ┐
+                                                          operand b × scale_b ─ round ┴ + ─ round
+                                                                      integer + z2, clip ─► out
 
 Each arrow is a pipeline register; there is no stall, and every operand taken in cycle ``t`` gives
 its result in ``t + LATENCY``. The arithmetic is that of :mod:`golden.arith`, each step rounded to
 nearest even in binary32. Constants of an instruction (zero points, clips, scales of the addition)
-have to stand still while its elements are under way; ``scale`` and ``bias`` travel with the element.
+have to stand still while its elements are under way; ``scale`` and ``bias`` travel with the
+element.
 """
 
 from amaranth.hdl import (Cat, Const, Elaboratable, Module, Mux, Shape, Signal, Value, signed,

@@ -186,7 +186,7 @@ class VectorEngine(wiring.Component):
 
     def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
                  readers: list[ReadPort]) -> Value:
-        """Accumulate taps; hand whole windows to the lanes; returns whether nothing is under way."""
+        """Accumulate taps; hand whole windows to the lanes; returns whether it is idle."""
         lanes = self._config.lanes
         head = data.View(self._meta, queue.r_data)
         add = i.vop == VectorOp.ADD
@@ -204,7 +204,8 @@ class VectorEngine(wiring.Component):
         for k in range(lanes):
             byte = a.data.payload[8 * k:8 * k + 8]
             value = Signal(signed(9), name=f"value{k}")
-            old, start = Signal(signed(32), name=f"old{k}"), Mux(i.vop == VectorOp.MAX, MAX_START, 0)
+            old = Signal(signed(32), name=f"old{k}")
+            start = Mux(i.vop == VectorOp.MAX, MAX_START, 0)
             m.d.comb += [
                 value.eq(Cat(byte, byte[7] & i.a_signed).as_signed() - i.a_zp),
                 old.eq(Mux(head.first, start, acc[k])),

@@ -28,7 +28,7 @@ DTYPES = ("int8",)
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be built; the message says which field, why, and what is legal."""
+    """A configuration that cannot be built; the message says which field, why, what is legal."""
 
 
 def _is_pow2(n: int) -> bool:

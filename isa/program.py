@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one artifact that the compiler makes and every device runs.
 
-A program file is, little-endian: the magic ``MAKALU\\0\\1``, the length of the header (8 bytes), the
-header (JSON, UTF-8, sorted keys), and the blobs whose names and lengths the header lists, in its
-order: ``image`` (the bytes of region PROGRAM: instructions from offset 0, END last, then weights)
-and, where the graph's edges run on the host, ``host_pre`` and ``host_post`` (ONNX models). The same
-program is the same bytes, always.
+A program file is, little-endian: the magic ``MAKALU\\0\\1``, the length of the header (8 bytes),
+the header (JSON, UTF-8, sorted keys), and the blobs whose names and lengths the header lists, in
+its order: ``image`` (the bytes of region PROGRAM: instructions from offset 0, END last, then
+weights) and, where the graph's edges run on the host, ``host_pre`` and ``host_post`` (ONNX models).
+The same program is the same bytes, always.
 """
 
 import dataclasses

@@ -53,8 +53,8 @@ def _map() -> tuple[Register, ...]:
         Register("CONFIG_HASH_HI", 0x00C, "RO", "configuration hash, high half"),
         Register("CONTROL", 0x010, "RW", "control",
                  ((0, 1, "IRQ_ENABLE", "let IRQ_STATUS drive the interrupt"),
-                  (1, 1, "RESET", "write 1: stop, let the memory traffic under way end, and reset "
-                                  "the core; reads 1 until that has happened"))),
+                  (1, 1, "RESET", ("write 1: stop, let the memory traffic under way end, and reset "
+                                   "the core; reads 1 until that has happened")))),
         Register("STATUS", 0x014, "RO", "what the core is doing",
                  ((0, 1, "BUSY", "a program runs"),
                   (1, 1, "DONE", "the last program reached its END"),

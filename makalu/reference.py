@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference pages of ``docs/``, written from the specification: ``python -m makalu.reference``."""
+"""The reference pages of ``docs/``, from the specification: ``python -m makalu.reference``."""
 
 import inspect
 import re
@@ -48,11 +48,7 @@ def instructions() -> str:
         table(("code", "name", "queue", "bits used"), (
             (int(op), f"`{op.name}`", spec.QUEUE_OF.get(op, "sequencer"),
              behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
-        "\n`WINDOW` is reserved: no configuration of this version has a window engine, so the "
-        "machine refuses it as an illegal opcode.\n",
-        "\n## LOAD, STORE\n\nFor `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words between DRAM byte "
-        "`region[dram + i1*dram_stride1 + i2*dram_stride2 + i3*dram_stride3]` and scratchpad word "
-        "`spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`.\n\n",
+        RESERVED, DMA,
         _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
         _text(golden.tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
         _fields(spec.TENSOR_FIELDS, behind), "\n## VECTOR\n\n",
@@ -65,11 +61,24 @@ def instructions() -> str:
     return "\n\n".join(p.strip("\n") for p in parts) + "\n"
 
 
+RESERVED = """
+`WINDOW` is reserved: no configuration of this version has a window engine, so the machine refuses
+it as an illegal opcode.
+"""
+
+DMA = """
+## LOAD, STORE
+
+For `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words between DRAM byte
+`region[dram + i1*dram_stride1 + i2*dram_stride2 + i3*dram_stride3]` and scratchpad word
+`spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`.
+"""
+
 WEIGHT_STREAM = """\
 The **weight stream** starts at `w_base`, is read from front to back, and again for every rectangle.
-For each group `nb`: for each pass (r, s, cb, in this order), `gn` tiles of L words (word `j` holds the
-L weights of column `j`); then, unless `hold`, `gn` parameter blocks of 8 words (L INT32 biases, L
-binary32 scales).
+For each group `nb`: for each pass (r, s, cb, in this order), `gn` tiles of L words (word `j` holds
+the L weights of column `j`); then, unless `hold`, `gn` parameter blocks of 8 words (L INT32 biases,
+L binary32 scales).
 """
 
 POST = """
@@ -80,8 +89,8 @@ byte of `v` goes to byte `column` of word
 `o_base + X*o_x + (nb*gn + n)*o_n + wrap(o_row + Y*o_y + m*o_m)`; the residual word lies at
 `r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`. Scales lie in [2^-100, 2^32).
 
-With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes on
-adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each.
+With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes
+on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each.
 """
 
 
@@ -94,12 +103,12 @@ def registers() -> str:
         rows.append((f"`0x{r.offset:03X}`", f"`{r.name}`", r.access,
                      r.doc + (f" ({bits})" if bits else "")))
     events = table(("counter", "counts"), ((f"`{n}`", d) for n, d in COUNTERS))
-    return (f"{NOTE}\n# Registers\n\nAXI4-Lite, 32 bits wide. A 64-bit quantity takes two registers, "
-            "low half first. RW1C: write ones to clear.\n\nA host writes the four regions and "
+    return (f"{NOTE}\n# Registers\n\nAXI4-Lite, 32 bits wide. A 64-bit quantity takes two "
+            "registers, low half first. RW1C: write ones to clear.\n\nA host writes the four regions and "
             "`PROGRAM` once, then `DOORBELL` for every run, and waits for the interrupt (or polls "
             "`STATUS`). After an error, `CONTROL.RESET` recovers; regions, watchdog and `PROGRAM` "
-            f"survive it.\n\n{table(('offset', 'name', 'access', 'meaning'), rows)}\n## Counters\n\n"
-            f"{events}")
+            f"survive it.\n\n{table(('offset', 'name', 'access', 'meaning'), rows)}\n"
+            f"## Counters\n\n{events}")
 
 
 def configurations() -> str:

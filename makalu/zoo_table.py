@@ -13,7 +13,7 @@ Row = dict[str, Any]
 def emit(rows: list[Row], config: str) -> None:
     """One JSON object."""
     def plain(row: Row) -> Row:
-        named = {key: {k: v.json() for k, v in row[key].items()}
+        named: Row = {key: {k: v.json() for k, v in row[key].items()}
                  for key in ("outputs", "default", "nodes") if key in row}
         return {**row, **named}
 
@@ -53,8 +53,8 @@ def _networks(rows: list[Row], config: str) -> None:
          ("differ", "right"), ("LSB", "right"), ("default: differ", "right"), ("LSB", "right"),
          ("accuracy", "right"), ("RTL same", "right")], lines))
     memories = ", with ".join(rows[0]["rtl"])
-    console.out.print("differ: elements that are not those of ONNX Runtime's integer arithmetic, of "
-                      "all; LSB: by how much at most.\n"
+    console.out.print("differ: elements that are not those of ONNX Runtime's integer arithmetic; "
+                      "LSB: by how much at most.\n"
                       "default: ONNX Runtime as it comes; nothing is required of it.  accuracy: "
                       "golden model / ONNX Runtime."
                       + (f"\nRTL same: executions with the golden model's bytes, with {memories}."

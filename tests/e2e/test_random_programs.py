@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random instructions on the Verilated machine and on the golden model: every byte of the scratchpad
-afterwards, without and with a memory that stalls at random."""
+"""Random instructions on the Verilated machine and on the golden model: every byte of the
+scratchpad afterwards, without and with a memory that stalls at random."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine and a scratchpad in Amaranth's simulator, with other traffic to lose arbitrations to."""
+"""An engine and a scratchpad in Amaranth's simulator, with other traffic to arbitrate with."""
 
 from collections.abc import Callable
 

@@ -31,8 +31,8 @@ def test_fields_are_packed_from_bit_zero(opcode: Opcode) -> None:
     at = 0
     for f in COMMON + FIELDS[opcode]:
         if f.name != "opcode":
-            word = int.from_bytes(Instruction(opcode, {f.name: -1 if f.signed else f.high}).encode(),
-                                  "little")
+            ones = {f.name: -1 if f.signed else f.high}
+            word = int.from_bytes(Instruction(opcode, ones).encode(), "little")
             assert word == int(opcode) | ((1 << f.width) - 1) << at, f.name
         at += f.width
     assert at == width(COMMON) + width(FIELDS[opcode]) <= 8 * INSTRUCTION_BYTES

@@ -45,7 +45,8 @@ def test_another_machine_refuses_it() -> None:
     (lambda b: b"PK" + b[2:], "not a Makalu program"),
     (lambda b: b[:-3], "cut short"),
     (lambda b: b[:40], "damaged"),
-    (lambda b: b.replace(b'"isa_version": [1, ', b'"isa_version": [9, '), "another instruction set"),
+    (lambda b: b.replace(b'"isa_version": [1, ', b'"isa_version": [9, '),
+     "another instruction set"),
     (lambda b: b.replace(b'"psum_depth": 128', b'"psum_depth": 256'), "does not match its hash"),
     (lambda b: b.replace(b'"blobs"', b'"blubs"'), "damaged")])
 def test_damage(damage, says: str) -> None:

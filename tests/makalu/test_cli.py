@@ -87,7 +87,8 @@ def test_run_on_the_golden_model(program, images):
 
 def test_run_a_model_and_keep_the_outputs(images, tmp_path):
     kept = tmp_path / "out.npz"
-    text = makalu("run", INT8, "--host", "all", "--config", "tiny", "--input", images, "--output", kept).stdout
+    text = makalu("run", INT8, "--host", "all", "--config", "tiny", "--input", images,
+                  "--output", kept).stdout
     assert "logits: float32 [3, 10]" in text and "golden model of tiny" in text
     assert np.load(kept)["logits"].shape == (3, 10)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The smallest machine's RTL on the shipped network: slow memory, stalls, memory errors, recovery."""
+"""The smallest machine's RTL on the shipped network: slow memory, stalls, errors, recovery."""
 
 import numpy as np
 import pytest
