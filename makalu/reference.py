@@ -94,6 +94,16 @@ on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty
 """
 
 
+ABOUT_REGISTERS = """\
+AXI4-Lite, 32 bits wide. A 64-bit quantity takes two registers, low half first. RW1C: write ones to
+clear.
+
+A host writes the four regions and `PROGRAM` once, then `DOORBELL` for every run, and waits for the
+interrupt (or polls `STATUS`). After an error, `CONTROL.RESET` recovers; regions, watchdog and
+`PROGRAM` survive it.
+"""
+
+
 def registers() -> str:
     """``docs/registers.md``."""
     rows = []
@@ -103,11 +113,8 @@ def registers() -> str:
         rows.append((f"`0x{r.offset:03X}`", f"`{r.name}`", r.access,
                      r.doc + (f" ({bits})" if bits else "")))
     events = table(("counter", "counts"), ((f"`{n}`", d) for n, d in COUNTERS))
-    return (f"{NOTE}\n# Registers\n\nAXI4-Lite, 32 bits wide. A 64-bit quantity takes two "
-            "registers, low half first. RW1C: write ones to clear.\n\nA host writes the four regions and "
-            "`PROGRAM` once, then `DOORBELL` for every run, and waits for the interrupt (or polls "
-            "`STATUS`). After an error, `CONTROL.RESET` recovers; regions, watchdog and `PROGRAM` "
-            f"survive it.\n\n{table(('offset', 'name', 'access', 'meaning'), rows)}\n"
+    return (f"{NOTE}\n# Registers\n\n{ABOUT_REGISTERS}\n"
+            f"{table(('offset', 'name', 'access', 'meaning'), rows)}\n"
             f"## Counters\n\n{events}")
 
 
