@@ -14,6 +14,7 @@ from amaranth.hdl import Array, Assert, Elaboratable, Module, Mux, Signal, signe
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.ports import view_of
 from isa.config import Config
 
 SUM_BITS = 32
@@ -47,6 +48,13 @@ class Accumulator(wiring.Component):
 
     LATENCY = 3
 
+    add: data.View
+    sums: data.View
+    drain_en: Signal
+    drain_bank: Signal
+    drain_index: Signal
+    drained: data.View
+
     def __init__(self, config: Config, sum_bits: int):
         self._config = config
         self._entry = data.ArrayLayout(signed(SUM_BITS), config.columns)
@@ -58,14 +66,15 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        now = Signal(self.add.shape())
-        then = Signal(self.add.shape())
+        now = view_of(self.add.shape())
+        then = view_of(self.add.shape())
         m.d.sync += [now.eq(self.add), then.eq(now)]
-        total = Signal(self._entry, reset_less=True)
+        total = view_of(self._entry, reset_less=True)
         outputs = []
         for bank in range(2):
-            ram = memory.Memory(shape=self._entry, depth=self._config.psum_depth, init=[],
-                                attrs={"no_rw_check": 1})
+            ram: memory.Memory = memory.Memory(
+                shape=self._entry, depth=self._config.psum_depth, init=[],
+                attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: str
             m.submodules[f"bank{bank}"] = ram
             write, read = ram.write_port(), ram.read_port()
             mine = self.add.valid & (self.add.bank == bank) & ~self.add.overwrite

@@ -7,12 +7,14 @@ are constants there and not carried around inside.
 """
 
 import enum
+from typing import Protocol
 
 from amaranth.hdl import Elaboratable, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.ports import view_of
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS
 
@@ -74,6 +76,17 @@ class AXI4Lite(wiring.Signature):
             "r": In(stream.Signature(data.StructLayout({"data": 32, "resp": 2})))})
 
 
+class AXIPort(Protocol):
+    """Type of a component's member with the signature :class:`AXI4` or :class:`AXI4Lite`."""
+
+    signature: wiring.Signature
+    aw: stream.Interface
+    w: stream.Interface
+    b: stream.Interface
+    ar: stream.Interface
+    r: stream.Interface
+
+
 def run_layout(config: Config, tag: ShapeLike) -> data.StructLayout:
     """A contiguous run: first beat (byte address divided by the bus width), beats (1 or more), and
     whatever the user wants to know when the data comes."""
@@ -107,6 +120,9 @@ class BurstSplitter(wiring.Component):
     o : stream of ``burst_layout(config, tag)``
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, config: Config, tag: ShapeLike):
         self._window = min(config.max_burst, BOUNDARY_BYTES // config.bus_bytes)
         self._run = run_layout(config, tag)
@@ -115,7 +131,7 @@ class BurstSplitter(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        run = Signal(self._run)
+        run = view_of(self._run)
         valid, first = Signal(), Signal()
         within = exact_log2(self._window)
         room = Signal(range(self._window + 1))

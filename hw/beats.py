@@ -43,6 +43,9 @@ class Beats(wiring.Component):
     o : stream of ``beat_layout(config)``
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, config: Config):
         self._lanes = Lanes(config)
         super().__init__({

@@ -25,11 +25,12 @@ def unpack_scale(bits: Value) -> tuple[Value, Value]:
     return Cat(bits[:23], 1), bits[23:31].as_unsigned() - EXP_BIAS
 
 
-def normalize(m: Module, name: str, magnitude: Value) -> tuple[Signal, Signal]:
+def normalize(m: Module, name: str, magnitude: Value) -> tuple[Value, Value]:
     """``magnitude`` shifted left until its top bit is one, and the shift; (0, width - 1) for 0."""
     width = len(magnitude)
     stages = max(1, (width - 1).bit_length())
-    value, shift = magnitude, []
+    value = magnitude
+    shift: list[Value] = []
     for stage in reversed(range(stages)):
         step = 1 << stage
         empty = Signal(name=f"{name}_empty{stage}")
@@ -44,7 +45,7 @@ def normalize(m: Module, name: str, magnitude: Value) -> tuple[Signal, Signal]:
     return value, count
 
 
-def round_even(m: Module, name: str, value: Value, drop: int) -> tuple[Signal, Signal]:
+def round_even(m: Module, name: str, value: Value, drop: int) -> tuple[Value, Value]:
     """``value`` (top bit one, or zero) without its low ``drop`` bits, rounded to nearest even to
     :data:`MANT_BITS` bits, and whether the rounding carried into a new bit (then the significand
     is 2**23 and the exponent goes up by one)."""

@@ -18,7 +18,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
-from hw.axi import AXI4Lite
+from hw.axi import AXI4Lite, AXIPort
 from hw.settings import REGION_ALIGN, SETTINGS
 from isa.config import ISA_VERSION, Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Region
@@ -60,6 +60,20 @@ class Control(wiring.Component):
 
     SETTLE = 4
     """Cycles for a halt to reach every register in front of the bus."""
+
+    host: AXIPort
+    irq: Signal
+    settings: data.View
+    start: Signal
+    stop: Signal
+    clear: Signal
+    busy: Signal
+    quiet: Signal
+    done: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config

@@ -16,11 +16,11 @@
 Everything but the control registers is reset by them.
 """
 
-from amaranth.hdl import Elaboratable, Module, ResetInserter
-from amaranth.lib import wiring
+from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.axi import AXI4, AXI4Lite
+from hw.axi import AXI4, AXI4Lite, AXIPort
 from hw.control import EVENTS, Control
 from hw.fetch import Fetch
 from hw.load import LoadEngine
@@ -52,6 +52,18 @@ class Machine(wiring.Component):
     busy, quiet, done, fault, fault_code, fault_index, events
         Likewise.
     """
+
+    bus: AXIPort
+    settings: data.View
+    start: Signal
+    stop: Signal
+    busy: Signal
+    quiet: Signal
+    done: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -146,6 +158,10 @@ class Core(wiring.Component):
     bus : :class:`hw.axi.AXI4`
     irq : 1
     """
+
+    host: AXIPort
+    bus: AXIPort
+    irq: Signal
 
     def __init__(self, config: Config):
         self._config = config

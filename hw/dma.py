@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.axi import Resp
-from hw.ports import Engine
+from hw.ports import Engine, EnginePort
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Fault
 
@@ -62,6 +62,18 @@ class Status(wiring.Component):
     """
 
     UNDER_WAY_BITS = 16
+
+    engine: EnginePort
+    start: Signal
+    done: Signal
+    bad: Signal
+    bad_code: Signal
+    bad_index: Signal
+    response: Signal
+    resp: Signal
+    index: Signal
+    error: Signal
+    halted: Signal
 
     def __init__(self) -> None:
         super().__init__({

@@ -18,7 +18,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
-from hw.ports import SpmRead, SpmWrite, instruction_layout
+from hw.ports import SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.post import Post, landing_depth, slices
 from hw.read_port import ReadPort, lockstep
 from hw.accumulator import SUM_BITS
@@ -58,6 +58,23 @@ class Drain(wiring.Component):
 
     ENTRY_DEPTH = 8
 
+    instr: stream.Interface
+    full: Signal
+    kept: Signal
+    release: Signal
+    release_bank: Signal
+    psum_en: Signal
+    psum_bank: Signal
+    psum_index: Signal
+    entries: data.View
+    params: stream.Interface
+    residual: list[SpmPort]
+    out: list[SpmPort]
+    done: Signal
+    fault: Signal
+    fault_index: Signal
+    halt: Signal
+
     def __init__(self, config: Config):
         self._config = config
         layout = instruction_layout(Opcode.TENSOR)
@@ -79,7 +96,7 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        i = Signal(instruction_layout(Opcode.TENSOR))
+        i = view_of(instruction_layout(Opcode.TENSOR))
         active, walking = Signal(), Signal()
         step = Signal()
         finished = self._walk(m, i, walking, step)
@@ -157,9 +174,9 @@ class Drain(wiring.Component):
                  now: dict[str, Value]) -> fifo.SyncFIFO:
         """Addresses of the entry, checked; residual reads and the queue of entries."""
         config, words = self._config, self._config.spm_words
-        entry = Signal(self._entry)
+        entry = view_of(self._entry)
         valid, bad = Signal(), Signal()
-        r_addr = Signal(data.ArrayLayout(range(words), config.tiles))
+        r_addr = view_of(data.ArrayLayout(range(words), config.tiles))
         outside = []
         multiples = {}
         for kind, circle in (("o", i.o_wrap), ("r", i.r_wrap)):

@@ -18,7 +18,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
-from hw.ports import SpmRead, instruction_layout
+from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
 from hw.tile import OPERAND_BITS
 from isa.config import Config
@@ -66,6 +66,14 @@ class Feeder(wiring.Component):
 
     META_DEPTH = 16
 
+    instr: stream.Interface
+    vectors: stream.Interface
+    port: list[SpmPort]
+    busy: Signal
+    fault: Signal
+    fault_index: Signal
+    halt: Signal
+
     def __init__(self, config: Config):
         self._config = config
         layout = instruction_layout(Opcode.TENSOR)
@@ -99,7 +107,7 @@ class Feeder(wiring.Component):
 
     def _sums(self, m: Module, go: Signal) -> data.View:
         """The loop nest and, one cycle later, the partial sums of its addresses."""
-        i = Signal(instruction_layout(Opcode.TENSOR))
+        i = view_of(instruction_layout(Opcode.TENSOR))
         active = Signal()
         nx, ny = Signal(9), Signal(9)
         nest = Nest(m, [("x", nx), ("y", ny), ("cb", i.ncb), ("s", i.ns), ("r", i.nr),
@@ -138,7 +146,7 @@ class Feeder(wiring.Component):
         last_pass = nest.all_last(["cb", "s", "r"])
         first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)
         last_pixel = nest.all_last(["x", "y"])
-        out = Signal(data.StructLayout({
+        out = view_of(data.StructLayout({
             "valid": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
             "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
@@ -175,7 +183,7 @@ class Feeder(wiring.Component):
         """Each stream's address and mask of granules inside the image, in two cycles."""
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
-        common, common2 = Signal(self._common), Signal(self._common)
+        common, common2 = view_of(self._common), view_of(self._common)
         valid, valid2 = Signal(), Signal()
         index, index2 = Signal.like(i.index), Signal.like(i.index)
         lane_dx, iw, ih = Signal(), Signal(16), Signal(16)
@@ -203,7 +211,7 @@ class Feeder(wiring.Component):
                 offset, line_offset = following, line_following
         requests = []
         for k in range(config.tiles):
-            request = Signal(self._request, name=f"request{k}")
+            request = view_of(self._request, name=f"request{k}")
             mask = Signal(config.granules, name=f"inside{k}")
             in_y = (lines[k] >= 0) & (lines[k] < ih)
             for g in range(config.granules):
@@ -221,7 +229,7 @@ class Feeder(wiring.Component):
         config, per = self._config, self._config.granules
         bits = (per - 1).bit_length()
         limit = (config.spm_words - 1) * per
-        meta = Signal(self._meta)
+        meta = view_of(self._meta)
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         m.d.comb += meta.common.eq(common)
         wants, taken, outside = [], [], []

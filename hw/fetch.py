@@ -20,6 +20,7 @@ from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout
 from hw.fifo import Fifo
+from hw.ports import view_of
 from hw.settings import REGION
 from isa.config import Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
@@ -55,6 +56,16 @@ class Fetch(wiring.Component):
 
     AHEAD = 8
     """Instructions that are read ahead."""
+
+    start: Signal
+    stop: Signal
+    halt: Signal
+    program: Signal
+    region: data.View
+    ar: stream.Interface
+    r: stream.Interface
+    instr: stream.Interface
+    idle: Signal
 
     def __init__(self, config: Config):
         self._config = config
@@ -137,7 +148,7 @@ class Fetch(wiring.Component):
         instr, beat = self.instr.payload, buffer.o.payload
         bits = 8 * self._config.bus_bytes
         slots = 8 * INSTRUCTION_BYTES // bits
-        raw = Signal(data.ArrayLayout(bits, slots))
+        raw = view_of(data.ArrayLayout(bits, slots))
         slot, full = Signal(range(slots)), Signal()
         index, fault = Signal(INDEX_BITS), Signal(8)
         m.d.comb += [

@@ -30,6 +30,9 @@ class Fifo(wiring.Component):
         If ``depth`` is too small.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, shape: ShapeLike, depth: int):
         if depth < 1:
             raise ValueError(f"a FIFO of depth {depth} holds nothing; use 1 or more")

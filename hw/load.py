@@ -26,7 +26,7 @@ from hw.beats import Beats
 from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
-from hw.ports import Engine, SpmWrite, instruction_layout
+from hw.ports import Engine, EnginePort, SpmPort, SpmWrite, instruction_layout
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import Opcode
@@ -55,6 +55,13 @@ class LoadEngine(wiring.Component):
 
     PORT_DEPTH = 8
     """Words that wait for a stalled scratchpad port."""
+
+    instr: stream.Interface
+    engine: EnginePort
+    regions: data.View
+    ar: stream.Interface
+    r: stream.Interface
+    write: list[SpmPort]
 
     def __init__(self, config: Config):
         self._config = config

@@ -21,7 +21,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.axi import AXI4, RESPONSE, address_layout, read_layout, write_layout
+from hw.axi import AXI4, RESPONSE, AXIPort, address_layout, read_layout, write_layout
 from hw.fifo import Fifo
 from isa.config import Config
 
@@ -48,6 +48,16 @@ class MemoryController(wiring.Component):
     """
 
     BURST_COUNT_BITS = 16
+
+    fetch_ar: stream.Interface
+    fetch_r: stream.Interface
+    load_ar: stream.Interface
+    load_r: stream.Interface
+    store_aw: stream.Interface
+    store_w: stream.Interface
+    store_b: stream.Interface
+    bus: AXIPort
+    quiet: Signal
 
     def __init__(self, config: Config):
         address = stream.Signature(address_layout(config))

@@ -22,7 +22,7 @@ from amaranth.utils import exact_log2
 
 from hw.axi import run_layout
 from hw.dma import Lanes, tag_layout
-from hw.ports import instruction_layout
+from hw.ports import instruction_layout, view_of
 from hw.settings import REGION, REGIONS
 from isa.config import SPM_ADDRESS_BITS, Config
 from isa.instructions import DMA_FIELDS, INDEX_BITS, Fault, Opcode, Region
@@ -55,6 +55,14 @@ class Pattern(wiring.Component):
     """
 
     LATENCY = 4
+
+    instr: stream.Interface
+    regions: data.View
+    halt: Signal
+    runs: stream.Interface
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
 
     def __init__(self, config: Config, opcode: Opcode):
         self._config = config
@@ -111,12 +119,12 @@ class Pattern(wiring.Component):
         # ends, and what is wrong with the instruction as a whole
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
-        region = Signal(REGION)
+        region = view_of(REGION)
         with m.Switch(instr.region):
             for number in Region:
                 with m.Case(number):
                     m.d.comb += region.eq(self.regions[number])
-        ends = Signal(data.StructLayout({
+        ends = view_of(data.StructLayout({
             "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
             "words": _WIDTH["n0"], "start": offset, "end": signed(offset.width + 1),
             "spm": place, "spm_end": signed(place.width + 1),
@@ -132,7 +140,7 @@ class Pattern(wiring.Component):
                 ends.base.eq(region.base >> word), ends.size.eq(region.size >> word)]
 
         # compare
-        checked = Signal(data.StructLayout({
+        checked = view_of(data.StructLayout({
             "valid": 1, "bad": 1, "dram": 1, "spm_range": 1, "final": 1, "index": INDEX_BITS,
             "words": _WIDTH["n0"], "spm": range(config.spm_words),
             "start": signed(66), "end": signed(66)}))

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interfaces between blocks: scratchpad ports, engine instructions, completion and faults."""
 
+from typing import Protocol, cast
+
 from amaranth import Shape
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,8 +23,25 @@ def instruction_layout(opcode: Opcode) -> data.StructLayout:
     return data.StructLayout({**fields, "index": unsigned(INDEX_BITS)})
 
 
+def view_of(layout: data.Layout, *, name: str | None = None,
+            reset_less: bool = False) -> data.View:
+    """``Signal(layout)`` with the type that it has: mypy takes it for a Signal, since it does not
+    ask the metaclass. The name is that of the variable, as with a Signal."""
+    return cast(data.View, Signal(layout, name=name, reset_less=reset_less, src_loc_at=1))
+
+
 COMPLETED = data.StructLayout({q: unsigned(WAIT_BITS) for q in QUEUES})
 """Completed instructions of each queue since the doorbell, modulo 2**16."""
+
+
+class SpmPort(Protocol):
+    """Type of a component's member with the signature :class:`SpmRead` or :class:`SpmWrite`."""
+
+    signature: wiring.Signature
+    valid: Signal
+    ready: Signal
+    addr: Signal
+    data: Signal
 
 
 class SpmRead(wiring.Signature):
@@ -65,3 +84,16 @@ class Engine(wiring.Signature):
         super().__init__({
             "completed": In(COMPLETED), "halt": In(1), "done": Out(1), "busy": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS)})
+
+
+class EnginePort(Protocol):
+    """Type of a component's member with the signature :class:`Engine`."""
+
+    signature: wiring.Signature
+    completed: data.View
+    halt: Signal
+    done: Signal
+    busy: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal

@@ -16,7 +16,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import SUM_BITS
-from hw.ports import SpmWrite
+from hw.ports import SpmPort, SpmWrite, view_of
 from hw.post_lane import POST_CONSTANTS, PostLane
 from hw.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
@@ -60,6 +60,24 @@ class Post(wiring.Component):
         A landing place becomes free.
     empty : Out(1)
     """
+
+    params: data.View
+    load: Signal
+    swap: Signal
+    entry: data.View
+    residual_load: Signal
+    residual: Signal
+    valid: Signal
+    slice: Signal
+    constants: data.View
+    r_signed: Signal
+    r_zp: Signal
+    keep: Signal
+    addr: Signal
+    finished: Signal
+    out: SpmPort
+    popped: Signal
+    empty: Signal
 
     def __init__(self, config: Config):
         self._config = config
@@ -120,7 +138,7 @@ class Post(wiring.Component):
         shape = data.StructLayout({
             "bias": data.ArrayLayout(signed(32), config.columns),
             "scale": data.ArrayLayout(32, config.columns)})
-        shadow, active = Signal(shape, reset_less=True), Signal(shape, reset_less=True)
+        shadow, active = view_of(shape, reset_less=True), view_of(shape, reset_less=True)
         beat_bits = 8 * config.word_bytes * config.weight_words
         with m.If(self.load):
             for beat in range(PARAM_WORDS // config.weight_words):

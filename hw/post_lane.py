@@ -22,6 +22,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.binary32 import FLOAT, MANT_BITS, normalize, round_even, to_integer, unpack_scale
+from hw.ports import view_of
 
 POST_CONSTANTS = data.StructLayout({
     "z1": signed(9), "lo1": signed(9), "hi1": signed(9), "scale_a": 32, "scale_b": 32,
@@ -48,6 +49,13 @@ class PostLane(wiring.Component):
 
     REQUANTIZE_LATENCY = 6
     LATENCY = 12
+
+    acc: Signal
+    bias: Signal
+    scale: Signal
+    b: Signal
+    constants: data.View
+    out: Signal
 
     def __init__(self) -> None:
         super().__init__({"acc": In(signed(32)), "bias": In(signed(32)), "scale": In(32),
@@ -87,7 +95,7 @@ class PostLane(wiring.Component):
         return self._register(m, f"{name}_clipped", Mux(raised > high, high, raised), signed(9))
 
     def _float(self, m: Module, name: str, sign: Value, exp: Value, mant: Value) -> data.View:
-        number = Signal(FLOAT, name=name, reset_less=True)
+        number = view_of(FLOAT, name=name, reset_less=True)
         m.d.sync += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
         return number
 
@@ -142,7 +150,7 @@ class PostLane(wiring.Component):
         swap = Signal()
         m.d.comb += swap.eq((x.mant == 0) | ((y.mant != 0) & (
             (y.exp > x.exp) | ((y.exp == x.exp) & (y.mant > x.mant)))))
-        big, small = Signal(FLOAT), Signal(FLOAT)
+        big, small = view_of(FLOAT), view_of(FLOAT)
         m.d.comb += [big.eq(Mux(swap, y.as_value(), x.as_value())),
                      small.eq(Mux(swap, x.as_value(), y.as_value()))]
         distance = Signal(signed(11))

@@ -14,7 +14,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.ports import SpmRead
+from hw.ports import SpmPort, SpmRead
 from isa.config import Config
 
 
@@ -46,6 +46,7 @@ class ReadPort(wiring.Component):
 
     addr: stream.Interface
     data: stream.Interface
+    port: SpmPort
 
     def __init__(self, config: Config, depth: int = 4, queue: int = 0):
         self._depth, self._queue = depth, queue
@@ -61,14 +62,14 @@ class ReadPort(wiring.Component):
         accept = self.port.valid & self.port.ready
         popped = self.data.valid & self.data.ready
         arrived = Signal()
-        if self._queue:
+        if self._queue == 0:
+            valid, addr, take = self.addr.valid, self.addr.payload, self.addr.ready
+        else:
             m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.port.addr),
                                                        depth=self._queue)
             valid, addr, take = queue.r_rdy, queue.r_data, queue.r_en
             m.d.comb += [queue.w_data.eq(self.addr.payload), queue.w_en.eq(self.addr.valid),
                          self.addr.ready.eq(queue.w_rdy)]
-        else:
-            valid, addr, take = self.addr.valid, self.addr.payload, self.addr.ready
         m.d.comb += [
             self.port.valid.eq(valid & (room != 0)), self.port.addr.eq(addr),
             take.eq(self.port.ready & (room != 0)),

@@ -18,7 +18,7 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
-from hw.ports import SpmRead, SpmWrite
+from hw.ports import SpmPort, SpmRead, SpmWrite
 from isa.config import Config
 
 
@@ -47,6 +47,9 @@ class Scratchpad(wiring.Component):
         If ``order`` is not a permutation of the ports.
     """
 
+    read: list[SpmPort]
+    write: list[SpmPort]
+
     def __init__(self, config: Config, *, reads: int, writes: int,
                  order: Sequence[tuple[str, int]] | None = None):
         ports = [("read", i) for i in range(reads)] + [("write", i) for i in range(writes)]
@@ -55,8 +58,10 @@ class Scratchpad(wiring.Component):
             raise ValueError(f"order {self._order} does not name each of {ports} once")
         self._config = config
         depth = config.spm_words // config.spm_banks
-        self.banks = [memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
-                                    attrs={"no_rw_check": 1}) for _ in range(config.spm_banks)]
+        self.banks: list[memory.Memory] = [
+            memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
+                          attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: str
+            for _ in range(config.spm_banks)]
         super().__init__({"read": In(SpmRead(config)).array(reads),
                           "write": In(SpmWrite(config)).array(writes)})
 

@@ -57,6 +57,10 @@ class WaitGate(wiring.Component):
     completed : COMPLETED
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    completed: data.View
+
     def __init__(self, opcode: Opcode):
         payload = stream.Signature(instruction_layout(opcode))
         super().__init__({"i": In(payload), "o": Out(payload), "completed": In(COMPLETED)})

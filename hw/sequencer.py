@@ -24,13 +24,13 @@ of one that waits for it.
 
 from functools import reduce
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.fetch import RAW_INSTRUCTION
 from hw.fifo import Fifo
-from hw.ports import COMPLETED, Engine, instruction_layout
+from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
 from hw.semaphore import WaitGate
 from isa.config import Config
 from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, Fault, Opcode, width
@@ -77,6 +77,28 @@ class Sequencer(wiring.Component):
     """Instructions of an engine that have left the decoder and not completed; more than a queue and
     an engine hold."""
 
+    start: Signal
+    abort: Signal
+    watchdog: Signal
+    quiet: Signal
+    instr: stream.Interface
+    load: stream.Interface
+    tensor: stream.Interface
+    vector: stream.Interface
+    store: stream.Interface
+    load_engine: EnginePort
+    tensor_engine: EnginePort
+    vector_engine: EnginePort
+    store_engine: EnginePort
+    ended: Signal
+    halt: Signal
+    busy: Signal
+    done: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
+    completions: Signal
+
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
@@ -90,7 +112,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        completed = Signal(COMPLETED)
+        completed = view_of(COMPLETED)
         engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in ENGINES}
         oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
                   for op in ENGINES}
@@ -118,7 +140,7 @@ class Sequencer(wiring.Component):
         self._faults(m, engines, decode_fault, oldest)
         return m
 
-    def _decode(self, m: Module, completed: Value, oldest: dict[Opcode, Fifo]) -> Value:
+    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]) -> Value:
         """Takes an instruction a cycle; returns its fault code, 0 where there is none."""
         raw, common = self.instr.payload.raw, COMMON[0].width
         code, go = Signal(8), Signal()
@@ -154,7 +176,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += code.eq(Fault.ILLEGAL_OPCODE)
         return code
 
-    def _faults(self, m: Module, engines: dict[Opcode, Engine], decode_fault: Value,
+    def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
                 oldest: dict[Opcode, Fifo]) -> None:
         late, waited = Signal(), Signal(32)
         m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
@@ -163,7 +185,8 @@ class Sequencer(wiring.Component):
         with m.Elif(self.busy & ~late):
             m.d.sync += waited.eq(waited + 1)
         with m.If(~self.fault & ~self.abort):
-            causes = [(e.fault, e.fault_code, e.fault_index) for e in engines.values()]
+            causes: list[tuple[Value, ValueLike, Value]] = [
+                (e.fault, e.fault_code, e.fault_index) for e in engines.values()]
             causes += [(decode_fault != 0, decode_fault, self.instr.payload.index),
                        (late, Fault.WATCHDOG, self._first(m, oldest))]
             for condition, code, index in reversed(causes):

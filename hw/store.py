@@ -28,7 +28,7 @@ from hw.beats import Beats, beat_layout
 from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
-from hw.ports import Engine, SpmRead, instruction_layout
+from hw.ports import Engine, EnginePort, SpmPort, SpmRead, instruction_layout
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Opcode
@@ -55,6 +55,10 @@ class Prefetch(wiring.Component):
 
     ADDRESSES = 4
     """Addresses that wait for a stalled port while other lanes go on."""
+
+    addr: stream.Interface
+    words: stream.Interface
+    read: SpmPort
 
     def __init__(self, config: Config, depth: int):
         self._config, self._depth = config, depth
@@ -111,6 +115,14 @@ class StoreEngine(wiring.Component):
 
     OWED = 2
     """Bursts whose address is out and whose data has not begun."""
+
+    instr: stream.Interface
+    engine: EnginePort
+    regions: data.View
+    aw: stream.Interface
+    w: stream.Interface
+    b: stream.Interface
+    read: list[SpmPort]
 
     def __init__(self, config: Config):
         self._config = config

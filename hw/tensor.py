@@ -16,14 +16,14 @@ The array has no handshake inside. A vector enters (``fire``) only when its weig
 shadow set, if it is the first of a pass, and a PSUM bank is free, if it is the first of a block.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator, add_layout
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
-from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.semaphore import satisfied
 from hw.tile import Tile, sum_bits
 from hw.weights import WeightLoader
@@ -49,6 +49,14 @@ class TensorEngine(wiring.Component):
     out : Out(SpmWrite).array(tiles)
     events : Out(EVENTS)
     """
+
+    instr: stream.Interface
+    engine: EnginePort
+    act: list[SpmPort]
+    weights: list[SpmPort]
+    residual: list[SpmPort]
+    out: list[SpmPort]
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -78,15 +86,16 @@ class TensorEngine(wiring.Component):
     def _dispatch(self, m: Module, feeder: Feeder, loader: WeightLoader,
                   drain: Drain) -> tuple[Value, Value]:
         """Check an instruction, then hand it to the three walkers, each in its time."""
-        i, have = Signal(instruction_layout(Opcode.TENSOR)), Signal()
+        i, have = view_of(instruction_layout(Opcode.TENSOR)), Signal()
         held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
         held_split = Signal.like(i.m_split)
         legal = self._legal(m, i, held & (held_nx == i.nx) & (held_ny == i.ny)
                             & (held_split == i.m_split))
         passing = Signal()
         halt = self.engine.halt | self.engine.fault
-        targets = ((loader, satisfied(i, self.engine.completed, only=("load",))),
-                   (feeder, satisfied(i, self.engine.completed)), (drain, 1))
+        targets: tuple[tuple[Feeder | WeightLoader | Drain, ValueLike], ...] = (
+            (loader, satisfied(i, self.engine.completed, only=("load",))),
+            (feeder, satisfied(i, self.engine.completed)), (drain, 1))
         finished = []
         for k, (target, free) in enumerate(targets):
             taken = Signal(name=f"taken{k}")
@@ -154,7 +163,7 @@ class TensorEngine(wiring.Component):
             load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap))]
         m.d.sync += shadow_full.eq((shadow_full & ~swap) | (load & beat.last))
 
-        add = Signal(add_layout(config))
+        add = view_of(add_layout(config))
         m.d.comb += [add.valid.eq(fire), add.bank.eq(bank), add.index.eq(vector.index),
                      add.overwrite.eq(vector.overwrite)]
         with m.If(fire & vector.opens):
@@ -166,14 +175,14 @@ class TensorEngine(wiring.Component):
 
         tiles = [Tile(config.lanes, config.weight_words) for _ in range(config.tiles)]
         # the accumulator wants the address one cycle ahead of the sums
-        closing = Signal(data.StructLayout({"valid": 1, "bank": 1}))
+        closing = view_of(data.StructLayout({"valid": 1, "bank": 1}))
         m.d.comb += [closing.valid.eq(fire & vector.closes), closing.bank.eq(bank)]
         for k in range(tiles[0].latency - 1):
-            late = Signal(add.shape(), name=f"add{k}")
+            late = view_of(add.shape(), name=f"add{k}")
             m.d.sync += late.eq(add)
             add = late
         for k in range(tiles[0].latency - 1 + Accumulator.LATENCY):
-            late = Signal(closing.shape(), name=f"closing{k}")
+            late = view_of(closing.shape(), name=f"closing{k}")
             m.d.sync += late.eq(closing)
             closing = late
         full = Signal(2)

@@ -59,6 +59,12 @@ class Column(wiring.Component):
         LATENCY of the tree after the operands.
     """
 
+    operands: data.View
+    load: Signal
+    word: data.View
+    swap: Signal
+    sum: Signal
+
     def __init__(self, lanes: int):
         self._lanes = lanes
         vector = data.ArrayLayout(signed(OPERAND_BITS), lanes)
@@ -113,6 +119,13 @@ class Tile(wiring.Component):
     sums : Out(array of signed)
         ``latency`` cycles after ``vector``.
     """
+
+    vector: data.View
+    swap: Signal
+    load: Signal
+    beat: Signal
+    weights: data.View
+    sums: data.View
 
     def __init__(self, lanes: int, words: int):
         self._lanes, self._words = lanes, words

@@ -71,6 +71,8 @@ class Makalu(wiring.Component):
         AXI4, ``config.bus_bytes`` wide, INCR bursts of full beats.
     """
 
+    irq: Signal
+
     def __init__(self, config: Config):
         self._config = config
         members = {"irq": Out(1)}
@@ -90,10 +92,11 @@ class Makalu(wiring.Component):
         m = Module()
         core = Core(self._config)
         m.submodules.core = DomainRenamer("core")(core)
-        m.domains.core = domain = ClockDomain()
+        m.domains.core = ClockDomain()
         reset = Signal(init=1, reset_less=True)
         m.d.sync += reset.eq(ResetSignal())
-        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset), self.irq.eq(core.irq)]
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(reset),
+                     self.irq.eq(core.irq)]
         for prefix, channel, side, drives, payload in _channels(self._config):
             s = getattr(getattr(core, side), channel)
             plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}

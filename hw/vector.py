@@ -17,7 +17,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term
-from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.post_lane import PostLane
 from hw.read_port import ReadPort
 from isa.config import Config
@@ -45,6 +45,12 @@ class VectorEngine(wiring.Component):
 
     META_DEPTH = 8
 
+    instr: stream.Interface
+    engine: EnginePort
+    a: SpmPort
+    b: SpmPort
+    out: SpmPort
+
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
@@ -61,7 +67,7 @@ class VectorEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        i = Signal(instruction_layout(Opcode.VECTOR))
+        i = view_of(instruction_layout(Opcode.VECTOR))
         active, walking, go = Signal(), Signal(), Signal()
         tap = self._walk(m, i, walking, go)
         queue, readers = self._issue(m, i, tap, go)
@@ -121,7 +127,7 @@ class VectorEngine(wiring.Component):
                 (yo, i.o_y, i.o_row))
         advance("cb", (ca, i.a_cb, i.a_base), (cb, i.b_cb, i.b_base), (co, i.o_cb, i.o_base))
 
-        tap = Signal(self._tap)
+        tap = view_of(self._tap)
         column, line = ix.plus(sx.value), iy.plus(ry.value)
         window_first = (nest.index("s") == 0) & (nest.index("r") == 0)
         with m.If(go):
@@ -164,7 +170,7 @@ class VectorEngine(wiring.Component):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                          self.engine.fault_index.eq(i.index)]
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
-        meta = Signal(self._meta)
+        meta = view_of(self._meta)
         m.d.comb += [meta.addr.eq(tap.out), meta.inside.eq(tap.inside), meta.first.eq(tap.first),
                      meta.last.eq(tap.last), queue.w_data.eq(meta)]
         readers, finished = [], []
@@ -190,7 +196,7 @@ class VectorEngine(wiring.Component):
         lanes = self._config.lanes
         head = data.View(self._meta, queue.r_data)
         add = i.vop == VectorOp.ADD
-        acc = Signal(data.ArrayLayout(signed(32), lanes), reset_less=True)
+        acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
         done_acc = Signal.like(acc)
         second = Signal(8 * lanes, reset_less=True)
         addr, have = Signal(range(self._config.spm_words)), Signal()

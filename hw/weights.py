@@ -13,7 +13,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest
-from hw.ports import SpmRead, instruction_layout
+from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort
 from hw.tile import OPERAND_BITS
 from isa.config import PARAM_WORDS, Config
@@ -50,6 +50,13 @@ class WeightLoader(wiring.Component):
 
     META_DEPTH = 8
 
+    instr: stream.Interface
+    beats: stream.Interface
+    port: list[SpmPort]
+    fault: Signal
+    fault_index: Signal
+    halt: Signal
+
     def __init__(self, config: Config):
         self._config = config
         layout = instruction_layout(Opcode.TENSOR)
@@ -67,7 +74,7 @@ class WeightLoader(wiring.Component):
         config = self._config
         words = config.weight_words
         m = Module()
-        i = Signal(instruction_layout(Opcode.TENSOR))
+        i = view_of(instruction_layout(Opcode.TENSOR))
         active, params = Signal(), Signal()
         beat_bits = range(max(config.lanes, PARAM_WORDS) // words + 1)
         beats, tiles = Signal(beat_bits), Signal(3)
@@ -115,7 +122,7 @@ class WeightLoader(wiring.Component):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
         may = Signal()
         m.d.comb += may.eq(active & ~bad & ~self.halt & ~self.fault)
-        meta = Signal(self._meta)
+        meta = view_of(self._meta)
         m.d.comb += [
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
