@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds tiles of each width and runs bench_tile.py on them in Verilator."""
+
+import pytest
+
+from hw.tile import Tile
+from hw.top import verilog_of
+from sim.cocotb_runner import get_runner
+
+
+@pytest.mark.parametrize("lanes,words", [(4, 1), (8, 2), (16, 4)])
+def test_tile(lanes, words, tmp_path):
+    source = tmp_path / "tile.v"
+    source.write_text(verilog_of(Tile(lanes, words), "tile"))
+    runner = get_runner()
+    runner.build(sources=[source], hdl_toplevel="tile", build_dir=tmp_path)
+    runner.test(test_module="tests.cocotb.bench_tile", hdl_toplevel="tile",
+                extra_env={"BENCH_LANES": str(lanes), "BENCH_WORDS": str(words)})
