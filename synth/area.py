@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area of each block, by Yosys: ``python -m synth.area --config ecp5``.
 
-Two targets: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC; memories become
-flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells after ``synth_ecp5``).
-Nothing is placed or routed, so this says nothing about timing.
+Two targets: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC; memories
+become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells after
+``synth_ecp5``). Nothing is placed or routed, so this says nothing about timing.
 """
 
 import json
@@ -32,12 +32,13 @@ SCRIPTS = {
 """Yosys commands of each target behind ``read_verilog``."""
 
 GROUPS = {
-    "generic": {"gates": ("$_AND_", "$_XOR_", "$_MUX_", "$_NOT_"), "flip-flops": ("$_DFF", "$_SDFF")},
+    "generic": {"gates": ("$_AND_", "$_XOR_", "$_MUX_", "$_NOT_"),
+                "flip-flops": ("$_DFF", "$_SDFF")},
     "ecp5": {"LUT4": ("LUT4", "CCU2C", "TRELLIS_DPR16X4"), "flip-flops": ("TRELLIS_FF",),
              "DSP": ("MULT18X18D",), "block RAM": ("DP16KD",)},
 }
-"""Columns of the table: cells whose names begin with one of these. A carry cell and a 16 x 4 LUT RAM
-count with the LUTs that they take."""
+"""Columns of the table: cells whose names begin with one of these. A carry cell and a 16 x 4 LUT
+RAM count with the LUTs that they take."""
 
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 """LUT4 of an ECP5 slice that a cell takes (a distributed RAM of 16 x 4: a slice and a half)."""
@@ -86,10 +87,10 @@ def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:
     """``docs/area.md``."""
     heads = [f"{t}: {c}" for t in GROUPS for c in GROUPS[t]]
     lines = ["# Area", "",
-             f"Made by `make area CONFIG={config.name}`: each block of `{config.name}` synthesized "
-             "alone by Yosys, not placed. *generic* counts two-input gates after ABC and turns "
-             "memories into flip-flops; *ecp5* counts LUT4 (carry cells as two, 16 x 4 RAMs as six), "
-             "flip-flops, 18 x 18 multipliers and 18 kbit block RAMs.", "",
+             (f"Made by `make area CONFIG={config.name}`: each block of `{config.name}` "
+              "synthesized alone by Yosys, not placed. *generic* counts two-input gates after ABC "
+              "and turns memories into flip-flops; *ecp5* counts LUT4 (carry cells as two, 16 x 4 "
+              "RAMs as six), flip-flops, 18 x 18 multipliers and 18 kbit block RAMs."), "",
              "| block | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
     for row in rows:
         cells = [f"{row[t][c]:,}" for t in GROUPS for c in GROUPS[t]]

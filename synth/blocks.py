@@ -35,6 +35,6 @@ BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
     "sequencer": Sequencer,
     "control": Control,
 }
-"""Blocks by name. ``drain`` contains the post-processors of all tiles; ``tile``, ``accumulator`` and
-``post`` are those of one tile. The scratchpad's banks are memories of the size that the configuration
-names, so it is not listed."""
+"""Blocks by name. ``drain`` contains the post-processors of all tiles; ``tile``, ``accumulator``
+and ``post`` are those of one tile. The scratchpad's banks are memories of the size that the
+configuration names, so it is not listed."""
