@@ -134,7 +134,7 @@ class Tensor:
             addr = modular(row[:, :, None, :, None, None] + col[:, None],
                            GRANULE_BITS)                                       # [m,y,x,r,s,cb]
             inside = in_y[:, :, None, :, None, None] & in_x[:, None]           # [m,y,x,r,s,g]
-            used = np.broadcast_to(inside.any(-1)[..., None], addr.shape)
+            used = np.broadcast_to(inside.any(-1, keepdims=True), addr.shape)
             bad = used & ((addr < 0) | (addr >= len(vectors)))
             if bad.any():
                 raise MachineFault(Fault.SPM_RANGE, index)

@@ -74,7 +74,7 @@ class Accumulator(wiring.Component):
         for bank in range(2):
             ram: memory.Memory = memory.Memory(
                 shape=self._entry, depth=self._config.psum_depth, init=[],
-                attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: str
+                attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: only str
             m.submodules[f"bank{bank}"] = ram
             write, read = ram.write_port(), ram.read_port()
             mine = self.add.valid & (self.add.bank == bank) & ~self.add.overwrite

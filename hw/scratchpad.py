@@ -60,7 +60,7 @@ class Scratchpad(wiring.Component):
         depth = config.spm_words // config.spm_banks
         self.banks: list[memory.Memory] = [
             memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
-                          attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: str
+                          attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: only str
             for _ in range(config.spm_banks)]
         super().__init__({"read": In(SpmRead(config)).array(reads),
                           "write": In(SpmWrite(config)).array(writes)})

@@ -151,7 +151,7 @@ class Program:
             if tuple(header.pop("isa_version")) != ISA_VERSION:
                 raise ProgramError(f"{source}: made for another instruction set version; "
                                    "compile the model again")
-            blobs = {}
+            blobs: dict[str, Any] = {}
             for name, size in header.pop("blobs"):
                 blobs[name] = data[at:at + size]
                 if len(blobs[name]) != size:

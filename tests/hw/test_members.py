@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types that a component declares are those of the members that it makes."""
+
+import inspect
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Signal
+from amaranth.lib import data, stream, wiring
+
+from hw import axi, ports
+from hw.top import Makalu
+from isa.presets import PRESETS
+
+PORTS = {ports.SpmPort: (ports.SpmRead, ports.SpmWrite), ports.EnginePort: (ports.Engine,),
+         axi.AXIPort: (axi.AXI4, axi.AXI4Lite)}
+
+
+def is_a(member: object, declared: object) -> bool:
+    """``member``, flipped or not, has the declared type; a Protocol stands for the signatures
+    beside it."""
+    if getattr(declared, "__origin__", None) is list:
+        return isinstance(member, list) and all(is_a(m, declared.__args__[0]) for m in member)
+    if declared in PORTS:
+        return isinstance(getattr(member, "signature", None), PORTS[declared])
+    if isinstance(member, wiring.FlippedInterface):
+        member = wiring.flipped(member)
+    return isinstance(member, declared)
+
+
+@pytest.fixture(scope="module")
+def components():
+    """One component of each class of the machine."""
+    made = {}
+    init = wiring.Component.__init__
+
+    def spy(self, *args):
+        init(self, *args)
+        made.setdefault(type(self), self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring.Component, "__init__", spy)
+        rtlil.convert(Makalu(PRESETS["tiny"]))
+    return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
+
+
+def test_declared(components):
+    assert len(components) > 20
+    for cls, component in components.items():
+        declared = inspect.get_annotations(cls)
+        if cls is not Makalu:       # its AXI ports are only known by name
+            assert declared.keys() == component.signature.members.keys(), cls
+        for name, kind in declared.items():
+            assert is_a(getattr(component, name), kind), f"{cls.__name__}.{name}: {kind}"
+
+
+@pytest.mark.parametrize("port, signature", [(p, s) for p, ss in PORTS.items() for s in ss])
+def test_protocols(port, signature):
+    takes_config = "config" in inspect.signature(signature).parameters
+    made = (signature(PRESETS["tiny"]) if takes_config else signature()).create()
+    declared = inspect.get_annotations(port)
+    assert declared.keys() - {"signature"} == made.signature.members.keys()
+    for name, kind in declared.items():
+        assert kind in (Signal, data.View, stream.Interface, wiring.Signature)
+        assert is_a(getattr(made, name), kind), f"{port.__name__}.{name}"
