@@ -3,6 +3,7 @@
 equal ONNX Runtime's. The smallest machine's scratchpad holds none of their tensors for long."""
 
 import numpy as np
+import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,21 +97,27 @@ class Builder:
         self.quantized(x, max(a[1], b[1]), (a[3][0], a[3][1] + b[3][1], *a[3][2:]))
 
 
+def grown(seed: int, steps: list[str]) -> tuple[onnx.ModelProto, list[str], np.ndarray] | None:
+    """A model, its outputs (every value that nobody reads) and an input; None if no step fits."""
+    b = Builder(seed)
+    for step in steps:
+        getattr(b, step)()
+    if len(b.live) == 1:
+        return None
+    used = {i for n in b.net.nodes for i in n.input}
+    outs = [v[0] for v in b.live if v[0] not in used]
+    return b.net.model(*outs), outs, b.rng.integers(-128, 128, b.live[0][3]).astype(np.int8)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**6), st.lists(st.sampled_from(
     ["conv", "conv", "conv", "add", "residual", "pool", "concat", "turn"]), min_size=2, max_size=9),
     st.sampled_from(MACHINES))
 def test_random_network(seed: int, steps: list[str], machine: Config) -> None:
-    b = Builder(seed)
-    for step in steps:
-        getattr(b, step)()
-    if len(b.live) == 1:
+    network = grown(seed, steps)
+    if network is None:
         return
-    # every value that nobody reads is an output
-    used = {i for n in b.net.nodes for i in n.input}
-    outs = [v[0] for v in b.live if v[0] not in used]
-    model = b.net.model(*outs)
-    x = b.rng.integers(-128, 128, b.live[0][3]).astype(np.int8)
+    model, outs, x = network
     program = compile_model(model, machine)
     got = execute(program, {"x": x})
     for name, want in zip(outs, onnxruntime(model, {"x": x}), strict=True):

@@ -16,7 +16,7 @@ from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
 from sim.harness import DramModel
-from tests.compiler.test_random_networks import Builder
+from tests.compiler.test_random_networks import grown
 
 STEPS = ("conv", "conv", "conv", "add", "residual", "pool", "concat", "turn")
 
@@ -34,15 +34,10 @@ def test_random_network(machine: str) -> None:
     @given(st.integers(0, 10**6).filter(lambda n: n % 3), st.lists(st.sampled_from(STEPS),
                                                                     min_size=3, max_size=8))
     def run(seed: int, steps: list[str]) -> None:
-        b = Builder(seed)
-        for step in steps:
-            getattr(b, step)()
-        if len(b.live) == 1:
+        network = grown(seed, steps)
+        if network is None:
             return
-        used = {i for n in b.net.nodes for i in n.input}
-        outs = [v[0] for v in b.live if v[0] not in used]
-        model = b.net.model(*outs)
-        x = b.rng.integers(-128, 128, b.live[0][3]).astype(np.int8)
+        model, outs, x = network
         program = compile_model(model, PRESETS[machine])
         got = Session(program, rtl(machine)).run({"x": x})
         golden = Session(program, GoldenDevice(program.config)).run({"x": x})
