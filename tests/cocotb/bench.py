@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections import deque
+from collections.abc import Mapping
 
 import cocotb
 import numpy as np
@@ -38,10 +39,14 @@ class Watcher:
     def __init__(self, dut, config: Config):
         self.dut, self.config = dut, config
         self.bursts = {"aw": [], "ar": []}
+        self.outstanding = {"aw": 0, "ar": 0}
+        self._handles = {}
         cocotb.start_soon(self._run())
 
     def _signal(self, name):
-        return getattr(self.dut, f"m_axi_{name}")
+        if name not in self._handles:
+            self._handles[name] = getattr(self.dut, f"m_axi_{name}")
+        return self._handles[name]
 
     def _check_burst(self, channel: str, addr: int, beats: int) -> None:
         bus = self.config.bus_bytes
@@ -51,6 +56,15 @@ class Watcher:
         assert int(self._signal(f"{channel}size").value) == bus.bit_length() - 1
         assert int(self._signal(f"{channel}burst").value) == 1
         self.bursts[channel].append((addr, beats))
+        self.outstanding[channel] += 1
+
+    def _answers(self) -> None:
+        """Takes the bursts that are answered in this cycle off those outstanding."""
+        for answer, address in (("b", "aw"), ("r", "ar")):
+            if (self.outstanding[address] and int(self._signal(f"{answer}valid").value)
+                    and int(self._signal(f"{answer}ready").value)
+                    and (answer == "b" or int(self._signal("rlast").value))):
+                self.outstanding[address] -= 1
 
     async def _run(self):
         held = dict.fromkeys(self.PAYLOADS)
@@ -59,12 +73,16 @@ class Watcher:
             await RisingEdge(self.dut.clk)
             await ReadOnly()
             if int(self.dut.rst.value):
+                held = dict.fromkeys(self.PAYLOADS)
+                lengths, sent = deque(), deque([0])
+                self.outstanding = {"aw": 0, "ar": 0}
                 continue
+            self._answers()
             for channel, names in self.PAYLOADS.items():
                 valid = int(self._signal(f"{channel}valid").value)
-                ready = int(self._signal(f"{channel}ready").value)
                 if not valid and held[channel] is None:
                     continue
+                ready = int(self._signal(f"{channel}ready").value)
                 payload = tuple(int(self._signal(n).value) for n in names)
                 if held[channel] is not None:
                     assert valid and payload == held[channel], f"{channel} withdrawn"
@@ -84,14 +102,18 @@ class Watcher:
 
 
 class Bench:
-    """The design with a memory and a host. ``stall`` is the chance that a channel rests."""
+    """The design with a memory and a host. ``stall`` is the chance that a channel rests; ``bases``
+    and ``sizes`` say where the regions lie in the first ``memory`` bytes."""
 
-    def __init__(self, dut, *, stall: float = 0.0, seed: int = 0):
+    def __init__(self, dut, *, stall: float = 0.0, seed: int = 0,
+                 bases: Mapping[Region, int] = BASES, sizes: Mapping[Region, int] = SIZES,
+                 memory: int = MEMORY_BYTES):
         self.dut, self.config = dut, config()
+        self.bases, self.sizes, self.memory_bytes = bases, sizes, memory
         self.rng = random.Random(seed)
         Clock(dut.clk, 10, "ns").start()
         dut.rst.value = 1
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=MEMORY_BYTES)
+        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=memory)
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         for channel in (self.ram.write_if, self.ram.read_if, self.host.write_if,
                         self.host.read_if):
@@ -101,8 +123,8 @@ class Bench:
         if stall:
             self.stall(stall)
         self.watcher = Watcher(dut, self.config)
-        for region, size in SIZES.items():
-            self.ram.write(BASES[region], np.random.default_rng(seed + region).bytes(size))
+        for region, size in sizes.items():
+            self.ram.write(bases[region], np.random.default_rng(seed + region).bytes(size))
 
     def channels(self):
         ram, host = self.ram, self.host
@@ -168,16 +190,19 @@ class Bench:
     async def regions(self, **sizes: int) -> None:
         """Set all regions up, with other sizes for those named."""
         for region in Region:
-            await self.set(f"REGION{region:d}_BASE", BASES[region])
-            await self.set(f"REGION{region:d}_SIZE", sizes.get(region.name, SIZES[region]))
+            await self.set(f"REGION{region:d}_BASE", self.bases[region])
+            await self.set(f"REGION{region:d}_SIZE", sizes.get(region.name, self.sizes[region]))
 
     async def run(self, program: list[Instruction], at: int = 0, ends: bool = True) -> int:
-        """Write the program, ring the bell, wait for the interrupt; returns IRQ_STATUS, which is
-        cleared again."""
+        """Write the program and :meth:`execute` it."""
         image = b"".join(i.encode() for i in program)
         if ends:
             image += Instruction(Opcode.END).encode()
-        self.ram.write(BASES[Region.PROGRAM] + at, image)
+        self.ram.write(self.bases[Region.PROGRAM] + at, image)
+        return await self.execute(at)
+
+    async def execute(self, at: int = 0) -> int:
+        """Ring the bell, wait for the interrupt; returns IRQ_STATUS, which is cleared again."""
         await self.set("PROGRAM", at)
         await self.set("CONTROL", 1)
         await self.set("DOORBELL", 1)
@@ -194,5 +219,11 @@ class Bench:
             pass
         assert await self.get("STATUS") == 0b1000
 
+    async def drained(self) -> None:
+        """Nothing is under way, neither on the bus nor according to STATUS."""
+        status = await self.get("STATUS")
+        assert status & 0b1001 == 0b1000, f"STATUS is {status:04b}"
+        assert self.watcher.outstanding == {"aw": 0, "ar": 0}
+
     def memory(self) -> np.ndarray:
-        return np.frombuffer(self.ram.read(0, MEMORY_BYTES), np.uint8).copy()
+        return np.frombuffer(self.ram.read(0, self.memory_bytes), np.uint8).copy()
