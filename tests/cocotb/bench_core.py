@@ -6,7 +6,6 @@ test ends drained: no burst unanswered, STATUS.QUIET.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cocotb
@@ -15,8 +14,8 @@ from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
 
 from golden.machine import Machine
-from isa.config import PARAM_WORDS, Config
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.config import Config
+from isa.instructions import Fault, Region
 from isa.program import Program
 from tests.cocotb.bench import Bench
 from tests.e2e.programs import contents, program, tensor, vector
@@ -35,34 +34,13 @@ def room(size: int) -> int:
     return -(-size // GRANULE) * GRANULE
 
 
-def parameters(i: Instruction, config: Config) -> Iterator[int]:
-    """Scratchpad words of a TENSOR's parameter blocks: INT32 biases, then binary32 scales."""
-    tiles = config.tiles >> i.m_split
-    at = i.w_base
-    for _ in range(i.nnb):
-        at += i.nr * i.ns * i.ncb * tiles * config.lanes
-        for _ in range(0 if i.hold else tiles):
-            yield at
-            at += PARAM_WORDS
-
-
 def random_program(config: Config, seed: int, count: int) -> tuple[Program, np.ndarray]:
-    """``count`` or more instructions, and the input. Biases and scales are such that few results
-    saturate: scales last, since one TENSOR's may lie where another's biases do."""
+    """``count`` or more instructions, and the input."""
     rng = np.random.default_rng([seed, 77])
     instructions = [vector(rng, config)]
     while len(instructions) < count:
         instructions += tensor(rng, config) if rng.random() < 0.8 else [vector(rng, config)]
-    spm = contents(rng, config)
-    blocks = [at for i in instructions if i.opcode is Opcode.TENSOR for at in parameters(i, config)]
-    half, lanes = PARAM_WORDS // 2, config.lanes
-    for at in blocks:
-        spm[at:at + half] = rng.integers(-9999, 9999, lanes, np.int32).view(np.uint8).reshape(
-            half, lanes)
-    for at in blocks:
-        scales = (10 ** rng.uniform(-3.5, -2.5, lanes)).astype(np.float32)
-        spm[at + half:at + PARAM_WORDS] = scales.view(np.uint8).reshape(half, lanes)
-    return program(config, instructions), spm.reshape(-1)
+    return program(config, instructions), contents(rng, config, instructions).reshape(-1)
 
 
 class TB(Bench):

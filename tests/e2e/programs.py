@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from isa.config import Config
+from isa.config import PARAM_WORDS, Config
 from isa.instructions import Instruction, Opcode, Region, VectorOp
 from isa.program import Program
 
@@ -132,13 +132,35 @@ def vector(rng: np.random.Generator, config: Config) -> Instruction:
         z=int(rng.integers(-128, 128)), lo=-128, hi=127))
 
 
-def contents(rng: np.random.Generator, config: Config) -> np.ndarray:
-    """A whole scratchpad of random bytes in which every place that may be taken for a scale is
-    one: the weight stream's words are such that any four bytes are a legal binary32 scale."""
+def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
+    """Scratchpad words that hold biases, and those that hold scales, of an instruction."""
+    biases: list[int] = []
+    scales: list[int] = []
+    if i.opcode is Opcode.TENSOR and not i.hold:
+        tiles, at = config.tiles >> i.m_split, i.w_base
+        for _ in range(i.nnb):
+            at += i.nr * i.ns * i.ncb * tiles * config.lanes
+            for _ in range(tiles):
+                biases += range(at, at + PARAM_WORDS // 2)
+                scales += range(at + PARAM_WORDS // 2, at + PARAM_WORDS)
+                at += PARAM_WORDS
+    return biases, scales
+
+
+def contents(rng: np.random.Generator, config: Config,
+             instructions: list[Instruction]) -> np.ndarray:
+    """A whole scratchpad (uint8 [words, L]) of random bytes, but for the instructions' biases and
+    scales, which are such that few results saturate. Scales come last, since one instruction's may
+    lie where another's biases do."""
     spm = rng.integers(0, 256, (config.spm_words, config.lanes), np.uint8)
-    eighth = config.spm_words // 8
-    flat = spm[2 * eighth:5 * eighth].reshape(-1, 4)
-    flat[:, 3] = rng.choice(np.array([0x39, 0x3A, 0x3B, 0x3C], np.uint8), len(flat))
+    words = [parameters(i, config) for i in instructions]
+    per = config.lanes // 4
+    for biases, _ in words:
+        spm[biases] = rng.integers(-9999, 9999, len(biases) * per, np.int32).view(
+            np.uint8).reshape(-1, config.lanes)
+    for _, scales in words:
+        spm[scales] = (10 ** rng.uniform(-3.5, -2.5, len(scales) * per)).astype(np.float32).view(
+            np.uint8).reshape(-1, config.lanes)
     return spm
 
 

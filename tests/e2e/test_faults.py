@@ -57,8 +57,9 @@ def raw(image: bytes, count: int) -> Program:
 
 def good_program() -> tuple[Program, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(11)
-    p = program(CONFIG, [*tensor(rng, CONFIG), vector(rng, CONFIG)])
-    inputs = contents(rng, CONFIG).reshape(-1)
+    instructions = [*tensor(rng, CONFIG), vector(rng, CONFIG)]
+    p = program(CONFIG, instructions)
+    inputs = contents(rng, CONFIG, instructions).reshape(-1)
     return p, inputs, Machine(CONFIG).run(p.image, inputs, p.region_sizes)
 
 
