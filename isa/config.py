@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-ISA_VERSION = (1, 0)
+ISA_VERSION = (1, 1)
 
 GRANULE = 4
 """Bytes that the feeder can align to: a pixel of a shallow layer."""
@@ -60,6 +60,11 @@ class Config:
         Weight words read from the scratchpad in a cycle.
     vector_lanes : int
         Outputs a cycle of the vector engine.
+    window_taps : int
+        Multiply-accumulates a cycle in each lane of the window engine, which has a group of
+        ``lanes`` lanes for each tile: 1 to 4; 0: no window engine.
+    window_lanes : int
+        Outputs a cycle of each group of the window engine.
     bus_bytes : int
         AXI4 data width in bytes: 8, 16 or 32.
     addr_bits : int
@@ -88,6 +93,8 @@ class Config:
     ppu_lanes: int = 8
     weight_words: int = 2
     vector_lanes: int = 8
+    window_taps: int = 3
+    window_lanes: int = 8
     bus_bytes: int = 16
     addr_bits: int = 40
     max_burst: int = 256
@@ -123,6 +130,9 @@ class Config:
         need(_is_pow2(self.ppu_lanes) and self.ppu_lanes <= self.lanes, "ppu_lanes",
              "a power of two and at most lanes")
         need(_is_pow2(self.vector_lanes) and self.vector_lanes <= self.lanes, "vector_lanes",
+             "a power of two and at most lanes")
+        need(0 <= self.window_taps <= 4, "window_taps", "0 to 4")
+        need(_is_pow2(self.window_lanes) and self.window_lanes <= self.lanes, "window_lanes",
              "a power of two and at most lanes")
         need(self.bus_bytes in (8, 16, 32), "bus_bytes", "8, 16 or 32")
         need(32 <= self.addr_bits <= 64, "addr_bits", "32 to 64")

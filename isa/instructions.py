@@ -66,6 +66,20 @@ class VectorOp(enum.IntEnum):
     SUM = 2
 
 
+class WindowOp(enum.IntEnum):
+    """What a WINDOW instruction computes; see :mod:`golden.window`."""
+
+    MAC = 0
+    MAX = 1
+
+
+WINDOW_KERNEL = 7
+"""Most rows and columns of a kernel that a WINDOW instruction takes."""
+
+WINDOW_STEPS = 32
+"""Most weight steps (``stride * nr * ng``) of a channel block of a WINDOW instruction."""
+
+
 class Fault(enum.IntEnum):
     """Why the machine stopped; the error register holds the value."""
 
@@ -214,6 +228,56 @@ TENSOR_FIELDS = (
     Field("hi2", 9, "upper clip after the addition", True),
 )
 
+WINDOW_FIELDS = (
+    Field("wop", 1, "0 MAC: sum of products, 1 MAX: maximum"),
+    Field("nx", 16, "output columns"),
+    Field("ny", 16, "output rows of a pixel stream"),
+    Field("nnb", 12, "groups of channel blocks"),
+    Field("ns", 3, "kernel columns, 1 to 7"),
+    Field("nr", 3, "kernel rows, 1 to 7"),
+    Field("stride", 3, "input columns per output column, 1 to 7"),
+    Field("ng", 3, "weight steps of a column: taps / MACs of a lane, rounded up"),
+    # activations
+    _word("a_base", "address of input column 0, channel block 0"),
+    _word("a_x", "step per input column"),
+    _word("a_n", "step per channel block"),
+    _word("a_row", "first row position, inside the circle when there is one"),
+    _word("a_y", "row step per output row"),
+    _word("a_r", "row step per kernel row"),
+    _word("a_m", "row step per pixel stream"),
+    _word("a_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    Field("ix0", 16, "image column of input column 0", True),
+    Field("ix_x", 8, "image columns per input column"),
+    Field("iy0", 16, "image row of output row 0, kernel row 0", True),
+    Field("iy_y", 8, "image rows per output row"),
+    Field("iy_r", 8, "image rows per kernel row"),
+    Field("iy_m", 8, "image rows per pixel stream"),
+    Field("iw", 16, "image width: taps outside are skipped"),
+    Field("ih", 16, "image height: taps outside are skipped"),
+    Field("a_signed", 1, "activations are INT8 (1) or UINT8 (0)"),
+    Field("a_zp", 9, "activation zero point, subtracted on the way in", True),
+    # weights and parameters
+    _word("w_base", "weights and parameters of channel block 0", signed=False),
+    _word("w_n", "step per channel block; 0: all have the same"),
+    Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
+    Field("w_zp", 9, "weight zero point, subtracted on the way in", True),
+    # organisation
+    Field("m_split", 2, "log2 of the pixel streams; the groups of a stream split channel blocks"),
+    Field("m_last", 3, "pixel streams that are valid in the last row, 1 or more"),
+    Field("n_last", 3, "channel blocks that are valid in the last group, 1 or more"),
+    # output
+    _word("o_base", "output address of pixel (0, 0), channel block 0"),
+    _word("o_x", "step per output column"),
+    _word("o_n", "step per channel block"),
+    _word("o_row", "first row position, inside the circle when there is one"),
+    _word("o_y", "row step per output row"),
+    _word("o_m", "row step per pixel stream"),
+    _word("o_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    Field("z", 9, "output zero point", True),
+    Field("lo", 9, "lower clip", True),
+    Field("hi", 9, "upper clip", True),
+)
+
 VECTOR_FIELDS = (
     Field("vop", 2, "0 ADD, 1 MAX, 2 SUM"),
     Field("nx", 16, "output columns"),
@@ -264,7 +328,7 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.LOAD: DMA_FIELDS,
     Opcode.STORE: DMA_FIELDS,
     Opcode.TENSOR: TENSOR_FIELDS,
-    Opcode.WINDOW: (),
+    Opcode.WINDOW: WINDOW_FIELDS,
     Opcode.VECTOR: VECTOR_FIELDS,
     Opcode.END: (),
 }

@@ -8,10 +8,11 @@ from isa.config import Config, ConfigError
 
 PRESETS = {c.name: c for c in (
     Config(name="tiny", lanes=4, tiles=1, spm_bytes=8 * 1024, spm_banks=4, psum_depth=8,
-           ppu_lanes=2, weight_words=1, vector_lanes=2, bus_bytes=8, addr_bits=32,
+           ppu_lanes=2, weight_words=1, vector_lanes=2, window_lanes=2, bus_bytes=8, addr_bits=32,
            max_burst=16, outstanding=2, queue_depth=4),
     Config(name="ecp5", lanes=8, tiles=1, spm_bytes=128 * 1024, spm_banks=8, psum_depth=64,
-           ppu_lanes=2, weight_words=2, vector_lanes=2, bus_bytes=8, addr_bits=32,
+           ppu_lanes=2, weight_words=2, vector_lanes=2, window_lanes=2,
+           bus_bytes=8, addr_bits=32,
            max_burst=64, outstanding=4, queue_depth=4),
     Config(name="core256", lanes=16, tiles=1, spm_bytes=512 * 1024, spm_banks=8, psum_depth=128,
            ppu_lanes=8, weight_words=2, vector_lanes=8, bus_bytes=16),
