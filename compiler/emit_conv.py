@@ -50,7 +50,7 @@ def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
     """Emit with the cheapest cut that fits; False, and nothing emitted, if none does."""
     here = s.resident(op.residual.x) is not None if op.residual else None
     found = plans(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
-                  s.resident(op.y) is not None, here)
+                  s.resident(op.y) is not None, here, s.grain)
     if not found:
         return False
     _Emitter(s, op, shape, found[0]).run()
@@ -126,13 +126,17 @@ class _Emitter:
     def _stream(self, weight: np.ndarray, coding: Coding, chunk: Run,
                 cut: tuple[tuple[int, int], ...] | None, params: bool) -> bytes:
         s = self.s
+        key = (id(weight), self.gn, chunk, cut, params)
+        if key in s.streams:
+            return s.streams[key]
         tiles = dense(weight, self.op.groups, s.lanes, self.gn, self.shape.packed, chunk.first,
                       chunk.last - chunk.first, chunk.low, chunk.step, chunk.ncb)
         if cut is not None:
             (b0, b1), (r0, r1), (s0, s1) = cut
             tiles = tiles[:, r0:r1, s0:s1, b0:b1]
         block = parameters(self.op, s.lanes, self.gn, chunk.first, chunk.last - chunk.first)
-        return stream(np.ascontiguousarray(tiles), coding, block if params else None)
+        s.streams[key] = stream(np.ascontiguousarray(tiles), coding, block if params else None)
+        return s.streams[key]
 
     def _input(self, box: tuple, low: int, high: int, rows: tuple[int, int],
                steps: tuple[int, int]) -> tuple[View, int | None]:
@@ -219,7 +223,7 @@ class _Emitter:
         if count > 1 and self.s.feeds_global_pool(self.op.y):
             return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
         units = -(-(y1 - y0) // self.gm)
-        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count)
+        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count, self.s.grain)
         step = size * self.gm
         return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
                 for y in range(y0, y1, step)]
@@ -264,7 +268,7 @@ class _Emitter:
         passes = (b1 - b0) * (r1 - r0) * (s1 - s0)
         rect, _ = rectangles(s.config, units, x1 - x0, passes, self.gn)
         area = self._out_box(chunk, box)
-        first = out.at(area.n0, area.b0, area.y0, area.x0)
+        o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
         clip = op.clip
         f = {
             "nx": rect.nx, "ny": rect.ny, "ntx": rect.ntx, "nty": rect.nty,
@@ -277,8 +281,9 @@ class _Emitter:
             "m_split": self.plan.m_split, "m_last": (y1 - y0) - gm * (units - 1),
             "n_last": min(self.blocks, chunk.last * self.gn) - (chunk.last - 1) * self.gn,
             "acc": int(acc), "hold": int(hold),
-            "o_base": first, "o_x": out.image if shape.folded else 1, "o_n": out.block,
-            "o_y": gm * out.row, "o_m": out.row,
+            "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
+            "o_x": out.image if shape.folded else 1, "o_n": out.block,
+            "o_y": out.step(gm), "o_m": out.step(1),
             "z1": clip.z, "lo1": clip.lo, "hi1": clip.hi,
         }
         f.update(self._activation(chunk, box, x, b0, r0, s0))
@@ -287,8 +292,8 @@ class _Emitter:
         if res is not None:
             assert op.residual is not None
             c = op.residual.clip
-            f.update(residual=1, r_base=res.at(area.n0, area.b0, area.y0, area.x0),
-                     r_n=res.block, r_signed=int(op.residual.x.dtype == "int8"),
+            r_base, r_row = res.origin(area.n0, area.b0, area.y0, area.x0)
+            f.update(residual=1, r_base=r_base, r_row=r_row, r_wrap=res.wrap, r_n=res.block, r_signed=int(op.residual.x.dtype == "int8"),
                      r_zp=op.residual.zp, scale_a=bits(op.residual.scale_a),
                      scale_r=bits(op.residual.scale_b), z2=c.z, lo2=c.lo, hi2=c.hi)
             reads = reads + res.extents(area)
@@ -303,19 +308,20 @@ class _Emitter:
         iy = y0 * sy - op.pad[0] + r0 * dy
         if shape.packed:
             ix = x0 * sx - op.pad[1] + s0 * g
-            return {"a_base": g * x.at(n, 0, iy, 0) + ix, "a_x": sx, "a_s": g, "lane_dx": 1,
-                    "a_cb": 0, "a_nb": 0, "a_y": g * gm * sy * x.row, "a_r": g * dy * x.row,
-                    "a_m": g * sy * x.row, "ix0": ix, "ix_x": sx, "ix_s": g,
-                    "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
+            base, row = x.origin(n, 0, iy, 0)
+            return {"a_base": g * base + ix, "a_row": g * row, "a_wrap": g * x.wrap, "a_x": sx,
+                    "a_s": g, "lane_dx": 1, "a_cb": 0, "a_nb": 0, "a_y": g * x.step(gm * sy),
+                    "a_r": g * x.step(dy), "a_m": g * x.step(sy), "ix0": ix, "ix_x": sx,
+                    "ix_s": g, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
         if shape.folded:
             iy, ix = r0 * dy - op.pad[0], s0 * dx - op.pad[1]
-            base, a_x, ix_x = x.at(x0, chunk.low + b0, iy, ix), x.image, 0
+            (base, row), a_x, ix_x = x.origin(x0, chunk.low + b0, iy, ix), x.image, 0
         else:
             ix = x0 * sx - op.pad[1] + s0 * dx
-            base, a_x, ix_x = x.at(n, chunk.low + b0, iy, ix), sx, sx
-        return {"a_base": g * base, "a_x": g * a_x, "a_s": g * dx, "a_cb": g * x.block,
-                "a_nb": g * chunk.step * x.block, "a_y": g * gm * sy * x.row,
-                "a_r": g * dy * x.row, "a_m": g * sy * x.row, "ix0": ix, "ix_x": ix_x,
+            (base, row), a_x, ix_x = x.origin(n, chunk.low + b0, iy, ix), sx, sx
+        return {"a_base": g * base, "a_row": g * row, "a_wrap": g * x.wrap, "a_x": g * a_x, "a_s": g * dx, "a_cb": g * x.block,
+                "a_nb": g * chunk.step * x.block, "a_y": g * x.step(gm * sy),
+                "a_r": g * x.step(dy), "a_m": g * x.step(sy), "ix0": ix, "ix_x": ix_x,
                 "ix_s": dx, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
 
     def _reads(self, chunk: Run, box: tuple, x: View, blocks: tuple[int, int],
