@@ -20,7 +20,6 @@ is taken.
 The intermediate representation is verified after each of the passes that make it.
 """
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,7 @@ from compiler.emit_window import windowed
 from compiler.errors import CompileError
 from compiler.fuse import fuse
 from compiler.hazards import waits
-from compiler.ir import Concat, Conv, Graph, Move, Pool, Port, verify
+from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
 from compiler.legalize import Legalizer
 from compiler.order import best_order
 from compiler.place import Layout
@@ -49,14 +48,18 @@ from compiler.quantize import is_quantized, quantize
 from compiler.schedule import Schedule, aligned
 from compiler.stem import space_to_depth
 from compiler.steps import Step
+from compiler.strips import emit_chain
 from compiler.timing import predict
 from isa.config import GRANULE, Config
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
 from isa.layout import Buffer
 from isa.program import Program
 
-GRAINS = (150, 300, 600, 1200, 2400, 10**9)
+GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
 """Cycles of an instruction that are tried."""
+
+CHAINS = (12, 5, 0)
+"""Operators of a chain that are tried."""
 
 ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
 """What the report calls the engine of an opcode."""
@@ -141,38 +144,53 @@ class _Backend:
 
     def program(self) -> Program:
         """Schedule, order, encode."""
-        streams: dict[tuple, bytes] = {}
+        streams: dict[tuple, tuple] = {}
         found = None
-        for grain, spread in itertools.product(GRAINS, (True, False)):
-            s = self._emitted(grain, spread, streams)
-            sizes = {**s.sizes, Region.PROGRAM: 0}
-            steps, cycles = best_order(s.steps, self.config, sizes)
-            if found is None or cycles < found[2]:
-                found = s, steps, cycles
+        choice: dict[str, Any] = {"grain": GRAINS[2], "spread": True, "longest": CHAINS[0]}
+        for name, values in (("longest", CHAINS), ("spread", (True, False)), ("grain", GRAINS)):
+            for value in values:
+                if found is not None and value == choice[name]:
+                    continue
+                attempt = {**choice, name: value}
+                s = self._emitted(**attempt, streams=streams)
+                steps, cycles = best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
+                if found is None or cycles < found[2]:
+                    found, choice = (s, steps, cycles), attempt
         assert found is not None
         return self._encoded(*found[:2])
 
-    def _emitted(self, grain: int, spread: bool, streams: dict[tuple, bytes]) -> Schedule:
-        """All operators' instructions, one operator after another."""
+    def _emitted(self, grain: int, spread: bool, longest: int, streams: dict[tuple, tuple]
+                 ) -> Schedule:
+        """All operators' instructions, in a legal order."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, streams)
-        for op in self.graph.ops:
-            s.node = op.node
-            if isinstance(op, Conv) and windowed(op, self.config):
-                emit_depthwise(s, op)
-            elif isinstance(op, Conv):
-                emit_conv(s, op)
-            elif isinstance(op, Pool):
-                emit_pool(s, op)
-            elif isinstance(op, Move):
-                emit_move(s, op)
-            elif isinstance(op, Concat):
-                emit_concat(s, op)
-            else:
-                emit_add(s, op)
-            s.made(op.y)
-            for x in op.inputs:
-                s.used(x)
+        ops = self.graph.ops
+        at = 0
+        while at < len(ops):
+            count = emit_chain(s, ops[at:], longest)
+            if not count:
+                self._emit(s, ops[at])
+            for op in ops[at:at + max(count, 1)]:
+                s.made(op.y)
+                for x in op.inputs:
+                    s.used(x)
+            at += max(count, 1)
         return s
+
+    def _emit(self, s: Schedule, op: Op) -> None:
+        """One operator, layer by layer."""
+        s.node = op.node
+        if isinstance(op, Conv) and windowed(op, self.config):
+            emit_depthwise(s, op)
+        elif isinstance(op, Conv):
+            emit_conv(s, op)
+        elif isinstance(op, Pool):
+            emit_pool(s, op)
+        elif isinstance(op, Move):
+            emit_move(s, op)
+        elif isinstance(op, Concat):
+            emit_concat(s, op)
+        else:
+            emit_add(s, op)
 
     def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
         """Waits, addresses of the weights, tables."""
@@ -234,6 +252,7 @@ class _Backend:
         return Buffer(
             name=renamed.get(port.name, port.name), region=int(home.region), offset=home.offset,
             size=y.words * s.lanes, dtype=t.dtype, shape=port.shape, view=port.view,
-            perm=port.perm, nchw=port.nchw, cell=port.cell, kind="packed" if y.packed else "blocked",
-            n_pitch=y.image * s.lanes, block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes,
-            fill=port.fill, scale=float(np.float32(quant[0])), zero_point=int(quant[1]))
+            perm=port.perm, nchw=port.nchw, cell=port.cell,
+            kind="packed" if y.packed else "blocked", n_pitch=y.image * s.lanes,
+            block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes, fill=port.fill,
+            scale=float(np.float32(quant[0])), zero_point=int(quant[1]))

@@ -2,7 +2,7 @@
 """VECTOR instructions for additions."""
 
 from compiler.boxes import bands, boxes, fetch, output, room, words
-from compiler.emit_conv import bits
+from compiler.conv_instructions import bits
 from compiler.ir import Add
 from compiler.place import Box, View
 from compiler.schedule import Schedule
@@ -38,7 +38,7 @@ def emit_add(s: Schedule, op: Add) -> None:
         b, release_b = fetch(s, op.b, small, rest)
         out, done = output(s, op.y, area)
         for band in bands(s, area, vector_cycles(s.config, _counts(area))):
-            _add(s, op, band, _operand(band) if pixel else band, a, b, out)
+            add_rows(s, op, band, _operand(band) if pixel else band, a, b, out)
         if done is not None:
             s.store_box(op.y, out)
             s.spm.release(done)
@@ -57,7 +57,8 @@ def _counts(area: Box) -> dict[str, int]:
             "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0}
 
 
-def _add(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out: View) -> None:
+def add_rows(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out: View) -> None:
+    """Append the instruction of a box; ``small`` is the second operand's."""
     pixel = small is not area
     a_base, a_row = a.origin(area.n0, area.b0, area.y0, area.x0)
     b_base, b_row = b.origin(small.n0, small.b0, small.y0, small.x0)

@@ -6,7 +6,7 @@ no bound on the window but one tap a cycle.
 """
 
 from compiler.boxes import bands, boxes, fetch, output, room, words
-from compiler.emit_conv import bits
+from compiler.conv_instructions import bits
 from compiler.emit_window import (Operands, Taps, depthwise_weights, emit_window, load_operands,
                                   pool_weights, split, taps_of, windowed)
 from compiler.ir import Conv, Part, Pool
@@ -44,7 +44,7 @@ def _source(op: Conv | Pool, area: Box) -> Box:
     return Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb)
 
 
-def _split_cycles(s: Schedule, op: Conv | Pool, taps: Taps, area: Box) -> int:
+def split_cycles(s: Schedule, op: Conv | Pool, taps: Taps, area: Box) -> int:
     """Cycles of a box in the window engine."""
     return taps.phases * split(s.config, taps, area.b1 - area.b0, area.y1 - area.y0,
                                -(-(area.x1 - area.x0) // taps.phases),
@@ -79,7 +79,7 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
         assert operands is not None
         x, release = fetch(s, op.x, source, rest)
         out, done = output(s, op.y, area)
-        for band in bands(s, area, _split_cycles(s, op, taps, area)):
+        for band in bands(s, area, split_cycles(s, op, taps, area)):
             emit_window(s, op, taps, band, x, out, operands)
         _finish(s, op, out, done, release)
     if operands is not None:
@@ -96,7 +96,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     """
     s.bring(op.x)
     s.settle(op.y)
-    taps = _engine(s, op)
+    taps = window_engine(s, op)
     weights = len(op.parts) * taps.words(s.config) + 8 if taps else 0
     need = _need(s, op, weights, 0)
     size = room(s, op, need)
@@ -109,18 +109,25 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         x, release = fetch(s, op.x, _source(op, area), words(s, op.y, area))
         out, done = output(s, op.y, area)
-        for k, part in enumerate(op.parts):
-            if taps is not None:
-                for band in bands(s, area, _split_cycles(s, op, taps, area)):
-                    if (mine := _inside(band, part)) is not None:
-                        emit_window(s, op, taps, mine, x, out, operands[k])
-            else:
-                for piece in _pieces(s, op, area):
-                    if (mine := _inside(piece, part)) is not None:
-                        _vector(s, op, part, mine, x, out)
+        pieces = (_pieces(s, op, area) if taps is None else
+                  bands(s, area, split_cycles(s, op, taps, area)))
+        for piece in pieces:
+            pool_rows(s, op, taps, piece, x, out, operands)
         _finish(s, op, out, done, release)
     for o in operands:
         s.spm.release(o.at)
+
+
+def pool_rows(s: Schedule, op: Pool, taps: Taps | None, area: Box, x: View, out: View,
+              operands: list[Operands]) -> None:
+    """Append the instructions of a box, part by part; ``operands``: the weights of each part, if
+    the window engine is to take it."""
+    for k, part in enumerate(op.parts):
+        mine = _inside(area, part)
+        if mine is not None and taps is not None:
+            emit_window(s, op, taps, mine, x, out, operands[k])
+        elif mine is not None:
+            _vector(s, op, part, mine, x, out)
 
 
 def _finish(s: Schedule, op: Conv | Pool, out: View, done: int | None, release: int | None
@@ -141,13 +148,13 @@ def _inside(area: Box, part: Part) -> Box | None:
     return Box(area.n0, area.n1, area.b0, area.b1, y0, y1, x0, x1)
 
 
-def _engine(s: Schedule, op: Pool) -> Taps | None:
+def window_engine(s: Schedule, op: Pool) -> Taps | None:
     """How the window engine takes the pool, if it is to."""
     taps = taps_of(op, s.config)
     if taps is None or op.kernel == (1, 1):
         return None
     whole = Box(0, 1, 0, -(-op.y.nchw[1] // s.lanes), 0, op.y.nchw[2], 0, op.y.nchw[3])
-    return taps if _split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None
+    return taps if split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None
 
 
 def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
@@ -171,8 +178,8 @@ def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) ->
     o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
     f = {"vop": int(VectorOp.MAX if op.maximum else VectorOp.SUM), "ns": ks, "nr": kr,
          "a_base": a_base, "a_row": a_row, "a_wrap": x.wrap, "a_x": sx, "a_s": dx,
-         "a_cb": x.block, "a_y": x.step(sy), "a_r": x.step(dy), "ix0": ix, "ix_x": sx, "ix_s": dx, "iy0": iy,
-         "iy_y": sy, "iy_r": dy, "iw": op.x.nchw[3], "ih": op.x.nchw[2],
+         "a_cb": x.block, "a_y": x.step(sy), "a_r": x.step(dy), "ix0": ix, "ix_x": sx, "ix_s": dx,
+         "iy0": iy, "iy_y": sy, "iy_r": dy, "iw": op.x.nchw[3], "ih": op.x.nchw[2],
          "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "scale_a": bits(part.scale),
          "scale_b": bits(part.scale), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
          "ncb": area.b1 - area.b0, "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,

@@ -7,16 +7,14 @@ one instruction each, that do. What does not fit the engine, the array or the ve
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.ir import Clip, Conv, Pool, Tensor
+from compiler.ir import Clip, Conv, Pool
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import clamp
-from compiler.steps import SPM
 from compiler.timing import window_cycles
 from compiler.weights import Coding, addends
 from isa.config import PARAM_WORDS, Config
@@ -38,7 +36,8 @@ class Taps:
 
     def groups(self, config: Config) -> int:
         """Weight steps of a column and kernel row."""
-        return -(-(-(-self.columns // self.stride)) // config.window_taps)
+        taps = -(-self.columns // self.stride)
+        return -(-taps // config.window_taps)
 
     def steps(self, config: Config) -> int:
         """Weight steps of a channel block."""
@@ -65,7 +64,7 @@ def taps_of(op: Conv | Pool, config: Config) -> Taps | None:
 def windowed(op: Conv, config: Config) -> Taps | None:
     """How the engine takes a convolution: a depthwise one whose weights are bytes."""
     k, c, _, _ = op.weight.shape
-    if c != 1 or op.groups != k or op.residual is not None or len(addends(op.weight)) > 1:
+    if c != 1 or op.groups != k or k == 1 or op.residual is not None or len(addends(op.weight)) > 1:
         return None
     return taps_of(op, config)
 
@@ -174,7 +173,8 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
         "w_base": w.at, "w_n": w.step, "w_signed": int(w.coding.signed), "w_zp": w.coding.zp,
         "m_split": m_split, "m_last": rows - gm * (ny - 1), "n_last": blocks - gn * (nnb - 1),
         "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": taps.phases,
-        "o_n": out.block, "o_y": out.step(gm), "o_m": out.step(1), "z": clip.z, "lo": clip.lo, "hi": clip.hi}
+        "o_n": out.block, "o_y": out.step(gm), "o_m": out.step(1),
+        "z": clip.z, "lo": clip.lo, "hi": clip.hi}
     reads = x.extents(Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb))
     s.emit(Opcode.WINDOW, f, [*reads, *w.extent], out.extents(area))
 

@@ -89,7 +89,7 @@ def dependencies(steps: list[Step], config: Config, sizes: dict[int, int]) -> li
     for region in (Region.WORKSPACE, Region.OUTPUT):
         spaces[region] = _Space(-(-sizes.get(region, 0) // DRAM_GRAIN) + 1, DRAM_GRAIN)
     result = []
-    held: int | None = None
+    held, tensors = -1, set[int]()
     for me, step in enumerate(steps):
         need: set[int] = set()
         for where, start, end in merged(step.reads):
@@ -99,9 +99,16 @@ def dependencies(steps: list[Step], config: Config, sizes: dict[int, int]) -> li
             if where in spaces:
                 need |= spaces[where].write(me, start, end)
         if step.opcode is Opcode.TENSOR:
-            if held is not None:
+            hold, acc = step.fields.get("hold", 0), step.fields.get("acc", 0)
+            if hold and not acc:
+                # nothing gets between the parts of a reduction: what they wait for must be under way
+                need |= tensors
+                tensors = set()
+            if acc:
                 need.add(held)
-            held = me if step.fields["hold"] else None
+            held = me
+            if not hold:
+                tensors.add(me)
         need -= {-1, me}
         result.append(need)
     return result
@@ -176,7 +183,7 @@ def arrange(steps: list[Step], before: list[set[int]], config: Config,
             missing[other] -= 1
             if not missing[other]:
                 release(other)
-    return order, max(ends)
+    return order, max(ends, default=0)
 
 
 def best_order(steps: list[Step], config: Config, sizes: dict[int, int]) -> tuple[list[Step], int]:

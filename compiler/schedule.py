@@ -65,7 +65,7 @@ class Schedule:
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[int], grain: int,
-                 spread: bool, streams: dict[tuple, bytes]):
+                 spread: bool, streams: dict[tuple, tuple]):
         self.graph, self.config, self.streams = graph, config, streams
         self.grain, self.spread = grain, spread
         self.lanes = config.lanes
@@ -199,9 +199,9 @@ class Schedule:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
         y = self.layout(t)
-        return y.words if id(t) not in self.packed else self._packed_row(y) * (y.words // y.row) + 2
+        return y.words if id(t) not in self.packed else self.packed_row(y) * (y.words // y.row) + 2
 
-    def _packed_row(self, y: Layout) -> int:
+    def packed_row(self, y: Layout) -> int:
         """Row pitch of a packed tensor. The pixel streams of an M split, a row apart, each read two
         neighboring words for several cycles, so their rows start a quarter of the banks apart."""
         banks, row = self.config.spm_banks, y.row
@@ -224,7 +224,7 @@ class Schedule:
             return None
         y = self.layout(t)
         if y.packed:
-            row = self._packed_row(y)
+            row = self.packed_row(y)
             view = View(at + 1, row, row * (y.block // y.row), row * (y.image // y.row),
                         y.whole(t))
         else:

@@ -32,9 +32,9 @@ def space_to_depth(graph: Graph, config: Config) -> Graph:
         sy, sx = cell
         cells = Tensor(t.name, (n, c * sy * sx, -(-h // sy), -(-w // sx)), t.dtype, t.scale,
                        t.zero_point)
-        graph.inputs[i] = replace(port, tensor=cells, cell=cell, fill=readers[0].a_zp)
         for op in readers:
             assert isinstance(op, Conv)
+            graph.inputs[i] = replace(port, tensor=cells, cell=cell, fill=op.a_zp)
             graph.ops[graph.ops.index(op)] = _regrouped(op, cells, cell)
     return graph
 
@@ -42,19 +42,19 @@ def space_to_depth(graph: Graph, config: Config) -> Graph:
 def _cell(graph: Graph, port: Port, readers: list, config: Config) -> tuple[int, int] | None:
     """The stride that all readers share, if regrouping saves them passes."""
     t = port.tensor
-    strides = {op.stride for op in readers if isinstance(op, Conv) and op.x is t}
-    if len(strides) != 1 or any(p.tensor is t for p in graph.outputs) or not all(
-            isinstance(op, Conv) and op.x is t and op.groups == 1 and op.dilation == (1, 1)
-            and op.residual is None and op.a_zp == readers[0].a_zp for op in readers):
+    convs = [op for op in readers if isinstance(op, Conv) and op.x is t and op.groups == 1
+             and op.dilation == (1, 1) and op.residual is None]
+    kinds = {(op.stride, op.a_zp) for op in convs}
+    if len(kinds) != 1 or len(convs) < len(readers) or any(p.tensor is t for p in graph.outputs):
         return None
-    cell = strides.pop()
+    cell = convs[0].stride
     if t.nchw[1] * cell[0] * cell[1] > GRANULE or config.lanes <= GRANULE:
         return None
 
     def passes(kernel: tuple[int, int]) -> int:
         return kernel[0] * steps_along(kernel[1], config.lanes, True)
 
-    saved = sum(passes(op.kernel) - passes(_kernel(op, cell)[0]) for op in readers)
+    saved = sum(passes(op.kernel) - passes(_kernel(op, cell)[0]) for op in convs)
     return cell if saved > 0 else None
 
 
