@@ -31,9 +31,10 @@ from hw.sequencer import Sequencer
 from hw.settings import SETTINGS
 from hw.store import StoreEngine
 from hw.tensor import TensorEngine
+from hw.trace import TRACE
 from hw.vector import VectorEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, Region
+from isa.instructions import INDEX_BITS, QUEUES, Region
 
 
 class Machine(wiring.Component):
@@ -42,6 +43,8 @@ class Machine(wiring.Component):
     Parameters
     ----------
     config : Config
+    trace : bool
+        With the trace port.
 
     Members
     -------
@@ -51,6 +54,8 @@ class Machine(wiring.Component):
         As in :class:`hw.control.Control`.
     busy, quiet, done, fault, fault_code, fault_index, events
         Likewise.
+    trace : TRACE
+        Where asked for.
     """
 
     bus: AXIPort
@@ -64,10 +69,12 @@ class Machine(wiring.Component):
     fault_code: Signal
     fault_index: Signal
     events: data.View
+    trace: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, trace: bool = False):
+        self._config, self._trace = config, trace
         super().__init__({
+            **({"trace": Out(TRACE)} if trace else {}),
             "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
             "busy": Out(1), "quiet": Out(1), "done": Out(1), "fault": Out(1),
             "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
@@ -111,8 +118,10 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, vector, store)
-        self._events(m, sequencer, {"load": load, "tensor": tensor, "vector": vector,
-                                    "store": store})
+        engines = {"load": load, "tensor": tensor, "vector": vector, "store": store}
+        self._events(m, sequencer, engines)
+        if self._trace:
+            self._observe(m, sequencer, engines)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
@@ -145,32 +154,46 @@ class Machine(wiring.Component):
         ]
 
 
+    def _observe(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
+        m.d.comb += [self.trace.busy.eq(self.busy), self.trace.dispatch.eq(sequencer.dispatch)]
+        for name, e in engines.items():
+            number = QUEUES.index(name)
+            m.d.comb += [self.trace.start[number].eq(e.engine.start),
+                         self.trace.done[number].eq(e.engine.done)]
+
+
 class Core(wiring.Component):
     """A core with its control registers.
 
     Parameters
     ----------
     config : Config
+    trace : bool
+        With the trace port.
 
     Members
     -------
     host : :class:`hw.axi.AXI4Lite`, as the slave
     bus : :class:`hw.axi.AXI4`
     irq : 1
+    trace : TRACE
+        Where asked for.
     """
 
     host: AXIPort
     bus: AXIPort
     irq: Signal
+    trace: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
-        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1)})
+    def __init__(self, config: Config, trace: bool = False):
+        self._config, self._trace = config, trace
+        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1),
+                          **({"trace": Out(TRACE)} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.control = control = Control(self._config)
-        machine = Machine(self._config)
+        machine = Machine(self._config, self._trace)
         m.submodules.machine = ResetInserter(control.clear)(machine)
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))
@@ -180,4 +203,6 @@ class Core(wiring.Component):
             control.events.eq(machine.events),
             *(getattr(control, name).eq(getattr(machine, name))
               for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index"))]
+        if self._trace:
+            m.d.comb += self.trace.eq(machine.trace)
         return m

@@ -24,7 +24,7 @@ from hw.accumulator import Accumulator, add_layout
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.semaphore import satisfied
+from hw.semaphore import blocked, satisfied
 from hw.tile import Tile, sum_bits
 from hw.weights import WeightLoader
 from isa.config import Config
@@ -93,9 +93,10 @@ class TensorEngine(wiring.Component):
                             & (held_split == i.m_split))
         passing = Signal()
         halt = self.engine.halt | self.engine.fault
+        waits = blocked(i, self.engine.completed)
         targets: tuple[tuple[Feeder | WeightLoader | Drain, ValueLike], ...] = (
             (loader, satisfied(i, self.engine.completed, only=("load",))),
-            (feeder, satisfied(i, self.engine.completed)), (drain, 1))
+            (feeder, ~waits.any()), (drain, 1))
         finished = []
         for k, (target, free) in enumerate(targets):
             taken = Signal(name=f"taken{k}")
@@ -105,6 +106,7 @@ class TensorEngine(wiring.Component):
             finished.append(accepted)
             m.d.sync += taken.eq(have & accepted & ~passing)
         m.d.comb += [passing.eq(have & Cat(*finished).all()),
+                     self.engine.blocked.eq(Mux(have, waits, 0)),
                      self.instr.ready.eq((~have | passing) & ~halt)]
         with m.If(passing):
             m.d.sync += [have.eq(0), held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
@@ -213,9 +215,9 @@ class TensorEngine(wiring.Component):
                 bad: tuple[Value, Value]) -> None:
         """Completion and faults."""
         under_way = Signal(range(4))
-        started = feeder.instr.valid & feeder.instr.ready
-        m.d.sync += under_way.eq(under_way + started - drain.done)
-        m.d.comb += [self.engine.done.eq(drain.done), self.engine.busy.eq(under_way != 0)]
+        m.d.sync += under_way.eq(under_way + self.engine.start - drain.done)
+        m.d.comb += [self.engine.start.eq(feeder.instr.valid & feeder.instr.ready),
+                     self.engine.done.eq(drain.done), self.engine.busy.eq(under_way != 0)]
         for walker in (feeder, loader, drain):
             with m.If(walker.fault & ~self.engine.fault):
                 m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),

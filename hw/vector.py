@@ -75,7 +75,8 @@ class VectorEngine(wiring.Component):
         ending = active & ~walking & ~tap.valid & ~queue.r_rdy & idle
         legal = self._legal(m, i)
         halt = self.engine.halt | self.engine.fault
-        m.d.comb += [self.engine.done.eq(ending & ~self.engine.fault),
+        m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
+                     self.engine.done.eq(ending & ~self.engine.fault),
                      self.engine.busy.eq(active),
                      self.instr.ready.eq((~active | ending) & ~halt)]
         checking = Signal()

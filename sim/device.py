@@ -70,7 +70,7 @@ class RtlDevice:
             raise ValueError(f"wave file {str(waves)!r} has to end in "
                              f"{' or '.join('.' + w for w in WAVES)}")
         self._watchdog, self._max_cycles, self.progress = watchdog, max_cycles, progress
-        text = rtl(config) if verilog is None else verilog
+        text = rtl(config, trace=True) if verilog is None else verilog
         self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
         self._harness: Harness | None = None
@@ -134,6 +134,12 @@ class RtlDevice:
     def memory(self, region: Region) -> np.ndarray:
         """A region's bytes in the simulated memory, shared; valid until the next load."""
         return self._memory(region)
+
+    @property
+    def trace(self) -> np.ndarray:
+        """When each instruction of the last execution was dispatched, started and done, in program
+        order (:data:`sim.harness.TRACE`)."""
+        return self.harness.trace()
 
     def _memory(self, region: Region) -> np.ndarray:
         return self.harness.memory(self._base[region], region_bytes(self._program, region))
