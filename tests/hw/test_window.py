@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from golden import window
-from golden.fault import MachineFault
 from hw.window import WindowEngine
 from isa.config import Config
-from isa.instructions import Fault, Instruction, Opcode
+from isa.instructions import Instruction
 from tests.e2e.programs import contents, window as random_window
 from tests.hw.engine_bench import EngineBench
 
