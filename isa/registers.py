@@ -22,6 +22,7 @@ COUNTERS = (
     ("DRAM_WRITE_BYTES", "bytes in accepted AXI write data beats"),
     ("LOAD_BUSY", "cycles in which the load queue has an instruction in execution"),
     ("TENSOR_BUSY", "cycles in which the tensor engine has an instruction in execution"),
+    ("WINDOW_BUSY", "cycles in which the window engine has an instruction in execution"),
     ("VECTOR_BUSY", "cycles in which the vector engine has an instruction in execution"),
     ("STORE_BUSY", "cycles in which the store queue has an instruction in execution"),
     ("ARRAY_ACTIVE", "cycles in which the array takes an activation vector"),
