@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from golden import dma, vector
+from golden import dma, vector, window
 from golden.fault import MachineFault
 from golden.tensor import Tensor
 from isa.config import Config
@@ -90,6 +90,8 @@ class Machine:
             dma.execute(i, index, self.spm, regions[Region(i.region)])
         elif i.opcode is Opcode.TENSOR:
             self.tensor.execute(i, index, self.spm)
+        elif i.opcode is Opcode.WINDOW and self.config.window_taps:
+            window.execute(i, index, self.spm, self.config)
         elif i.opcode is Opcode.VECTOR:
             vector.execute(i, index, self.spm, self.config)
         else:

@@ -96,7 +96,7 @@ class Config:
     weight_words: int = 2
     vector_lanes: int = 8
     window_taps: int = 3
-    window_lanes: int = 8
+    window_lanes: int = 4
     bus_bytes: int = 16
     addr_bits: int = 40
     max_burst: int = 256

@@ -4,7 +4,8 @@
 import numpy as np
 
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import Instruction, Opcode, Region, VectorOp
+from isa.instructions import (QUEUES, WINDOW_KERNEL, WINDOW_STEPS, Instruction, Opcode, Region,
+                              VectorOp, WindowOp)
 from isa.program import Program
 
 LOAD_WORDS = 1 << 14
@@ -132,6 +133,48 @@ def vector(rng: np.random.Generator, config: Config) -> Instruction:
         z=int(rng.integers(-128, 128)), lo=-128, hi=127))
 
 
+def window(rng: np.random.Generator, config: Config) -> Instruction:
+    """One WINDOW. The scratchpad's eighths: 0-1 activations, 2-4 weights, 6-7 output."""
+    eighth = config.spm_words // 8
+
+    def pick(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    m_split = pick(0, config.tiles.bit_length() - 1)
+    gm = 1 << m_split
+    gn = config.tiles // gm
+    while True:
+        h, w, blocks = pick(1, 12), pick(1, 12), pick(1, 2 * gn + 1)
+        r, s, stride = pick(1, WINDOW_KERNEL), pick(1, WINDOW_KERNEL), pick(1, 4)
+        dy, dx, sy = pick(1, 2), pick(1, 2), pick(1, 3)
+        py, px = pick(0, (r - 1) * dy), pick(0, (s - 1) * dx)
+        oh = (h + 2 * py - dy * (r - 1) - 1) // sy + 1
+        ow = (w + 2 * px - dx * (s - 1) - 1) // (stride * dx) + 1
+        ng = (s - 1) // stride // config.window_taps + 1
+        pitch = w + pick(0, 2)
+        words = stride * r * ng * config.window_taps + PARAM_WORDS
+        if (min(oh, ow) > 0 and stride * r * ng <= WINDOW_STEPS and blocks * words <= 3 * eighth
+                and blocks * h * pitch <= 2 * eighth - MARGIN and blocks * oh * ow <= 2 * eighth):
+            break
+    line, rows = pitch, -(-oh // gm)
+    circle = h * line if rng.random() < 0.3 else 0
+    row0 = (line * pick(0, h - 1) if circle else 0) - py * line
+    signed, zero = pick(0, 1), pick(-128, 127)
+    fields = dict(
+        wop=WindowOp(pick(0, 1)), nx=ow, ny=rows, nnb=-(-blocks // gn), ns=s, nr=r, stride=stride,
+        ng=ng, a_base=MARGIN - px, a_x=dx, a_n=h * line, a_row=row0, a_y=gm * sy * line,
+        a_r=dy * line, a_m=sy * line, a_wrap=circle, ix0=-px, ix_x=dx, iy0=-py, iy_y=gm * sy,
+        iy_r=dy, iy_m=sy, iw=w, ih=h, a_signed=signed, a_zp=zero if signed else zero + 128,
+        w_base=2 * eighth, w_n=words if rng.random() < 0.8 else 0, w_signed=pick(0, 1),
+        w_zp=pick(0, 127), m_split=m_split, m_last=oh - (rows - 1) * gm,
+        n_last=(blocks - 1) % gn + 1, o_base=6 * eighth, o_x=1, o_n=oh * ow, o_y=gm * ow, o_m=ow,
+        z=pick(-128, 127), lo=pick(-128, -60), hi=pick(60, 127))
+    if circle:
+        for name in ("a_row", "a_y", "a_r", "a_m"):
+            fields[name] %= circle
+    return Instruction(Opcode.WINDOW, fields)
+
+
 def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
     """Scratchpad words that hold biases, and those that hold scales, of an instruction."""
     biases: list[int] = []
@@ -144,7 +187,20 @@ def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
                 biases += range(at, at + PARAM_WORDS // 2)
                 scales += range(at + PARAM_WORDS // 2, at + PARAM_WORDS)
                 at += PARAM_WORDS
+    if i.opcode is Opcode.WINDOW:
+        for b in range(((i.nnb - 1) * config.tiles >> i.m_split) + i.n_last):
+            at = i.w_base + b * i.w_n + i.stride * i.nr * i.ng * config.window_taps
+            biases += range(at, at + PARAM_WORDS // 2)
+            scales += range(at + PARAM_WORDS // 2, at + PARAM_WORDS)
     return biases, scales
+
+
+def masks(rng: np.random.Generator, i: Instruction, config: Config, spm: np.ndarray) -> None:
+    """Half of a WINDOW's weights that are no weights."""
+    steps = i.stride * i.nr * i.ng * config.window_taps
+    for b in range(((i.nnb - 1) * config.tiles >> i.m_split) + i.n_last):
+        words = spm[i.w_base + b * i.w_n:][:steps]
+        words[rng.random(words.shape) < 0.5] = i.w_zp
 
 
 def contents(rng: np.random.Generator, config: Config,
@@ -153,14 +209,19 @@ def contents(rng: np.random.Generator, config: Config,
     scales, which are such that few results saturate. Scales come last, since one instruction's may
     lie where another's biases do."""
     spm = rng.integers(0, 256, (config.spm_words, config.lanes), np.uint8)
-    words = [parameters(i, config) for i in instructions]
     per = config.lanes // 4
-    for biases, _ in words:
-        spm[biases] = rng.integers(-9999, 9999, len(biases) * per, np.int32).view(
+    maxima = [i.opcode is Opcode.WINDOW and i.wop == WindowOp.MAX for i in instructions]
+    for i, maximum in zip(instructions, maxima, strict=True):
+        biases, _ = parameters(i, config)
+        reach = 99 if maximum else 9999
+        spm[biases] = rng.integers(-reach, reach, len(biases) * per, np.int32).view(
             np.uint8).reshape(-1, config.lanes)
-    for _, scales in words:
-        spm[scales] = (10 ** rng.uniform(-3.5, -2.5, len(scales) * per)).astype(np.float32).view(
-            np.uint8).reshape(-1, config.lanes)
+        if maximum:
+            masks(rng, i, config, spm)
+    for i, maximum in zip(instructions, maxima, strict=True):
+        _, scales = parameters(i, config)
+        power = rng.uniform(-3.5, -2.5, len(scales) * per) + (3 if maximum else 0)
+        spm[scales] = (10 ** power).astype(np.float32).view(np.uint8).reshape(-1, config.lanes)
     return spm
 
 
@@ -174,12 +235,11 @@ def whole(config: Config, region: Region, opcode: Opcode) -> list[Instruction]:
 
 def chain(instructions: list[Instruction]) -> None:
     """Let every instruction wait for all those before it."""
-    count = {"load": 0, "tensor": 0, "vector": 0, "store": 0}
-    bit = {"load": 0, "tensor": 1, "vector": 3, "store": 4}
+    count = dict.fromkeys(QUEUES, 0)
     for i in instructions:
         if i.opcode is Opcode.END:
             continue
-        i.fields["wait_mask"] = sum(1 << bit[q] for q, n in count.items() if n)
+        i.fields["wait_mask"] = sum(1 << k for k, n in enumerate(count.values()) if n)
         i.fields.update({f"wait_{q}": n for q, n in count.items() if n})
         count[i.opcode.name.lower()] += 1
 

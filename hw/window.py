@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The window engine: depthwise convolutions and pools of one core, beside the tensor engine.
+
+::
+
+    instruction ─► check ─┬─► weights ─► weight stores, parameters (two banks) ─┐
+                          └─► walk ─► read ─► steps ────────────────────────────┴─► groups
+                                         └──► outs ─────────────┐                     │ sums
+                               scratchpad ◄── landing ◄─────────┴─ requantizers ◄─────┘
+
+There is a group of L lanes for each tile, and all go in lockstep. The loader of weights waits for
+LOADs only, the walk for everything. Walk, steps and post stage each have the constants that they
+need, so that instructions follow one another without a gap.
+
+A step enters when its words and its channel blocks' weights are there. The groups have no handshake
+inside; they stand still as a whole while complete sums wait for the post stage.
+"""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.fifo import Fifo
+from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.semaphore import satisfied
+from hw.window_group import CONTROL, WindowGroup
+from hw.window_post import CLIP, WindowPost
+from hw.window_read import SETUP, WindowRead
+from hw.window_walk import WindowWalk, reach_of
+from hw.window_weights import WindowWeights
+from isa.config import Config
+from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, Fault, Opcode, WindowOp
+
+EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_out": 1})
+"""What the groups do in a cycle; at most one bit is set, none in a step without taps."""
+
+
+class WindowEngine(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+        With a window engine.
+
+    Members
+    -------
+    instr : In(stream of WINDOW)
+        Waits not yet looked at.
+    engine : Out(Engine())
+    act : Out(SpmRead).array(tiles)
+    weights : Out(SpmRead)
+    out : Out(SpmWrite).array(tiles)
+    events : Out(EVENTS)
+    """
+
+    SETUPS = 4
+    """Instructions whose steps are under way."""
+
+    instr: stream.Interface
+    engine: EnginePort
+    act: list[SpmPort]
+    weights: SpmPort
+    out: list[SpmPort]
+    events: data.View
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.WINDOW))),
+            "engine": Out(Engine()), "act": Out(SpmRead(config)).array(config.tiles),
+            "weights": Out(SpmRead(config)), "out": Out(SpmWrite(config)).array(config.tiles),
+            "events": Out(EVENTS)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.loader = loader = WindowWeights(self._config)
+        m.submodules.walk = walk = WindowWalk(self._config)
+        m.submodules.read = read = WindowRead(self._config)
+        m.submodules.post = post = WindowPost(self._config)
+        m.submodules.setups = setups = Fifo(SETUP, self.SETUPS)
+        wiring.connect(m, loader.port, wiring.flipped(self.weights))
+        wiring.connect(m, walk.visits, read.visits)
+        wiring.connect(m, setups.o, read.setups)
+        wiring.connect(m, read.outs, post.outs)
+        for mine, theirs in ((self.act, read.port), (self.out, post.out)):
+            for outer, inner in zip(mine, theirs, strict=True):
+                wiring.connect(m, inner, wiring.flipped(outer))
+        illegal, index = self._dispatch(m, loader, walk, setups)
+        self._groups(m, loader, walk, read, post)
+
+        under_way = Signal(range(2 * WindowRead.OUTS))
+        m.d.sync += under_way.eq(under_way + (walk.instr.valid & walk.instr.ready) - post.done)
+        m.d.comb += [self.engine.done.eq(post.done), self.engine.busy.eq(under_way != 0),
+                     read.halt.eq(self.engine.halt | self.engine.fault)]
+        causes = ((illegal, Fault.BAD_FIELD, index),
+                  (loader.fault, Fault.SPM_RANGE, loader.fault_index),
+                  (read.fault, Fault.SPM_RANGE, read.fault_index))
+        with m.If(~self.engine.fault):
+            for condition, code, position in causes:
+                with m.If(condition):
+                    m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(code),
+                                 self.engine.fault_index.eq(position)]
+        return m
+
+    def _dispatch(self, m: Module, loader: WindowWeights, walk: WindowWalk,
+                  setups: Fifo) -> tuple[Value, Value]:
+        """Check an instruction, then hand it to loader and walk, each in its time."""
+        i, have = view_of(instruction_layout(Opcode.WINDOW)), Signal()
+        taps = self._config.window_taps
+        reach = Signal(range(WINDOW_KERNEL))
+        m.d.comb += reach.eq(reach_of(i))
+        legal = self._legal(m, i, reach)
+        halt = self.engine.halt | self.engine.fault
+        targets: tuple[tuple[WindowWeights | WindowWalk, ValueLike], ...] = (
+            (loader, satisfied(i, self.engine.completed, only=("load",))),
+            (walk, satisfied(i, self.engine.completed) & setups.i.ready))
+        passing, finished = Signal(), []
+        for k, (target, free) in enumerate(targets):
+            taken = Signal(name=f"taken{k}")
+            m.d.comb += [target.instr.payload.eq(i), target.halt.eq(halt),
+                         target.instr.valid.eq(have & legal & ~taken & free & ~halt)]
+            accepted = taken | (target.instr.valid & target.instr.ready)
+            finished.append(accepted)
+            m.d.sync += taken.eq(have & accepted & ~passing)
+        m.d.comb += [passing.eq(have & Cat(*finished).all()),
+                     self.instr.ready.eq((~have | passing) & ~halt)]
+        with m.If(passing):
+            m.d.sync += have.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), have.eq(1)]
+        setup = setups.i.payload
+        m.d.comb += [
+            setups.i.valid.eq(walk.instr.valid & walk.instr.ready),
+            setup.max.eq(i.wop == WindowOp.MAX),
+            setup.slot.eq(Array(k % taps for k in range(WINDOW_KERNEL))[reach]),
+            *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi"))]
+        return have & ~legal, i.index
+
+    def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
+        """The rules of :mod:`golden.window`."""
+        tiles, taps = self._config.tiles, self._config.window_taps
+        counts = (i.nx, i.ny, i.nnb, i.ns, i.nr, i.stride, i.ng, i.m_last, i.n_last)
+        split, columns = Signal(range(2 * tiles)), Signal(range(tiles + 1))
+        m.d.comb += [split.eq(1 << i.m_split), columns.eq(tiles >> i.m_split)]
+
+        def on_circle(size: Value, *rows: Value) -> Value:
+            return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
+
+        legal = Signal()
+        m.d.comb += legal.eq(Cat(
+            *(c != 0 for c in counts), i.stride * i.nr * i.ng <= WINDOW_STEPS,
+            i.ng == Array(k // taps + 1 for k in range(WINDOW_KERNEL))[reach],
+            i.m_split < tiles.bit_length(), i.m_last <= split, i.n_last <= columns,
+            on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
+            on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)).all())
+        return legal
+
+    def _groups(self, m: Module, loader: WindowWeights, walk: WindowWalk, read: WindowRead,
+                post: WindowPost) -> None:
+        """The groups, what may enter them when, and the two banks of weights and parameters."""
+        config, tiles = self._config, self._config.tiles
+        word, step = loader.words.payload, read.steps.payload
+        fill, work, oldest = Signal(), Signal(), Signal()
+        # a bank is loaded until its last step, and full until its last sum has its parameters
+        loaded, full = Signal(2), Signal(2)
+        go, load, weights_ok = Signal(), Signal(), Signal()
+        stages = [view_of(data.StructLayout({
+            "valid": 1, "emit": 1, "closes": 1, "control": CONTROL, "clip": CLIP}),
+            name=f"stage{k}") for k in range(WindowGroup.STAGES)]
+        fire = read.steps.valid & weights_ok & ~self.engine.halt
+        m.d.comb += [
+            weights_ok.eq(loaded.bit_select(work, 1)),
+            loader.words.ready.eq(~full.bit_select(fill, 1)),
+            load.eq(loader.words.valid & loader.words.ready),
+            go.eq(~(stages[-1].valid & stages[-1].emit) | post.ready),
+            read.steps.ready.eq(weights_ok & go & ~self.engine.halt),
+            stages[0].valid.eq(fire), stages[0].emit.eq(step.emit),
+            stages[0].closes.eq(step.closes), stages[0].control.max.eq(step.setup.max),
+            stages[0].control.slot.eq(step.setup.slot),
+            *(stages[0].control[f].eq(step[f]) for f in ("g", "fresh", "shift")),
+            *(stages[0].clip[f].eq(step.setup[f]) for f in ("z", "lo", "hi")),
+            self.events.active.eq(fire & go & step.inside.any()),
+            self.events.wait_data.eq((walk.busy | read.busy) & ~read.steps.valid),
+            self.events.wait_weights.eq(read.steps.valid & ~weights_ok),
+            self.events.wait_out.eq(fire & ~go)]
+        with m.If(go):
+            m.d.sync += [late.eq(early) for early, late in zip(stages, stages[1:], strict=False)]
+        with m.If(load & word.last):
+            m.d.sync += [fill.eq(~fill), loaded.bit_select(fill, 1).eq(1),
+                         full.bit_select(fill, 1).eq(1)]
+        with m.If(fire & go & step.closes):
+            m.d.sync += [work.eq(~work), loaded.bit_select(work, 1).eq(0)]
+        with m.If(post.release):
+            m.d.sync += [oldest.eq(~oldest), full.bit_select(oldest, 1).eq(0)]
+
+        late = stages[-1]
+        m.d.comb += [
+            post.bank.eq(fill), post.slot.eq(word.slot), post.raw.eq(word.raw),
+            post.valid.eq(late.valid & late.emit), post.closes.eq(late.closes),
+            post.clip.eq(late.clip)]
+        for t in range(tiles):
+            m.submodules[f"group{t}"] = group = WindowGroup(config)
+            mine = Signal(name=f"mine{t}")
+            column = Array(t % (tiles >> c) for c in range(tiles.bit_length()))[word.m_split]
+            m.d.comb += [
+                mine.eq(load & (column == word.column)), group.load.eq(mine & ~word.params),
+                group.load_step.eq(Cat(word.step, fill)), group.slot.eq(word.slot),
+                group.weights.eq(word.weights), post.load[t].eq(mine & word.params),
+                group.go.eq(go), group.word.eq(step.words[t]), group.inside.eq(step.inside[t]),
+                group.a_signed.eq(step.setup.a_signed), group.a_zp.eq(step.setup.a_zp),
+                group.step.eq(Cat(step.weight, work)), group.max.eq(stages[1].control.max),
+                group.valid.eq(late.valid), group.control.eq(late.control),
+                post.sums[t].eq(group.sums)]

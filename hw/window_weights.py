@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The window engine's weight loader: a WINDOW's weights and parameters, word by word.
+
+A channel block's words lie one behind another in the order of use: its weight steps, then its
+parameters. The loader walks the channel blocks of a group one after another through one scratchpad
+port, and the groups without looking at what is done with them, so that the weights of the next
+group, or of the next instruction, arrive while the present ones are used.
+
+A word of weights whose kernel column does not exist becomes a vector of zero operands.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import Nest
+from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
+from hw.read_port import ReadPort
+from hw.tile import OPERAND_BITS
+from isa.config import PARAM_WORDS, Config
+from isa.instructions import SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS, Opcode
+
+WORD = SPM_ADDRESS_BITS
+
+
+def word_layout(config: Config) -> data.StructLayout:
+    """``raw``: the word; ``weights``: the same less the zero point; ``params``: it is one of the
+    parameters; ``m_split``, ``column``: channel block of the group that it belongs to; ``step``,
+    ``slot``: where it goes, for parameters ``slot`` alone; ``last``: the group is complete."""
+    return data.StructLayout({
+        "raw": 8 * config.word_bytes, "weights": data.ArrayLayout(signed(OPERAND_BITS),
+                                                                  config.lanes),
+        "params": 1, "m_split": 2, "column": 2, "step": range(WINDOW_STEPS),
+        "slot": range(PARAM_WORDS), "last": 1})
+
+
+class WindowWeights(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : In(stream of WINDOW)
+    words : Out(stream of word_layout)
+    port : Out(SpmRead)
+    fault, fault_index : Out
+        A word lies outside the scratchpad.
+    halt : In(1)
+    """
+
+    META_DEPTH = 8
+
+    instr: stream.Interface
+    words: stream.Interface
+    port: SpmPort
+    fault: Signal
+    fault_index: Signal
+    halt: Signal
+
+    def __init__(self, config: Config):
+        self._config = config
+        layout = instruction_layout(Opcode.WINDOW)
+        super().__init__({
+            "instr": In(stream.Signature(layout)),
+            "words": Out(stream.Signature(word_layout(config))), "port": Out(SpmRead(config)),
+            "fault": Out(1), "fault_index": Out(layout["index"].shape), "halt": In(1)})
+        fields = word_layout(config)
+        self._meta = data.StructLayout({
+            **{f: fields[f].shape for f in ("params", "m_split", "column", "step", "slot",
+                                            "last")},
+            "none": 1, "w_signed": 1, "w_zp": signed(OPERAND_BITS)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        config = self._config
+        taps = config.window_taps
+        m = Module()
+        i = view_of(instruction_layout(Opcode.WINDOW))
+        active, params = Signal(), Signal()
+        slots, columns = Signal(range(PARAM_WORDS + 1)), Signal(range(config.tiles + 1))
+        ng, nr, stride = (Signal.like(c) for c in (i.ng, i.nr, i.stride))
+        # the parameters are one more, longer step behind the last
+        nest = Nest(m, [("slot", slots), ("g", ng), ("r", nr), ("p", stride), ("n", columns),
+                        ("nb", i.nnb)])
+        m.d.comb += [
+            columns.eq(Mux(nest.last("nb"), i.n_last, config.tiles >> i.m_split)),
+            slots.eq(Mux(params, PARAM_WORDS, taps)),
+            *(n.eq(Mux(params, 1, c)) for n, c in ((ng, i.ng), (nr, i.nr), (stride, i.stride)))]
+        address, block = (Signal(signed(WORD), name=n, reset_less=True)
+                          for n in ("address", "block"))
+        step = Signal(range(WINDOW_STEPS))
+        kernel = Signal(range((WINDOW_KERNEL + taps) * WINDOW_KERNEL))
+        steps_done = nest.all_last(["slot", "g", "r", "p"])
+        nest.on("slot", enter=[kernel.eq(kernel + i.stride)], leave=[step.eq(step + 1)])
+        nest.on("g", enter=[kernel.eq(kernel + i.stride)])
+        nest.on("r", enter=[kernel.eq(nest.index("p"))])
+        nest.on("p", enter=[kernel.eq(nest.index("p") + 1)])
+        go = Signal()
+        m.d.comb += self.instr.ready.eq(~self.halt & (~active | (go & nest.done & params)))
+        with m.If(go & active):
+            m.d.sync += address.eq(address + 1)
+            with m.If(steps_done & ~params):
+                m.d.sync += [params.eq(1), *(nest.index(n).eq(0) for n in ("slot", "g", "r", "p"))]
+            with m.Else():
+                nest.step()
+                with m.If(steps_done):
+                    m.d.sync += [params.eq(0), step.eq(0), kernel.eq(0),
+                                 block.eq(block + i.w_n), address.eq(block + i.w_n)]
+                    with m.If(nest.done):
+                        m.d.sync += active.eq(0)
+        with m.If(self.instr.valid & self.instr.ready):
+            n = self.instr.payload
+            m.d.sync += [i.eq(n), active.eq(1), params.eq(0), step.eq(0), kernel.eq(0),
+                         *nest.reset(), address.eq(n.w_base), block.eq(n.w_base)]
+        meta = view_of(self._meta)
+        m.d.comb += [
+            meta.params.eq(params), meta.m_split.eq(i.m_split), meta.column.eq(nest.index("n")),
+            meta.step.eq(step), meta.slot.eq(nest.index("slot")),
+            meta.last.eq(params & nest.all_last(["slot", "n"])), meta.none.eq(kernel >= i.ns),
+            meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp)]
+        self._issue(m, active, go, address, i.index, meta)
+        return m
+
+    def _issue(self, m: Module, active: Signal, go: Signal, address: Signal, index: Value,
+               meta: data.View) -> None:
+        """Check and read; join what goes with the word."""
+        bad, may, issued, queued = Signal(), Signal(), Signal(), Signal()
+        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        m.submodules.reader = reader = ReadPort(self._config)
+        wiring.connect(m, reader.port, wiring.flipped(self.port))
+        m.d.comb += [
+            bad.eq(active & ((address < 0) | (address >= self._config.spm_words))),
+            may.eq(active & ~bad & ~self.halt & ~self.fault),
+            reader.addr.payload.eq(address), reader.addr.valid.eq(may & ~issued),
+            queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
+            go.eq(may & (issued | reader.addr.ready) & (queued | queue.w_rdy))]
+        m.d.sync += [issued.eq(may & (issued | reader.addr.ready) & ~go),
+                     queued.eq(may & (queued | queue.w_rdy) & ~go)]
+        with m.If(bad & ~self.halt & ~self.fault):
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(index)]
+
+        head, out = data.View(self._meta, queue.r_data), self.words.payload
+        take = self.words.valid & self.words.ready
+        m.d.comb += [
+            self.words.valid.eq(queue.r_rdy & reader.data.valid), queue.r_en.eq(take),
+            reader.data.ready.eq(take), out.raw.eq(reader.data.payload),
+            *(out[f].eq(head[f]) for f in ("params", "m_split", "column", "step", "slot",
+                                           "last"))]
+        for lane in range(self._config.lanes):
+            byte = reader.data.payload[8 * lane:8 * lane + 8]
+            m.d.comb += out.weights[lane].eq(Mux(
+                head.none, 0, (Cat(byte, byte[7] & head.w_signed).as_signed() - head.w_zp)
+                [:OPERAND_BITS].as_signed()))
