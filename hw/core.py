@@ -29,6 +29,7 @@ from hw.fetch import Fetch
 from hw.load import LoadEngine
 from hw.memory import MemoryController
 from hw.ports import SpmRead, SpmWrite
+from hw.profile import Buckets, events_layout
 from hw.scratchpad import Scratchpad
 from hw.sequencer import Sequencer
 from hw.settings import SETTINGS
@@ -39,6 +40,7 @@ from hw.vector import VectorEngine
 from hw.window import WindowEngine
 from isa.config import Config
 from isa.instructions import INDEX_BITS, QUEUES, Region
+from isa.registers import BUCKET_COUNTERS
 
 
 class Machine(wiring.Component):
@@ -149,18 +151,20 @@ class Machine(wiring.Component):
             connect(m, port, getattr(scratchpad, kind)[i])
 
     def _events(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
-        array = engines["tensor"].events
         m.d.comb += [
             self.events.cycles.eq(1),
             self.events.instructions.eq(sequencer.completions),
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
-            self.events.array_active.eq(array.active),
-            self.events.array_wait_data.eq(array.wait_data),
-            self.events.array_wait_weights.eq(array.wait_weights),
-            self.events.array_wait_psum.eq(array.wait_psum),
-            *(self.events[f"{name}_busy"].eq(e.engine.busy) for name, e in engines.items()),
         ]
+        for queue, e in engines.items() if self._config.profile else ():
+            m.submodules[f"{queue}_buckets"] = buckets = Buckets(queue)
+            m.d.comb += [
+                *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
+                buckets.blocked.eq(sequencer.blocked[queue]),
+                buckets.present.eq(e.engine.busy | e.instr.valid),
+                *(self.events[counter.lower()].eq(buckets.bucket[name])
+                  for name, counter in BUCKET_COUNTERS[queue].items())]
 
 
     def _observe(self, m: Module, sequencer: Sequencer, engines: dict) -> None:

@@ -27,6 +27,7 @@ from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
 from hw.ports import Engine, EnginePort, SpmPort, SpmWrite, instruction_layout
+from hw.profile import events_layout
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import Opcode
@@ -51,6 +52,8 @@ class LoadEngine(wiring.Component):
     r : stream of ``read_layout(config)``
         This engine's data only.
     write : array of ``Lanes(config).words`` SpmWrite
+    events : events_layout("load")
+        At most one bit is set.
     """
 
     PORT_DEPTH = 8
@@ -62,6 +65,7 @@ class LoadEngine(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
     write: list[SpmPort]
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -70,7 +74,8 @@ class LoadEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
-            "write": Out(SpmWrite(config)).array(Lanes(config).words)})
+            "write": Out(SpmWrite(config)).array(Lanes(config).words),
+            "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -147,4 +152,11 @@ class LoadEngine(wiring.Component):
             ends.append(ended | passing)
 
         m.d.comb += done.eq(Cat(ends).all())
+        blocked = Cat(write.valid & ~write.ready for write in self.write).any()
+        with m.If(self.r.valid):
+            m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
+        with m.Elif((bursts != 0) | self.ar.valid):
+            m.d.comb += self.events.wait_dram.eq(1)
+        with m.Else():
+            m.d.comb += self.events.wait_out.eq(blocked)
         return m
