@@ -16,7 +16,7 @@ A step enters when its words and its channel blocks' weights are there. The grou
 inside; they stand still as a whole while complete sums wait for the post stage.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
