@@ -15,8 +15,9 @@ from compiler.ir import Graph, Pool, Tensor
 from compiler.place import Box, Home, Layout, View, transfers
 from compiler.spm import Scratchpad
 from compiler.steps import SPM, Step
-from compiler.timing import (DMA_LATENCY, VECTOR_LATENCY, WINDOW_LATENCY, dma_cycles,
-                             tensor_cycles, vector_cycles, window_cycles)
+from compiler.timing import (LOAD_LATENCY, STORE_LATENCY, TENSOR_LATENCY, VECTOR_LATENCY,
+                             WINDOW_LATENCY, Blocks, dma_cycles, tensor_blocks, tensor_cycles,
+                             vector_cycles, window_cycles)
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
@@ -128,16 +129,19 @@ class Schedule:
 
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
         """Append an instruction."""
+        blocks: Blocks = []
         if opcode == Opcode.TENSOR:
-            cycles, tail = tensor_cycles(self.config, fields)
+            blocks = tensor_blocks(self.config, fields)
+            cycles, tail = tensor_cycles(blocks), TENSOR_LATENCY
         elif opcode == Opcode.VECTOR:
             cycles, tail = vector_cycles(self.config, fields), VECTOR_LATENCY
         elif opcode == Opcode.WINDOW:
             cycles, tail = window_cycles(self.config, fields), WINDOW_LATENCY
         else:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
-            cycles, tail = dma_cycles(self.config, fields["n0"] * runs, runs), DMA_LATENCY
-        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes))
+            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
+            tail = LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
+        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
 
     def pieces(self, cycles: int, rows: int) -> int:
         """Bands for a box of ``rows`` rows that takes a number of cycles."""

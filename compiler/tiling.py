@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compiler.place import Layout
 from compiler.shape import Shape
-from compiler.timing import TENSOR_ISSUE, TENSOR_LATENCY, block_cycles
+from compiler.timing import TENSOR_LATENCY, TENSOR_PIPE, block_cycles
 from compiler.weights import addends
 from isa.config import PARAM_WORDS, Config
 
@@ -75,8 +75,7 @@ def bands(config: Config, rows: int, columns: int, passes: int, gn: int, groups:
         size = -(-rows // count)
         full, rest = divmod(rows, size)
         sizes = [size] * full + [rest] * (rest > 0)
-        return size, sum(rectangles(config, n, columns, passes, gn)[1] * groups + TENSOR_ISSUE
-                         for n in sizes)
+        return size, sum(rectangles(config, n, columns, passes, gn)[1] * groups for n in sizes)
 
     whole = cost(1)
     count = min(rows, max(1, round(whole[1] / grain)))
@@ -235,7 +234,7 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
                                      chunk.last - chunk.first, grain)[1]
     else:
         _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
-        compute = tiles * group_count * (cycles + TENSOR_LATENCY)
+        compute = tiles * group_count * (cycles + TENSOR_PIPE + TENSOR_LATENCY)
     double = (2 * weight if n_chunks > 1 else weight) + (2 * tile if tiles * n_chunks > 1
                                                          else tile)
     cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
