@@ -18,7 +18,7 @@ from isa.config import Config
 from isa.instructions import Fault, Region
 from isa.program import Program
 from tests.cocotb.bench import Bench
-from tests.e2e.programs import contents, program, tensor, vector
+from tests.e2e.programs import contents, program, tensor, vector, window
 
 DONE, ERROR = 1, 2
 GRANULE = 32
@@ -39,7 +39,9 @@ def random_program(config: Config, seed: int, count: int) -> tuple[Program, np.n
     rng = np.random.default_rng([seed, 77])
     instructions = [vector(rng, config)]
     while len(instructions) < count:
-        instructions += tensor(rng, config) if rng.random() < 0.8 else [vector(rng, config)]
+        kind = rng.random()
+        instructions += (tensor(rng, config) if kind < 0.5 else
+                         [window(rng, config) if kind < 0.8 else vector(rng, config)])
     return program(config, instructions), contents(rng, config, instructions).reshape(-1)
 
 
@@ -82,7 +84,7 @@ class TB(Bench):
 @cocotb.test()
 @cocotb.parametrize((("stall", "seed"), [(0.0, 0), (0.4, 1)]))
 async def random_instructions(dut, stall, seed):
-    """TENSOR and VECTOR between a LOAD and a STORE of the whole scratchpad."""
+    """TENSOR, WINDOW and VECTOR between a LOAD and a STORE of the whole scratchpad."""
     tb = TB(dut, stall=stall, seed=seed)
     await tb.reset()
     await tb.check(*random_program(tb.config, seed, 5))
