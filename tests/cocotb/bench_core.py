@@ -27,6 +27,8 @@ GRANULE = 32
 BASES = {Region.PROGRAM: 0x3020, Region.WORKSPACE: 0x1_0FE0, Region.INPUT: 0x1_4F60,
          Region.OUTPUT: 0x1_8FE0}
 MEMORY_BYTES = 0x1_C000
+WORKERS = ("LOAD", "TENSOR", "WINDOW", "VECTOR")
+"""Engines before the last one of a program, the STORE."""
 
 
 def room(size: int) -> int:
@@ -37,7 +39,7 @@ def room(size: int) -> int:
 def random_program(config: Config, seed: int, count: int) -> tuple[Program, np.ndarray]:
     """``count`` or more instructions, and the input."""
     rng = np.random.default_rng([seed, 77])
-    instructions = [vector(rng, config)]
+    instructions = [vector(rng, config), window(rng, config)]
     while len(instructions) < count:
         kind = rng.random()
         instructions += (tensor(rng, config) if kind < 0.5 else
@@ -114,7 +116,7 @@ async def reset_in_mid_flight(dut):
         await tb.set("DOORBELL", 1)
         await ClockCycles(dut.clk, wait)
         assert await tb.get("STATUS") & 1, f"the program was done before {wait} cycles"
-        reached |= {q for q in ("LOAD", "TENSOR", "VECTOR") if await tb.get(f"{q}_BUSY")}
+        reached |= {q for q in WORKERS if await tb.get(f"{q}_BUSY")}
         cut[pin] += sum(tb.watcher.outstanding.values())
         if pin:
             dut.rst.value = 1
@@ -122,7 +124,7 @@ async def reset_in_mid_flight(dut):
         else:
             await tb.recover()
         await tb.drained()
-    assert reached == {"LOAD", "TENSOR", "VECTOR"} and all(cut.values())
+    assert reached == set(WORKERS) and all(cut.values())
     await tb.check(*good)
 
 
