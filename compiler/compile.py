@@ -7,15 +7,21 @@ quantize              FP32 models only: static quantization with the user's cali
 legalize, lower_*     quantized operators on NCHW tensors; host edges; shape operators vanish
 fuse                  additions become residuals
 prepare               what no single instruction can do is rewritten
+stem                  space to depth in front of a strided first layer
 schedule, emit_*      layout, tiling, allocation: instructions in a legal sequential order
-hazards               LOADs of weights move up; waits
+order                 the order in which a model of the machine would start them
+hazards               waits
 timing                predicted cycles
 ====================  =============================================================================
+
+The last four are tried with bands of several sizes; the program with the fewest predicted cycles
+is taken.
 
 The intermediate representation is verified after each of the passes that make it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +33,36 @@ from compiler import (frontend, hosts, lower_affine, lower_linear, lower_pool,  
 from compiler.emit_concat import emit_concat
 from compiler.emit_conv import emit_conv
 from compiler.emit_move import emit_move
-from compiler.emit_vector import emit_add, emit_pool
+from compiler.emit_add import emit_add
+from compiler.emit_pool import emit_depthwise, emit_pool
+from compiler.emit_window import windowed
 from compiler.errors import CompileError
 from compiler.fuse import fuse
-from compiler.hazards import hoist, waits
-from compiler.ir import Concat, Conv, Graph, Move, Pool, Port, verify
+from compiler.hazards import waits
+from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
 from compiler.legalize import Legalizer
+from compiler.order import best_order
 from compiler.place import Layout
 from compiler.prepare import prepare
 from compiler.quantize import is_quantized, quantize
 from compiler.schedule import Schedule, aligned
+from compiler.stem import space_to_depth
+from compiler.steps import Step
+from compiler.strips import emit_chain
 from compiler.timing import predict
 from isa.config import GRANULE, Config
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
 from isa.layout import Buffer
 from isa.program import Program
+
+GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
+"""Cycles of an instruction that are tried."""
+
+CHAINS = (12, 5, 0)
+"""Operators of a chain that are tried."""
+
+ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
+"""What the report calls the engine of an opcode."""
 
 CHANNEL_BYTES = 8
 """Bias and scale of an output channel, as :attr:`Program.compulsory_bytes` counts them."""
@@ -81,16 +102,35 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     legal = Legalizer(source, allow_host)
     legal.run()
     verify(legal.graph)
-    graph = prepare(fuse(legal.graph), config)
+    graph = fuse(legal.graph)
+    work = Work.of(graph)
+    graph = space_to_depth(prepare(graph, config), config)
     verify(graph)
-    return _Backend(source, legal, graph, config).program()
+    return _Backend(source, legal, graph, config, work).program()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a network asks for, whatever the machine: multiply-accumulates, and the bytes of its
+    weights with a bias and a scale for each output channel."""
+
+    macs: int
+    weight_bytes: int
+
+    @classmethod
+    def of(cls, graph: Graph) -> "Work":
+        convs = [op for op in graph.ops if isinstance(op, Conv) and op.counted]
+        return cls(sum(op.macs for op in convs),
+                   sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in convs))
 
 
 class _Backend:
     """Instructions and tables of one program."""
 
-    def __init__(self, source: frontend.Source, legal: Legalizer, graph: Graph, config: Config):
+    def __init__(self, source: frontend.Source, legal: Legalizer, graph: Graph, config: Config,
+                 work: Work):
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
+        self.work = work
         self.packed = {id(p.tensor) for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -104,23 +144,56 @@ class _Backend:
 
     def program(self) -> Program:
         """Schedule, order, encode."""
-        s = Schedule(self.graph, self.config, self.packed)
-        for op in self.graph.ops:
-            s.node = op.node
-            if isinstance(op, Conv):
-                emit_conv(s, op)
-            elif isinstance(op, Pool):
-                emit_pool(s, op)
-            elif isinstance(op, Move):
-                emit_move(s, op)
-            elif isinstance(op, Concat):
-                emit_concat(s, op)
-            else:
-                emit_add(s, op)
-            s.made(op.y)
-            for x in op.inputs:
-                s.used(x)
-        steps = hoist(s.steps)
+        streams: dict[tuple, tuple] = {}
+        found = None
+        choice: dict[str, Any] = {"grain": GRAINS[2], "spread": True, "longest": CHAINS[0]}
+        for name, values in (("longest", CHAINS), ("spread", (True, False)), ("grain", GRAINS)):
+            for value in values:
+                if found is not None and value == choice[name]:
+                    continue
+                attempt = {**choice, name: value}
+                s = self._emitted(**attempt, streams=streams)
+                steps, cycles = best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
+                if found is None or cycles < found[2]:
+                    found, choice = (s, steps, cycles), attempt
+        assert found is not None
+        return self._encoded(*found[:2])
+
+    def _emitted(self, grain: int, spread: bool, longest: int, streams: dict[tuple, tuple]
+                 ) -> Schedule:
+        """All operators' instructions, in a legal order."""
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, streams)
+        ops = self.graph.ops
+        at = 0
+        while at < len(ops):
+            count = emit_chain(s, ops[at:], longest)
+            if not count:
+                self._emit(s, ops[at])
+            for op in ops[at:at + max(count, 1)]:
+                s.made(op.y)
+                for x in op.inputs:
+                    s.used(x)
+            at += max(count, 1)
+        return s
+
+    def _emit(self, s: Schedule, op: Op) -> None:
+        """One operator, layer by layer."""
+        s.node = op.node
+        if isinstance(op, Conv) and windowed(op, self.config):
+            emit_depthwise(s, op)
+        elif isinstance(op, Conv):
+            emit_conv(s, op)
+        elif isinstance(op, Pool):
+            emit_pool(s, op)
+        elif isinstance(op, Move):
+            emit_move(s, op)
+        elif isinstance(op, Concat):
+            emit_concat(s, op)
+        else:
+            emit_add(s, op)
+
+    def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
+        """Waits, addresses of the weights, tables."""
         base = aligned((len(steps) + 1) * INSTRUCTION_BYTES)
         sizes = {**s.sizes, Region.PROGRAM: base + len(s.blob)}
         waits(steps, self.config, sizes)
@@ -138,39 +211,37 @@ class _Backend:
                                    "use a smaller kernel, stride or map") from e
         code += Instruction(Opcode.END).encode()
         image = bytes(code) + bytes(base - len(code)) + bytes(s.blob)
-        return self._table(s, image, [step.node for step in steps] + [-1], cycles + [0], sizes)
+        return self._table(s, steps, image, cycles + [0], sizes)
 
-    def _table(self, s: Schedule, image: bytes, node_of: list[int], cycles: list[int],
+    def _table(self, s: Schedule, steps: list[Step], image: bytes, cycles: list[int],
                sizes: dict[int, int]) -> Program:
         source, legal = self.source, self.legal
         pre, new_in = hosts.before(source, legal.pre, legal.inputs)
         post, new_out = hosts.after(source, legal.post, legal.crossing)
-        weights = sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in self.graph.ops
-                      if isinstance(op, Conv) and op.counted)
         inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
         outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
         return Program(
-            name=source.name, config=self.config, image=image, instruction_count=len(node_of),
+            name=source.name, config=self.config, image=image, instruction_count=len(steps) + 1,
             inputs=inputs, outputs=outputs,
             region_sizes={int(r): aligned(sizes[r]) for r in Region},
-            nodes=list(self.graph.nodes), node_of=node_of,
-            macs=sum(op.macs for op in legal.graph.ops if isinstance(op, Conv) and op.counted),
-            compulsory_bytes=weights + sum(b.size for b in [*inputs, *outputs]),
-            predicted_cycles=cycles, placement=self._placement(), host_pre=pre, host_post=post)
+            nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
+            macs=self.work.macs,
+            compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
+            predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)
 
-    def _placement(self) -> list[dict[str, str]]:
+    def _placement(self, steps: list[Step]) -> list[dict[str, str]]:
         engine: dict[str, str] = {}
-        for op in self.graph.ops:
-            kind = "array" if isinstance(op, Conv | Move) else "vector"
-            engine.setdefault(self.graph.nodes[op.node], kind)
+        for step in steps:
+            if step.opcode in ENGINE_OF:
+                engine.setdefault(self.graph.nodes[step.node], ENGINE_OF[step.opcode])
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         out = [{"node": n.name, "op": n.op_type, "engine": "none", "reason": "it is constant"}
                for n in self.source.folded]
         for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):
             if row["engine"] == "none" and row["node"] in engine:
                 kind = engine[row["node"]]
-                row = {**row, "engine": kind, "reason":
-                       "TENSOR instructions" if kind == "array" else "VECTOR instructions"}
+                opcode = next(o.name for o, name in ENGINE_OF.items() if name == kind)
+                row = {**row, "engine": kind, "reason": f"{opcode} instructions"}
             out.append(row)
         return out
 
@@ -181,6 +252,7 @@ class _Backend:
         return Buffer(
             name=renamed.get(port.name, port.name), region=int(home.region), offset=home.offset,
             size=y.words * s.lanes, dtype=t.dtype, shape=port.shape, view=port.view,
-            perm=port.perm, nchw=t.nchw, kind="packed" if y.packed else "blocked",
-            n_pitch=y.image * s.lanes, block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes,
-            fill=0, scale=float(np.float32(quant[0])), zero_point=int(quant[1]))
+            perm=port.perm, nchw=port.nchw, cell=port.cell,
+            kind="packed" if y.packed else "blocked", n_pitch=y.image * s.lanes,
+            block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes, fill=port.fill,
+            scale=float(np.float32(quant[0])), zero_point=int(quant[1]))

@@ -10,7 +10,7 @@ lane gets a value from one side and an exact zero from the other.
 import numpy as np
 
 from compiler.emit_conv import emit_conv
-from compiler.emit_vector import emit_pool
+from compiler.emit_pool import emit_pool
 from compiler.ir import RANGE, Clip, Concat, Conv, Joint, Part, Pool, Residual, Tensor
 from compiler.schedule import Schedule
 

@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions for a convolution, with the LOADs and STOREs of its boxes."""
 
-import numpy as np
 
+from compiler.conv_instructions import ConvInstructions
 from compiler.ir import Conv
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import Run, Shape
 from compiler.steps import SPM
-from compiler.tiling import Plan, bands, plans, rectangles
-from compiler.weights import Coding, addends, dense, parameters, stream
+from compiler.tiling import Plan, bands, plans
+from compiler.weights import addends
 from isa.config import PARAM_WORDS
-from isa.instructions import Opcode
 
 SLACK = 24
 """Words that rounding may cost the allocations of a tile that are still to come."""
-
-
-def bits(value: np.float32) -> int:
-    """A binary32 number's bits."""
-    return int(np.float32(value).view(np.uint32))
 
 
 def emit_conv(s: Schedule, op: Conv) -> None:
@@ -50,7 +44,7 @@ def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
     """Emit with the cheapest cut that fits; False, and nothing emitted, if none does."""
     here = s.resident(op.residual.x) is not None if op.residual else None
     found = plans(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
-                  s.resident(op.y) is not None, here)
+                  s.resident(op.y) is not None, here, s.grain)
     if not found:
         return False
     _Emitter(s, op, shape, found[0]).run()
@@ -62,8 +56,8 @@ class _Emitter:
 
     def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan):
         self.s, self.op, self.shape, self.plan = s, op, shape, plan
-        self.gn = s.config.tiles >> plan.m_split
-        self.gm = 1 << plan.m_split
+        self.make = ConvInstructions(s, op, shape, plan.m_split)
+        self.gn, self.gm = self.make.gn, self.make.gm
         self.parts = addends(op.weight)
         self.left = 0
         self.blocks = -(-op.y.nchw[1] // s.lanes)
@@ -108,7 +102,7 @@ class _Emitter:
 
     def _load_whole(self, chunk: Run) -> int:
         (weight, coding), = self.parts
-        return self._load(self._stream(weight, coding, chunk, None, True))[0]
+        return self._load(self.make.stream(weight, coding, chunk, None, True))[0]
 
     def _load(self, data: bytes) -> tuple[int, list]:
         at = self._take(len(data) // self.s.lanes)
@@ -123,17 +117,6 @@ class _Emitter:
         assert at is not None, "the plan fits"
         return at
 
-    def _stream(self, weight: np.ndarray, coding: Coding, chunk: Run,
-                cut: tuple[tuple[int, int], ...] | None, params: bool) -> bytes:
-        s = self.s
-        tiles = dense(weight, self.op.groups, s.lanes, self.gn, self.shape.packed, chunk.first,
-                      chunk.last - chunk.first, chunk.low, chunk.step, chunk.ncb)
-        if cut is not None:
-            (b0, b1), (r0, r1), (s0, s1) = cut
-            tiles = tiles[:, r0:r1, s0:s1, b0:b1]
-        block = parameters(self.op, s.lanes, self.gn, chunk.first, chunk.last - chunk.first)
-        return stream(np.ascontiguousarray(tiles), coding, block if params else None)
-
     def _input(self, box: tuple, low: int, high: int, rows: tuple[int, int],
                steps: tuple[int, int]) -> tuple[View, int | None]:
         """The input for output ``box``, blocks and taps: a view, and what to release after."""
@@ -142,7 +125,7 @@ class _Emitter:
         if view is not None:
             return view, None
         n, _, _, x0, x1 = box
-        ya, yb = self._rows(box, rows)
+        ya, yb = self.make.rows(box, rows)
         xa, xb = shape.reach(x1 - x0, *steps, x0)
         na, nb = (x0, x1) if shape.folded else (n, n + 1)
         area = Box(na, nb, low, high, ya, yb, xa, xb)
@@ -154,13 +137,6 @@ class _Emitter:
         view = View(at + guard, row, block, image, area)
         s.load_box(op.x, view)
         return view, at
-
-    def _out_box(self, chunk: Run, box: tuple) -> Box:
-        n, y0, y1, x0, x1 = box
-        b0, b1 = chunk.first * self.gn, min(self.blocks, chunk.last * self.gn)
-        if self.shape.folded:
-            return Box(x0, x1, b0, b1, 0, 1, 0, 1)
-        return Box(n, n + 1, b0, b1, y0, y1, x0, x1)
 
     def _place(self, area: Box, row: int) -> tuple[View, int]:
         """A new view of an output-shaped box with a row pitch."""
@@ -175,7 +151,7 @@ class _Emitter:
         Both are walked with the same steps, so they get the same row pitch: that of whichever is
         resident."""
         s, op = self.s, self.op
-        area = self._out_box(chunk, box)
+        area = self.make.out_box(chunk, box)
         view = s.resident(op.y)
         res = s.resident(op.residual.x) if op.residual else None
         pitch = next((v.row for v in (view, res) if v is not None), area.x1 - area.x0)
@@ -199,9 +175,8 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         for piece, band, skip, words in self._instructions(chunk, box):
-            self._tensor(piece, band, view, out, res, at + skip,
-                         [(SPM, at + skip, at + skip + words)], self.parts[0][1], None, False,
-                         False)
+            self.make.emit(piece, band, view, out, res, at + skip,
+                         [(SPM, at + skip, at + skip + words)], self.parts[0][1])
         if store:
             self.s.store_box(self.op.y, out)
         for a in [*more, *([release] if release is not None else [])]:
@@ -219,7 +194,7 @@ class _Emitter:
         if count > 1 and self.s.feeds_global_pool(self.op.y):
             return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
         units = -(-(y1 - y0) // self.gm)
-        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count)
+        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count, self.s.grain)
         step = size * self.gm
         return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
                 for y in range(y0, y1, step)]
@@ -241,9 +216,9 @@ class _Emitter:
             hold = i < len(pieces) - 1
             (b0, b1), rows, taps = cut
             x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
-            data = self._stream(weight, coding, chunk, cut, not hold)
+            data = self.make.stream(weight, coding, chunk, cut, not hold)
             at, extent = self._load(data)
-            self._tensor(chunk, box, x, out, None if hold else res, at, extent, coding, cut,
+            self.make.emit(chunk, box, x, out, None if hold else res, at, extent, coding, cut,
                          i > 0, hold)
             self.s.spm.release(at)
             if release is not None:
@@ -252,87 +227,3 @@ class _Emitter:
             self.s.store_box(self.op.y, out)
         for a in more:
             self.s.spm.release(a)
-
-    def _tensor(self, chunk: Run, box: tuple, x: View, out: View, res: View | None, w: int,
-                extent: list, coding: Coding, cut: tuple | None, acc: bool, hold: bool) -> None:
-        s, op, shape, gm = self.s, self.op, self.shape, self.gm
-        n, y0, y1, x0, x1 = box
-        (b0, b1), (r0, r1), (s0, s1) = cut or ((0, chunk.ncb), (0, shape.kernel[0]),
-                                               (0, shape.kernel[1]))
-        groups = chunk.last - chunk.first
-        units = -(-(y1 - y0) // gm)
-        passes = (b1 - b0) * (r1 - r0) * (s1 - s0)
-        rect, _ = rectangles(s.config, units, x1 - x0, passes, self.gn)
-        area = self._out_box(chunk, box)
-        first = out.at(area.n0, area.b0, area.y0, area.x0)
-        clip = op.clip
-        f = {
-            "nx": rect.nx, "ny": rect.ny, "ntx": rect.ntx, "nty": rect.nty,
-            "nx_last": rect.nx_last, "ny_last": rect.ny_last,
-            "ncb": b1 - b0, "nr": r1 - r0, "ns": s1 - s0, "nnb": groups,
-            # streams without a valid last row must not read below the box
-            "iw": op.x.nchw[3], "ih": self._rows(box, (r0, r1))[1],
-            "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "pad": 0,
-            "w_base": w, "w_signed": int(coding.signed), "w_zp": coding.zp,
-            "m_split": self.plan.m_split, "m_last": (y1 - y0) - gm * (units - 1),
-            "n_last": min(self.blocks, chunk.last * self.gn) - (chunk.last - 1) * self.gn,
-            "acc": int(acc), "hold": int(hold),
-            "o_base": first, "o_x": out.image if shape.folded else 1, "o_n": out.block,
-            "o_y": gm * out.row, "o_m": out.row,
-            "z1": clip.z, "lo1": clip.lo, "hi1": clip.hi,
-        }
-        f.update(self._activation(chunk, box, x, b0, r0, s0))
-        writes = [] if hold else out.extents(area)
-        reads = self._reads(chunk, box, x, (b0, b1), (r0, r1), (s0, s1)) + extent
-        if res is not None:
-            assert op.residual is not None
-            c = op.residual.clip
-            f.update(residual=1, r_base=res.at(area.n0, area.b0, area.y0, area.x0),
-                     r_n=res.block, r_signed=int(op.residual.x.dtype == "int8"),
-                     r_zp=op.residual.zp, scale_a=bits(op.residual.scale_a),
-                     scale_r=bits(op.residual.scale_b), z2=c.z, lo2=c.lo, hi2=c.hi)
-            reads = reads + res.extents(area)
-        s.emit(Opcode.TENSOR, f, reads, writes)
-
-    def _activation(self, chunk: Run, box: tuple, x: View, b0: int, r0: int,
-                    s0: int) -> dict[str, int]:
-        """Address and bounds fields of the feeder."""
-        op, shape, gm = self.op, self.shape, self.gm
-        n, y0, _, x0, _ = box
-        g, (sy, sx), (dy, dx) = shape.granules, op.stride, op.dilation
-        iy = y0 * sy - op.pad[0] + r0 * dy
-        if shape.packed:
-            ix = x0 * sx - op.pad[1] + s0 * g
-            return {"a_base": g * x.at(n, 0, iy, 0) + ix, "a_x": sx, "a_s": g, "lane_dx": 1,
-                    "a_cb": 0, "a_nb": 0, "a_y": g * gm * sy * x.row, "a_r": g * dy * x.row,
-                    "a_m": g * sy * x.row, "ix0": ix, "ix_x": sx, "ix_s": g,
-                    "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
-        if shape.folded:
-            iy, ix = r0 * dy - op.pad[0], s0 * dx - op.pad[1]
-            base, a_x, ix_x = x.at(x0, chunk.low + b0, iy, ix), x.image, 0
-        else:
-            ix = x0 * sx - op.pad[1] + s0 * dx
-            base, a_x, ix_x = x.at(n, chunk.low + b0, iy, ix), sx, sx
-        return {"a_base": g * base, "a_x": g * a_x, "a_s": g * dx, "a_cb": g * x.block,
-                "a_nb": g * chunk.step * x.block, "a_y": g * gm * sy * x.row,
-                "a_r": g * dy * x.row, "a_m": g * sy * x.row, "ix0": ix, "ix_x": ix_x,
-                "ix_s": dx, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
-
-    def _reads(self, chunk: Run, box: tuple, x: View, blocks: tuple[int, int],
-               rows: tuple[int, int], steps: tuple[int, int]) -> list:
-        """Extents of the activations that the instruction may touch."""
-        shape = self.shape
-        n, _, _, x0, x1 = box
-        low = chunk.low + blocks[0]
-        high = chunk.low + (chunk.last - chunk.first - 1) * chunk.step + blocks[1]
-        ya, yb = self._rows(box, rows)
-        xa, xb = shape.reach(x1 - x0, *steps, x0)
-        na, nb = (x0, x1) if shape.folded else (n, n + 1)
-        return x.extents(Box(na, nb, low, high, ya, yb, xa, xb))
-
-    def _rows(self, box: tuple, rows: tuple[int, int]) -> tuple[int, int]:
-        """Input rows inside the image for a box and kernel rows."""
-        _, y0, y1, _, _ = box
-        if self.shape.folded:
-            return self.shape.span(1, *rows, 0)
-        return self.shape.span(y1 - y0, *rows, y0)

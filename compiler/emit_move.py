@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.emit_conv import bits
+from compiler.conv_instructions import bits
 from compiler.ir import Move
 from compiler.place import Box, Layout, View
 from compiler.schedule import Schedule

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of the instructions and their waits.
+"""The waits of the instructions.
 
-:func:`hoist` moves LOADs of weights up, past instructions that they have nothing to do with, so
-that they are issued before a queue in front of them fills up. :func:`waits` then goes through the
-program once. For every scratchpad word (and every 64 bytes of DRAM) it knows the last instruction
-of each queue that read and that wrote it; an instruction waits for
+:func:`waits` goes through the program once. For every scratchpad word (and every 64 bytes
+of DRAM) it knows the last instruction of each queue that read and that wrote it; an instruction
+waits for
 
 * the writers of what it reads (read after write),
 * the readers and the writers of what it writes (write after read, write after write),
@@ -16,31 +15,15 @@ waited for need not be waited for again.
 
 import numpy as np
 
-from compiler.steps import Step, conflict
+from compiler.steps import Step
 from isa.config import Config
 from isa.instructions import QUEUES, WAIT_BITS, Region
-
-LOOKAHEAD = 24
-"""Instructions that a LOAD of weights may overtake."""
 
 DRAM_GRAIN = 64
 """Bytes of DRAM that are tracked as one."""
 
 WINDOW = 1 << (WAIT_BITS - 2)
 """A wait for something older than this many completions is raised: the counters are modular."""
-
-
-def hoist(steps: list[Step]) -> list[Step]:
-    """The steps with LOADs of weights moved up; any order it gives is a legal sequential one."""
-    out: list[Step] = []
-    for step in steps:
-        at = len(out)
-        if step.loads_weights:
-            low = max(0, at - LOOKAHEAD)
-            while at > low and out[at - 1].queue != "load" and not conflict(out[at - 1], step):
-                at -= 1
-        out.insert(at, step)
-    return out
 
 
 class _Space:

@@ -90,6 +90,10 @@ class Conv:
         return [self.x] + ([self.residual.x] if self.residual else [])
 
     @property
+    def kernel(self) -> tuple[int, int]:
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
     def macs(self) -> int:
         k, c, r, s = self.weight.shape
         n, _, h, w = self.y.nchw
@@ -197,13 +201,17 @@ Op = Conv | Pool | Add | Move | Concat
 @dataclass(eq=False)
 class Port:
     """A graph input or output: the host's array and the tensor that the machine sees,
-    ``host.reshape(view).transpose(perm).reshape(tensor.nchw)``."""
+    ``host.reshape(view).transpose(perm).reshape(nchw)``, of which a ``cell`` of rows and columns is
+    one pixel of the tensor; positions outside the host's array hold ``fill``."""
 
     name: str
     tensor: Tensor
     shape: tuple[int, ...]
     view: tuple[int, ...]
     perm: tuple[int, ...]
+    nchw: tuple[int, int, int, int]
+    cell: tuple[int, int] = (1, 1)
+    fill: int = 0
 
 
 @dataclass(eq=False)

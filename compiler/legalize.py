@@ -319,7 +319,8 @@ class Legalizer:
             self.graph.outputs.append(self._output(name, q))
         for s in self.inputs:
             if s.tensor is not None:
-                self.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm))
+                self.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm,
+                                              s.tensor.nchw))
         if not self.graph.outputs:
             raise CompileError(self.source.name, "nothing of it runs on the machine",
                                "give a quantized network")
@@ -340,7 +341,7 @@ class Legalizer:
             tensor = self.demand(q, q.index.reshape(shape), tensor.zero_point)
             view = as_view(identity(tensor.nchw))
             assert view is not None
-        return Port(name, tensor, tuple(index.shape), *view)
+        return Port(name, tensor, tuple(index.shape), *view, tensor.nchw)
 
     def _copy(self, q: Quantized, name: str) -> Tensor:
         x = self.settle(q)

@@ -31,31 +31,61 @@ class Box:
 
 @dataclass(frozen=True)
 class View:
-    """A box in the scratchpad: word address of its first word, word pitches."""
+    """A box in the scratchpad: word address of its first word, word pitches.
+
+    With a ``ring`` only so many rows have a place: row ``y`` lies in place ``y % ring``, and a
+    new row takes the place of the one ``ring`` rows above.
+    """
 
     base: int
     row: int
     block: int
     image: int
     box: Box
+    ring: int = 0
 
     def at(self, n: int, b: int, y: int, x: int) -> int:
         """Word address of a pixel, which may lie outside the box."""
+        base, row = self.origin(n, b, y, x)
+        return base + row
+
+    def origin(self, n: int, b: int, y: int, x: int) -> tuple[int, int]:
+        """Base and row position of a pixel, as instructions take them: on a ring the row position
+        wraps, without one it is part of the base."""
         o = self.box
-        return (self.base + (n - o.n0) * self.image + (b - o.b0) * self.block
-                + (y - o.y0) * self.row + (x - o.x0))
+        base = self.base + (n - o.n0) * self.image + (b - o.b0) * self.block + (x - o.x0)
+        if self.ring:
+            return base, y % self.ring * self.row
+        return base + (y - o.y0) * self.row, 0
+
+    @property
+    def wrap(self) -> int:
+        """Words of the circle of rows; 0: rows do not wrap."""
+        return self.ring * self.row
+
+    def step(self, rows: int) -> int:
+        """Words from a row to one further down, on the circle if there is one."""
+        return (rows % self.ring if self.ring else rows) * self.row
+
+    def runs(self, y0: int, y1: int) -> list[tuple[int, int]]:
+        """Rows in pieces that lie in the order of their addresses."""
+        if not self.ring:
+            return [(y0, y1)]
+        cuts = [y0, *range(-(-(y0 + 1) // self.ring) * self.ring, y1, self.ring), y1]
+        return list(zip(cuts, cuts[1:]))
 
     def extents(self, box: Box, space: int = -1) -> list[tuple[int, int, int]]:
         """Words that a box inside this one covers, joined where they touch."""
         out: list[tuple[int, int, int]] = []
         for n in range(box.n0, box.n1):
             for b in range(box.b0, box.b1):
-                start = self.at(n, b, box.y0, box.x0)
-                end = self.at(n, b, box.y1 - 1, box.x1 - 1) + 1
-                if out and out[-1][2] == start:
-                    out[-1] = (space, out[-1][1], end)
-                else:
-                    out.append((space, start, end))
+                for y0, y1 in self.runs(box.y0, box.y1):
+                    start = self.at(n, b, y0, box.x0)
+                    end = self.at(n, b, y1 - 1, box.x1 - 1) + 1
+                    if out and out[-1][2] == start:
+                        out[-1] = (space, out[-1][1], end)
+                    else:
+                        out.append((space, start, end))
         return out
 
 

@@ -15,8 +15,8 @@ from compiler.ir import Graph, Pool, Tensor
 from compiler.place import Box, Home, Layout, View, transfers
 from compiler.spm import Scratchpad
 from compiler.steps import SPM, Step
-from compiler.timing import (DMA_LATENCY, VECTOR_LATENCY, dma_cycles, tensor_cycles,
-                             vector_cycles)
+from compiler.timing import (DMA_LATENCY, VECTOR_LATENCY, WINDOW_LATENCY, dma_cycles,
+                             tensor_cycles, vector_cycles, window_cycles)
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
@@ -47,10 +47,27 @@ def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Schedule:
-    """State of one compilation's back end; ``steps`` and ``blob`` are its result."""
+    """State of one attempt of the back end; ``steps`` and ``blob`` are its result.
 
-    def __init__(self, graph: Graph, config: Config, packed: set[int]):
-        self.graph, self.config = graph, config
+    Parameters
+    ----------
+    graph : Graph
+    config : Config
+    packed : set of int
+        Identities of the input tensors that lie packed.
+    grain : int
+        Cycles that an instruction is to take: layers are cut into bands of rows of that size.
+    spread : bool
+        Tensors that stay get words that were free for long, so that fewer instructions wait for a
+        place; otherwise the lowest, so that larger holes remain.
+    streams : dict
+        Weight streams that earlier attempts made.
+    """
+
+    def __init__(self, graph: Graph, config: Config, packed: set[int], grain: int,
+                 spread: bool, streams: dict[tuple, tuple]):
+        self.graph, self.config, self.streams = graph, config, streams
+        self.grain, self.spread = grain, spread
         self.lanes = config.lanes
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
@@ -115,10 +132,16 @@ class Schedule:
             cycles, tail = tensor_cycles(self.config, fields)
         elif opcode == Opcode.VECTOR:
             cycles, tail = vector_cycles(self.config, fields), VECTOR_LATENCY
+        elif opcode == Opcode.WINDOW:
+            cycles, tail = window_cycles(self.config, fields), WINDOW_LATENCY
         else:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
             cycles, tail = dma_cycles(self.config, fields["n0"] * runs, runs), DMA_LATENCY
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes))
+
+    def pieces(self, cycles: int, rows: int) -> int:
+        """Bands for a box of ``rows`` rows that takes a number of cycles."""
+        return min(rows, max(1, round(cycles / self.grain)))
 
     def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
             dims: list[tuple[int, int, int]]) -> None:
@@ -153,18 +176,22 @@ class Schedule:
                        (box.b1 - box.b0, y.block, view.block),
                        (box.n1 - box.n0, y.image, view.image)]
 
-    def load_box(self, t: Tensor, view: View) -> None:
-        """LOAD the view's box from the tensor's home."""
+    def load_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
+        """LOAD the view's box, or a part of it, from the tensor's home."""
         home = self.home(t)
         assert home is not None
-        start, dims = self._box_dims(t, view.box, view)
-        self.dma(Opcode.LOAD, home.region, home.offset + start * self.lanes, view.base, dims)
+        self._transfer(Opcode.LOAD, t, home, view, box or view.box)
 
-    def store_box(self, t: Tensor, view: View) -> None:
-        """STORE the view's box to the tensor's home, the WORKSPACE unless it is an output."""
-        home = self._home(t, Region.WORKSPACE)
-        start, dims = self._box_dims(t, view.box, view)
-        self.dma(Opcode.STORE, home.region, home.offset + start * self.lanes, view.base, dims)
+    def store_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
+        """STORE the view's box, or a part of it, to the tensor's home, the WORKSPACE unless it is
+        an output."""
+        self._transfer(Opcode.STORE, t, self._home(t, Region.WORKSPACE), view, box or view.box)
+
+    def _transfer(self, opcode: Opcode, t: Tensor, home: Home, view: View, box: Box) -> None:
+        for y0, y1 in view.runs(box.y0, box.y1):
+            start, dims = self._box_dims(t, replace(box, y0=y0, y1=y1), view)
+            self.dma(opcode, home.region, home.offset + start * self.lanes,
+                     view.at(box.n0, box.b0, y0, box.x0), dims)
 
     # -- residents ------------------------------------------------------------------------------
 
@@ -172,9 +199,9 @@ class Schedule:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
         y = self.layout(t)
-        return y.words if id(t) not in self.packed else self._packed_row(y) * (y.words // y.row) + 2
+        return y.words if id(t) not in self.packed else self.packed_row(y) * (y.words // y.row) + 2
 
-    def _packed_row(self, y: Layout) -> int:
+    def packed_row(self, y: Layout) -> int:
         """Row pitch of a packed tensor. The pixel streams of an M split, a row apart, each read two
         neighboring words for several cycles, so their rows start a quarter of the banks apart."""
         banks, row = self.config.spm_banks, y.row
@@ -192,12 +219,12 @@ class Schedule:
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
         if spare > RESIDENT_SHARE * self.spm.words:
             return None
-        at = self.spm.lowest(words)
+        at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
         if at is None:
             return None
         y = self.layout(t)
         if y.packed:
-            row = self._packed_row(y)
+            row = self.packed_row(y)
             view = View(at + 1, row, row * (y.block // y.row), row * (y.image // y.row),
                         y.whole(t))
         else:

@@ -35,13 +35,3 @@ class Step:
     def loads_weights(self) -> bool:
         return self.opcode == Opcode.LOAD and self.fields["region"] == Region.PROGRAM
 
-
-def overlap(a: list[Extent], b: list[Extent]) -> bool:
-    """Whether two lists of extents have a word in common."""
-    return any(x[0] == y[0] and x[1] < y[2] and y[1] < x[2] for x in a for y in b)
-
-
-def conflict(a: Step, b: Step) -> bool:
-    """Whether the two may not change places."""
-    return (overlap(a.writes, b.reads) or overlap(a.reads, b.writes)
-            or overlap(a.writes, b.writes))

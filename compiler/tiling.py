@@ -16,6 +16,9 @@ from compiler.timing import TENSOR_ISSUE, TENSOR_LATENCY, block_cycles
 from compiler.weights import addends
 from isa.config import PARAM_WORDS, Config
 
+BAND_COST = 1.06
+"""What a box may take in bands, of what it takes in one instruction."""
+
 MARGIN = 64
 """Words that rounding costs the allocations of a tile."""
 
@@ -61,28 +64,25 @@ def rectangles(config: Config, rows: int, columns: int, passes: int, gn: int) ->
 
 
 @functools.lru_cache(maxsize=4096)
-def bands(config: Config, rows: int, columns: int, passes: int, gn: int, groups: int
+def bands(config: Config, rows: int, columns: int, passes: int, gn: int, groups: int, grain: int
           ) -> tuple[int, int]:
     """Rows of the bands into which a box is cut, one instruction each, and the cycles of all.
 
-    A reader in the next layer waits for the first two bands (a kernel reaches into the second), so
-    that the drain and the latency of those are hidden behind the rest.
+    A band takes about ``grain`` cycles; fewer and larger ones are made where the short passes of
+    small ones would cost more than :data:`BAND_COST`.
     """
-    best = None
-    for count in range(1, min(rows, 6) + 1):
+    def cost(count: int) -> tuple[int, int]:
         size = -(-rows // count)
-        if -(-rows // size) != count:
-            continue
-        sizes = [size] * (count - 1) + [rows - size * (count - 1)]
-        cost = [rectangles(config, n, columns, passes, gn)[1] * groups + TENSOR_ISSUE
-                for n in sizes]
-        rect, _ = rectangles(config, size, columns, passes, gn)
-        tail = TENSOR_LATENCY + block_cycles(config, rect.nx * rect.ny, passes, gn)[1]
-        total = sum(cost) + max(0, tail - sum(cost[2:]))
-        if best is None or total < best[1]:
-            best = (size, total)
-    assert best is not None
-    return best
+        full, rest = divmod(rows, size)
+        sizes = [size] * full + [rest] * (rest > 0)
+        return size, sum(rectangles(config, n, columns, passes, gn)[1] * groups + TENSOR_ISSUE
+                         for n in sizes)
+
+    whole = cost(1)
+    count = min(rows, max(1, round(whole[1] / grain)))
+    while count > 1 and cost(count)[1] > BAND_COST * whole[1]:
+        count -= 1
+    return cost(count)
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,18 @@ def _pieces(size: int, piece: int) -> int:
 
 
 def plans(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
-          r_here: bool | None) -> list[Plan]:
+          r_here: bool | None, grain: int) -> list[Plan]:
     """Cuts that fit in a hole of ``room`` words, cheapest first.
 
     ``x_here``, ``y_here``, ``r_here`` tell whether input, output and residual are resident
     (``r_here`` None: there is no residual).
     """
-    return sorted(_candidates(shape, config, room, x_here, y_here, r_here),
+    return sorted(_candidates(shape, config, room, x_here, y_here, r_here, grain),
                   key=lambda p: p.cost)[:8]
 
 
 def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
-                r_here: bool | None) -> Iterator[Plan]:
+                r_here: bool | None, grain: int) -> Iterator[Plan]:
     op = shape.op
     height, width = shape.out
     whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
@@ -139,7 +139,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
             for rows in _halves(height):
                 for columns in _halves(width) if rows <= 1 << m_split else (width,):
                     plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, groups,
-                                   rows, columns, None)
+                                   rows, columns, None, grain)
                     if plan:
                         found = True
                         yield plan
@@ -155,7 +155,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
                     continue
                 for cut in _cuts(ncb, r, s):
                     plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, 1,
-                                   rows, columns, cut)
+                                   rows, columns, cut, grain)
                     if plan:
                         yield plan
                         break
@@ -173,7 +173,7 @@ def _cuts(ncb: int, r: int, s: int) -> Iterator[tuple[int, int, int]]:
 
 def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
             r_here: bool | None, m_split: int, groups: int, rows: int, columns: int,
-            cut: tuple[int, int, int] | None) -> Plan | None:
+            cut: tuple[int, int, int] | None, grain: int) -> Plan | None:
     op, lanes = shape.op, shape.lanes
     height, width = shape.out
     gn = config.tiles >> m_split
@@ -232,7 +232,7 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
     if cut is None:
         for chunk in chunks:
             compute += tiles * bands(config, units, columns, ncb * r * s, gn,
-                                     chunk.last - chunk.first)[1]
+                                     chunk.last - chunk.first, grain)[1]
     else:
         _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
         compute = tiles * group_count * (cycles + TENSOR_LATENCY)
@@ -240,4 +240,5 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
                                                          else tile)
     cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
         else compute + dram
+    cost += (weight + x_words + r_words) * lanes / config.bus_bytes  # the first of them
     return Plan(m_split, groups, rows, columns, cut, weights_outer, weight, tile, cost)

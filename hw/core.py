@@ -29,15 +29,18 @@ from hw.fetch import Fetch
 from hw.load import LoadEngine
 from hw.memory import MemoryController
 from hw.ports import SpmRead, SpmWrite
+from hw.profile import Buckets, events_layout
 from hw.scratchpad import Scratchpad
 from hw.sequencer import Sequencer
 from hw.settings import SETTINGS
 from hw.store import StoreEngine
 from hw.tensor import TensorEngine
+from hw.trace import TRACE
 from hw.vector import VectorEngine
 from hw.window import WindowEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, Region
+from isa.instructions import INDEX_BITS, QUEUES, Region
+from isa.registers import BUCKET_COUNTERS
 
 
 class Machine(wiring.Component):
@@ -46,6 +49,8 @@ class Machine(wiring.Component):
     Parameters
     ----------
     config : Config
+    trace : bool
+        With the trace port.
 
     Members
     -------
@@ -55,6 +60,8 @@ class Machine(wiring.Component):
         As in :class:`hw.control.Control`.
     busy, quiet, done, fault, fault_code, fault_index, events
         Likewise.
+    trace : TRACE
+        Where asked for.
     """
 
     bus: AXIPort
@@ -68,10 +75,12 @@ class Machine(wiring.Component):
     fault_code: Signal
     fault_index: Signal
     events: data.View
+    trace: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, trace: bool = False):
+        self._config, self._trace = config, trace
         super().__init__({
+            **({"trace": Out(TRACE)} if trace else {}),
             "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
             "busy": Out(1), "quiet": Out(1), "done": Out(1), "fault": Out(1),
             "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
@@ -120,6 +129,8 @@ class Machine(wiring.Component):
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
         self._events(m, sequencer, engines)
+        if self._trace:
+            self._observe(m, sequencer, engines)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
@@ -140,18 +151,28 @@ class Machine(wiring.Component):
             connect(m, port, getattr(scratchpad, kind)[i])
 
     def _events(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
-        array = engines["tensor"].events
         m.d.comb += [
             self.events.cycles.eq(1),
             self.events.instructions.eq(sequencer.completions),
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
-            self.events.array_active.eq(array.active),
-            self.events.array_wait_data.eq(array.wait_data),
-            self.events.array_wait_weights.eq(array.wait_weights),
-            self.events.array_wait_psum.eq(array.wait_psum),
-            *(self.events[f"{name}_busy"].eq(e.engine.busy) for name, e in engines.items()),
         ]
+        for queue, e in engines.items() if self._config.profile else ():
+            m.submodules[f"{queue}_buckets"] = buckets = Buckets(queue)
+            m.d.comb += [
+                *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
+                buckets.blocked.eq(sequencer.blocked[queue]),
+                buckets.present.eq(e.engine.busy | e.instr.valid),
+                *(self.events[counter.lower()].eq(buckets.bucket[name])
+                  for name, counter in BUCKET_COUNTERS[queue].items())]
+
+
+    def _observe(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
+        m.d.comb += [self.trace.busy.eq(self.busy), self.trace.dispatch.eq(sequencer.dispatch)]
+        for name, e in engines.items():
+            number = QUEUES.index(name)
+            m.d.comb += [self.trace.start[number].eq(e.engine.start),
+                         self.trace.done[number].eq(e.engine.done)]
 
 
 class Core(wiring.Component):
@@ -160,26 +181,32 @@ class Core(wiring.Component):
     Parameters
     ----------
     config : Config
+    trace : bool
+        With the trace port.
 
     Members
     -------
     host : :class:`hw.axi.AXI4Lite`, as the slave
     bus : :class:`hw.axi.AXI4`
     irq : 1
+    trace : TRACE
+        Where asked for.
     """
 
     host: AXIPort
     bus: AXIPort
     irq: Signal
+    trace: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
-        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1)})
+    def __init__(self, config: Config, trace: bool = False):
+        self._config, self._trace = config, trace
+        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1),
+                          **({"trace": Out(TRACE)} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.control = control = Control(self._config)
-        machine = Machine(self._config)
+        machine = Machine(self._config, self._trace)
         m.submodules.machine = ResetInserter(control.clear)(machine)
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))
@@ -189,4 +216,6 @@ class Core(wiring.Component):
             control.events.eq(machine.events),
             *(getattr(control, name).eq(getattr(machine, name))
               for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index"))]
+        if self._trace:
+            m.d.comb += self.trace.eq(machine.trace)
         return m

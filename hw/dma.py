@@ -97,7 +97,8 @@ class Status(wiring.Component):
             engine.fault.eq(failed | self.bad),
             engine.fault_code.eq(Mux(failed, code, self.bad_code)),
             engine.fault_index.eq(Mux(failed, index, self.bad_index)),
-            engine.busy.eq(under_way != 0), engine.done.eq(self.done),
+            engine.busy.eq(under_way != 0), engine.start.eq(self.start),
+            engine.done.eq(self.done),
             self.halted.eq(engine.halt | engine.fault),
         ]
         return m

@@ -27,6 +27,7 @@ from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
 from hw.ports import Engine, EnginePort, SpmPort, SpmWrite, instruction_layout
+from hw.profile import events_layout
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import Opcode
@@ -50,11 +51,18 @@ class LoadEngine(wiring.Component):
         ``valid`` may fall without a transfer when the machine halts.
     r : stream of ``read_layout(config)``
         This engine's data only.
-    write : array of ``Lanes(config).words`` SpmWrite
+    write : array of ``WAYS * Lanes(config).words`` SpmWrite
+    events : events_layout("load")
+        At most one bit is set.
     """
 
     PORT_DEPTH = 8
     """Words that wait for a stalled scratchpad port."""
+
+    WAYS = 2
+    """Ports of a lane, which take its words in turns. Both the words that arrive and those that the
+    array reads walk from bank to bank; a single port that has lost a bank once is a step behind the
+    array and loses the next one, too, and gets half of its bandwidth."""
 
     instr: stream.Interface
     engine: EnginePort
@@ -62,6 +70,7 @@ class LoadEngine(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
     write: list[SpmPort]
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -70,7 +79,8 @@ class LoadEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
-            "write": Out(SpmWrite(config)).array(Lanes(config).words)})
+            "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
+            "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -117,7 +127,7 @@ class LoadEngine(wiring.Component):
         gathered = Signal(8 * config.word_bytes * lanes.words)
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
-        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(lanes.words)]
+        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
         m.d.comb += [
             room.eq(Cat(port.i.ready for port in ports).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
@@ -131,12 +141,15 @@ class LoadEngine(wiring.Component):
             with m.If(taken):
                 m.d.sync += keep.eq(gathered >> (8 * config.bus_bytes))
         for p, port in enumerate(ports):
+            lane, way = divmod(p, self.WAYS)
             m.submodules[f"port{p}"] = port
             i, o, write = port.i.payload, port.o.payload, self.write[p]
             ended = Signal(name=f"ended{p}")
+            mine = i.addr[lanes.words_log2:][:exact_log2(self.WAYS)] == way
             m.d.comb += [
-                i.word.eq(beat.mask[p] & (beat.part == lanes.beats - 1)), i.last.eq(beat.final),
-                i.addr.eq(beat.spm + p), i.data.eq(gathered.word_select(p, 8 * config.word_bytes)),
+                i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
+                i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
+                i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
                 port.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
                 write.valid.eq(port.o.valid & o.word & ~(o.last & ended)),
                 write.addr.eq(o.addr), write.data.eq(o.data),
@@ -147,4 +160,11 @@ class LoadEngine(wiring.Component):
             ends.append(ended | passing)
 
         m.d.comb += done.eq(Cat(ends).all())
+        blocked = Cat(write.valid & ~write.ready for write in self.write).any()
+        with m.If(self.r.valid):
+            m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
+        with m.Elif((bursts != 0) | self.ar.valid):
+            m.d.comb += self.events.wait_dram.eq(1)
+        with m.Else():
+            m.d.comb += self.events.wait_out.eq(blocked)
         return m

@@ -73,7 +73,9 @@ class SpmWrite(wiring.Signature):
 class Engine(wiring.Signature):
     """What every engine shows the sequencer, as the engine sees it.
 
-    ``done`` is high for one cycle for each completed instruction, in order. ``busy`` is high while
+    ``start`` is high for one cycle for each instruction that begins, its waits satisfied, and
+    ``done`` for each completed one, both in order. ``blocked`` has a bit for each queue that the
+    next instruction waits for, in an engine that looks at the waits itself. ``busy`` is high while
     an instruction is in execution. ``fault`` rises with ``fault_code`` (:class:`isa.instructions.
     Fault`) and ``fault_index`` (the instruction's position) when an instruction cannot go on, and
     stays until reset; from then on the engine starts no memory access. ``halt`` tells an engine
@@ -82,7 +84,8 @@ class Engine(wiring.Signature):
 
     def __init__(self) -> None:
         super().__init__({
-            "completed": In(COMPLETED), "halt": In(1), "done": Out(1), "busy": Out(1),
+            "completed": In(COMPLETED), "halt": In(1), "start": Out(1), "done": Out(1),
+            "blocked": Out(len(QUEUES)), "busy": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS)})
 
 
@@ -92,7 +95,9 @@ class EnginePort(Protocol):
     signature: wiring.Signature
     completed: data.View
     halt: Signal
+    start: Signal
     done: Signal
+    blocked: Signal
     busy: Signal
     fault: Signal
     fault_code: Signal

@@ -12,7 +12,7 @@ that same cycle t + 1.
 
 from collections.abc import Collection
 
-from amaranth.hdl import Cat, Elaboratable, Module, Value
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,11 +20,11 @@ from hw.ports import COMPLETED, instruction_layout
 from isa.instructions import QUEUES, WAIT_BITS, Opcode
 
 
-def satisfied(instr: data.View, completed: data.View,
-              only: Collection[str] | None = None) -> Value:
-    """One bit: the waits of ``instr`` (a view of an ``instruction_layout``) are fulfilled by the
-    counters ``completed`` (a view of ``COMPLETED``). ``only`` names the queues to look at, all of
-    them when it is None.
+def blocked(instr: data.View, completed: data.View,
+            only: Collection[str] | None = None) -> Value:
+    """A bit for each queue: ``instr`` (a view of an ``instruction_layout``) still waits for it,
+    as the counters ``completed`` (a view of ``COMPLETED``) tell. ``only`` names the queues to look
+    at, all of them when it is None.
 
     Raises
     ------
@@ -36,11 +36,17 @@ def satisfied(instr: data.View, completed: data.View,
     if unknown:
         raise ValueError(f"no queue {', '.join(map(repr, unknown))}: a queue is one of "
                          f"{', '.join(QUEUES)}")
-    blocked = []
-    for queue in chosen:
-        ahead = (completed[queue] - instr[f"wait_{queue}"])[WAIT_BITS - 1]
-        blocked.append(instr["wait_mask"][QUEUES.index(queue)] & ahead)
-    return ~Cat(*blocked).any()
+    bits: list[ValueLike] = []
+    for k, queue in enumerate(QUEUES):
+        behind = (completed[queue] - instr[f"wait_{queue}"])[WAIT_BITS - 1]
+        bits.append(instr["wait_mask"][k] & behind if queue in chosen else Const(0, 1))
+    return Cat(*bits)
+
+
+def satisfied(instr: data.View, completed: data.View,
+              only: Collection[str] | None = None) -> Value:
+    """One bit: ``instr`` waits for no queue any more; see :func:`blocked`."""
+    return ~blocked(instr, completed, only).any()
 
 
 class WaitGate(wiring.Component):
@@ -55,20 +61,25 @@ class WaitGate(wiring.Component):
     -------
     i, o : stream of ``instruction_layout(opcode)``
     completed : COMPLETED
+    blocked : a bit for each queue
+        What the head of the queue waits for; 0 where the queue is empty.
     """
 
     i: stream.Interface
     o: stream.Interface
     completed: data.View
+    blocked: Signal
 
     def __init__(self, opcode: Opcode):
         payload = stream.Signature(instruction_layout(opcode))
-        super().__init__({"i": In(payload), "o": Out(payload), "completed": In(COMPLETED)})
+        super().__init__({"i": In(payload), "o": Out(payload), "completed": In(COMPLETED),
+                          "blocked": Out(len(QUEUES))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        free = satisfied(self.i.payload, self.completed)
+        waits, free = blocked(self.i.payload, self.completed), Signal()
         m.d.comb += [
+            free.eq(~waits.any()), self.blocked.eq(Mux(self.i.valid, waits, 0)),
             self.o.payload.eq(self.i.payload),
             self.o.valid.eq(self.i.valid & free),
             self.i.ready.eq(self.o.ready & free),

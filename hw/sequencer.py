@@ -34,13 +34,16 @@ from hw.fifo import Fifo
 from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
 from hw.semaphore import WaitGate
 from isa.config import Config
-from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, Fault, Opcode, width
+from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, QUEUES, Fault, Opcode, width
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
 
 SELF_GATED = (Opcode.TENSOR, Opcode.WINDOW)
 """Opcodes whose engine looks at the waits itself."""
+
+BLOCKED = data.StructLayout({q: len(QUEUES) for q in QUEUES})
+"""For each queue, a bit for each queue that its next instruction waits for."""
 
 
 def engines_of(config: Config) -> tuple[Opcode, ...]:
@@ -78,6 +81,10 @@ class Sequencer(wiring.Component):
         The first fault, from the cycle in which ``halt`` rises until reset.
     completions : 3
         Instructions that complete in this cycle.
+    dispatch : a bit for each queue
+        An instruction enters it in this cycle.
+    blocked : for each queue, a bit for each queue
+        What the oldest instruction that has not started waits for.
     """
 
     UNDER_WAY = 32
@@ -107,6 +114,8 @@ class Sequencer(wiring.Component):
     fault_code: Signal
     fault_index: Signal
     completions: Signal
+    dispatch: Signal
+    blocked: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -118,7 +127,8 @@ class Sequencer(wiring.Component):
             **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in self._engines},
             "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
-            "completions": Out(range(len(self._engines) + 1))})
+            "completions": Out(range(len(self._engines) + 1)), "dispatch": Out(len(QUEUES)),
+            "blocked": Out(BLOCKED)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -163,11 +173,14 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 queue.i.payload.eq(Cat(raw[common:common + bits], self.instr.payload.index)),
                 oldest[op].i.payload.eq(self.instr.payload.index)]
+            number = QUEUES.index(name)
+            m.d.comb += self.dispatch[number].eq(queue.i.valid & queue.i.ready)
             if op in SELF_GATED:
                 connect(m, queue.o, flipped(out))
+                m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
             else:
                 gate = m.submodules[f"{name}_gate"] = WaitGate(op)
-                m.d.comb += gate.completed.eq(completed)
+                m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
                 connect(m, queue.o, gate.i)
                 connect(m, gate.o, flipped(out))
         with m.If(go):

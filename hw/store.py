@@ -29,6 +29,7 @@ from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, instruction_layout
+from hw.profile import events_layout
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Opcode
@@ -105,6 +106,8 @@ class StoreEngine(wiring.Component):
         ``valid`` of both may fall without a transfer when the machine halts.
     b : stream of ``RESPONSE``
     read : array of ``Lanes(config).words`` SpmRead
+    events : events_layout("store")
+        At most one bit is set.
     """
 
     PREFETCH = 8
@@ -123,6 +126,7 @@ class StoreEngine(wiring.Component):
     w: stream.Interface
     b: stream.Interface
     read: list[SpmPort]
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -132,7 +136,8 @@ class StoreEngine(wiring.Component):
             "aw": Out(stream.Signature(address_layout(config))),
             "w": Out(stream.Signature(write_layout(config))),
             "b": In(stream.Signature(RESPONSE)),
-            "read": Out(SpmRead(config)).array(Lanes(config).words)})
+            "read": Out(SpmRead(config)).array(Lanes(config).words),
+            "events": Out(events_layout("store"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -237,4 +242,13 @@ class StoreEngine(wiring.Component):
             status.index.eq(flight.o.payload.index),
             done.eq(self.b.valid & flight.o.payload.final & ~status.error & ~halted),
         ]
+        with m.If(self.w.valid):
+            m.d.comb += [self.events.active.eq(self.w.ready),
+                         self.events.wait_out.eq(~self.w.ready)]
+        with m.Elif(self.aw.valid & ~self.aw.ready):
+            m.d.comb += self.events.wait_out.eq(1)
+        with m.Elif(shapes.o.valid & ~present):
+            m.d.comb += self.events.wait_data.eq(1)
+        with m.Elif(flight.o.valid):
+            m.d.comb += self.events.wait_dram.eq(1)
         return m

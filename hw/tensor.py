@@ -24,14 +24,12 @@ from hw.accumulator import Accumulator, add_layout
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.semaphore import satisfied
+from hw.profile import events_layout
+from hw.semaphore import blocked, satisfied
 from hw.tile import Tile, sum_bits
 from hw.weights import WeightLoader
 from isa.config import Config
 from isa.instructions import Fault, Opcode
-
-EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_psum": 1})
-"""What the array does in a cycle; at most one bit is set."""
 
 
 class TensorEngine(wiring.Component):
@@ -47,7 +45,8 @@ class TensorEngine(wiring.Component):
     act, weights, residual : Out(SpmRead).array
         ``tiles * ports_per_stream``, ``weight_words`` and ``tiles`` ports.
     out : Out(SpmWrite).array(tiles)
-    events : Out(EVENTS)
+    events : Out(events_layout("tensor"))
+        What the array does in a cycle; at most one bit is set.
     """
 
     instr: stream.Interface
@@ -67,7 +66,7 @@ class TensorEngine(wiring.Component):
             "weights": Out(SpmRead(config)).array(config.weight_words),
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles),
-            "events": Out(EVENTS)})
+            "events": Out(events_layout("tensor"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -78,14 +77,15 @@ class TensorEngine(wiring.Component):
                              (self.residual, drain.residual), (self.out, drain.out)):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
-        bad = self._dispatch(m, feeder, loader, drain)
+        holds, *bad = self._dispatch(m, feeder, loader, drain)
         self._array(m, feeder, loader, drain)
-        self._report(m, feeder, loader, drain, bad)
+        self._report(m, feeder, loader, drain, holds, (bad[0], bad[1]))
         return m
 
     def _dispatch(self, m: Module, feeder: Feeder, loader: WeightLoader,
-                  drain: Drain) -> tuple[Value, Value]:
-        """Check an instruction, then hand it to the three walkers, each in its time."""
+                  drain: Drain) -> tuple[Value, Value, Value]:
+        """Check an instruction, then hand it to the three walkers, each in its time; returns
+        whether there is one, whether it is illegal, and its position."""
         i, have = view_of(instruction_layout(Opcode.TENSOR)), Signal()
         held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
         held_split = Signal.like(i.m_split)
@@ -93,9 +93,10 @@ class TensorEngine(wiring.Component):
                             & (held_split == i.m_split))
         passing = Signal()
         halt = self.engine.halt | self.engine.fault
+        waits = blocked(i, self.engine.completed)
         targets: tuple[tuple[Feeder | WeightLoader | Drain, ValueLike], ...] = (
             (loader, satisfied(i, self.engine.completed, only=("load",))),
-            (feeder, satisfied(i, self.engine.completed)), (drain, 1))
+            (feeder, ~waits.any()), (drain, 1))
         finished = []
         for k, (target, free) in enumerate(targets):
             taken = Signal(name=f"taken{k}")
@@ -105,13 +106,14 @@ class TensorEngine(wiring.Component):
             finished.append(accepted)
             m.d.sync += taken.eq(have & accepted & ~passing)
         m.d.comb += [passing.eq(have & Cat(*finished).all()),
+                     self.engine.blocked.eq(Mux(have, waits, 0)),
                      self.instr.ready.eq((~have | passing) & ~halt)]
         with m.If(passing):
             m.d.sync += [have.eq(0), held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
                          held_split.eq(i.m_split)]
         with m.If(self.instr.valid & self.instr.ready):
             m.d.sync += [i.eq(self.instr.payload), have.eq(1)]
-        return have & ~legal, i.index
+        return have, have & ~legal, i.index
 
     def _legal(self, m: Module, i: data.View, held: Value) -> Value:
         """The rules of :meth:`golden.tensor.Tensor._check`."""
@@ -145,13 +147,15 @@ class TensorEngine(wiring.Component):
         shadow_full, bank, busy, held = Signal(), Signal(), Signal(2), Signal()
         fire = Signal()
         weights_ok = ~vector.swap | shadow_full
+        held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         psum_ok = ~vector.opens | ~busy.bit_select(bank, 1) | held
         m.d.comb += [
             fire.eq(feeder.vectors.valid & weights_ok & psum_ok & ~self.engine.halt),
             feeder.vectors.ready.eq(weights_ok & psum_ok & ~self.engine.halt),
             self.events.active.eq(fire),
             self.events.wait_weights.eq(feeder.vectors.valid & ~weights_ok),
-            self.events.wait_psum.eq(feeder.vectors.valid & weights_ok & ~psum_ok),
+            self.events.wait_out.eq(Mux(feeder.busy, feeder.vectors.valid & weights_ok & ~psum_ok,
+                                        held_up)),
             self.events.wait_data.eq(feeder.busy & ~feeder.vectors.valid)]
 
         swap = fire & vector.swap
@@ -210,12 +214,12 @@ class TensorEngine(wiring.Component):
                 drain.entries[t].eq(accumulator.drained)]
 
     def _report(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain,
-                bad: tuple[Value, Value]) -> None:
-        """Completion and faults."""
+                holds: Value, bad: tuple[Value, Value]) -> None:
+        """Completion and faults; ``holds``: an instruction is there that has not begun."""
         under_way = Signal(range(4))
-        started = feeder.instr.valid & feeder.instr.ready
-        m.d.sync += under_way.eq(under_way + started - drain.done)
-        m.d.comb += [self.engine.done.eq(drain.done), self.engine.busy.eq(under_way != 0)]
+        m.d.sync += under_way.eq(under_way + self.engine.start - drain.done)
+        m.d.comb += [self.engine.start.eq(feeder.instr.valid & feeder.instr.ready),
+                     self.engine.done.eq(drain.done), self.engine.busy.eq((under_way != 0) | holds)]
         for walker in (feeder, loader, drain):
             with m.If(walker.fault & ~self.engine.fault):
                 m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),

@@ -21,6 +21,7 @@ from amaranth.utils import exact_log2
 
 from hw.axi import RESPONSE, address_layout, read_layout, write_layout
 from hw.core import Core
+from hw.trace import TRACE
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS
 
@@ -61,6 +62,8 @@ class Makalu(wiring.Component):
     Parameters
     ----------
     config : Config
+    trace : bool
+        With the ports ``trace_…``, one for each field of :data:`hw.trace.TRACE`.
 
     Members
     -------
@@ -73,9 +76,11 @@ class Makalu(wiring.Component):
 
     irq: Signal
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, trace: bool = False):
+        self._config, self._trace = config, trace
         members = {"irq": Out(1)}
+        if trace:
+            members |= {f"trace_{name}": Out(field.shape) for name, field in TRACE}
         for prefix, channel, _, drives, payload in _channels(config):
             forth, back = (Out, In) if drives else (In, Out)
             name = prefix + channel
@@ -90,13 +95,15 @@ class Makalu(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        core = Core(self._config)
+        core = Core(self._config, self._trace)
         m.submodules.core = DomainRenamer("core")(core)
         m.domains.core = ClockDomain()
         reset = Signal(init=1, reset_less=True)
         m.d.sync += reset.eq(ResetSignal())
         m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(reset),
                      self.irq.eq(core.irq)]
+        if self._trace:
+            m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name, _ in TRACE]
         for prefix, channel, side, drives, payload in _channels(self._config):
             s = getattr(getattr(core, side), channel)
             plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}
@@ -120,6 +127,7 @@ def verilog_of(design: Elaboratable, name: str) -> str:
     return back.convert(design, name=name, emit_src=False, strip_internal_attrs=True)
 
 
-def verilog(config: Config) -> str:
-    """Verilog of the machine, top module ``makalu``."""
-    return verilog_of(Makalu(config), TOP)
+def verilog(config: Config, trace: bool = False) -> str:
+    """Verilog of the machine, top module ``makalu``; with the ports of :data:`hw.trace.TRACE` if
+    it is for a simulation."""
+    return verilog_of(Makalu(config, trace), TOP)

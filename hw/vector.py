@@ -19,6 +19,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import Nest, Term
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.post_lane import PostLane
+from hw.profile import events_layout
 from hw.read_port import ReadPort
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Opcode, VectorOp
@@ -41,6 +42,8 @@ class VectorEngine(wiring.Component):
     engine : Out(Engine())
     a, b : Out(SpmRead(config))
     out : Out(SpmWrite(config))
+    events : Out(events_layout("vector"))
+        At most one bit is set.
     """
 
     META_DEPTH = 8
@@ -50,13 +53,14 @@ class VectorEngine(wiring.Component):
     a: SpmPort
     b: SpmPort
     out: SpmPort
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.VECTOR))),
             "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
-            "out": Out(SpmWrite(config))})
+            "out": Out(SpmWrite(config)), "events": Out(events_layout("vector"))})
         self._slices = config.lanes // config.vector_lanes
         self._landing = PostLane.LATENCY // self._slices + 6
         self._tap = data.StructLayout({
@@ -71,11 +75,12 @@ class VectorEngine(wiring.Component):
         active, walking, go = Signal(), Signal(), Signal()
         tap = self._walk(m, i, walking, go)
         queue, readers = self._issue(m, i, tap, go)
-        idle = self._compute(m, i, queue, readers)
+        idle = self._compute(m, i, queue, readers, coming=walking | tap.valid)
         ending = active & ~walking & ~tap.valid & ~queue.r_rdy & idle
         legal = self._legal(m, i)
         halt = self.engine.halt | self.engine.fault
-        m.d.comb += [self.engine.done.eq(ending & ~self.engine.fault),
+        m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
+                     self.engine.done.eq(ending & ~self.engine.fault),
                      self.engine.busy.eq(active),
                      self.instr.ready.eq((~active | ending) & ~halt)]
         checking = Signal()
@@ -191,8 +196,9 @@ class VectorEngine(wiring.Component):
         return queue, readers
 
     def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
-                 readers: list[ReadPort]) -> Value:
-        """Accumulate taps; hand whole windows to the lanes; returns whether it is idle."""
+                 readers: list[ReadPort], coming: Value) -> Value:
+        """Accumulate taps; hand whole windows to the lanes; returns whether it is idle.
+        ``coming``: there are taps that are not in the queue yet."""
         lanes = self._config.lanes
         head = data.View(self._meta, queue.r_data)
         add = i.vop == VectorOp.ADD
@@ -202,10 +208,18 @@ class VectorEngine(wiring.Component):
         addr, have = Signal(range(self._config.spm_words)), Signal()
         take_window, take = Signal(), Signal()
         a, b = readers
+        present, room = Signal(), Signal()
         m.d.comb += [
-            take.eq(queue.r_rdy & (~head.inside | a.data.valid) & (~add | b.data.valid)
-                    & (~head.last | ~have | take_window)),
+            present.eq((~head.inside | a.data.valid) & (~add | b.data.valid)),
+            room.eq(~head.last | ~have | take_window), take.eq(queue.r_rdy & present & room),
             queue.r_en.eq(take), a.data.ready.eq(take & head.inside), b.data.ready.eq(take & add)]
+        with m.If(queue.r_rdy):
+            m.d.comb += [self.events.active.eq(take), self.events.wait_data.eq(~present),
+                         self.events.wait_out.eq(present & ~room)]
+        with m.Else():
+            m.d.comb += [
+                self.events.wait_data.eq(coming),
+                self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
         sums = Signal.like(acc)
         for k in range(lanes):
             byte = a.data.payload[8 * k:8 * k + 8]

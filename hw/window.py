@@ -16,13 +16,13 @@ A step enters when its words and its channel blocks' weights are there. The grou
 inside; they stand still as a whole while complete sums wait for the post stage.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.fifo import Fifo
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.semaphore import satisfied
+from hw.semaphore import blocked, satisfied
 from hw.window_group import CONTROL, WindowGroup
 from hw.window_post import CLIP, WindowPost
 from hw.window_read import SETUP, WindowRead
@@ -88,8 +88,9 @@ class WindowEngine(wiring.Component):
         self._groups(m, loader, walk, read, post)
 
         under_way = Signal(range(2 * WindowRead.OUTS))
-        m.d.sync += under_way.eq(under_way + (walk.instr.valid & walk.instr.ready) - post.done)
-        m.d.comb += [self.engine.done.eq(post.done), self.engine.busy.eq(under_way != 0),
+        m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
+        m.d.comb += [self.engine.start.eq(walk.instr.valid & walk.instr.ready),
+                     self.engine.done.eq(post.done), self.engine.busy.eq(under_way != 0),
                      read.halt.eq(self.engine.halt | self.engine.fault)]
         causes = ((illegal, Fault.BAD_FIELD, index),
                   (loader.fault, Fault.SPM_RANGE, loader.fault_index),
@@ -110,9 +111,10 @@ class WindowEngine(wiring.Component):
         m.d.comb += reach.eq(reach_of(i))
         legal = self._legal(m, i, reach)
         halt = self.engine.halt | self.engine.fault
+        waits = blocked(i, self.engine.completed)
         targets: tuple[tuple[WindowWeights | WindowWalk, ValueLike], ...] = (
             (loader, satisfied(i, self.engine.completed, only=("load",))),
-            (walk, satisfied(i, self.engine.completed) & setups.i.ready))
+            (walk, ~waits.any() & setups.i.ready))
         passing, finished = Signal(), []
         for k, (target, free) in enumerate(targets):
             taken = Signal(name=f"taken{k}")
@@ -122,6 +124,7 @@ class WindowEngine(wiring.Component):
             finished.append(accepted)
             m.d.sync += taken.eq(have & accepted & ~passing)
         m.d.comb += [passing.eq(have & Cat(*finished).all()),
+                     self.engine.blocked.eq(Mux(have, waits, 0)),
                      self.instr.ready.eq((~have | passing) & ~halt)]
         with m.If(passing):
             m.d.sync += have.eq(0)

@@ -75,6 +75,8 @@ class Config:
         AXI4 bursts in flight in each direction.
     queue_depth : int
         Instructions that each engine's queue holds.
+    profile : bool
+        Count where every cycle of every engine goes (:data:`isa.registers.BUCKETS`).
     dtypes : tuple[str, ...]
         Data types that the machine computes with.
 
@@ -94,12 +96,13 @@ class Config:
     weight_words: int = 2
     vector_lanes: int = 8
     window_taps: int = 3
-    window_lanes: int = 8
+    window_lanes: int = 4
     bus_bytes: int = 16
     addr_bits: int = 40
     max_burst: int = 256
     outstanding: int = 8
     queue_depth: int = 8
+    profile: bool = True
     dtypes: tuple[str, ...] = ("int8",)
 
     def __post_init__(self) -> None:
@@ -141,6 +144,7 @@ class Config:
         need(_is_pow2(self.outstanding) and 2 <= self.outstanding <= 64, "outstanding",
              "a power of two from 2 to 64")
         need(2 <= self.queue_depth <= 64, "queue_depth", "2 to 64")
+        need(isinstance(self.profile, bool), "profile", "true or false")
         need(bool(self.dtypes) and all(d in DTYPES for d in self.dtypes), "dtypes",
              f"a tuple of {', '.join(DTYPES)}")
 

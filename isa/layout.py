@@ -33,7 +33,10 @@ class Buffer:
     shape : tuple[int, ...]
         Shape of the host's array.
     view, perm, nchw : tuple[int, ...]
-        ``host.reshape(view).transpose(perm).reshape(nchw)`` is the tensor as the machine sees it.
+        ``host.reshape(view).transpose(perm).reshape(nchw)`` is the tensor as the network sees it.
+    cell : tuple[int, int]
+        Rows and columns of the tensor that are one pixel of the machine's: channel ``c`` of
+        position ``(i, j)`` in the cell is its channel ``(i * cell[1] + j) * C + c``.
     kind : str
         ``"blocked"`` or ``"packed"``.
     n_pitch, block_pitch, row_pitch : int
@@ -60,15 +63,23 @@ class Buffer:
     fill: int = 0
     scale: float = 1.0
     zero_point: int = 0
+    cell: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        for name in ("shape", "view", "perm", "nchw"):
+        for name in ("shape", "view", "perm", "nchw", "cell"):
             object.__setattr__(self, name, tuple(int(v) for v in getattr(self, name)))
+
+
+def _machine_shape(buffer: Buffer) -> tuple[int, int, int, int]:
+    """``[N, C, H, W]`` of the machine's pixels."""
+    n, c, h, w = buffer.nchw
+    sy, sx = buffer.cell
+    return n, c * sy * sx, -(-h // sy), -(-w // sx)
 
 
 def _strided(memory: np.ndarray, buffer: Buffer, lanes: int) -> np.ndarray:
     """The buffer as a view ``[N, blocks, H, W, bytes of a pixel]`` of ``memory`` (uint8)."""
-    n, c, h, w = buffer.nchw
+    n, c, h, w = _machine_shape(buffer)
     pixel = GRANULE if buffer.kind == "packed" else lanes
     blocks = 1 if buffer.kind == "packed" else -(-c // lanes)
     if buffer.kind not in KINDS or (buffer.kind == "packed" and c > GRANULE):
@@ -89,13 +100,19 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
     if tuple(array.shape) != buffer.shape or str(array.dtype) != buffer.dtype:
         raise ValueError(f"input {buffer.name!r}: expected {buffer.dtype} {list(buffer.shape)}, "
                          f"got {array.dtype} {list(array.shape)}")
-    x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw)
-    n, c, h, w = buffer.nchw
+    x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw).view(np.uint8)
+    n, c, h, w = _machine_shape(buffer)
+    if buffer.cell != (1, 1):
+        sy, sx = buffer.cell
+        whole = np.full((n, buffer.nchw[1], h * sy, w * sx), buffer.fill & 0xFF, np.uint8)
+        whole[:, :, :buffer.nchw[2], :buffer.nchw[3]] = x
+        x = (whole.reshape(n, -1, h, sy, w, sx).transpose(0, 3, 5, 1, 2, 4)
+             .reshape(n, c, h, w))
     memory = np.full(buffer.size, buffer.fill & 0xFF, np.uint8)
     target = _strided(memory, buffer, lanes)
     blocks, pixel = target.shape[1], target.shape[4]
     padded = np.full((n, blocks * pixel, h, w), buffer.fill & 0xFF, np.uint8)
-    padded[:, :c] = x.view(np.uint8)
+    padded[:, :c] = x
     target[:] = padded.reshape(n, blocks, pixel, h, w).transpose(0, 1, 3, 4, 2)
     return memory
 
@@ -103,8 +120,12 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
 def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
     """The array (host shape and dtype) in the buffer's bytes."""
     source = _strided(np.ascontiguousarray(memory[:buffer.size]), buffer, lanes)
-    n, c, h, w = buffer.nchw
+    n, c, h, w = _machine_shape(buffer)
     x = source.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c]
+    if buffer.cell != (1, 1):
+        sy, sx = buffer.cell
+        x = (x.reshape(n, sy, sx, buffer.nchw[1], h, w).transpose(0, 3, 4, 1, 5, 2)
+             .reshape(n, -1, h * sy, w * sx))[:, :, :buffer.nchw[2], :buffer.nchw[3]]
     view = np.array(buffer.view)[list(buffer.perm)]
     x = x.reshape(view).transpose(np.argsort(buffer.perm)).reshape(buffer.shape)
     return np.ascontiguousarray(x).view(buffer.dtype)

@@ -7,7 +7,7 @@ half ends in ``_HI``.
 
 from dataclasses import dataclass
 
-from isa.instructions import Region
+from isa.instructions import QUEUES, Region
 
 REGISTER_SPACE_BITS = 12
 """Address bits of the AXI4-Lite slave."""
@@ -15,22 +15,56 @@ REGISTER_SPACE_BITS = 12
 IDENT = 0x4D4B4C55
 """ASCII ``MKLU``."""
 
+EVENTS = {
+    "active": {
+        "load": "a data beat arrives from memory", "tensor": "the array takes an activation vector",
+        "window": "the groups take a step", "vector": "a tap enters",
+        "store": "a data beat leaves for memory"},
+    "wait_weights": {
+        "tensor": "a vector waits for the next weight tile",
+        "window": "a step waits for its weights"},
+    "wait_data": {
+        "tensor": "the feeder works but has no activation vector",
+        "window": "the next step's words are not there", "vector": "the next tap's words are not "
+        "there", "store": "the next beat's words are not there"},
+    "wait_out": {
+        "load": "a beat, or the last words, wait for the scratchpad",
+        "tensor": "a vector waits for a free PSUM bank, or the last words for the scratchpad",
+        "window": "the groups stand still: sums wait for the post stage",
+        "vector": "a tap waits for the lanes, or the last words for the scratchpad",
+        "store": "the memory does not take the next beat or address"},
+    "wait_dram": {
+        "load": "requested data have not arrived, or the memory takes no request",
+        "store": "all data have left, the memory has not answered"},
+}
+"""Buckets that an engine itself tells apart: what each means, for the engines that have it."""
+
+BUCKETS = {queue: {
+    **{name: meaning[queue] for name, meaning in EVENTS.items() if queue in meaning},
+    **{f"wait_{q}": f"the next instruction waits for completed {q.upper()}s" for q in QUEUES},
+    "overhead": "an instruction is there and none of the above: set-up, pipelines that run empty",
+    "idle": "no instruction is there"} for queue in QUEUES}
+"""Where the cycles of each queue's engine go. Each cycle falls in one bucket: the engine's own come
+first, then the waits in the order of the queues."""
+
+BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
+                   for queue, names in BUCKETS.items()}
+"""The counter of each bucket."""
+
+PROFILE = frozenset(name for names in BUCKET_COUNTERS.values() for name in names.values())
+"""The counters of buckets."""
+
 COUNTERS = (
     ("CYCLES", "cycles from the doorbell to done or error"),
     ("INSTRUCTIONS", "instructions completed"),
     ("DRAM_READ_BYTES", "bytes in accepted AXI read data beats"),
     ("DRAM_WRITE_BYTES", "bytes in accepted AXI write data beats"),
-    ("LOAD_BUSY", "cycles in which the load queue has an instruction in execution"),
-    ("TENSOR_BUSY", "cycles in which the tensor engine has an instruction in execution"),
-    ("WINDOW_BUSY", "cycles in which the window engine has an instruction in execution"),
-    ("VECTOR_BUSY", "cycles in which the vector engine has an instruction in execution"),
-    ("STORE_BUSY", "cycles in which the store queue has an instruction in execution"),
-    ("ARRAY_ACTIVE", "cycles in which the array takes an activation vector"),
-    ("ARRAY_WAIT_DATA", "cycles in which the feeder works but has no activation vector"),
-    ("ARRAY_WAIT_WEIGHTS", "cycles in which a vector waits for the next weight tile"),
-    ("ARRAY_WAIT_PSUM", "cycles in which a vector waits for a free PSUM bank"),
+    *((BUCKET_COUNTERS[queue][name], f"{queue} engine, cycles: {meaning}")
+      for queue, names in BUCKETS.items() for name, meaning in names.items()),
 )
-"""64-bit event counters, cleared by the doorbell, counting while the core is busy."""
+"""64-bit event counters, cleared by the doorbell, counting while the core is busy. Those of
+:data:`BUCKETS` read zero in a machine whose configuration has no ``profile``, and for an engine
+that it does not have; otherwise those of an engine add up to CYCLES."""
 
 
 @dataclass(frozen=True)

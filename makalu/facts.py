@@ -46,12 +46,12 @@ def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, 
     """The numbers of a run, each of one execution (the mean of several); what only hardware
     counts is None on a device without counters."""
     n = len(counters)
-    known = bool(n and counters[0])
+    names = counters[0].keys() if counters else ()
 
     def mean(name: str) -> int | None:
-        return round(sum(c[name] for c in counters) / n) if known else None
+        return round(sum(c[name] for c in counters) / n) if name in names else None
 
-    cycles, active = mean("CYCLES"), mean("ARRAY_ACTIVE")
+    cycles, active = mean("CYCLES"), mean("TENSOR_ACTIVE")
     read, written = mean("DRAM_READ_BYTES"), mean("DRAM_WRITE_BYTES")
     total = dram_bytes(program) if read is None or written is None else read + written
     return {
@@ -59,6 +59,7 @@ def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, 
         "roofline_cycles": program.roofline_cycles, "dram_bytes": total,
         "roofline_share": share(program.roofline_cycles, cycles) if cycles else None,
         "mac_utilization": share(program.macs, cycles * program.config.macs) if cycles else None,
-        "array_active_share": share(active or 0, cycles) if cycles else None,
-        "counters": {name: mean(name) for name in counters[0]} if known else {},
+        "array_active_share": share(active, cycles)
+        if cycles and active is not None else None,
+        "counters": {name: mean(name) for name in names},
     }

@@ -31,7 +31,7 @@ TOP = "makalu"
 """Module name of the top, and of the library's files."""
 
 ROOT = Path(__file__).resolve().parent
-SOURCES = (ROOT / "harness.cpp", ROOT / "dram.h")
+SOURCES = (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h")
 
 OPTIMIZE = "-O2"
 SETUP = "-O0"
@@ -102,8 +102,9 @@ def _digest(*parts: str | bytes) -> str:
     return h.hexdigest()[:24]
 
 
-def rtl(config: Config) -> str:
-    """The Verilog of a machine, from the cache if its generator has not changed.
+def rtl(config: Config, trace: bool = False) -> str:
+    """The Verilog of a machine, from the cache if its generator has not changed; ``trace``: with
+    the ports that the harness records (:mod:`hw.trace`).
 
     Raises
     ------
@@ -112,7 +113,7 @@ def rtl(config: Config) -> str:
     """
     sources = [p.read_bytes() for name in ("hw", "isa")
                for p in sorted((ROOT.parent / name).rglob("*.py"))]
-    key = _digest(f"{config.hash:016x}", importlib.metadata.version("amaranth"), *sources)
+    key = _digest(f"{config.hash:016x} {trace}", importlib.metadata.version("amaranth"), *sources)
     folder = cache_folder() / "verilog"
     path = folder / f"{key}.v"
     if path.is_file():
@@ -122,7 +123,7 @@ def rtl(config: Config) -> str:
             from hw.top import verilog
             say(f"generating the Verilog of {config.name}")
             start = time.monotonic()
-            text = verilog(config)
+            text = verilog(config, trace)
             _keep(path, text.encode())
             say(f"{len(text.splitlines())} lines of Verilog in {time.monotonic() - start:.0f} s")
     return path.read_text()

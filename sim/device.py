@@ -10,7 +10,7 @@ import numpy as np
 from isa.config import ISA_VERSION, Config
 from isa.instructions import Fault, Region
 from isa.program import Program
-from isa.registers import COUNTERS, IDENT, OFFSET
+from isa.registers import COUNTERS, IDENT, OFFSET, PROFILE
 from runtime.device import DeviceFault, Result, region_bytes, region_input
 from sim.build import WAVES, Library, build, rtl
 from sim.harness import DramModel, Harness, SimulationError
@@ -70,9 +70,10 @@ class RtlDevice:
             raise ValueError(f"wave file {str(waves)!r} has to end in "
                              f"{' or '.join('.' + w for w in WAVES)}")
         self._watchdog, self._max_cycles, self.progress = watchdog, max_cycles, progress
-        text = rtl(config) if verilog is None else verilog
+        text = rtl(config, trace=True) if verilog is None else verilog
         self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
+        self._counted = [name for name, _ in COUNTERS if config.profile or name not in PROFILE]
         self._harness: Harness | None = None
 
     def load(self, program: Program) -> None:
@@ -110,7 +111,7 @@ class RtlDevice:
         if not status & DONE:
             raise SimulationError(f"the interrupt came with STATUS {status:#x}, which is neither "
                                   "done nor an error")
-        counters = {name: self._counter(h, name) for name, _ in COUNTERS}
+        counters = {name: self._counter(h, name) for name in self._counted}
         size = self._program.region_sizes.get(Region.OUTPUT, 0)
         return Result(self._memory(Region.OUTPUT)[:size].copy(), counters)
 
@@ -134,6 +135,12 @@ class RtlDevice:
     def memory(self, region: Region) -> np.ndarray:
         """A region's bytes in the simulated memory, shared; valid until the next load."""
         return self._memory(region)
+
+    @property
+    def trace(self) -> np.ndarray:
+        """When each instruction of the last execution was dispatched, started and done, in program
+        order (:data:`sim.harness.TRACE`)."""
+        return self.harness.trace()
 
     def _memory(self, region: Region) -> np.ndarray:
         return self.harness.memory(self._base[region], region_bytes(self._program, region))

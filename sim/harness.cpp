@@ -10,6 +10,7 @@
 
 #include "Vmakalu.h"
 #include "dram.h"
+#include "trace.h"
 #include "verilated.h"
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
@@ -120,6 +121,7 @@ public:
     }
 
     Dram<Vmakalu> dram;
+    Trace trace;
     uint64_t cycle = 0;
     std::string message;
 
@@ -143,6 +145,7 @@ private:
         dut_->eval();
         dump();
         dram.sample(*dut_, cycle);
+        trace.sample(*dut_, cycle);
     }
 
     void edge() {
@@ -193,6 +196,10 @@ API void harness_segment(Harness* h, uint64_t base, uint64_t n) { h->dram.segmen
 API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->dram.at(at, n); }
 API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) {
     h->dram.inject(low, high, resp);
+}
+API const TraceRecord* harness_trace(Harness* h, uint64_t* n) {
+    *n = h->trace.records().size();
+    return h->trace.records().data();
 }
 API int harness_waves(Harness* h, const char* path) {
 #if VM_TRACE

@@ -88,6 +88,13 @@ class Statistics(Structure):
                                         "write_bursts")]
 
 
+TRACE = np.dtype([("queue", "u4"), ("dispatch", "i8"), ("start", "i8"), ("done", "i8")],
+                 align=True)
+"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, and the
+cycles (0: the first in which the core is busy) in which it entered its queue, in which its engine
+began it, and in which it was complete; -1: that did not happen. A trace has the instructions in
+program order, END excepted."""
+
 SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "create": (c_void_p, [POINTER(_Parameters)]),
     "destroy": (None, [c_void_p]),
@@ -98,6 +105,7 @@ SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "segment": (None, [c_void_p, c_uint64, c_uint64]),
     "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
     "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
+    "trace": (c_void_p, [c_void_p, POINTER(c_uint64)]),
     "waves": (c_int, [c_void_p, c_char_p]),
     "reset": (c_int, [c_void_p, c_uint32]),
     "write": (c_int, [c_void_p, c_uint32, c_uint32, POINTER(c_uint32)]),
@@ -180,6 +188,12 @@ class Harness:
         """Let the memory answer ``"SLVERR"`` or ``"DECERR"`` from ``low`` up to ``high``, or
         ``"OKAY"`` again; nothing is read or written where it answers with an error."""
         self._lib.harness_inject(self._handle, low, high, RESPONSES[response])
+
+    def trace(self) -> np.ndarray:
+        """The instructions since the core last became busy, an array of :data:`TRACE`."""
+        size = c_uint64()
+        first = self._lib.harness_trace(self._handle, byref(size))
+        return np.frombuffer(ctypes.string_at(first, size.value * TRACE.itemsize), TRACE)
 
     def memory(self, base: int, size: int) -> np.ndarray:
         """Allocated memory as a uint8 array that shares its bytes; valid until :meth:`close`."""

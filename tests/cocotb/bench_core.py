@@ -99,7 +99,7 @@ async def network(dut):
     await tb.reset()
     folder = Path(os.environ["BENCH_FOLDER"])
     await tb.check(Program.load(folder / "network.mkl"), np.load(folder / "inputs.npy"))
-    assert await tb.get("ARRAY_ACTIVE") > 0
+    assert await tb.get("TENSOR_ACTIVE") > 0
     dut._log.info("%d cycles", await tb.get("CYCLES"))
 
 
@@ -116,7 +116,7 @@ async def reset_in_mid_flight(dut):
         await tb.set("DOORBELL", 1)
         await ClockCycles(dut.clk, wait)
         assert await tb.get("STATUS") & 1, f"the program was done before {wait} cycles"
-        reached |= {q for q in WORKERS if await tb.get(f"{q}_BUSY")}
+        reached |= {q for q in WORKERS if await tb.get(f"{q}_ACTIVE")}
         cut[pin] += sum(tb.watcher.outstanding.values())
         if pin:
             dut.rst.value = 1

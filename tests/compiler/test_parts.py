@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.hazards import hoist, waits
+from compiler.hazards import waits
+from compiler.order import arrange, dependencies, ranks
 from compiler.place import LOOP_LIMIT, RUN_LIMIT, transfers
 from compiler.spm import ALIGN, Scratchpad
-from compiler.steps import SPM, Step, conflict
-from compiler.tiling import bands, rectangles
+from compiler.steps import SPM, Step
+from compiler.tiling import BAND_COST, bands, rectangles
 from compiler.values import as_view
 from compiler.weights import addends
 from isa.instructions import Opcode, Region
@@ -117,20 +118,51 @@ def test_rectangles_cover_the_map_and_fit(rows: int, columns: int, passes: int, 
     assert r.nx * (r.ntx - 1) + r.nx_last == columns
     assert r.ny * (r.nty - 1) + r.ny_last == rows
     assert cycles >= rows * columns * passes
-    size, _ = bands(config, rows, columns, passes, gn, groups)
-    assert 1 <= size <= rows
+    whole = bands(config, rows, columns, passes, gn, groups, 10**9)
+    assert whole[0] == rows
+    size, total = bands(config, rows, columns, passes, gn, groups, 100)
+    assert 1 <= size <= rows and total <= BAND_COST * whole[1]
 
 
 def step(opcode: Opcode, reads: list, writes: list, region: Region = Region.WORKSPACE) -> Step:
     return Step(opcode, {"region": int(region)}, 0, 1, 0, reads, writes)
 
 
-def test_weights_overtake_only_what_they_do_not_touch() -> None:
-    user = step(Opcode.TENSOR, [(SPM, 0, 10)], [(SPM, 20, 30)])
-    other = step(Opcode.TENSOR, [(SPM, 20, 30)], [(SPM, 40, 50)])
-    weights = step(Opcode.LOAD, [(Region.PROGRAM, 0, 10)], [(SPM, 5, 15)], Region.PROGRAM)
-    assert conflict(user, weights) and not conflict(other, weights)
-    assert hoist([user, other, weights]) == [user, weights, other]
+EXTENT = st.tuples(st.just(SPM), st.integers(0, 60), st.integers(1, 12)).map(
+    lambda e: (e[0], e[1], e[1] + e[2]))
+STEP = st.builds(step, st.sampled_from([Opcode.LOAD, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE]),
+                 st.lists(EXTENT, max_size=3), st.lists(EXTENT, max_size=3))
+
+
+def conflict(a: Step, b: Step) -> bool:
+    """Word by word."""
+    def words(extents: list) -> set[int]:
+        return {w for _, low, high in extents for w in range(low, high)}
+    return bool(words(a.writes) & (words(b.reads) | words(b.writes))
+                or words(a.reads) & words(b.writes))
+
+
+@QUICK
+@given(st.lists(STEP, max_size=25), st.booleans())
+def test_no_order_changes_who_sees_what(steps: list[Step], deepest: bool) -> None:
+    config = PRESETS["tiny"]
+    before = dependencies(steps, config, {})
+    priority = list(range(len(steps))) if deepest else ranks(steps, before)
+    order, _ = arrange(steps, before, config, priority)
+    assert sorted(order) == list(range(len(steps)))
+    place = {me: k for k, me in enumerate(order)}
+    assert all(place[a] < place[b] for b in range(len(steps)) for a in range(b)
+               if conflict(steps[a], steps[b]))
+
+
+def test_what_is_needed_first_is_loaded_first() -> None:
+    user = [step(Opcode.VECTOR, [(SPM, 100, 110)], [(SPM, 20 * k, 20 * k + 20)]) for k in (0, 1)]
+    weights = step(Opcode.LOAD, [], [(SPM, 60, 70)])
+    last = step(Opcode.VECTOR, [(SPM, 60, 70), (SPM, 0, 40)], [(SPM, 80, 90)])
+    steps = [*user, weights, last]
+    order, _ = arrange(steps, dependencies(steps, PRESETS["tiny"], {}), PRESETS["tiny"],
+                       [0, 0, 0, 0])
+    assert order.index(2) < order.index(1)  # the load does not wait behind the vector engine
 
 
 def test_waits_name_the_last_conflicting_instruction() -> None:

@@ -6,16 +6,15 @@ import contextlib
 from unittest import mock
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.profile import events_layout
 from hw.semaphore import satisfied
 from hw.sequencer import SELF_GATED
 from isa.config import Config
-from isa.instructions import Fault, Opcode
-
-EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_psum": 1})
+from isa.instructions import QUEUE_OF, Fault, Opcode
 
 
 class Stub(wiring.Component):
@@ -24,7 +23,8 @@ class Stub(wiring.Component):
     def __init__(self, opcode: Opcode, members: dict):
         self._opcode = opcode
         super().__init__({"instr": In(stream.Signature(instruction_layout(opcode))),
-                          "engine": Out(Engine()), **members})
+                          "engine": Out(Engine()), **members,
+                          "events": Out(events_layout(QUEUE_OF[opcode]))})
 
     def elaborate(self, platform):
         m = Module()
@@ -54,7 +54,7 @@ class TensorEngine(Stub):
             "act": Out(SpmRead(config)).array(streams),
             "weights": Out(SpmRead(config)).array(config.weight_words),
             "residual": Out(SpmRead(config)).array(config.tiles),
-            "out": Out(SpmWrite(config)).array(config.tiles), "events": Out(EVENTS)})
+            "out": Out(SpmWrite(config)).array(config.tiles)})
 
 
 class WindowEngine(Stub):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every register of the map, the doorbell, the interrupt, the counters and the reset."""
 
+import dataclasses
+
 import pytest
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
 from hw.control import IN_BUS_WIDTHS, Control
-from isa.registers import COUNTERS, OFFSET, REGISTERS
+from isa.registers import COUNTERS, OFFSET, PROFILE, REGISTERS
 from tests.hw.dma_bench import small
 from tests.hw.handshake import until
 
@@ -49,8 +51,8 @@ class Host:
         return await self.read(name) | await self.read(f"{name}_HI") << 32
 
 
-def simulate(bench) -> None:
-    dut = Control(CONFIG)
+def simulate(bench, config=CONFIG) -> None:
+    dut = Control(config)
 
     async def testbench(ctx):
         ctx.set(dut.quiet, 1)
@@ -141,21 +143,33 @@ def test_doorbell_interrupt_and_status():
 
 def test_counters_count_while_busy():
     async def bench(ctx, dut, host):
-        ctx.set(dut.events, {name.lower(): k % 5 for k, (name, _) in enumerate(COUNTERS)})
+        steps = {name: k % 2 if name in PROFILE else k + 1 for k, (name, _) in enumerate(COUNTERS)}
+        ctx.set(dut.events, {name.lower(): step for name, step in steps.items()})
         for _ in range(3):
             await ctx.tick()
         ctx.set(dut.busy, 1)
         for _ in range(10):
             await ctx.tick()
         ctx.set(dut.busy, 0)
-        for k, (name, _) in enumerate(COUNTERS):
+        for name, step in steps.items():
             scale = CONFIG.bus_bytes if name in IN_BUS_WIDTHS else 1
-            assert await host.read64(name) == 10 * (k % 5) * scale, name
+            assert await host.read64(name) == 10 * step * scale, name
         await host.write("DOORBELL", 1)
         for name, _ in COUNTERS:
             assert await host.read64(name) == 0
 
     simulate(bench)
+
+
+def test_without_profile_the_buckets_read_zero():
+    async def bench(ctx, dut, host):
+        ctx.set(dut.events, {name.lower(): 1 for name, _ in COUNTERS})
+        ctx.set(dut.busy, 1)
+        await ctx.tick().repeat(10)
+        assert await host.read("CYCLES") >= 10
+        assert [await host.read64(name) for name in sorted(PROFILE)] == [0] * len(PROFILE)
+
+    simulate(bench, dataclasses.replace(CONFIG, profile=False))
 
 
 def test_reset_waits_for_quiet():

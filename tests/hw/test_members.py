@@ -40,7 +40,7 @@ def components():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring.Component, "__init__", spy)
-        rtlil.convert(Makalu(PRESETS["tiny"]))
+        rtlil.convert(Makalu(PRESETS["tiny"], trace=True))
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
 
 

@@ -34,7 +34,7 @@ def test_summary():
 
 
 def test_measured_is_the_mean_of_the_executions():
-    names = ("CYCLES", "ARRAY_ACTIVE", "DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
+    names = ("CYCLES", "TENSOR_ACTIVE", "DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
     counters = [dict(zip(names, v)) for v in ((2000, 1000, 600, 50), (4000, 2000, 600, 50))]
     m = facts.measured(program(), counters)
     assert (m["executions"], m["cycles"], m["dram_bytes"]) == (2, 3000, 650)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isa.config import Config
+from isa.config import ISA_VERSION, Config
 from isa.instructions import Instruction, Opcode, Region
 from isa.layout import Buffer
 from isa.program import Program
@@ -19,10 +19,11 @@ MANNERS = {"good": 0, "cross": 1, "early_last": 2, "drop": 3, "change": 4, "narr
 
 def verilog(config: Config, beats: int = 4) -> str:
     """The stand-in with the configuration's bus, address width and hash."""
-    text = SOURCE.read_text()
+    text, (major, minor) = SOURCE.read_text(), ISA_VERSION
     for old, new in (("BUS = 8", f"BUS = {config.bus_bytes}"),
                      ("ADDR = 32", f"ADDR = {config.addr_bits}"),
                      ("BEATS = 4", f"BEATS = {beats}"),
+                     ("VERSION = 0", f"VERSION = 32'h{major:04x}{minor:04x}"),
                      ("HASH = 0", f"HASH = 64'h{config.hash:x}")):
         assert old in text
         text = text.replace(old, new)

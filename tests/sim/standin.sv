@@ -5,7 +5,7 @@
 /* verilator lint_off WIDTHTRUNC */
 module makalu #(
     parameter BUS = 8, parameter ADDR = 32, parameter BEATS = 4, parameter DEPTH = 256,
-    parameter [63:0] HASH = 0, parameter [31:0] VERSION = 32'h00010000
+    parameter [63:0] HASH = 0, parameter [31:0] VERSION = 0
 ) (
     input clk, input rst, output irq,
     input [11:0] s_axil_awaddr, input s_axil_awvalid, output s_axil_awready,
@@ -24,7 +24,9 @@ module makalu #(
     output [2:0] m_axi_arsize, output [1:0] m_axi_arburst, output m_axi_arvalid,
     input m_axi_arready,
     input [3:0] m_axi_rid, input [8*BUS-1:0] m_axi_rdata, input [1:0] m_axi_rresp,
-    input m_axi_rlast, input m_axi_rvalid, output m_axi_rready
+    input m_axi_rlast, input m_axi_rvalid, output m_axi_rready,
+    output trace_busy, output [4:0] trace_dispatch, output [4:0] trace_start,
+    output [4:0] trace_done
 );
   localparam CROSS = 1, EARLY_LAST = 2, DROP = 3, CHANGE = 4, NARROW = 5, STOP = 6, HANG = 7,
              KEEP_LAST = 8;
@@ -32,6 +34,7 @@ module makalu #(
   reg busy, done, error, irq_enable, irq_done, irq_error;
   reg [31:0] code;
   reg [63:0] cycles;
+  assign trace_busy = busy, trace_dispatch = 0, trace_start = 0, trace_done = 0;
   assign irq = irq_enable && (irq_done || irq_error);
 
   // registers
