@@ -24,6 +24,9 @@ from isa.instructions import Opcode, Region
 DRAM_ALIGN = 64
 """Bytes: where tensors and weight streams start in their region."""
 
+LOAD_WORDS = 256
+"""Words of a LOAD that is one of several for a tensor."""
+
 RESIDENT_SHARE = 0.75
 """Of the scratchpad that tensors which stay may take: tiles and weights need the rest."""
 
@@ -248,9 +251,16 @@ class Schedule:
         return replace(view, base=view.base + t.block * view.block, box=y.whole(t))
 
     def bring(self, t: Tensor) -> None:
-        """Make a tensor from DRAM resident if it fits."""
+        """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
+        not wait for all of it."""
         if t.parent is None and id(t) not in self.views and (view := self.settle(t)) is not None:
-            self.load_box(t, view)
+            box = view.box
+            row = (box.b1 - box.b0) * view.row
+            step = max(1, LOAD_WORDS // row)
+            for n in range(box.n0, box.n1):
+                for y in range(box.y0, box.y1, step):
+                    self.load_box(t, view, replace(box, n0=n, n1=n + 1, y0=y,
+                                                   y1=min(y + step, box.y1)))
 
     def drop(self, t: Tensor) -> None:
         """Give a resident's words back."""

@@ -26,11 +26,15 @@ TENSOR_LATENCY = 19
 WEIGHTS_FIRST = 10
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 24
+VECTOR_LATENCY = 20
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
 WINDOW_LATENCY = 20
 """Cycles from the last step of a WINDOW instruction to its completion."""
+
+CONFLICTS = 1.35
+"""Words that the other engines take from the scratchpad in a cycle while the window or the vector
+engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
 
 LOAD_LATENCY = 4
 """Cycles from the last beat of a LOAD to its completion."""
@@ -76,8 +80,8 @@ def tensor_cycles(blocks: Blocks) -> int:
 
 def vector_cycles(config: Config, f: dict[str, int]) -> int:
     """A VECTOR instruction: one word and tap takes ``lanes / vector_lanes`` cycles."""
-    return f["nx"] * f["ny"] * f["ncb"] * max(f["ns"] * f["nr"],
-                                              config.lanes // config.vector_lanes)
+    taps = f["ns"] * f["nr"] * (1 + CONFLICTS / config.spm_banks)
+    return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, config.lanes // config.vector_lanes))
 
 
 def window_cycles(config: Config, f: dict[str, int]) -> int:
@@ -88,9 +92,12 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     high = min(columns, -(-(f["iw"] - f["ix0"]) // f["ix_x"]))
     inside = max(0, high - low)
     step = f["nr"] * f["ng"]
-    row = max(inside * step + columns - inside, f["nx"] * config.lanes // config.window_lanes)
+    slices = config.lanes // config.window_lanes
+    # the sums of columns behind the image come one behind the other
+    row = inside * step * (1 + CONFLICTS / config.spm_banks) + columns - inside
+    row += (slices - 1) * (high < columns)
     load = (config.tiles >> f["m_split"]) * (f["stride"] * step * config.window_taps + PARAM_WORDS)
-    return f["nnb"] * max(f["ny"] * row, load)
+    return round(f["nnb"] * max(f["ny"] * max(row, f["nx"] * slices), load))
 
 
 class Machine:
@@ -143,8 +150,9 @@ class Machine:
             self._free[queue] = max(start + 1, self._bus - latency)
             end = self._bus + step.tail
         else:
-            self._free[queue] = start + step.cycles
-            end = self._free[queue] + step.tail
+            end = start + step.cycles + step.tail
+            # a VECTOR starts when the one before is complete
+            self._free[queue] = end if queue == "vector" else start + step.cycles
         starts.append(start)
         return start, end
 
