@@ -9,7 +9,9 @@
                                                                     zero point, padding ─► vector
 
 A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
-ports and joined. Vectors that lie wholly outside the image are not read at all. The streams of an M
+ports and joined. A word that the vector before has read through the same port is not read again:
+neighboring pixels of a packed input share their words. Vectors that lie wholly outside the image
+are not read at all. The streams of an M
 split go in lockstep: the same loop indices, rows ``a_m`` and ``iy_m`` apart.
 """
 
@@ -85,7 +87,7 @@ class Feeder(wiring.Component):
             "halt": In(1)})
         per = config.granules
         self._request = data.StructLayout({
-            "addr": signed(ADDRESS_BITS), "mask": per})
+            "addr": signed(ADDRESS_BITS), "mask": per, "same": 1})
         self._common = data.StructLayout({
             "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
             "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9)})
@@ -146,13 +148,15 @@ class Feeder(wiring.Component):
         last_pass = nest.all_last(["cb", "s", "r"])
         first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)
         last_pixel = nest.all_last(["x", "y"])
+        begin = Signal()
         out = view_of(data.StructLayout({
-            "valid": 1, "common": self._common, "i": self._constants,
+            "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
             "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
         with m.If(go):
             m.d.sync += [
-                out.valid.eq(active), *(out.i[f].eq(i[f]) for f, _ in self._constants),
+                out.valid.eq(active), out.begin.eq(begin),
+                *(out.i[f].eq(i[f]) for f, _ in self._constants),
                 out.t0.eq(xa.plus(ca.value)), out.t1.eq(na.plus(sa.value)),
                 out.row.eq(ya.plus(ra.value)), out.ix.eq(ix.plus(sx.value)),
                 out.iy.eq(iy.plus(ry.value)),
@@ -164,6 +168,7 @@ class Feeder(wiring.Component):
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad)]
             with m.If(active):
+                m.d.sync += begin.eq(0)
                 m.d.sync += psum.eq(Mux(last_pixel, 0, psum + 1))
                 nest.step()
                 with m.If(nest.done):
@@ -171,7 +176,7 @@ class Feeder(wiring.Component):
         with m.If(start):
             n = self.instr.payload
             m.d.sync += [
-                i.eq(n), active.eq(1), psum.eq(0), *nest.reset(),
+                i.eq(n), active.eq(1), begin.eq(1), psum.eq(0), *nest.reset(),
                 to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, n.a_base),
                 to(ya, n.a_row), ya0.eq(n.a_row), to(ix, n.ix0), ix0.eq(n.ix0), to(sx, 0),
                 to(iy, n.iy0), iy0.eq(n.iy0), to(ry, 0)]
@@ -184,15 +189,16 @@ class Feeder(wiring.Component):
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         common, common2 = view_of(self._common), view_of(self._common)
-        valid, valid2 = Signal(), Signal()
+        valid, valid2, begin = Signal(), Signal(), Signal()
+        bits = (config.granules - 1).bit_length()
         index, index2 = Signal.like(i.index), Signal.like(i.index)
         lane_dx, iw, ih = Signal(), Signal(16), Signal(16)
         rows, lines, used = [], [], []
         offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         with m.If(go):
             m.d.sync += [col.eq(out.t0 + out.t1), ix.eq(out.ix), common.eq(out.common),
-                         valid.eq(out.valid), index.eq(i.index), lane_dx.eq(i.lane_dx),
-                         iw.eq(i.iw), ih.eq(i.ih), common2.eq(common), valid2.eq(valid),
+                         valid.eq(out.valid), begin.eq(out.begin), index.eq(i.index),
+                         lane_dx.eq(i.lane_dx), iw.eq(i.iw), ih.eq(i.ih), common2.eq(common), valid2.eq(valid),
                          index2.eq(index)]
         for k in range(config.tiles):
             row = Signal(signed(ADDRESS_BITS), name=f"row{k}")
@@ -218,8 +224,11 @@ class Feeder(wiring.Component):
                 column = Signal(signed(IMAGE_BITS), name=f"column{k}_{g}")
                 m.d.comb += [column.eq(ix + Mux(lane_dx, g, 0)),
                              mask[g].eq(used[k] & in_y & (column >= 0) & (column < iw))]
+            addr = Signal(signed(ADDRESS_BITS), name=f"addr{k}")
+            m.d.comb += addr.eq(col + rows[k])
             with m.If(go):
-                m.d.sync += [request.addr.eq(col + rows[k]), request.mask.eq(mask)]
+                m.d.sync += [request.addr.eq(addr), request.mask.eq(mask), request.same.eq(
+                    valid2 & ~begin & (addr[bits:] == request.addr[bits:]))]
             requests.append(request)
         return requests, common2, valid2, index2
 
@@ -238,7 +247,11 @@ class Feeder(wiring.Component):
             any_inside = request.mask.any()
             turn = request.addr[:bits]
             outside.append(any_inside & ((request.addr < 0) | (request.addr > limit)))
-            need = [any_inside, any_inside & (turn != 0)] if bits else [any_inside]
+            used = [any_inside, any_inside & (turn != 0)] if bits else [any_inside]
+            before = Signal(len(used), name=f"before{k}")
+            with m.If(go):
+                m.d.sync += before.eq(Cat(*used))
+            need = [use & ~(request.same & had) for use, had in zip(used, before, strict=True)]
             m.d.comb += [meta.need[k].eq(Cat(*need)), meta.mask[k].eq(request.mask)]
             if bits:
                 m.d.comb += meta.turn[k].eq(turn)
@@ -277,11 +290,15 @@ class Feeder(wiring.Component):
         ready, out = [], self.vectors.payload
         for k in range(config.tiles):
             mine = readers[k * ports:(k + 1) * ports]
+            now = []
             for half, reader in enumerate(mine):
-                ready.append(~head.need[k][half] | reader.data.valid)
-                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready
-                                                 & head.need[k][half])
-            words = Cat(*(reader.data.payload for reader in mine))
+                need, held = head.need[k][half], Signal.like(reader.data.payload, reset_less=True)
+                ready.append(~need | reader.data.valid)
+                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & need)
+                with m.If(reader.data.ready):
+                    m.d.sync += held.eq(reader.data.payload)
+                now.append(Mux(need, reader.data.payload, held))
+            words = Cat(*now)
             aligned = Signal(8 * config.lanes, name=f"aligned{k}")
             m.d.comb += aligned.eq(words >> (head.turn[k] << 5) if ports > 1 else words)
             for lane in range(config.lanes):
