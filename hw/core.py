@@ -5,16 +5,19 @@
 
     host ── AXI4-Lite ──► control ── settings, start, reset ─┐      ┌── events, faults
                                                              ▼      │
-    DRAM ◄── AXI4 ──► memory ─► fetch ─► sequencer ─► queues: load │ tensor │ vector │ store
-                        ▲ ▲                            │         │        │        │
-                        │ └──────── load ◄─────────────┘         │        │        │
-                        └────────── store ◄──────────────────────┼────────┼────────┘
-                            load, store, tensor, vector ◄────────┴────────┘
+    DRAM ◄── AXI4 ──► memory ─► fetch ─► sequencer ─► queues: load │ tensor │ window │ vector │ …
+                        ▲ ▲                            │         │        │        │        │
+                        │ └──────── load ◄─────────────┘         │        │        │        │
+                        └────────── store ◄──────────────────────┼────────┼────────┼────────┘
+                    load, store, tensor, window, vector ◄────────┴────────┴────────┘
                                           │
                                   scratchpad (banks)
 
-Everything but the control registers is reset by them.
+A configuration without window taps has no window engine. Everything but the control registers is
+reset by them.
 """
+
+from typing import Any
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
@@ -34,6 +37,7 @@ from hw.store import StoreEngine
 from hw.tensor import TensorEngine
 from hw.trace import TRACE
 from hw.vector import VectorEngine
+from hw.window import WindowEngine
 from isa.config import Config
 from isa.instructions import INDEX_BITS, QUEUES, Region
 from isa.registers import BUCKET_COUNTERS
@@ -91,6 +95,11 @@ class Machine(wiring.Component):
         m.submodules.tensor = tensor = TensorEngine(config)
         m.submodules.vector = vector = VectorEngine(config)
         m.submodules.store = store = StoreEngine(config)
+        engines: dict[str, Any] = {"load": load, "tensor": tensor, "vector": vector,
+                                   "store": store}
+        window = None
+        if config.window_taps:
+            m.submodules.window = engines["window"] = window = WindowEngine(config)
 
         connect(m, memory.bus, flipped(self.bus))
         connect(m, fetch.ar, memory.fetch_ar)
@@ -102,8 +111,7 @@ class Machine(wiring.Component):
         connect(m, memory.store_b, store.b)
 
         connect(m, fetch.instr, sequencer.instr)
-        for name, engine in (("load", load), ("tensor", tensor), ("vector", vector),
-                             ("store", store)):
+        for name, engine in engines.items():
             connect(m, getattr(sequencer, name), engine.instr)
             connect(m, engine.engine, getattr(sequencer, f"{name}_engine"))
         for engine in (load, store):
@@ -119,18 +127,19 @@ class Machine(wiring.Component):
             self.fault.eq(sequencer.fault), self.fault_code.eq(sequencer.fault_code),
             self.fault_index.eq(sequencer.fault_index),
         ]
-        self._scratchpad(m, load, tensor, vector, store)
-        engines = {"load": load, "tensor": tensor, "vector": vector, "store": store}
+        self._scratchpad(m, load, tensor, window, vector, store)
         self._events(m, sequencer, engines)
         if self._trace:
             self._observe(m, sequencer, engines)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
-                    vector: VectorEngine, store: StoreEngine) -> None:
+                    window: WindowEngine | None, vector: VectorEngine,
+                    store: StoreEngine) -> None:
         """Ports from the highest priority to the lowest. Activations feed the array every cycle;
         weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
         ports = [*tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
+                 *([*window.act, window.weights, *window.out] if window else []),
                  vector.a, vector.b, vector.out, *load.write, *store.read]
         reads = [p for p in ports if isinstance(p.signature, SpmRead)]
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]

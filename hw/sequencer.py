@@ -5,6 +5,7 @@
 
     instr ─► decode ─┬─► queue ─► wait gate ─► load
                      ├─► queue ─────────────► tensor   (gates weights and activations itself)
+                     ├─► queue ─────────────► window   (likewise)
                      ├─► queue ─► wait gate ─► vector
                      └─► queue ─► wait gate ─► store
     done ──────────────► counters (COMPLETED), oldest instruction of each engine, watchdog
@@ -15,8 +16,8 @@ this never locks up a legal program. A program that does lock up is caught by th
 names the oldest instruction that has not completed.
 
 The first fault is kept and halts every engine from the next cycle on. Among faults of one cycle the
-order is load, tensor, vector, store, decode (an illegal opcode, an instruction that could not be
-fetched), watchdog.
+order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
+not be fetched), watchdog.
 
 Latency: 1 cycle from ``instr`` to the engine, 1 cycle from ``done`` of an instruction to the start
 of one that waits for it.
@@ -35,14 +36,19 @@ from hw.semaphore import WaitGate
 from isa.config import Config
 from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, QUEUES, Fault, Opcode, width
 
-ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.VECTOR, Opcode.STORE)
+ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
 
-SELF_GATED = (Opcode.TENSOR,)
+SELF_GATED = (Opcode.TENSOR, Opcode.WINDOW)
 """Opcodes whose engine looks at the waits itself."""
 
 BLOCKED = data.StructLayout({q: len(QUEUES) for q in QUEUES})
 """For each queue, a bit for each queue that its next instruction waits for."""
+
+
+def engines_of(config: Config) -> tuple[Opcode, ...]:
+    """Those of :data:`ENGINES` that the configuration has."""
+    return tuple(op for op in ENGINES if op is not Opcode.WINDOW or config.window_taps)
 
 
 class Sequencer(wiring.Component):
@@ -63,7 +69,8 @@ class Sequencer(wiring.Component):
     instr : stream of ``RAW_INSTRUCTION``
     quiet : 1
         No memory traffic is under way: a program is not done before that.
-    load, tensor, vector, store : streams of ``instruction_layout``
+    load, tensor, window, vector, store : streams of ``instruction_layout``
+        Of the engines that the configuration has.
     load_engine, … : :class:`hw.ports.Engine`, as the engines' own, flipped
     ended : 1
         Strobe: END was reached; fetch no more.
@@ -91,10 +98,12 @@ class Sequencer(wiring.Component):
     instr: stream.Interface
     load: stream.Interface
     tensor: stream.Interface
+    window: stream.Interface
     vector: stream.Interface
     store: stream.Interface
     load_engine: EnginePort
     tensor_engine: EnginePort
+    window_engine: EnginePort
     vector_engine: EnginePort
     store_engine: EnginePort
     ended: Signal
@@ -110,23 +119,24 @@ class Sequencer(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
+        self._engines = engines_of(config)
         super().__init__({
             "start": In(1), "abort": In(1), "watchdog": In(32), "quiet": In(1),
             "instr": In(stream.Signature(RAW_INSTRUCTION)),
-            **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in ENGINES},
-            **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in ENGINES},
+            **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in self._engines},
+            **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in self._engines},
             "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
-            "completions": Out(range(len(ENGINES) + 1)), "dispatch": Out(len(QUEUES)),
+            "completions": Out(range(len(self._engines) + 1)), "dispatch": Out(len(QUEUES)),
             "blocked": Out(BLOCKED)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         completed = view_of(COMPLETED)
-        engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in ENGINES}
+        engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in self._engines}
         oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
-                  for op in ENGINES}
-        for op in ENGINES:
+                  for op in self._engines}
+        for op in self._engines:
             name, engine = QUEUE_OF[op], engines[op]
             m.submodules[f"{name}_oldest"] = oldest[op]
             m.d.comb += [engine.completed.eq(completed), engine.halt.eq(self.halt),
@@ -155,7 +165,7 @@ class Sequencer(wiring.Component):
         raw, common = self.instr.payload.raw, COMMON[0].width
         code, go = Signal(8), Signal()
         m.d.comb += go.eq(self.instr.valid & self.busy & ~self.halt)
-        for op in ENGINES:
+        for op in self._engines:
             name, out = QUEUE_OF[op], getattr(self, QUEUE_OF[op])
             queue = m.submodules[f"{name}_queue"] = Fifo(instruction_layout(op),
                                                          self._config.queue_depth)
@@ -177,7 +187,7 @@ class Sequencer(wiring.Component):
             with m.If(self.instr.payload.fault != 0):
                 m.d.comb += code.eq(self.instr.payload.fault)
             with m.Else(), m.Switch(raw[:common]):
-                for op in ENGINES:
+                for op in self._engines:
                     queue, list_ = m.submodules[f"{QUEUE_OF[op]}_queue"], oldest[op]
                     with m.Case(op):
                         m.d.comb += [

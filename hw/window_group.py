@@ -90,9 +90,10 @@ class WindowGroup(wiring.Component):
         vector = data.ArrayLayout(signed(OPERAND_BITS), lanes)
         weights = []
         for j in range(taps):
-            m.submodules[f"store{j}"] = store = memory.Memory(
+            store: memory.Memory = memory.Memory(
                 shape=vector.size, depth=2 * WINDOW_STEPS, init=[],
                 attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: only str
+            m.submodules[f"store{j}"] = store
             write, read = store.write_port(), store.read_port()
             m.d.comb += [write.en.eq(self.load & (self.slot == j)), write.addr.eq(self.load_step),
                          write.data.eq(self.weights), read.en.eq(self.go),

@@ -18,6 +18,7 @@ from hw.store import StoreEngine
 from hw.tile import Tile, sum_bits
 from hw.vector import VectorEngine
 from hw.weights import WeightLoader
+from hw.window import WindowEngine
 from isa.config import Config
 
 BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
@@ -27,6 +28,7 @@ BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
     "feeder": Feeder,
     "weights": WeightLoader,
     "drain": Drain,
+    "window": WindowEngine,
     "vector": VectorEngine,
     "load": LoadEngine,
     "store": StoreEngine,

@@ -10,7 +10,7 @@ from isa.instructions import Opcode
 from isa.presets import PRESETS
 from sim.device import RtlDevice
 from sim.harness import DramModel
-from tests.e2e.programs import contents, program, tensor, vector
+from tests.e2e.programs import contents, program, tensor, vector, window
 
 INSTRUCTIONS = 40
 
@@ -22,7 +22,9 @@ def test_random_instructions(name: str, seed: int) -> None:
     rng = np.random.default_rng([seed, config.lanes, config.tiles])
     instructions = []
     while len(instructions) < INSTRUCTIONS:
-        instructions += tensor(rng, config) if rng.random() < 0.7 else [vector(rng, config)]
+        kind = rng.random()
+        instructions += (tensor(rng, config) if kind < 0.5 else
+                         [window(rng, config) if kind < 0.8 else vector(rng, config)])
     p = program(config, instructions)
     inputs = contents(rng, config, instructions).reshape(-1)
     want = Machine(config).run(p.image, inputs, p.region_sizes)
@@ -37,4 +39,4 @@ def test_random_instructions(name: str, seed: int) -> None:
         word = np.argwhere(got != want)[0, 0] // config.lanes
         kinds = [i.opcode.name for i in instructions]
         raise AssertionError(f"word {word} differs after {kinds}")
-    assert Opcode.TENSOR in {i.opcode for i in instructions}
+    assert {Opcode.TENSOR, Opcode.WINDOW} <= {i.opcode for i in instructions}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on the golden model: strided copies, order, and every fault of LOAD, STORE and waits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,12 +51,20 @@ def test_strided_copy() -> None:
     ([LOAD, Instruction(Opcode.STORE, dict(STORE.fields, region=Region.INPUT)), END],
      Fault.DRAM_RANGE, 1),
     ([STORE, LOAD, END], Fault.WATCHDOG, 0),
-    ([LOAD, Instruction(Opcode.WINDOW), END], Fault.ILLEGAL_OPCODE, 1),
+    ([LOAD, Instruction(Opcode.WINDOW), END], Fault.BAD_FIELD, 1),
     ([LOAD, STORE], Fault.DRAM_RANGE, 2)])
 def test_faults(code: list[Instruction], want: Fault, index: int) -> None:
     with pytest.raises(MachineFault) as e:
         run(code, np.zeros(64, np.uint8))
     assert (e.value.code, e.value.index) == (want, index)
+
+
+def test_window_without_its_engine() -> None:
+    machine = Machine(dataclasses.replace(TINY, window_taps=0))
+    with pytest.raises(MachineFault) as e:
+        machine.run(b"".join(i.encode() for i in (Instruction(Opcode.WINDOW), END)),
+                    np.zeros(0, np.uint8), {})
+    assert (e.value.code, e.value.index) == (Fault.ILLEGAL_OPCODE, 0)
 
 
 def test_empty_memory_is_no_program() -> None:

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
 from hw.profile import events_layout
 from hw.semaphore import satisfied
+from hw.sequencer import SELF_GATED
 from isa.config import Config
 from isa.instructions import QUEUE_OF, Fault, Opcode
 
@@ -29,7 +30,7 @@ class Stub(wiring.Component):
         m = Module()
         left, busy = Signal(16), Signal()
         i, engine = self.instr.payload, self.engine
-        free = satisfied(i, engine.completed) if self._opcode is Opcode.TENSOR else 1
+        free = satisfied(i, engine.completed) if self._opcode in SELF_GATED else 1
         m.d.comb += [self.instr.ready.eq(~busy & free & ~engine.halt & ~engine.fault),
                      engine.busy.eq(busy), engine.done.eq(busy & (left == 0) & ~engine.fault)]
         with m.If(self.instr.valid & self.instr.ready):
@@ -56,6 +57,15 @@ class TensorEngine(Stub):
             "out": Out(SpmWrite(config)).array(config.tiles)})
 
 
+class WindowEngine(Stub):
+    """In the window engine's place."""
+
+    def __init__(self, config: Config):
+        super().__init__(Opcode.WINDOW, {
+            "act": Out(SpmRead(config)).array(config.tiles), "weights": Out(SpmRead(config)),
+            "out": Out(SpmWrite(config)).array(config.tiles)})
+
+
 class VectorEngine(Stub):
     """In the vector engine's place."""
 
@@ -68,5 +78,6 @@ class VectorEngine(Stub):
 def stubbed():
     """Within this context, :mod:`hw.core` elaborates with the stand-ins."""
     with mock.patch("hw.core.TensorEngine", TensorEngine), \
+            mock.patch("hw.core.WindowEngine", WindowEngine), \
             mock.patch("hw.core.VectorEngine", VectorEngine):
         yield

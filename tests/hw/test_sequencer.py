@@ -7,21 +7,22 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
-from hw.sequencer import ENGINES, SELF_GATED, Sequencer
+from hw.sequencer import ENGINES, SELF_GATED, Sequencer, engines_of
 from isa.instructions import QUEUE_OF, QUEUES, Fault, Instruction, Opcode
 from tests.hw.dma_bench import small
 from tests.hw.handshake import until
 
 QUEUE_DEPTH = 3
-NAMES = [QUEUE_OF[op] for op in ENGINES]
 
 
 class Bench:
     """Feeds a program; each engine works on one instruction at a time, for as long as ``times``
     says for its position, faults at the positions in ``bad``, and hangs at those in ``stuck``."""
 
-    def __init__(self, program, times=None, bad=None, stuck=(), watchdog=0, unread=None):
-        self.dut = Sequencer(small(8, 8, queue_depth=QUEUE_DEPTH))
+    def __init__(self, program, times=None, bad=None, stuck=(), watchdog=0, unread=None,
+                 window_taps=3):
+        config = small(8, 8, queue_depth=QUEUE_DEPTH, window_taps=window_taps)
+        self.dut, self.names = Sequencer(config), [QUEUE_OF[op] for op in engines_of(config)]
         self.program, self.times = program, times or {}
         self.bad, self.stuck, self.unread = bad or {}, stuck, unread or {}
         self.watchdog = watchdog
@@ -92,7 +93,7 @@ class Bench:
                 return
             if fault:
                 self.fault = (ctx.get(dut.fault_code), ctx.get(dut.fault_index))
-                assert all(ctx.get(getattr(dut, f"{n}_engine").halt) for n in NAMES)
+                assert all(ctx.get(getattr(dut, f"{n}_engine").halt) for n in self.names)
                 return
             assert busy and self.cycle < 3000
 
@@ -100,7 +101,7 @@ class Bench:
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
         sim.add_testbench(self._feed, background=True)
-        for name in NAMES:
+        for name in self.names:
             async def engine(ctx, name=name):
                 await self._engine(ctx, name)
             sim.add_testbench(engine, background=True)
@@ -160,11 +161,16 @@ def test_full_queue_holds_up_the_rest():
     assert bench.started[QUEUE_DEPTH + 3] > bench.done[0]
 
 
-@pytest.mark.parametrize("raw", [bytes(128), b"\xff" + bytes(127), b"\x07" + bytes(127),
-                                 Instruction(Opcode.WINDOW).encode()])
+@pytest.mark.parametrize("raw", [bytes(128), b"\xff" + bytes(127), b"\x07" + bytes(127)])
 def test_illegal_opcode(raw):
     bench = Bench([Instruction(Opcode.LOAD), raw, END], {0: 50}).run()
     assert bench.fault == (Fault.ILLEGAL_OPCODE, 1)
+
+
+@pytest.mark.parametrize("taps,want", [(0, (Fault.ILLEGAL_OPCODE, 1)), (1, None)])
+def test_window_without_its_engine(taps, want):
+    program = [Instruction(Opcode.LOAD), Instruction(Opcode.WINDOW), END]
+    assert Bench(program, {0: 50}, window_taps=taps).run().fault == want
 
 
 def test_unreadable_instruction():
@@ -174,12 +180,12 @@ def test_unreadable_instruction():
 
 
 def test_faults_of_one_cycle():
-    """Load before tensor before vector before store; one waiting for all, so they coincide."""
-    four = [Instruction(op) for op in (Opcode.STORE, Opcode.VECTOR, Opcode.TENSOR, Opcode.LOAD)]
-    times = {0: 23, 1: 22, 2: 21, 3: 20}
-    for last in (4, 3, 2, 1):
+    """Load before tensor before window before vector before store, all in the same cycle."""
+    every = [Instruction(op) for op in reversed(ENGINES)]
+    times = {k: 24 - k for k in range(len(every))}
+    for last in range(len(every), 0, -1):
         bad = {k: Fault.BAD_FIELD for k in range(last)}
-        bench = Bench([*four, END], times, bad).run()
+        bench = Bench([*every, END], times, bad).run()
         assert len(bench.faulted) == last and len(set(bench.faulted)) == 1
         assert bench.fault == (Fault.BAD_FIELD, last - 1)
 
