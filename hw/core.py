@@ -35,11 +35,11 @@ from hw.sequencer import Sequencer
 from hw.settings import SETTINGS
 from hw.store import StoreEngine
 from hw.tensor import TensorEngine
-from hw.trace import TRACE
+from hw.trace import TRACE, observe
 from hw.vector import VectorEngine
 from hw.window import WindowEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, QUEUES, Region
+from isa.instructions import INDEX_BITS, Region
 from isa.registers import BUCKET_COUNTERS
 
 
@@ -130,7 +130,7 @@ class Machine(wiring.Component):
         self._scratchpad(m, load, tensor, window, vector, store)
         self._events(m, sequencer, engines)
         if self._trace:
-            self._observe(m, sequencer, engines)
+            observe(m, config, self.trace, self.busy, sequencer.dispatch, engines)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
@@ -166,13 +166,6 @@ class Machine(wiring.Component):
                 *(self.events[counter.lower()].eq(buckets.bucket[name])
                   for name, counter in BUCKET_COUNTERS[queue].items())]
 
-
-    def _observe(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
-        m.d.comb += [self.trace.busy.eq(self.busy), self.trace.dispatch.eq(sequencer.dispatch)]
-        for name, e in engines.items():
-            number = QUEUES.index(name)
-            m.d.comb += [self.trace.start[number].eq(e.engine.start),
-                         self.trace.done[number].eq(e.engine.done)]
 
 
 class Core(wiring.Component):

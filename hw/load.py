@@ -52,6 +52,8 @@ class LoadEngine(wiring.Component):
     r : stream of ``read_layout(config)``
         This engine's data only.
     write : array of ``Lanes(config).words`` SpmWrite
+    ends : a bit for each port of ``write``
+        Its last write of an instruction, if it has one there, is done with this cycle.
     events : events_layout("load")
         At most one bit is set.
     """
@@ -65,6 +67,7 @@ class LoadEngine(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
     write: list[SpmPort]
+    ends: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -75,7 +78,7 @@ class LoadEngine(wiring.Component):
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
             "write": Out(SpmWrite(config)).array(Lanes(config).words),
-            "events": Out(events_layout("load"))})
+            "ends": Out(Lanes(config).words), "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -148,6 +151,7 @@ class LoadEngine(wiring.Component):
                 port.o.ready.eq((write.ready | ~o.word) & ~(o.last & ended)),
             ]
             passing = port.o.valid & port.o.ready & o.last
+            m.d.comb += self.ends[p].eq(passing)
             m.d.sync += ended.eq((ended | passing) & ~done)
             ends.append(ended | passing)
 

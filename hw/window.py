@@ -47,6 +47,8 @@ class WindowEngine(wiring.Component):
     act : Out(SpmRead).array(tiles)
     weights : Out(SpmRead)
     out : Out(SpmWrite).array(tiles)
+    ends : Out(tiles)
+        The last word of an instruction leaves, for each port of ``out``.
     events : Out(events_layout("window"))
         What the groups do in a cycle; at most one bit is set, none in a step without taps.
     """
@@ -59,6 +61,7 @@ class WindowEngine(wiring.Component):
     act: list[SpmPort]
     weights: SpmPort
     out: list[SpmPort]
+    ends: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -67,7 +70,7 @@ class WindowEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.WINDOW))),
             "engine": Out(Engine()), "act": Out(SpmRead(config)).array(config.tiles),
             "weights": Out(SpmRead(config)), "out": Out(SpmWrite(config)).array(config.tiles),
-            "events": Out(events_layout("window"))})
+            "ends": Out(config.tiles), "events": Out(events_layout("window"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -89,7 +92,7 @@ class WindowEngine(wiring.Component):
         under_way = Signal(range(2 * WindowRead.OUTS))
         m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
         m.d.comb += [self.engine.start.eq(walk.instr.valid & walk.instr.ready),
-                     self.engine.done.eq(post.done),
+                     self.engine.done.eq(post.done), self.ends.eq(post.ends),
                      self.engine.busy.eq((under_way != 0) | holds),
                      read.halt.eq(self.engine.halt | self.engine.fault)]
         causes = ((illegal, Fault.BAD_FIELD, index),

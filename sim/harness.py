@@ -88,12 +88,12 @@ class Statistics(Structure):
                                         "write_bursts")]
 
 
-TRACE = np.dtype([("queue", "u4"), ("dispatch", "i8"), ("start", "i8"), ("done", "i8")],
-                 align=True)
-"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, and the
-cycles (0: the first in which the core is busy) in which it entered its queue, in which its engine
-began it, and in which it was complete; -1: that did not happen. A trace has the instructions in
-program order, END excepted."""
+TRACE = np.dtype([("queue", "u4"), ("signature", "u4"), ("dispatch", "i8"), ("start", "i8"),
+                  ("done", "i8")], align=True)
+"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, signature
+of what it wrote (:mod:`isa.signature`), and the cycles (0: the first in which the core is busy) in
+which it entered its queue, in which its engine began it, and in which it was complete; -1: that did
+not happen. A trace has the instructions in program order, END excepted."""
 
 SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "create": (c_void_p, [POINTER(_Parameters)]),

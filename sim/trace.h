@@ -10,7 +10,7 @@
 #include <vector>
 
 struct TraceRecord {  // TRACE in harness.py
-    uint32_t queue;
+    uint32_t queue, signature;
     int64_t dispatch, start, done;  // cycles since the core became busy; -1: not yet
 };
 
@@ -27,15 +27,22 @@ public:
         }
         if (!busy_) begin(cycle);
         if (!(d.trace_dispatch | d.trace_start | d.trace_done)) return;
+        const uint32_t signatures[QUEUES] = {d.trace_signature_load, d.trace_signature_tensor,
+                                             d.trace_signature_window, d.trace_signature_vector,
+                                             d.trace_signature_store};
         const int64_t now = int64_t(cycle - origin_);
         for (uint32_t q = 0; q < QUEUES; ++q) {
             Queue& queue = queues_[q];
             if (d.trace_dispatch >> q & 1) {
                 queue.members.push_back(records_.size());
-                records_.push_back({q, now, -1, -1});
+                records_.push_back({q, 0, now, -1, -1});
             }
             if (d.trace_start >> q & 1) records_.at(queue.members.at(queue.started++)).start = now;
-            if (d.trace_done >> q & 1) records_.at(queue.members.at(queue.done++)).done = now;
+            if (d.trace_done >> q & 1) {
+                TraceRecord& record = records_.at(queue.members.at(queue.done++));
+                record.done = now;
+                record.signature = signatures[q];
+            }
         }
     }
 
