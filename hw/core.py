@@ -128,9 +128,10 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
-        self._events(m, sequencer, engines)
+        self._events(m, sequencer)
+        buckets = self._buckets(m, sequencer, engines)
         if self._trace:
-            observe(m, config, self.trace, self.busy, sequencer.dispatch, engines)
+            observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
@@ -150,22 +151,27 @@ class Machine(wiring.Component):
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 
-    def _events(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
+    def _events(self, m: Module, sequencer: Sequencer) -> None:
         m.d.comb += [
             self.events.cycles.eq(1),
             self.events.instructions.eq(sequencer.completions),
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
         ]
+
+    def _buckets(self, m: Module, sequencer: Sequencer, engines: dict[str, Any]
+                 ) -> dict[str, Buckets]:
+        """Where the engines' cycles go, by queue, and to the counters."""
+        made = {}
         for queue, e in engines.items() if self._config.profile else ():
-            m.submodules[f"{queue}_buckets"] = buckets = Buckets(queue)
+            m.submodules[f"{queue}_buckets"] = made[queue] = buckets = Buckets(queue)
             m.d.comb += [
                 *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
                 buckets.blocked.eq(sequencer.blocked[queue]),
                 buckets.present.eq(e.engine.busy | e.instr.valid),
                 *(self.events[counter.lower()].eq(buckets.bucket[name])
                   for name, counter in BUCKET_COUNTERS[queue].items())]
-
+        return made
 
 
 class Core(wiring.Component):

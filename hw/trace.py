@@ -13,27 +13,34 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo
 
 from hw.ports import SpmPort
+from hw.profile import Buckets
 from hw.signature import Signatures
 from hw.store import StoreEngine
 from isa.config import Config
 from isa.instructions import QUEUES
+from isa.registers import BUCKET_NAMES, BUCKETS
 from isa.signature import BITS, CHUNK
 
 TRACE = data.StructLayout({
     "busy": 1, "dispatch": unsigned(len(QUEUES)), "start": unsigned(len(QUEUES)),
-    "done": unsigned(len(QUEUES)), **{f"signature_{q}": unsigned(BITS) for q in QUEUES}})
+    "done": unsigned(len(QUEUES)), **{f"signature_{q}": unsigned(BITS) for q in QUEUES},
+    **{f"bucket_{q}": unsigned(len(BUCKET_NAMES)) for q in QUEUES}})
 """``busy``: a program runs; ``dispatch``: an instruction enters its queue; ``start``: an engine
 begins one, waits satisfied; ``done``: one is complete, and what it wrote has this signature
-(:mod:`isa.signature`)."""
+(:mod:`isa.signature`); ``bucket``: where an engine's cycle goes, a bit for each of
+:data:`isa.registers.BUCKET_NAMES`, in a machine with ``profile``."""
 
 GROUPS = 64
 """Instructions, or bursts of a STORE, that a port may be ahead of what is done."""
 
 
 def observe(m: Module, config: Config, trace: data.View, busy: Value, dispatch: Value,
-            engines: dict[str, Any]) -> None:
-    """Drive ``trace`` from a core's engines, by queue."""
+            engines: dict[str, Any], buckets: dict[str, Buckets]) -> None:
+    """Drive ``trace`` from a core's engines and their buckets, by queue."""
     m.d.comb += [trace.busy.eq(busy), trace.dispatch.eq(dispatch)]
+    for queue, b in buckets.items():
+        m.d.comb += [trace[f"bucket_{queue}"][BUCKET_NAMES.index(name)].eq(b.bucket[name])
+                     for name in BUCKETS[queue]]
     for queue, e in engines.items():
         number = QUEUES.index(queue)
         if queue == "store":

@@ -47,6 +47,9 @@ BUCKETS = {queue: {
 """Where the cycles of each queue's engine go. Each cycle falls in one bucket: the engine's own come
 first, then the waits in the order of the queues."""
 
+BUCKET_NAMES = (*EVENTS, *(f"wait_{q}" for q in QUEUES), "overhead", "idle")
+"""The buckets of any engine."""
+
 BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
                    for queue, names in BUCKETS.items()}
 """The counter of each bucket."""

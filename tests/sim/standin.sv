@@ -28,7 +28,10 @@ module makalu #(
     output trace_busy, output [4:0] trace_dispatch, output [4:0] trace_start,
     output [4:0] trace_done, output [31:0] trace_signature_load,
     output [31:0] trace_signature_tensor, output [31:0] trace_signature_window,
-    output [31:0] trace_signature_vector, output [31:0] trace_signature_store
+    output [31:0] trace_signature_vector, output [31:0] trace_signature_store,
+    output [11:0] trace_bucket_load, output [11:0] trace_bucket_tensor,
+    output [11:0] trace_bucket_window, output [11:0] trace_bucket_vector,
+    output [11:0] trace_bucket_store
 );
   localparam CROSS = 1, EARLY_LAST = 2, DROP = 3, CHANGE = 4, NARROW = 5, STOP = 6, HANG = 7,
              KEEP_LAST = 8;
@@ -39,6 +42,8 @@ module makalu #(
   assign trace_busy = busy, trace_dispatch = 0, trace_start = 0, trace_done = 0;
   assign trace_signature_load = 0, trace_signature_tensor = 0, trace_signature_window = 0,
          trace_signature_vector = 0, trace_signature_store = 0;
+  assign trace_bucket_load = 0, trace_bucket_tensor = 0, trace_bucket_window = 0,
+         trace_bucket_vector = 0, trace_bucket_store = 0;
   assign irq = irq_enable && (irq_done || irq_error);
 
   // registers
