@@ -62,7 +62,8 @@ def taps_of(op: Conv | Pool, config: Config) -> Taps | None:
 
 
 def windowed(op: Conv, config: Config) -> Taps | None:
-    """How the engine takes a convolution: a depthwise one whose weights are bytes."""
+    """How the engine takes a convolution: a depthwise one of several channels (one alone may lie
+    packed, for the array) whose weights are bytes."""
     k, c, _, _ = op.weight.shape
     if c != 1 or op.groups != k or k == 1 or op.residual is not None or len(addends(op.weight)) > 1:
         return None

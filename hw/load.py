@@ -51,7 +51,7 @@ class LoadEngine(wiring.Component):
         ``valid`` may fall without a transfer when the machine halts.
     r : stream of ``read_layout(config)``
         This engine's data only.
-    write : array of ``Lanes(config).words`` SpmWrite
+    write : array of ``WAYS * Lanes(config).words`` SpmWrite
     ends : a bit for each port of ``write``
         Its last write of an instruction, if it has one there, is done with this cycle.
     events : events_layout("load")
@@ -60,6 +60,11 @@ class LoadEngine(wiring.Component):
 
     PORT_DEPTH = 8
     """Words that wait for a stalled scratchpad port."""
+
+    WAYS = 2
+    """Ports of a lane, which take its words in turns. Both the words that arrive and those that the
+    array reads walk from bank to bank; a single port that has lost a bank once is a step behind the
+    array and loses the next one, too, and gets half of its bandwidth."""
 
     instr: stream.Interface
     engine: EnginePort
@@ -77,8 +82,8 @@ class LoadEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
-            "write": Out(SpmWrite(config)).array(Lanes(config).words),
-            "ends": Out(Lanes(config).words), "events": Out(events_layout("load"))})
+            "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
+            "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -125,7 +130,7 @@ class LoadEngine(wiring.Component):
         gathered = Signal(8 * config.word_bytes * lanes.words)
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
-        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(lanes.words)]
+        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
         m.d.comb += [
             room.eq(Cat(port.i.ready for port in ports).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
@@ -139,12 +144,15 @@ class LoadEngine(wiring.Component):
             with m.If(taken):
                 m.d.sync += keep.eq(gathered >> (8 * config.bus_bytes))
         for p, port in enumerate(ports):
+            lane, way = divmod(p, self.WAYS)
             m.submodules[f"port{p}"] = port
             i, o, write = port.i.payload, port.o.payload, self.write[p]
             ended = Signal(name=f"ended{p}")
+            mine = i.addr[lanes.words_log2:][:exact_log2(self.WAYS)] == way
             m.d.comb += [
-                i.word.eq(beat.mask[p] & (beat.part == lanes.beats - 1)), i.last.eq(beat.final),
-                i.addr.eq(beat.spm + p), i.data.eq(gathered.word_select(p, 8 * config.word_bytes)),
+                i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
+                i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
+                i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
                 port.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
                 write.valid.eq(port.o.valid & o.word & ~(o.last & ended)),
                 write.addr.eq(o.addr), write.data.eq(o.data),
