@@ -138,27 +138,29 @@ class Comparison:
         for flip in self._flips:
             self.rtl.harness.flip(self.rtl.address(flip.region) + flip.offset, 1 << flip.bit,
                                   flip.cycle)
-        fault = ""
+        counters, fault = {}, None
         try:
             counters = self.rtl.execute(inputs).counters
         except DeviceFault as e:
-            counters, fault = {}, str(e)
-        self.difference = self._compare(golden.signatures, fault)
+            fault = e
+        self.difference = self._compare(np.array(golden.signatures, np.uint32), fault)
         return Result(np.array(out[:program.region_sizes.get(Region.OUTPUT, 0)]), counters)
 
-    def _compare(self, golden: list[int], fault: str) -> Difference | None:
+    def _compare(self, golden: np.ndarray, fault: DeviceFault | None) -> Difference | None:
+        """The first completed instruction that differs; if there is none, the one that the machine
+        stopped at."""
         trace = self.rtl.trace[:len(golden)]
-        complete = np.zeros(len(golden), bool)
+        complete, same = np.zeros(len(golden), bool), np.zeros(len(golden), bool)
         complete[:len(trace)] = trace["done"] >= 0
-        same = complete.copy()
-        same[:len(trace)] &= trace["signature"] == np.array(golden, np.uint32)[:len(trace)]
-        wrong = np.flatnonzero(~same)
-        if not len(wrong):
+        same[:len(trace)] = trace["signature"] == golden[:len(trace)]
+        wrong = np.flatnonzero(complete & ~same)
+        if not len(wrong) and fault is None:
             return None
-        index = int(wrong[0])
+        index = int(wrong[0]) if len(wrong) else fault.index if fault else 0
+        behind = ~(complete & same)[index + 1:]
         return Difference(index, self._program.node_name(index),
-                          str(self._program.instructions()[index]), bool(complete[index]),
-                          len(wrong) - 1, fault)
+                          str(self._program.instructions()[index]), bool(len(wrong)),
+                          int(behind.sum()), str(fault or ""))
 
 
 def bisect(program: Program, flips: tuple[Flip, ...] = (), seed: int = 0) -> Difference | None:

@@ -95,8 +95,8 @@ def layers(run: Run) -> list[dict[str, Any]]:
             "cycles": cycles, "roofline_cycles": roofline,
             "predicted_cycles": (sum(program.predicted_cycles[k] for k in indices)
                                  if program.predicted_cycles else None),
-            "roofline_share": facts.share(roofline, cycles) if roofline else None, "dram_bytes": traffic,
-            "stalls": _stalls(run.trace[indices])})
+            "roofline_share": facts.share(roofline, cycles) if roofline else None,
+            "dram_bytes": traffic, "stalls": _stalls(run.trace[indices])})
     return rows
 
 

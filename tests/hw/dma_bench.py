@@ -16,7 +16,7 @@ from hw.memory import MemoryController
 from hw.profile import Buckets
 from hw.store import StoreEngine
 from isa.config import Config
-from isa.instructions import QUEUE_OF, Region
+from isa.instructions import QUEUE_OF, Opcode, Region
 from tests.hw.axi_memory import AxiMemory
 from tests.hw.handshake import until
 
