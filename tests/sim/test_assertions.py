@@ -12,7 +12,7 @@ from sim.verilator import SPEED_FLAGS, find, waivers
 BENCH = """
 module bench;
   reg clk = 0, rst = 1, active = 0, wait_out = 0;
-  buckets dut(.clk(clk), .rst(rst), .events({2'b0, wait_out, active}), .blocked(5'b0),
+  buckets dut(.clk(clk), .rst(rst), .events({wait_out, 2'b0, active}), .blocked(5'b0),
               .present(1'b0), .bucket());
   initial begin
     #2 clk = 1; #2 clk = 0; rst = 0;
@@ -32,7 +32,7 @@ def test_two_buckets_in_a_cycle(both, tmp_path):
     (tmp_path / "bench.sv").write_text(BENCH % both)
     subprocess.run([tool.executable, "--binary", "--assert", "--timing", "--top-module", "bench",
                     "--Mdir", "cpp", "--timescale", "1ns/1ps", *SPEED_FLAGS, *waivers(),
-                    "-Wno-PINMISSING", "bench.sv", "dut.v"], cwd=tmp_path, env=tool.environment(),
+                    "-CFLAGS", "-std=c++20", "-Wno-PINMISSING", "bench.sv", "dut.v"], cwd=tmp_path, env=tool.environment(),
                    check=True, capture_output=True)
     done = subprocess.run([tmp_path / "cpp" / "Vbench"], text=True, capture_output=True)
     output = done.stdout + done.stderr
