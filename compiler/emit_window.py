@@ -53,6 +53,8 @@ def taps_of(op: Conv | Pool, config: Config) -> Taps | None:
     if not config.window_taps:
         return None
     (rows, columns), step, unit = op.kernel, op.stride[1], op.dilation[1] if op.kernel[1] > 1 else 1
+    if op.y.nchw[3] == 1 and unit == 1:  # nothing to be apart: a stride that fills the lanes' MACs
+        step = -(-columns // config.window_taps)
     phases = unit // math.gcd(step, unit)
     taps = Taps(rows, columns, phases * step // unit if unit > 1 else step, unit, phases)
     if max(rows, columns) > WINDOW_KERNEL or taps.stride > STRIDE_MAX or \

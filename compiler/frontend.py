@@ -4,8 +4,12 @@
 Order: read, check, fix the batch, name the nodes, convert the version, infer shapes, fold what is
 constant. Nothing here changes a quantized value: DequantizeLinear of a constant stays, since its
 integers are the weights.
+
+Large constants wait aside meanwhile, as inputs of the graph: onnx copies the whole model at every
+step, which takes minutes where they are half a gigabyte.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +22,9 @@ from compiler.errors import CompileError
 
 OPSET, IR_VERSION = 20, 10
 """What the compiler works with internally."""
+
+LARGE = 1 << 16
+"""Elements of a constant that is set aside."""
 
 FLOAT, UINT8, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT8
 
@@ -58,8 +65,30 @@ def _read(model: onnx.ModelProto | str | Path) -> onnx.ModelProto:
                            "give an .onnx file") from e
 
 
-def _fix_batch(model: onnx.ModelProto, batch: int | None) -> None:
+def _set_aside(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The large constants, with inputs of the graph in their places."""
+    constants, inputs = list(graph.initializer), {i.name for i in graph.input}
+    aside = {t.name: t for t in constants if np.prod(t.dims) >= LARGE}
+    del graph.initializer[:]
+    graph.initializer.extend(t for t in constants if t.name not in aside)
+    graph.input.extend(onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims)
+                       for t in aside.values() if t.name not in inputs)
+    return aside
+
+
+def _put_back(graph: onnx.GraphProto, aside: dict[str, onnx.TensorProto]) -> None:
+    """Undo :func:`_set_aside`, but for what no node reads any more."""
+    inputs = [i for i in graph.input if i.name not in aside]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    needed = {n for node in graph.node for n in node.input}
+    graph.initializer.extend(t for name, t in aside.items() if name in needed)
+
+
+def _fix_batch(model: onnx.ModelProto, batch: int | None, aside: Collection[str]) -> None:
     for value in model.graph.input:
+        if value.name in aside:
+            continue
         for i, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 if i == 0 and batch is not None and dim.dim_value not in (1, batch):
@@ -115,6 +144,7 @@ def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         if node.op_type == "Sum" and len(node.input) == 2:
             node.op_type = "Add"
         node.name = node.name or names.get(node.output[0], f"{node.op_type}_{i}")
+    _name_nodes(model)  # a node that became several left its name to each of them
     model.ir_version = IR_VERSION
     _constants_are_no_inputs(model.graph)
     return model
@@ -148,10 +178,10 @@ def _evaluate(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> list[np.nd
     return ReferenceEvaluator(model).run(None, {n: values[n] for n in inputs})
 
 
-def _fold(source: Source) -> None:
+def _fold(source: Source, aside: dict[str, np.ndarray]) -> None:
     """Evaluate nodes whose inputs are all constant, and Shape of a known shape."""
     graph = source.model.graph
-    source.constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    source.constants = aside | {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     keep = []
     for node in graph.node:
         out = node.output[0]
@@ -199,25 +229,28 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     proto = _read(model)
     where = name or (Path(model).stem if isinstance(model, (str, Path))
                      else proto.graph.name or "model")
+    aside = _set_aside(proto.graph)
     try:
         onnx.checker.check_model(proto)
+        large = {name: numpy_helper.to_array(t) for name, t in aside.items()}
     except Exception as e:
         raise CompileError(where, f"not a valid ONNX model ({e})",
                            "check it with onnx.checker") from e
     _name_nodes(proto)
     proto = _convert(proto, where)
-    _fix_batch(proto, batch)
+    _fix_batch(proto, batch, aside)
     source = Source(where, proto)
     for _ in range(3):  # a folded shape lets inference see further
         _infer(source)
         before = len(source.model.graph.node)
-        _fold(source)
+        _fold(source, large)
         if len(source.model.graph.node) == before:
             break
-        have = {i.name for i in source.model.graph.initializer}
+        have = {i.name for i in source.model.graph.initializer} | aside.keys()
         used = {n for node in source.model.graph.node for n in node.input}
         source.model.graph.initializer.extend(
             numpy_helper.from_array(v, k) for k, v in sorted(source.constants.items())
             if k in used and k not in have)
     _prune(source.model.graph)
+    _put_back(source.model.graph, aside)
     return source

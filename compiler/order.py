@@ -25,6 +25,9 @@ from isa.instructions import QUEUES, Opcode, Region
 DRAM_GRAIN = 64
 """Bytes of DRAM that are tracked as one."""
 
+HORIZON = 1500
+"""Cycles that a LOAD is ahead of its first reader."""
+
 BUCKET = 512
 """Grains whose readers are looked through together."""
 
@@ -101,7 +104,7 @@ def dependencies(steps: list[Step], config: Config, sizes: dict[int, int]) -> li
         if step.opcode is Opcode.TENSOR:
             hold, acc = step.fields.get("hold", 0), step.fields.get("acc", 0)
             if hold and not acc:
-                # nothing gets between the parts of a reduction: what they wait for must be under way
+                # nothing gets between the parts of a reduction, so nothing may wait for others
                 need |= tensors
                 tensors = set()
             if acc:
@@ -125,15 +128,15 @@ def ranks(steps: list[Step], before: list[set[int]]) -> list[int]:
 
 def arrange(steps: list[Step], before: list[set[int]], config: Config,
             priority: list[int]) -> tuple[list[int], int]:
-    """Positions of the steps in the order in which the model's engines start them, and the cycle in
-    which the last one is complete."""
+    """Positions of the steps in the order in which the model's engines start them (LOADs as
+    :func:`postponed`), and the cycle in which the last one is complete."""
     machine = Machine(config)
     after: list[list[int]] = [[] for _ in steps]
     missing = [len(b) for b in before]
     for me, need in enumerate(before):
         for other in need:
             after[other].append(me)
-    ends = [0] * len(steps)
+    starts, ends = [0] * len(steps), [0] * len(steps)
     # for each queue: steps that are not ready yet by the time when they are, and ready ones
     later: dict[str, list[tuple[int, int]]] = {q: [] for q in QUEUES}
     ready: dict[str, list[tuple[int, int]]] = {q: [] for q in QUEUES}
@@ -174,7 +177,8 @@ def arrange(steps: list[Step], before: list[set[int]], config: Config,
             heapq.heapify(ready[q])
         else:
             _, me = heapq.heappop(ready[q])
-        ends[me] = machine.place(steps[me], [(steps[o].queue, ends[o]) for o in before[me]])
+        starts[me], ends[me] = machine.place(steps[me], [(steps[o].queue, ends[o])
+                                                         for o in before[me]])
         order.append(me)
         if q == "tensor":
             chained = next((o for o in after[me] if steps[o].opcode is Opcode.TENSOR
@@ -183,7 +187,23 @@ def arrange(steps: list[Step], before: list[set[int]], config: Config,
             missing[other] -= 1
             if not missing[other]:
                 release(other)
-    return order, max(ends, default=0)
+    times = postponed(starts, after, steps)
+    return sorted(order, key=times.__getitem__), max(ends, default=0)
+
+
+def postponed(starts: list[int], after: list[list[int]], steps: list[Step]) -> list[int]:
+    """The starts, with LOADs as late as they may be for all to end :data:`HORIZON` cycles before
+    something waits for them, one after another: a LOAD that is dispatched long before it is needed
+    fills its queue, and whatever is behind it in the program waits if the memory is slower than the
+    model."""
+    out = list(starts)
+    needs = [(min(starts[o] for o in after[me]), me) for me, step in enumerate(steps)
+             if step.queue == "load" and after[me]]
+    latest = max(starts, default=0)
+    for need, me in sorted(needs, reverse=True):
+        latest = min(latest, need - HORIZON) - steps[me].cycles
+        out[me] = max(starts[me], latest)
+    return out
 
 
 def best_order(steps: list[Step], config: Config, sizes: dict[int, int]) -> tuple[list[Step], int]:
@@ -191,7 +211,7 @@ def best_order(steps: list[Step], config: Config, sizes: dict[int, int]) -> tupl
     before = dependencies(steps, config, sizes)
     rank = ranks(steps, before)
     deepest = [r if s.queue == "load" else i for i, (s, r) in enumerate(zip(steps, rank))]
-    found = None
+    found: tuple[list[int], int] | None = None
     for priority in (rank, deepest):
         order, cycles = arrange(steps, before, config, priority)
         if found is None or cycles < found[1]:

@@ -15,13 +15,17 @@ from compiler.ir import Graph, Pool, Tensor
 from compiler.place import Box, Home, Layout, View, transfers
 from compiler.spm import Scratchpad
 from compiler.steps import SPM, Step
-from compiler.timing import (DMA_LATENCY, VECTOR_LATENCY, WINDOW_LATENCY, dma_cycles,
-                             tensor_cycles, vector_cycles, window_cycles)
+from compiler.timing import (LOAD_LATENCY, STORE_LATENCY, TENSOR_LATENCY, VECTOR_LATENCY,
+                             WINDOW_LATENCY, Blocks, dma_cycles, tensor_blocks, tensor_cycles,
+                             vector_cycles, window_cycles)
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
 DRAM_ALIGN = 64
 """Bytes: where tensors and weight streams start in their region."""
+
+LOAD_WORDS = 256
+"""Words of a LOAD that is one of several for a tensor."""
 
 RESIDENT_SHARE = 0.75
 """Of the scratchpad that tensors which stay may take: tiles and weights need the rest."""
@@ -128,16 +132,19 @@ class Schedule:
 
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
         """Append an instruction."""
+        blocks: Blocks = []
         if opcode == Opcode.TENSOR:
-            cycles, tail = tensor_cycles(self.config, fields)
+            blocks = tensor_blocks(self.config, fields)
+            cycles, tail = tensor_cycles(blocks), TENSOR_LATENCY
         elif opcode == Opcode.VECTOR:
             cycles, tail = vector_cycles(self.config, fields), VECTOR_LATENCY
         elif opcode == Opcode.WINDOW:
             cycles, tail = window_cycles(self.config, fields), WINDOW_LATENCY
         else:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
-            cycles, tail = dma_cycles(self.config, fields["n0"] * runs, runs), DMA_LATENCY
-        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes))
+            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
+            tail = LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
+        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
 
     def pieces(self, cycles: int, rows: int) -> int:
         """Bands for a box of ``rows`` rows that takes a number of cycles."""
@@ -244,9 +251,16 @@ class Schedule:
         return replace(view, base=view.base + t.block * view.block, box=y.whole(t))
 
     def bring(self, t: Tensor) -> None:
-        """Make a tensor from DRAM resident if it fits."""
+        """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
+        not wait for all of it."""
         if t.parent is None and id(t) not in self.views and (view := self.settle(t)) is not None:
-            self.load_box(t, view)
+            box = view.box
+            row = (box.b1 - box.b0) * view.row
+            step = max(1, LOAD_WORDS // row)
+            for n in range(box.n0, box.n1):
+                for y in range(box.y0, box.y1, step):
+                    self.load_box(t, view, replace(box, n0=n, n1=n + 1, y0=y,
+                                                   y1=min(y + step, box.y1)))
 
     def drop(self, t: Tensor) -> None:
         """Give a resident's words back."""

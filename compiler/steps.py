@@ -17,7 +17,7 @@ Extent = tuple[int, int, int]
 @dataclass(eq=False)
 class Step:
     """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
-    completes."""
+    completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.timing.Blocks`)."""
 
     opcode: Opcode
     fields: dict[str, int]
@@ -26,6 +26,7 @@ class Step:
     tail: int
     reads: list[Extent] = field(default_factory=list)
     writes: list[Extent] = field(default_factory=list)
+    blocks: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def queue(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compiler.place import Layout
 from compiler.shape import Shape
-from compiler.timing import TENSOR_ISSUE, TENSOR_LATENCY, block_cycles
+from compiler.timing import TENSOR_LATENCY, TENSOR_PIPE, block_cycles
 from compiler.weights import addends
 from isa.config import PARAM_WORDS, Config
 
@@ -75,8 +75,7 @@ def bands(config: Config, rows: int, columns: int, passes: int, gn: int, groups:
         size = -(-rows // count)
         full, rest = divmod(rows, size)
         sizes = [size] * full + [rest] * (rest > 0)
-        return size, sum(rectangles(config, n, columns, passes, gn)[1] * groups + TENSOR_ISSUE
-                         for n in sizes)
+        return size, sum(rectangles(config, n, columns, passes, gn)[1] * groups for n in sizes)
 
     whole = cost(1)
     count = min(rows, max(1, round(whole[1] / grain)))
@@ -115,18 +114,19 @@ def _pieces(size: int, piece: int) -> int:
 
 
 def plans(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
-          r_here: bool | None, grain: int) -> list[Plan]:
+          r_here: bool | None, grain: int, tail: int) -> list[Plan]:
     """Cuts that fit in a hole of ``room`` words, cheapest first.
 
     ``x_here``, ``y_here``, ``r_here`` tell whether input, output and residual are resident
-    (``r_here`` None: there is no residual).
+    (``r_here`` None: there is no residual). ``grain``: cycles of an instruction; ``tail``: cycles
+    that the only reader still takes for each channel block when the last group is complete.
     """
-    return sorted(_candidates(shape, config, room, x_here, y_here, r_here, grain),
+    return sorted(_candidates(shape, config, room, x_here, y_here, r_here, grain, tail),
                   key=lambda p: p.cost)[:8]
 
 
 def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
-                r_here: bool | None, grain: int) -> Iterator[Plan]:
+                r_here: bool | None, grain: int, tail: int) -> Iterator[Plan]:
     op = shape.op
     height, width = shape.out
     whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
@@ -139,7 +139,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
             for rows in _halves(height):
                 for columns in _halves(width) if rows <= 1 << m_split else (width,):
                     plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, groups,
-                                   rows, columns, None, grain)
+                                   rows, columns, None, grain, tail)
                     if plan:
                         found = True
                         yield plan
@@ -155,7 +155,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
                     continue
                 for cut in _cuts(ncb, r, s):
                     plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, 1,
-                                   rows, columns, cut, grain)
+                                   rows, columns, cut, grain, tail)
                     if plan:
                         yield plan
                         break
@@ -173,7 +173,7 @@ def _cuts(ncb: int, r: int, s: int) -> Iterator[tuple[int, int, int]]:
 
 def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
             r_here: bool | None, m_split: int, groups: int, rows: int, columns: int,
-            cut: tuple[int, int, int] | None, grain: int) -> Plan | None:
+            cut: tuple[int, int, int] | None, grain: int, tail: int) -> Plan | None:
     op, lanes = shape.op, shape.lanes
     height, width = shape.out
     gn = config.tiles >> m_split
@@ -235,10 +235,11 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
                                      chunk.last - chunk.first, grain)[1]
     else:
         _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
-        compute = tiles * group_count * (cycles + TENSOR_LATENCY)
+        compute = tiles * group_count * (cycles + TENSOR_PIPE + TENSOR_LATENCY)
     double = (2 * weight if n_chunks > 1 else weight) + (2 * tile if tiles * n_chunks > 1
                                                          else tile)
     cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
         else compute + dram
     cost += (weight + x_words + r_words) * lanes / config.bus_bytes  # the first of them
+    cost += gn * tail
     return Plan(m_split, groups, rows, columns, cut, weights_outer, weight, tile, cost)

@@ -9,37 +9,41 @@ waits are met. What it adds to the program is by how much it moves the latest co
 
 from compiler.steps import Step
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS, Opcode
+from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
-TENSOR_ISSUE = 6
-"""Cycles between the last activation of an instruction and the first of the next one."""
+FETCH_LATENCY = 48
+"""Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-TENSOR_LATENCY = 40
-"""Cycles from the first activation to the completion, beyond accumulation and drain."""
+DISPATCH = 2
+"""Cycles from an instruction's way into its queue to its start."""
 
-VECTOR_LATENCY = 24
+TENSOR_PIPE = 10
+"""Cycles from the last vector of a block to the start of its drain."""
+
+TENSOR_LATENCY = 19
+"""Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
+
+WEIGHTS_FIRST = 10
+"""Cycles from the completion of a LOAD to the first vector with its weights."""
+
+VECTOR_LATENCY = 20
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_ISSUE = 4
-"""Cycles between the last step of a WINDOW instruction and the first of the next one."""
-
-WINDOW_LATENCY = 24
+WINDOW_LATENCY = 20
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
-DMA_LATENCY = 32
-"""Cycles from the last beat of a transfer to its completion, and of the memory."""
+CONFLICTS = 1.35
+"""Words that the other engines take from the scratchpad in a cycle while the window or the vector
+engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
+
+LOAD_LATENCY = 4
+"""Cycles from the last beat of a LOAD to its completion."""
 
 READ_LATENCY = 50
 """Cycles from the start of a LOAD to its first beat."""
 
-FETCH_LATENCY = 60
-"""Cycles from the doorbell to the first instruction."""
-
-TENSOR_START = 6
-"""Cycles from the completion that a TENSOR waits for to its first vector."""
-
-WEIGHTS_FIRST = 12
-"""Cycles from the completion of a LOAD to the first vector with its weights."""
+STORE_LATENCY = 32
+"""Cycles from the last beat of a STORE to its completion."""
 
 
 def dma_cycles(config: Config, words: int, runs: int) -> int:
@@ -48,27 +52,36 @@ def dma_cycles(config: Config, words: int, runs: int) -> int:
 
 
 def block_cycles(config: Config, pixels: int, passes: int, gn: int) -> tuple[int, int]:
-    """Accumulation and drain of one accumulator block."""
+    """Accumulation and drain of one accumulator block; a pass is no shorter than its weights and
+    the parameters behind the last of them take to load."""
     load = gn * config.lanes // config.weight_words
-    return passes * max(pixels, load), -(-pixels * config.lanes // config.ppu_lanes)
+    params = gn * PARAM_WORDS // config.weight_words
+    return (max(passes * max(pixels, load), passes * load + params),
+            -(-pixels * config.lanes // config.ppu_lanes))
 
 
-def tensor_cycles(config: Config, f: dict[str, int]) -> tuple[int, int]:
-    """Occupation and tail of a TENSOR instruction: a block drains while the next accumulates."""
+Blocks = list[tuple[int, int, int]]
+"""Accumulator blocks of one instruction: how many, their accumulation, their drain."""
+
+
+def tensor_blocks(config: Config, f: dict[str, int]) -> Blocks:
+    """The blocks of a TENSOR instruction."""
     passes = f["ns"] * f["nr"] * f["ncb"]
     gn = config.tiles >> f["m_split"]
-    total = drain = 0
-    for count_x, nx in ((f["ntx"] - 1, f["nx"]), (1, f["nx_last"])):
-        for count_y, ny in ((f["nty"] - 1, f["ny"]), (1, f["ny_last"])):
-            work, drain = block_cycles(config, nx * ny, passes, gn)
-            total += count_x * count_y * f["nnb"] * max(work, drain)
-    return total + TENSOR_ISSUE, TENSOR_LATENCY + (0 if f["hold"] else drain)
+    return [(count_x * count_y * f["nnb"], *block_cycles(config, nx * ny, passes, gn))
+            for count_y, ny in ((f["nty"] - 1, f["ny"]), (1, f["ny_last"]))
+            for count_x, nx in ((f["ntx"] - 1, f["nx"]), (1, f["nx_last"])) if count_x * count_y]
+
+
+def tensor_cycles(blocks: Blocks) -> int:
+    """Occupation by a TENSOR instruction: a block drains while the next accumulates."""
+    return sum(count * max(work, drain) for count, work, drain in blocks)
 
 
 def vector_cycles(config: Config, f: dict[str, int]) -> int:
     """A VECTOR instruction: one word and tap takes ``lanes / vector_lanes`` cycles."""
-    return f["nx"] * f["ny"] * f["ncb"] * max(f["ns"] * f["nr"],
-                                              config.lanes // config.vector_lanes)
+    taps = f["ns"] * f["nr"] * (1 + CONFLICTS / config.spm_banks)
+    return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, config.lanes // config.vector_lanes))
 
 
 def window_cycles(config: Config, f: dict[str, int]) -> int:
@@ -79,9 +92,12 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     high = min(columns, -(-(f["iw"] - f["ix0"]) // f["ix_x"]))
     inside = max(0, high - low)
     step = f["nr"] * f["ng"]
-    row = max(inside * step + columns - inside, f["nx"] * config.lanes // config.window_lanes)
+    slices = config.lanes // config.window_lanes
+    # the sums of columns behind the image come one behind the other
+    row = inside * step * (1 + CONFLICTS / config.spm_banks) + columns - inside
+    row += (slices - 1) * (high < columns)
     load = (config.tiles >> f["m_split"]) * (f["stride"] * step * config.window_taps + PARAM_WORDS)
-    return f["nnb"] * max(f["ny"] * row, load) + WINDOW_ISSUE
+    return round(f["nnb"] * max(f["ny"] * max(row, f["nx"] * slices), load))
 
 
 class Machine:
@@ -92,6 +108,9 @@ class Machine:
     config : Config
     """
 
+    STEADY = 4
+    """Equal blocks after which the others follow in the same rhythm."""
+
     def __init__(self, config: Config):
         self._config = config
         self._free = dict.fromkeys(QUEUES, 0)
@@ -100,32 +119,30 @@ class Machine:
         self._fetched = FETCH_LATENCY
         self._dispatched = 0
         self._bus = self._loaded = 0
-        self._weights = self._drained = 0
+        self._banks = [0, 0]
+        self._handed = [0, 0]
 
     def free(self, queue: str) -> int:
         """When an engine can start its next instruction."""
         return self._free[queue]
 
-    def place(self, step: Step, waits: list[tuple[str, int]]) -> int:
+    def place(self, step: Step, waits: list[tuple[str, int]]) -> tuple[int, int]:
         """Start the next instruction of the program; ``waits``: queue and completion of whatever
-        it waits for. Returns when it is complete."""
+        it waits for. Returns when it starts and when it is complete."""
         queue, depth = step.queue, self._config.queue_depth + 1
         starts = self._starts[queue]
         self._fetched += self._fetch_beats
         self._bus += self._fetch_beats
         self._dispatched = max(self._dispatched + 1, self._fetched,
                                starts[-depth] if len(starts) >= depth else 0)
-        start = max([self._free[queue], self._dispatched + 1, *(end for _, end in waits)])
-        if step.opcode is Opcode.TENSOR:
-            loaded = max([self._weights, self._dispatched + 1,
-                          *(end for q, end in waits if q == "load")])
-            start = max(start + TENSOR_START, loaded + WEIGHTS_FIRST)
-            self._weights = self._free[queue] = start + step.cycles - TENSOR_START
-            self._drained = end = max(start + step.cycles, self._drained) + step.tail
-            if not step.fields["hold"]:
-                self._drained = end - TENSOR_LATENCY
-        elif step.opcode in (Opcode.LOAD, Opcode.STORE):
-            latency = READ_LATENCY if step.opcode is Opcode.LOAD else 0
+        start = max([self._free[queue], self._dispatched + DISPATCH,
+                     *(end + 1 for _, end in waits)])
+        if queue == "tensor":
+            loaded = max([self._dispatched, *(end for q, end in waits if q == "load")])
+            start = max(start, loaded + WEIGHTS_FIRST, self._handed[0])
+            end = self._tensor(step, start)
+        elif queue in ("load", "store"):
+            latency = READ_LATENCY if queue == "load" else 0
             first = max(start + latency, self._bus, self._loaded if latency else 0)
             self._bus = first + step.cycles
             if latency:
@@ -133,10 +150,28 @@ class Machine:
             self._free[queue] = max(start + 1, self._bus - latency)
             end = self._bus + step.tail
         else:
-            self._free[queue] = start + step.cycles + step.tail
-            end = self._free[queue]
+            end = start + step.cycles + step.tail
+            # a VECTOR starts when the one before is complete
+            self._free[queue] = end if queue == "vector" else start + step.cycles
         starts.append(start)
-        return end
+        return start, end
+
+    def _tensor(self, step: Step, start: int) -> int:
+        """Blocks accumulate in one bank while the one before drains out of the other."""
+        at, (older, newer) = start, self._banks
+        for count, work, drain in step.blocks:
+            for _ in range(min(count, self.STEADY)):
+                at = max(at, older) + work
+                if step.fields["hold"]:
+                    continue
+                older, newer = newer, max(at + TENSOR_PIPE, newer) + drain
+            rest = max(0, count - self.STEADY) * max(work, drain)
+            at, older, newer = at + rest, older + rest, newer + rest
+        self._banks = [older, newer]
+        # the drain takes an instruction when it is through with the one before
+        self._handed = [self._handed[1], newer]
+        self._free["tensor"] = at
+        return (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
 
 
 def predict(steps: list[Step], config: Config) -> list[int]:
@@ -151,7 +186,7 @@ def predict(steps: list[Step], config: Config) -> list[int]:
                 want = step.fields[f"wait_{q}"]
                 count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
                 waits.append((q, done[q][count - 1]))
-        end = machine.place(step, waits)
+        _, end = machine.place(step, waits)
         done[step.queue].append(end)
         added.append(max(0, end - latest))
         latest = max(latest, end)

@@ -50,6 +50,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config) -> None
             raise MachineFault(Fault.SPM_RANGE, index)
         return np.where(used, at, 0)
 
+    to = check(i.o_base + x * i.o_x + b * i.o_n + wrap(i.o_row + y * i.o_y + m * i.o_m, i.o_wrap))
     steps = i.stride * i.nr * i.ng * config.window_taps
     words = spm[check(i.w_base + b[:, 0] * i.w_n + np.arange(steps + PARAM_WORDS))]
     weights = arith.operand(words[:, :steps], i.w_signed, i.w_zp).reshape(
@@ -76,8 +77,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config) -> None
     with np.errstate(over="ignore"):
         biased = acc + bias[:, None, None]
     out = arith.requantize(biased, arith.check_scale(scale)[:, None, None], i.z, i.lo, i.hi)
-    at = check(i.o_base + x * i.o_x + b * i.o_n + wrap(i.o_row + y * i.o_y + m * i.o_m, i.o_wrap))
-    spm[at] = out.astype(np.uint8)
+    spm[to] = out.astype(np.uint8)
 
 
 def _legal(i: Instruction, config: Config) -> bool:

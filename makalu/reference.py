@@ -8,6 +8,7 @@ from pathlib import Path
 
 import golden.tensor
 import golden.vector
+import golden.window
 from isa import instructions as spec
 from isa.config import Config
 from isa.presets import PRESETS
@@ -48,10 +49,12 @@ def instructions() -> str:
         table(("code", "name", "queue", "bits used"), (
             (int(op), f"`{op.name}`", spec.QUEUE_OF.get(op, "sequencer"),
              behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
-        RESERVED, DMA,
+        DMA,
         _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
         _text(golden.tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
-        _fields(spec.TENSOR_FIELDS, behind), "\n## VECTOR\n\n",
+        _fields(spec.TENSOR_FIELDS, behind), "\n## WINDOW\n\n",
+        _text(golden.window).split("\n\n", 1)[1], WINDOW_WEIGHTS,
+        _fields(spec.WINDOW_FIELDS, behind), "\n## VECTOR\n\n",
         _text(golden.vector), _fields(spec.VECTOR_FIELDS, behind), "\n## Regions\n\n",
         _text(spec.Region),
         table(("number", "name"), ((int(r), f"`{r.name}`") for r in spec.Region)),
@@ -60,11 +63,6 @@ def instructions() -> str:
               ((int(f), f"`{f.name}`", spec.FAULT_TEXT[f]) for f in spec.Fault))]
     return "\n\n".join(p.strip("\n") for p in parts) + "\n"
 
-
-RESERVED = """
-`WINDOW` is reserved: no configuration of this version has a window engine, so the machine refuses
-it as an illegal opcode.
-"""
 
 DMA = """
 ## LOAD, STORE
@@ -91,6 +89,23 @@ byte of `v` goes to byte `column` of word
 
 With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes
 on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each.
+"""
+
+WINDOW_WEIGHTS = f"""\
+The **weights** of channel block b start at word `w_base + b*w_n`. With T the configuration's
+`window_taps`, and `ng = ceil(ceil(ns / stride) / T)`, they are `stride * nr * ng` steps of T words:
+step (p, r, g), p outermost and g innermost, has in word `j` the L weights (one a lane) of kernel
+row `r` and column `s = p + (g*T + j)*stride`; the word is ignored where `s >= ns`. Behind them lie
+8 words of parameters (L INT32 biases, L binary32 scales).
+
+**Post-processing** is `v = clip(rint(f32(f32(acc + bias) * scale)) + z, lo, hi)`, as for TENSOR.
+The low byte of `v` goes to the lane's byte of word
+`o_base + x*o_x + b*o_n + wrap(o_row + Y*o_y + m*o_m)`.
+
+**Bounds**: a kernel has up to {spec.WINDOW_KERNEL} rows and columns and up to
+{spec.WINDOW_STEPS} weight steps; counts, `stride`, `m_last` and `n_last` are 1 or more; rows and
+their steps lie on their circle, if there is one. A configuration without window taps has no window
+engine and refuses the instruction as an illegal opcode.
 """
 
 

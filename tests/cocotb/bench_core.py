@@ -18,7 +18,7 @@ from isa.config import Config
 from isa.instructions import Fault, Region
 from isa.program import Program
 from tests.cocotb.bench import Bench
-from tests.e2e.programs import contents, program, tensor, vector
+from tests.e2e.programs import contents, program, tensor, vector, window
 
 DONE, ERROR = 1, 2
 GRANULE = 32
@@ -27,6 +27,8 @@ GRANULE = 32
 BASES = {Region.PROGRAM: 0x3020, Region.WORKSPACE: 0x1_0FE0, Region.INPUT: 0x1_4F60,
          Region.OUTPUT: 0x1_8FE0}
 MEMORY_BYTES = 0x1_C000
+WORKERS = ("LOAD", "TENSOR", "WINDOW", "VECTOR")
+"""Engines before the last one of a program, the STORE."""
 
 
 def room(size: int) -> int:
@@ -37,9 +39,11 @@ def room(size: int) -> int:
 def random_program(config: Config, seed: int, count: int) -> tuple[Program, np.ndarray]:
     """``count`` or more instructions, and the input."""
     rng = np.random.default_rng([seed, 77])
-    instructions = [vector(rng, config)]
+    instructions = [vector(rng, config), window(rng, config)]
     while len(instructions) < count:
-        instructions += tensor(rng, config) if rng.random() < 0.8 else [vector(rng, config)]
+        kind = rng.random()
+        instructions += (tensor(rng, config) if kind < 0.5 else
+                         [window(rng, config) if kind < 0.8 else vector(rng, config)])
     return program(config, instructions), contents(rng, config, instructions).reshape(-1)
 
 
@@ -82,7 +86,7 @@ class TB(Bench):
 @cocotb.test()
 @cocotb.parametrize((("stall", "seed"), [(0.0, 0), (0.4, 1)]))
 async def random_instructions(dut, stall, seed):
-    """TENSOR and VECTOR between a LOAD and a STORE of the whole scratchpad."""
+    """TENSOR, WINDOW and VECTOR between a LOAD and a STORE of the whole scratchpad."""
     tb = TB(dut, stall=stall, seed=seed)
     await tb.reset()
     await tb.check(*random_program(tb.config, seed, 5))
@@ -112,7 +116,7 @@ async def reset_in_mid_flight(dut):
         await tb.set("DOORBELL", 1)
         await ClockCycles(dut.clk, wait)
         assert await tb.get("STATUS") & 1, f"the program was done before {wait} cycles"
-        reached |= {q for q in ("LOAD", "TENSOR", "VECTOR") if await tb.get(f"{q}_ACTIVE")}
+        reached |= {q for q in WORKERS if await tb.get(f"{q}_ACTIVE")}
         cut[pin] += sum(tb.watcher.outstanding.values())
         if pin:
             dut.rst.value = 1
@@ -120,7 +124,7 @@ async def reset_in_mid_flight(dut):
         else:
             await tb.recover()
         await tb.drained()
-    assert reached == {"LOAD", "TENSOR", "VECTOR"} and all(cut.values())
+    assert reached == set(WORKERS) and all(cut.values())
     await tb.check(*good)
 
 

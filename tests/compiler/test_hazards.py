@@ -32,6 +32,11 @@ def dma(i: Instruction, lanes: int) -> tuple[set, set]:
     return (outside, inside) if i.opcode == Opcode.LOAD else (inside, outside)
 
 
+def circle(row: np.ndarray, size: int) -> np.ndarray:
+    """Row positions, modulo the size of their circle if there is one."""
+    return row % size if size else row
+
+
 def tensor(i: Instruction, program: Program) -> tuple[set, set, set]:
     """Words read as activations or residual, read as weights, and written."""
     c = program.config
@@ -44,7 +49,7 @@ def tensor(i: Instruction, program: Program) -> tuple[set, set, set]:
         mine = ys if m < i.m_last else ys[:-1]
         for r in range(i.nr):
             for s in range(i.ns):
-                rows = i.a_row + mine * i.a_y + r * i.a_r + m * i.a_m
+                rows = circle(i.a_row + mine * i.a_y + r * i.a_r + m * i.a_m, i.a_wrap)
                 iy = i.iy0 + mine * i.iy_y + r * i.iy_r + m * i.iy_m
                 ix = i.ix0 + xs * i.ix_x + s * i.ix_s
                 last = ix + (g - 1 if i.lane_dx else 0)
@@ -55,15 +60,41 @@ def tensor(i: Instruction, program: Program) -> tuple[set, set, set]:
                         reads.update((-1, int(v)) for v in (at + blocks + granule) // g)
         for nb in range(i.nnb):
             for n in range(gn if nb < i.nnb - 1 else i.n_last):
-                spot = mine[:, None] * i.o_y + m * i.o_m + xs[None] * i.o_x
+                def spot(row: int, size: int, base: int, mine=mine, m=m) -> list:
+                    rows = circle(row + mine * i.o_y + m * i.o_m, size)
+                    return [(-1, int(v) + base) for v in (rows[:, None] + xs[None] * i.o_x).ravel()]
                 if not i.hold:
-                    writes.update((-1, int(v) + i.o_base + i.o_row + (nb * gn + n) * i.o_n)
-                                  for v in spot.ravel())
+                    writes.update(spot(i.o_row, i.o_wrap, i.o_base + (nb * gn + n) * i.o_n))
                 if i.residual:
-                    reads.update((-1, int(v) + i.r_base + i.r_row + (nb * gn + n) * i.r_n)
-                                 for v in spot.ravel())
+                    reads.update(spot(i.r_row, i.r_wrap, i.r_base + (nb * gn + n) * i.r_n))
     size = i.nnb * gn * (i.nr * i.ns * i.ncb * c.lanes + (0 if i.hold else PARAM_WORDS))
     return reads, {(-1, i.w_base + k) for k in range(size)}, writes
+
+
+def window(i: Instruction, program: Program) -> tuple[set, set, set]:
+    """Words read as activations, read as weights and parameters, and written."""
+    c = program.config
+    gm, gn = 1 << i.m_split, c.tiles >> i.m_split
+    x, y = np.arange(i.nx), np.arange(i.ny)
+    reads, weights, writes = set(), set(), set()
+    each = i.stride * i.nr * i.ng * c.window_taps + PARAM_WORDS
+    for block in range((i.nnb - 1) * gn + i.n_last):
+        weights.update((-1, i.w_base + block * i.w_n + k) for k in range(each))
+        for m in range(gm):
+            mine = y if m < i.m_last else y[:-1]
+            for r in range(i.nr):
+                for s in range(i.ns):
+                    column = x * i.stride + s
+                    iy = i.iy0 + mine * i.iy_y + r * i.iy_r + m * i.iy_m
+                    ix = i.ix0 + column * i.ix_x
+                    ok = ((iy >= 0) & (iy < i.ih))[:, None] & ((ix >= 0) & (ix < i.iw))[None]
+                    rows = circle(i.a_row + mine * i.a_y + r * i.a_r + m * i.a_m, i.a_wrap)
+                    at = i.a_base + block * i.a_n + rows[:, None] + column[None] * i.a_x
+                    reads.update((-1, int(v)) for v in at[ok])
+            rows = circle(i.o_row + mine * i.o_y + m * i.o_m, i.o_wrap)
+            writes.update((-1, int(v) + i.o_base + block * i.o_n)
+                          for v in (rows[:, None] + x[None] * i.o_x).ravel())
+    return reads, weights, writes
 
 
 def vector(i: Instruction) -> tuple[set, set]:
@@ -76,14 +107,16 @@ def vector(i: Instruction) -> tuple[set, set]:
                       & ((i.iy0 + y * i.iy_y + r * i.iy_r) < i.ih))[:, None] & (
                     ((i.ix0 + x * i.ix_x + s * i.ix_s) >= 0)
                     & ((i.ix0 + x * i.ix_x + s * i.ix_s) < i.iw))[None]
-                at = (i.a_base + x[None] * i.a_x + s * i.a_s + cb * i.a_cb + i.a_row
-                      + y[:, None] * i.a_y + r * i.a_r)[ok]
+                rows = circle(i.a_row + y * i.a_y + r * i.a_r, i.a_wrap)
+                at = (i.a_base + x[None] * i.a_x + s * i.a_s + cb * i.a_cb + rows[:, None])[ok]
                 reads.update((-1, int(v)) for v in at)
         if i.vop == 0:
-            reads.update((-1, int(v)) for v in (i.b_base + x[None] * i.b_x + cb * i.b_cb + i.b_row
-                                                + y[:, None] * i.b_y).ravel())
-        writes.update((-1, int(v)) for v in (i.o_base + x[None] * i.o_x + cb * i.o_cb + i.o_row
-                                             + y[:, None] * i.o_y).ravel())
+            rows = circle(i.b_row + y * i.b_y, i.b_wrap)
+            reads.update((-1, int(v)) for v in (i.b_base + x[None] * i.b_x + cb * i.b_cb
+                                                + rows[:, None]).ravel())
+        rows = circle(i.o_row + y * i.o_y, i.o_wrap)
+        writes.update((-1, int(v)) for v in (i.o_base + x[None] * i.o_x + cb * i.o_cb
+                                             + rows[:, None]).ravel())
     return reads, writes
 
 
@@ -119,6 +152,8 @@ def check(program: Program) -> None:
             reads, writes = dma(i, program.config.lanes)
         elif i.opcode == Opcode.TENSOR:
             reads, weights, writes = tensor(i, program)
+        elif i.opcode == Opcode.WINDOW:
+            reads, weights, writes = window(i, program)
         else:
             reads, writes = vector(i)
         for word in reads | weights:

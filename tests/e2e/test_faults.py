@@ -5,6 +5,8 @@ buffers is touched, and after the reset the next program runs right.
 The simulated memory answers DECERR wherever no region lies, so a stray access would show as another
 fault than the one expected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,10 +16,11 @@ from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import DeviceFault
 from sim.device import RtlDevice
-from tests.e2e.programs import chain, contents, program, tensor, vector, whole
+from tests.e2e.programs import chain, contents, program, tensor, vector, whole, window
 
 CONFIG = PRESETS["tiny"]
 ONE = dict(n0=1, n1=1, n2=1, n3=1)
+WINDOW = dict(nx=1, ny=1, nnb=1, ns=1, nr=1, stride=1, ng=1, m_last=1, n_last=1, iw=1, ih=1)
 
 BAD = {
     "DRAM address outside its region": (
@@ -34,7 +37,12 @@ BAD = {
         Instruction(Opcode.STORE, dict(ONE, region=Region.OUTPUT, n0=0)), Fault.BAD_FIELD),
     "empty tensor": (Instruction(Opcode.TENSOR), Fault.BAD_FIELD),
     "empty vector": (Instruction(Opcode.VECTOR), Fault.BAD_FIELD),
-    "an engine that is not there": (Instruction(Opcode.WINDOW), Fault.ILLEGAL_OPCODE),
+    "empty window": (Instruction(Opcode.WINDOW), Fault.BAD_FIELD),
+    "window over nothing": (Instruction(Opcode.WINDOW, dict(WINDOW, a_base=2048)),
+                            Fault.SPM_RANGE),
+    "window without weights": (Instruction(Opcode.WINDOW, dict(WINDOW, w_base=2040)),
+                               Fault.SPM_RANGE),
+    "window to nowhere": (Instruction(Opcode.WINDOW, dict(WINDOW, o_base=-1)), Fault.SPM_RANGE),
 }
 
 
@@ -43,8 +51,7 @@ def bad_program(instruction: Instruction) -> Program:
     code = [*whole(CONFIG, Region.INPUT, Opcode.LOAD),
             Instruction(instruction.opcode, dict(instruction.fields)),
             *whole(CONFIG, Region.OUTPUT, Opcode.STORE), Instruction(Opcode.END)]
-    if instruction.opcode is not Opcode.WINDOW:
-        chain(code)
+    chain(code)
     return raw(b"".join(i.encode() for i in code), len(code))
 
 
@@ -57,7 +64,7 @@ def raw(image: bytes, count: int) -> Program:
 
 def good_program() -> tuple[Program, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(11)
-    instructions = [*tensor(rng, CONFIG), vector(rng, CONFIG)]
+    instructions = [*tensor(rng, CONFIG), window(rng, CONFIG), vector(rng, CONFIG)]
     p = program(CONFIG, instructions)
     inputs = contents(rng, CONFIG, instructions).reshape(-1)
     return p, inputs, Machine(CONFIG).run(p.image, inputs, p.region_sizes)
@@ -99,6 +106,15 @@ def test_bad_instruction(device: RtlDevice, name: str) -> None:
     faults(device, p, want, 1)
     assert not device.memory(Region.OUTPUT).any(), "the STORE behind the fault has run"
     recovers(device)
+
+
+def test_an_engine_that_is_not_there() -> None:
+    config = dataclasses.replace(CONFIG, window_taps=0)
+    code = [Instruction(Opcode.WINDOW, WINDOW), Instruction(Opcode.END)]
+    p = dataclasses.replace(raw(b"".join(i.encode() for i in code), 2), config=config)
+    device = RtlDevice(config)
+    faults(device, p, Fault.ILLEGAL_OPCODE, 0)
+    device.close()
 
 
 def test_a_deadlock_meets_the_watchdog(device: RtlDevice) -> None:
