@@ -30,7 +30,7 @@ EVENTS = {
     "wait_out": {
         "load": "a beat, or the last words, wait for the scratchpad",
         "tensor": "a vector waits for a free PSUM bank, or the last words for the scratchpad",
-        "window": "the groups stand still: sums wait for the post stage",
+        "window": "sums wait for the post stage, or the last words for the scratchpad",
         "vector": "a tap waits for the lanes, or the last words for the scratchpad",
         "store": "the memory does not take the next beat or address"},
     "wait_dram": {

@@ -8,6 +8,8 @@ max(MACs / peak, bytes of its LOADs and STOREs / bus width).
 """
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,16 @@ def measure(program: Program, seed: int = 0) -> Run:
     session = Session(program, device)
     session.run(random_inputs(session.inputs, seed))
     return Run(program, device.trace, session.counters[0])
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Names for people: without the parts of a path that more than half of the names have, and
+    without repetitions, unless two would be called alike."""
+    parts = {name: name.split("/") for name in names}
+    count = Counter(part for each in parts.values() for part in set(each))
+    short = {name: "/".join(dict.fromkeys(p for p in each if 2 * count[p] <= len(parts))) or name
+             for name, each in parts.items()}
+    return short if len(set(short.values())) == len(parts) else {name: name for name in parts}
 
 
 def frontier(trace: np.ndarray) -> np.ndarray:

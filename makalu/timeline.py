@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isa.instructions import QUEUES
-from makalu.profile import Run, frontier, spans
+from makalu.profile import NO_NODE, Run, frontier, labels, spans
 
 LANE, TAIL = 0.72, 0.1
 """Heights of a lane's bars and of the line under them; lanes are 1 apart."""
@@ -40,8 +40,9 @@ def draw(run: Run, path: Path) -> None:
     from matplotlib.figure import Figure
 
     trace, span = run.trace, spans(run.trace)
-    layer = [run.layer(k) for k in range(len(trace))]
-    color = colors(list(dict.fromkeys(layer)))
+    called = labels([*run.program.nodes, NO_NODE])
+    layer = [called[run.layer(k)] for k in range(len(trace))]
+    color = colors([name for name in called.values() if name in set(layer)])
     queues = [k for k in range(len(QUEUES)) if (trace["queue"] == k).any()]
     lanes = ["layer", *(QUEUES[k] for k in queues)]
     rows = -(-min(len(color), LEGEND) // 6)

@@ -54,6 +54,14 @@ def test_percentages_round_up_those_that_lose_most():
     assert profile.percentages({"a": 2, "b": 1}) == {"a": 66.7, "b": 33.3}
 
 
+def test_labels():
+    names = ["net/net/conv_0/fold/bias", "net/net/conv_0_dw/fold/bias", "net/pool", "(none)"]
+    assert list(profile.labels(names).values()) == [
+        "conv_0/fold/bias", "conv_0_dw/fold/bias", "pool", "(none)"]
+    assert profile.labels(["a/b", "a/c", "a"]) == {"a/b": "b", "a/c": "c", "a": "a"}
+    assert profile.labels(["x/1", "x/1/x"]) == {"x/1": "x/1", "x/1/x": "x/1/x"}
+
+
 def test_frontier_and_spans():
     trace = np.zeros(4, [("queue", "u4"), ("dispatch", "i8"), ("start", "i8"), ("done", "i8")])
     trace["queue"] = [0, 1, 0, 0]

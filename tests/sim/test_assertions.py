@@ -32,8 +32,8 @@ def test_two_buckets_in_a_cycle(both, tmp_path):
     (tmp_path / "bench.sv").write_text(BENCH % both)
     subprocess.run([tool.executable, "--binary", "--assert", "--timing", "--top-module", "bench",
                     "--Mdir", "cpp", "--timescale", "1ns/1ps", *SPEED_FLAGS, *waivers(),
-                    "-CFLAGS", "-std=c++20", "-Wno-PINMISSING", "bench.sv", "dut.v"], cwd=tmp_path, env=tool.environment(),
-                   check=True, capture_output=True)
+                    "-CFLAGS", "-std=c++20", "-Wno-PINMISSING", "bench.sv", "dut.v"],
+                   cwd=tmp_path, env=tool.environment(), check=True, capture_output=True)
     done = subprocess.run([tmp_path / "cpp" / "Vbench"], text=True, capture_output=True)
     output = done.stdout + done.stderr
     assert ("survived" in output) == (not both)
