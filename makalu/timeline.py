@@ -2,8 +2,8 @@
 """A run as a picture: a lane for each engine, instructions in the color of their layer.
 
 The lane on top shows whose instruction moves the latest completion: read from left to right, it is
-the critical layer by layer. An engine that waits is light gray; what still drains while the next
-instruction is under way is a thin line under the lane.
+the run's progress, layer by layer. An engine that waits is light gray; what still drains while the
+next instruction is under way is a thin line under the lane.
 """
 
 import colorsys
@@ -22,7 +22,10 @@ WAIT = "#e3e3e3"
 LEGEND = 72
 """Layers that the legend has room for."""
 
-LABEL = 0.011
+WIDEST = 34
+"""Characters of a name in the legend."""
+
+LABEL = 0.005
 """Share of the width that a character of a layer's name takes."""
 
 GOLDEN_ANGLE = 0.381966
@@ -97,19 +100,21 @@ def _layers(axes: Any, trace: np.ndarray, layer: list[str], color: dict[str, Any
     start, end = (np.array([j[k] for j in joined]) for k in (1, 2))
     _bars(axes, 0, LANE, start, end, [color[j[0]] for j in joined])
     for name, first, last in joined:
-        room = int((last - first) / total / LABEL * 1.7)
+        room = int((last - first) / total / LABEL)
         if room >= 4:
-            text = name if len(name) <= room else "…" + name[1 - room:]
-            axes.text((first + last) / 2, 0, text, ha="center", va="center", color="white",
-                      fontsize=7, clip_on=True)
+            axes.text((first + last) / 2, 0, _short(name, room), ha="center", va="center",
+                      color="white", fontsize=7, clip_on=True)
+
+
+def _short(name: str, room: int) -> str:
+    return name if len(name) <= room else name[:room - 1] + "…"
 
 
 def _legend(figure: Any, color: dict[str, Any]) -> None:
     from matplotlib.patches import Patch
 
     names = list(color)[:LEGEND]
-    handles = [Patch(color=color[n], label=n if len(n) <= 34 else f"{n[:12]}…{n[-20:]}")
-               for n in names]
+    handles = [Patch(color=color[n], label=_short(n, WIDEST)) for n in names]
     handles.append(Patch(color=WAIT, label="waits for another engine"))
     if len(color) > LEGEND:
         handles.append(Patch(color="none", label=f"and {len(color) - LEGEND} more"))
