@@ -15,7 +15,7 @@ import numpy as np
 
 from compiler.conv_instructions import bits
 from compiler.ir import Move
-from compiler.place import Box, Layout, View
+from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.spm import ALIGN
 from compiler.steps import SPM
@@ -121,7 +121,7 @@ def _weight_words(s: Schedule) -> int:
 
 def _sources(s: Schedule, op: Move) -> tuple[np.ndarray, np.ndarray]:
     """Source word and byte of every output byte: ``[image, block, lane, row, column]``."""
-    y = Layout.of(op.x, s.lanes)
+    y = s.resident(op.x) or s.layout(op.x)
     _, c, h, w = op.x.nchw
     n, k, oh, ow = op.y.nchw
     p = op.wanted.astype(np.int64)

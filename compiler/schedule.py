@@ -202,20 +202,26 @@ class Schedule:
 
     # -- residents ------------------------------------------------------------------------------
 
+    def pitches(self, t: Tensor) -> tuple[int, int, int]:
+        """Words from a row, a channel block and an image of a tensor that stays to the next.
+
+        The pixel streams of an M split walk rows in lockstep, and tiles write channel blocks so.
+        With odd pitches they are in different banks whether they are one or two rows apart; a
+        packed row is read two words at a time, so there it is twice an odd number.
+        """
+        y = self.layout(t)
+        row, lines, blocks = y.row, y.block // y.row, y.image // y.block
+        if self.config.tiles > 1 and lines > 1:
+            row = row + (2 - row) % 4 if y.packed else row | 1
+        block = row * lines
+        if self.config.tiles > 1 and blocks > 1:
+            block |= 1
+        return row, block, block * blocks
+
     def words(self, t: Tensor) -> int:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
-        y = self.layout(t)
-        return y.words if id(t) not in self.packed else self.packed_row(y) * (y.words // y.row) + 2
-
-    def packed_row(self, y: Layout) -> int:
-        """Row pitch of a packed tensor. The pixel streams of an M split, a row apart, each read two
-        neighboring words for several cycles, so their rows start a quarter of the banks apart."""
-        banks, row = self.config.spm_banks, y.row
-        if self.config.tiles > 1:
-            while row % banks not in (banks // 4, 3 * banks // 4):
-                row += 1
-        return row
+        return t.nchw[0] * self.pitches(t)[2] + 2 * (id(t) in self.packed)
 
     def settle(self, t: Tensor) -> View | None:
         """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
@@ -230,12 +236,7 @@ class Schedule:
         if at is None:
             return None
         y = self.layout(t)
-        if y.packed:
-            row = self.packed_row(y)
-            view = View(at + 1, row, row * (y.block // y.row), row * (y.image // y.row),
-                        y.whole(t))
-        else:
-            view = View(at, y.row, y.block, y.image, y.whole(t))
+        view = View(at + y.packed, *self.pitches(t), y.whole(t))
         self.views[id(t)] = view
         self.tensors[id(t)] = t
         return view

@@ -132,12 +132,12 @@ class Chain:
     def _ring_view(self, t: Tensor, rows: int) -> tuple[View, int] | None:
         s, y = self.s, self.s.layout(t)
         guard = 1 if y.packed else 0
-        pitch = s.packed_row(y) if y.packed else y.row
-        height = rows or t.nchw[2]
-        at = s.spm.lowest(y.blocks * height * pitch + 2 * guard)
+        pitch = s.pitches(t)[0]
+        block = (rows or t.nchw[2]) * pitch
+        at = s.spm.lowest(y.blocks * block + 2 * guard)
         if at is None:
             return None
-        return View(at + guard, pitch, height * pitch, 0, y.whole(t), rows), at
+        return View(at + guard, pitch, block, 0, y.whole(t), rows), at
 
     def stays(self) -> bool:
         """Whether all tensors have room at once, so that there is nothing to gain."""
