@@ -20,6 +20,7 @@ is taken.
 The intermediate representation is verified after each of the passes that make it.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,16 +112,19 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
 
 @dataclass(frozen=True)
 class Work:
-    """What a network asks for, whatever the machine: multiply-accumulates, and the bytes of its
-    weights with a bias and a scale for each output channel."""
+    """What a network asks for, whatever the machine: each node's multiply-accumulates, and the
+    bytes of its weights with a bias and a scale for each output channel."""
 
-    macs: int
+    macs: Counter[int]
     weight_bytes: int
 
     @classmethod
     def of(cls, graph: Graph) -> "Work":
         convs = [op for op in graph.ops if isinstance(op, Conv) and op.counted]
-        return cls(sum(op.macs for op in convs),
+        macs: Counter[int] = Counter()
+        for op in convs:
+            macs[op.node] += op.macs
+        return cls(macs,
                    sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in convs))
 
 
@@ -225,7 +229,8 @@ class _Backend:
             inputs=inputs, outputs=outputs,
             region_sizes={int(r): aligned(sizes[r]) for r in Region},
             nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
-            macs=self.work.macs,
+            macs=self.work.macs.total(),
+            node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
             compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
             predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)
 

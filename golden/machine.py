@@ -54,11 +54,7 @@ class Machine:
         MachineFault
             As the RTL would report it.
         """
-        regions = {
-            Region.PROGRAM: np.frombuffer(image, np.uint8).copy(),
-            Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
-            Region.INPUT: np.array(inputs, np.uint8),
-            Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
+        regions = self._regions(image, inputs, sizes)
         completed = dict.fromkeys(QUEUES, 0)
         index = 0
         while True:
@@ -77,6 +73,14 @@ class Machine:
             if watch:
                 watch(index, i)
             index += 1
+
+    def _regions(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int]
+                 ) -> dict[Region, np.ndarray]:
+        return {
+            Region.PROGRAM: np.frombuffer(image, np.uint8).copy(),
+            Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
+            Region.INPUT: np.array(inputs, np.uint8),
+            Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
 
     def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
         half = 1 << (WAIT_BITS - 1)

@@ -35,11 +35,11 @@ from hw.sequencer import Sequencer
 from hw.settings import SETTINGS
 from hw.store import StoreEngine
 from hw.tensor import TensorEngine
-from hw.trace import TRACE
+from hw.trace import TRACE, observe
 from hw.vector import VectorEngine
 from hw.window import WindowEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, QUEUES, Region
+from isa.instructions import INDEX_BITS, Region
 from isa.registers import BUCKET_COUNTERS
 
 
@@ -128,9 +128,10 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
-        self._events(m, sequencer, engines)
+        self._events(m, sequencer)
+        buckets = self._buckets(m, sequencer, engines)
         if self._trace:
-            self._observe(m, sequencer, engines)
+            observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
         return m
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
@@ -150,29 +151,27 @@ class Machine(wiring.Component):
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 
-    def _events(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
+    def _events(self, m: Module, sequencer: Sequencer) -> None:
         m.d.comb += [
             self.events.cycles.eq(1),
             self.events.instructions.eq(sequencer.completions),
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
         ]
+
+    def _buckets(self, m: Module, sequencer: Sequencer, engines: dict[str, Any]
+                 ) -> dict[str, Buckets]:
+        """Where the engines' cycles go, by queue, and to the counters."""
+        made = {}
         for queue, e in engines.items() if self._config.profile else ():
-            m.submodules[f"{queue}_buckets"] = buckets = Buckets(queue)
+            m.submodules[f"{queue}_buckets"] = made[queue] = buckets = Buckets(queue)
             m.d.comb += [
                 *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
                 buckets.blocked.eq(sequencer.blocked[queue]),
                 buckets.present.eq(e.engine.busy | e.instr.valid),
                 *(self.events[counter.lower()].eq(buckets.bucket[name])
                   for name, counter in BUCKET_COUNTERS[queue].items())]
-
-
-    def _observe(self, m: Module, sequencer: Sequencer, engines: dict) -> None:
-        m.d.comb += [self.trace.busy.eq(self.busy), self.trace.dispatch.eq(sequencer.dispatch)]
-        for name, e in engines.items():
-            number = QUEUES.index(name)
-            m.d.comb += [self.trace.start[number].eq(e.engine.start),
-                         self.trace.done[number].eq(e.engine.done)]
+        return made
 
 
 class Core(wiring.Component):

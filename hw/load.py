@@ -52,6 +52,8 @@ class LoadEngine(wiring.Component):
     r : stream of ``read_layout(config)``
         This engine's data only.
     write : array of ``WAYS * Lanes(config).words`` SpmWrite
+    ends : a bit for each port of ``write``
+        Its last write of an instruction, if it has one there, is done with this cycle.
     events : events_layout("load")
         At most one bit is set.
     """
@@ -70,6 +72,7 @@ class LoadEngine(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
     write: list[SpmPort]
+    ends: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -80,7 +83,7 @@ class LoadEngine(wiring.Component):
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
             "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
-            "events": Out(events_layout("load"))})
+            "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -156,6 +159,7 @@ class LoadEngine(wiring.Component):
                 port.o.ready.eq((write.ready | ~o.word) & ~(o.last & ended)),
             ]
             passing = port.o.valid & port.o.ready & o.last
+            m.d.comb += self.ends[p].eq(passing)
             m.d.sync += ended.eq((ended | passing) & ~done)
             ends.append(ended | passing)
 

@@ -7,13 +7,78 @@ order, so that the bits alone say which instruction is meant, and instructions a
 program order.
 """
 
-from amaranth.hdl import unsigned
-from amaranth.lib import data
+from typing import Any
 
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, fifo
+
+from hw.ports import SpmPort
+from hw.profile import Buckets
+from hw.signature import Signatures
+from hw.store import StoreEngine
+from isa.config import Config
 from isa.instructions import QUEUES
+from isa.registers import BUCKET_NAMES, BUCKETS
+from isa.signature import BITS, CHUNK
 
 TRACE = data.StructLayout({
     "busy": 1, "dispatch": unsigned(len(QUEUES)), "start": unsigned(len(QUEUES)),
-    "done": unsigned(len(QUEUES))})
+    "done": unsigned(len(QUEUES)), **{f"signature_{q}": unsigned(BITS) for q in QUEUES},
+    **{f"bucket_{q}": unsigned(len(BUCKET_NAMES)) for q in QUEUES}})
 """``busy``: a program runs; ``dispatch``: an instruction enters its queue; ``start``: an engine
-begins one, waits satisfied; ``done``: one is complete."""
+begins one, waits satisfied; ``done``: one is complete, and what it wrote has this signature
+(:mod:`isa.signature`); ``bucket``: where an engine's cycle goes, a bit for each of
+:data:`isa.registers.BUCKET_NAMES`, in a machine with ``profile``."""
+
+GROUPS = 64
+"""Instructions, or bursts of a STORE, that a port may be ahead of what is done."""
+
+
+def observe(m: Module, config: Config, trace: data.View, busy: Value, dispatch: Value,
+            engines: dict[str, Any], buckets: dict[str, Buckets]) -> None:
+    """Drive ``trace`` from a core's engines and their buckets, by queue."""
+    m.d.comb += [trace.busy.eq(busy), trace.dispatch.eq(dispatch)]
+    for queue, b in buckets.items():
+        m.d.comb += [trace[f"bucket_{queue}"][BUCKET_NAMES.index(name)].eq(b.bucket[name])
+                     for name in BUCKETS[queue]]
+    for queue, e in engines.items():
+        number = QUEUES.index(queue)
+        if queue == "store":
+            signatures = _stores(m, config, e)
+        else:
+            signatures = _words(m, config, getattr(e, "write" if queue == "load" else "out"), e)
+        m.submodules[f"{queue}_signatures"] = signatures
+        m.d.comb += [
+            trace.start[number].eq(e.engine.start), trace.done[number].eq(e.engine.done),
+            signatures.done.eq(e.engine.done), trace[f"signature_{queue}"].eq(signatures.value)]
+
+
+def _words(m: Module, config: Config, ports: SpmPort | list[SpmPort], engine: Any) -> Signatures:
+    """Of an engine that writes to the scratchpad."""
+    ports = ports if isinstance(ports, list) else [ports]
+    ends = getattr(engine, "ends", None)
+    signatures = Signatures(len(ports), config.word_bytes, 0 if ends is None else GROUPS)
+    m.d.comb += signatures.settle.eq(engine.engine.done)
+    for k, (write, port) in enumerate(zip(signatures.write, ports, strict=True)):
+        m.d.comb += [
+            write.valid.eq(port.valid & port.ready), write.strobe.eq(-1),
+            write.at.eq(port.addr * (config.word_bytes // CHUNK)), write.data.eq(port.data),
+            write.ends.eq(engine.engine.done if ends is None else ends[k])]
+    return signatures
+
+
+def _stores(m: Module, config: Config, store: StoreEngine) -> Signatures:
+    """Of the STORE engine: beats with the address of their burst, which is taken before them."""
+    chunks = config.bus_bytes // CHUNK
+    signatures = Signatures(1, config.bus_bytes, GROUPS)
+    m.submodules.bursts = bursts = fifo.SyncFIFO(width=config.addr_bits, depth=GROUPS)
+    beat, write, w = Signal(8), signatures.write[0], store.w.payload
+    m.d.comb += [
+        bursts.w_data.eq(store.aw.payload.addr), bursts.w_en.eq(store.aw.valid & store.aw.ready),
+        bursts.r_en.eq(write.ends), write.valid.eq(store.w.valid & store.w.ready),
+        write.strobe.eq(Cat(w.strb[CHUNK * c] for c in range(chunks))),
+        write.at.eq(bursts.r_data // CHUNK + beat * chunks), write.data.eq(w.data),
+        write.ends.eq(write.valid & w.last), signatures.settle.eq(store.b.valid)]
+    with m.If(write.valid):
+        m.d.sync += beat.eq(Mux(w.last, 0, beat + 1))
+    return signatures

@@ -22,6 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.fifo import Fifo
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.profile import events_layout
 from hw.semaphore import blocked, satisfied
 from hw.window_group import CONTROL, WindowGroup
 from hw.window_post import CLIP, WindowPost
@@ -30,9 +31,6 @@ from hw.window_walk import WindowWalk, reach_of
 from hw.window_weights import WindowWeights
 from isa.config import Config
 from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, Fault, Opcode, WindowOp
-
-EVENTS = data.StructLayout({"active": 1, "wait_data": 1, "wait_weights": 1, "wait_out": 1})
-"""What the groups do in a cycle; at most one bit is set, none in a step without taps."""
 
 
 class WindowEngine(wiring.Component):
@@ -49,7 +47,10 @@ class WindowEngine(wiring.Component):
     act : Out(SpmRead).array(tiles)
     weights : Out(SpmRead)
     out : Out(SpmWrite).array(tiles)
-    events : Out(EVENTS)
+    ends : Out(tiles)
+        The last word of an instruction leaves, for each port of ``out``.
+    events : Out(events_layout("window"))
+        What the groups do in a cycle; at most one bit is set, none in a step without taps.
     """
 
     SETUPS = 4
@@ -60,6 +61,7 @@ class WindowEngine(wiring.Component):
     act: list[SpmPort]
     weights: SpmPort
     out: list[SpmPort]
+    ends: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -68,7 +70,7 @@ class WindowEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.WINDOW))),
             "engine": Out(Engine()), "act": Out(SpmRead(config)).array(config.tiles),
             "weights": Out(SpmRead(config)), "out": Out(SpmWrite(config)).array(config.tiles),
-            "events": Out(EVENTS)})
+            "ends": Out(config.tiles), "events": Out(events_layout("window"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -84,13 +86,14 @@ class WindowEngine(wiring.Component):
         for mine, theirs in ((self.act, read.port), (self.out, post.out)):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
-        illegal, index = self._dispatch(m, loader, walk, setups)
+        holds, illegal, index = self._dispatch(m, loader, walk, setups)
         self._groups(m, loader, walk, read, post)
 
         under_way = Signal(range(2 * WindowRead.OUTS))
         m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
         m.d.comb += [self.engine.start.eq(walk.instr.valid & walk.instr.ready),
-                     self.engine.done.eq(post.done), self.engine.busy.eq(under_way != 0),
+                     self.engine.done.eq(post.done), self.ends.eq(post.ends),
+                     self.engine.busy.eq((under_way != 0) | holds),
                      read.halt.eq(self.engine.halt | self.engine.fault)]
         causes = ((illegal, Fault.BAD_FIELD, index),
                   (loader.fault, Fault.SPM_RANGE, loader.fault_index),
@@ -103,8 +106,9 @@ class WindowEngine(wiring.Component):
         return m
 
     def _dispatch(self, m: Module, loader: WindowWeights, walk: WindowWalk,
-                  setups: Fifo) -> tuple[Value, Value]:
-        """Check an instruction, then hand it to loader and walk, each in its time."""
+                  setups: Fifo) -> tuple[Value, Value, Value]:
+        """Check an instruction, then hand it to loader and walk, each in its time; returns whether
+        there is one, whether it is illegal, and its position."""
         i, have = view_of(instruction_layout(Opcode.WINDOW)), Signal()
         taps = self._config.window_taps
         reach = Signal(range(WINDOW_KERNEL))
@@ -136,7 +140,7 @@ class WindowEngine(wiring.Component):
             setup.max.eq(i.wop == WindowOp.MAX),
             setup.slot.eq(Array(k % taps for k in range(WINDOW_KERNEL))[reach]),
             *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi"))]
-        return have & ~legal, i.index
+        return have, have & ~legal, i.index
 
     def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
         """The rules of :mod:`golden.window`."""
@@ -165,7 +169,8 @@ class WindowEngine(wiring.Component):
         fill, work, oldest = Signal(), Signal(), Signal()
         # a bank is loaded until its last step, and full until its last sum has its parameters
         loaded, full = Signal(2), Signal(2)
-        go, load, weights_ok = Signal(), Signal(), Signal()
+        go, load, weights_ok, under_way = Signal(), Signal(), Signal(), Signal()
+        held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         stages = [view_of(data.StructLayout({
             "valid": 1, "emit": 1, "closes": 1, "control": CONTROL, "clip": CLIP}),
             name=f"stage{k}") for k in range(WindowGroup.STAGES)]
@@ -182,9 +187,10 @@ class WindowEngine(wiring.Component):
             *(stages[0].control[f].eq(step[f]) for f in ("g", "fresh", "shift")),
             *(stages[0].clip[f].eq(step.setup[f]) for f in ("z", "lo", "hi")),
             self.events.active.eq(fire & go & step.inside.any()),
-            self.events.wait_data.eq((walk.busy | read.busy) & ~read.steps.valid),
+            under_way.eq(walk.busy | read.busy),
+            self.events.wait_data.eq(under_way & ~read.steps.valid),
             self.events.wait_weights.eq(read.steps.valid & ~weights_ok),
-            self.events.wait_out.eq(fire & ~go)]
+            self.events.wait_out.eq(Mux(under_way, fire & ~go, held_up))]
         with m.If(go):
             m.d.sync += [late.eq(early) for early, late in zip(stages, stages[1:], strict=False)]
         with m.If(load & word.last):

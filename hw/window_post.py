@@ -44,6 +44,8 @@ class WindowPost(wiring.Component):
     outs : In(stream of out_layout)
         Where the words go, in the order of the sums.
     out : Out(SpmWrite).array(tiles)
+    ends : Out(tiles)
+        The last word of an instruction leaves, for each port of ``out``.
     done : Out(1)
         An instruction's last words have been accepted by the scratchpad.
     """
@@ -60,6 +62,7 @@ class WindowPost(wiring.Component):
     release: Signal
     outs: stream.Interface
     out: list[SpmPort]
+    ends: Signal
     done: Signal
 
     def __init__(self, config: Config):
@@ -73,7 +76,8 @@ class WindowPost(wiring.Component):
             "raw": In(8 * config.word_bytes), "sums": In(self._sums), "clip": In(CLIP),
             "closes": In(1), "valid": In(1), "ready": Out(1), "release": Out(1),
             "outs": In(stream.Signature(out_layout(config))),
-            "out": Out(SpmWrite(config)).array(config.tiles), "done": Out(1)})
+            "out": Out(SpmWrite(config)).array(config.tiles), "ends": Out(config.tiles),
+            "done": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -108,6 +112,7 @@ class WindowPost(wiring.Component):
         for t in range(self._config.tiles):
             word = self._lanes(m, t, sums[t], slice_, bank, clip, arriving[-1])
             popped, final = self._land(m, t, word, finished)
+            m.d.comb += self.ends[t].eq(final)
             places = Signal(range(self._landing + 1), init=self._landing, name=f"places{t}")
             finals = Signal(range(2 * self._landing), name=f"finals{t}")
             m.d.sync += [places.eq(places - (running & first) + popped),

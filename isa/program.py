@@ -51,6 +51,8 @@ class Program:
         For each instruction, its source node's position in ``nodes``; -1: none.
     macs : int
         Multiply-accumulates of the network as its author would count them.
+    node_macs : list[int]
+        Those of each node; may be empty.
     compulsory_bytes : int
         DRAM bytes that no schedule avoids: weights, inputs and outputs once.
     precision : str
@@ -73,6 +75,7 @@ class Program:
     nodes: list[str] = field(default_factory=list)
     node_of: list[int] = field(default_factory=list)
     macs: int = 0
+    node_macs: list[int] = field(default_factory=list)
     compulsory_bytes: int = 0
     precision: str = "int8"
     predicted_cycles: list[int] = field(default_factory=list)

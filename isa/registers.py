@@ -18,7 +18,7 @@ IDENT = 0x4D4B4C55
 EVENTS = {
     "active": {
         "load": "a data beat arrives from memory", "tensor": "the array takes an activation vector",
-        "window": "the groups take a step", "vector": "a tap enters",
+        "window": "the groups take a step that has taps", "vector": "a tap enters",
         "store": "a data beat leaves for memory"},
     "wait_weights": {
         "tensor": "a vector waits for the next weight tile",
@@ -30,7 +30,7 @@ EVENTS = {
     "wait_out": {
         "load": "a beat, or the last words, wait for the scratchpad",
         "tensor": "a vector waits for a free PSUM bank, or the last words for the scratchpad",
-        "window": "the groups stand still: sums wait for the post stage",
+        "window": "sums wait for the post stage, or the last words for the scratchpad",
         "vector": "a tap waits for the lanes, or the last words for the scratchpad",
         "store": "the memory does not take the next beat or address"},
     "wait_dram": {
@@ -46,6 +46,9 @@ BUCKETS = {queue: {
     "idle": "no instruction is there"} for queue in QUEUES}
 """Where the cycles of each queue's engine go. Each cycle falls in one bucket: the engine's own come
 first, then the waits in the order of the queues."""
+
+BUCKET_NAMES = (*EVENTS, *(f"wait_{q}" for q in QUEUES), "overhead", "idle")
+"""The buckets of any engine."""
 
 BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
                    for queue, names in BUCKETS.items()}

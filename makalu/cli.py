@@ -5,7 +5,6 @@ is one sentence with its cause and its cure, and exit code 1."""
 import functools
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 import makalu
 from isa.config import ConfigError
-from isa.presets import PRESETS
-from isa.program import Program, ProgramError
+from isa.program import ProgramError
 from makalu import api, console, facts
+from makalu.account_commands import bisect, profile
 from makalu.inputs import read_inputs
+from makalu.options import compile_net, compile_options, config_option, json_option, load_net
 from runtime.device import DeviceFault
 from runtime.session import InputError, Session
 
@@ -43,60 +43,6 @@ def cli() -> None:
     """
 
 
-config_option = click.option(
-    "--config", default="core256", show_default=True, metavar="NAME",
-    help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that decide what an .onnx file compiles to."""
-    for option in reversed((
-            config_option,
-            click.option("--host", default="none", show_default=True, metavar="OP,…",
-                         help="ONNX operators that the host may run at the network's edges, with "
-                              "the conversions and reshapes next to them; 'all': any."),
-            click.option("--batch", type=click.IntRange(1), metavar="N",
-                         help="Size of a dynamic first dimension.  [default: 1]"),
-            click.option("--calibration", type=click.Path(), metavar="FILE.npz",
-                         help="Inputs by name to quantize an FP32 model with."))):
-        f = option(f)
-    return f
-
-
-def _compile(model: str, config: str, host: str, batch: int | None, calibration: str | None
-             ) -> Program:
-    names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
-    data = None
-    if calibration:
-        try:
-            with np.load(calibration) as file:
-                data = dict(file)
-        except (OSError, ValueError) as e:
-            raise click.ClickException(f"{calibration}: not a numpy archive ({e}); make one with "
-                                       "numpy.savez(file, input_name=array)") from None
-    with console.err.status(f"compiling {Path(model).name} for {config}"):
-        return api.compile(model, config, host=names, calibration=data, batch=batch)
-
-
-def _load(net: str, config: str, host: str, batch: int | None, calibration: str | None) -> Program:
-    if Path(net).suffix == ".onnx":
-        return _compile(net, config, host, batch, calibration)
-    program = _program(net)
-    given = click.get_current_context().get_parameter_source("config")
-    if given is not click.core.ParameterSource.DEFAULT:
-        program.check(makalu.load_config(config))
-    return program
-
-
-def _program(net: str) -> Program:
-    try:
-        return Program.load(net)
-    except FileNotFoundError:
-        raise click.ClickException(f"there is no file {net!r}; give an .onnx model, or a .mkl "
-                                   "program that makalu compile made") from None
-
-
 @cli.command("compile")
 @click.argument("model")
 @click.option("-o", "--output", metavar="FILE.mkl", help="[default: the model's name with .mkl]")
@@ -117,7 +63,7 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
       makalu compile examples/digits_int8.onnx --host all -o net.mkl --config core1024 --report
       makalu compile net_fp32.onnx --host all --calibration samples.npz
     """
-    program = _compile(model, config, host, batch, calibration)
+    program = compile_net(model, config, host, batch, calibration)
     path = Path(output) if output else Path(model).with_suffix(".mkl")
     program.save(path)
     if as_json:
@@ -164,7 +110,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, 
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
-    program = _load(net, config, host, batch, calibration)
+    program = load_net(net, config, host, batch, calibration)
     options = {"waves": waves} if device == "rtl" else {}
     machine = api.open_device(device, program.config, **options)
     session = Session(program, machine)
@@ -244,7 +190,7 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
       makalu report net.mkl
       makalu report examples/digits_int8.onnx --config core1024 --host all
     """
-    program = _load(net, config, host, batch, calibration)
+    program = load_net(net, config, host, batch, calibration)
     if as_json:
         console.emit_json({**facts.summary(program), "placement": program.placement,
                            "node_cycles": facts.node_cycles(program)})
@@ -263,7 +209,7 @@ def disassemble(net: str, config: str, host: str, batch: int | None, calibration
     Example:
       makalu disassemble net.mkl | less
     """
-    click.echo(_load(net, config, host, batch, calibration).disassemble())
+    click.echo(load_net(net, config, host, batch, calibration).disassemble())
 
 
 @cli.command()
@@ -347,6 +293,10 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
         click.echo(f"makalu: {violation}", err=True)
     if violations:
         click.get_current_context().exit(1)
+
+
+cli.add_command(profile)
+cli.add_command(bisect)
 
 
 @functools.cache

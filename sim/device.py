@@ -138,8 +138,8 @@ class RtlDevice:
 
     @property
     def trace(self) -> np.ndarray:
-        """When each instruction of the last execution was dispatched, started and done, in program
-        order (:data:`sim.harness.TRACE`)."""
+        """When each instruction of the last execution was dispatched, started and done, and the
+        signature of what it wrote, in program order (:data:`sim.harness.TRACE`)."""
         return self.harness.trace()
 
     def _memory(self, region: Region) -> np.ndarray:

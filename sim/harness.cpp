@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "Vmakalu.h"
 #include "dram.h"
@@ -120,6 +121,11 @@ public:
         return end(LIMIT);
     }
 
+    // Invert the bits of `mask` in a byte of memory, once the core has been busy for `after` cycles.
+    void flip(uint64_t address, uint8_t mask, int64_t after) {
+        flips_.push_back({address, mask, after});
+    }
+
     Dram<Vmakalu> dram;
     Trace trace;
     uint64_t cycle = 0;
@@ -146,6 +152,19 @@ private:
         dump();
         dram.sample(*dut_, cycle);
         trace.sample(*dut_, cycle);
+        if (!flips_.empty()) flip();
+    }
+
+    void flip() {
+        const int64_t now = trace.since(cycle);
+        for (auto f = flips_.begin(); f != flips_.end();) {
+            if (now < f->after) {
+                ++f;
+                continue;
+            }
+            if (uint8_t* byte = dram.at(f->address, 1)) *byte ^= f->mask;
+            f = flips_.erase(f);
+        }
     }
 
     void edge() {
@@ -169,6 +188,8 @@ private:
 #endif
     uint32_t stall_;
     Random random_;
+    struct Flip { uint64_t address; uint8_t mask; int64_t after; };
+    std::vector<Flip> flips_;
 };
 
 template <class F>
@@ -200,6 +221,9 @@ API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) 
 API const TraceRecord* harness_trace(Harness* h, uint64_t* n) {
     *n = h->trace.records().size();
     return h->trace.records().data();
+}
+API void harness_flip(Harness* h, uint64_t address, uint8_t mask, int64_t after) {
+    h->flip(address, mask, after);
 }
 API int harness_waves(Harness* h, const char* path) {
 #if VM_TRACE

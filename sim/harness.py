@@ -3,12 +3,14 @@
 
 import ctypes
 from collections.abc import Callable
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_uint8, c_uint32,
-                    c_uint64, c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int64, c_uint8,
+                    c_uint32, c_uint64, c_void_p)
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from isa.registers import BUCKET_NAMES
 
 IRQ, LIMIT, VIOLATION, STOPPED, CANCELED, NO_ANSWER = range(6)
 """Why a call of the harness came back, as in harness.cpp."""
@@ -88,12 +90,15 @@ class Statistics(Structure):
                                         "write_bursts")]
 
 
-TRACE = np.dtype([("queue", "u4"), ("dispatch", "i8"), ("start", "i8"), ("done", "i8")],
-                 align=True)
-"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, and the
-cycles (0: the first in which the core is busy) in which it entered its queue, in which its engine
-began it, and in which it was complete; -1: that did not happen. A trace has the instructions in
-program order, END excepted."""
+TRACE = np.dtype([("queue", "u4"), ("signature", "u4"), ("dispatch", "i8"), ("start", "i8"),
+                  ("done", "i8"), ("cycles", "u4", len(BUCKET_NAMES))], align=True)
+"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, signature
+of what it wrote (:mod:`isa.signature`), and the cycles (0: the first in which the core is busy) in
+which it entered its queue, in which its engine began it, and in which it was complete; -1: that did
+not happen. ``cycles``: those that its engine spent for it, by bucket
+(:data:`isa.registers.BUCKET_NAMES`), in a machine with ``profile``; while an engine waits for other
+queues, it does so for its next instruction. A trace has the instructions in program order, END
+excepted."""
 
 SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "create": (c_void_p, [POINTER(_Parameters)]),
@@ -105,6 +110,7 @@ SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "segment": (None, [c_void_p, c_uint64, c_uint64]),
     "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
     "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
+    "flip": (None, [c_void_p, c_uint64, c_uint8, c_int64]),
     "trace": (c_void_p, [c_void_p, POINTER(c_uint64)]),
     "waves": (c_int, [c_void_p, c_char_p]),
     "reset": (c_int, [c_void_p, c_uint32]),
@@ -188,6 +194,11 @@ class Harness:
         """Let the memory answer ``"SLVERR"`` or ``"DECERR"`` from ``low`` up to ``high``, or
         ``"OKAY"`` again; nothing is read or written where it answers with an error."""
         self._lib.harness_inject(self._handle, low, high, RESPONSES[response])
+
+    def flip(self, address: int, mask: int, after: int = 0) -> None:
+        """Invert the bits of ``mask`` in the byte of memory at ``address``, in the first cycle in
+        which the core is busy and has been for ``after`` cycles."""
+        self._lib.harness_flip(self._handle, address, mask, after)
 
     def trace(self) -> np.ndarray:
         """The instructions since the core last became busy, an array of :data:`TRACE`."""

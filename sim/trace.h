@@ -4,19 +4,28 @@
 // Instructions are dispatched in program order, one a cycle, and each queue is in order, so a list
 // of a queue's instructions and two positions in it tell whom a start or a completion is for.
 // A program begins when the core becomes busy: that drops the records of the one before.
+//
+// Every cycle of an engine counts for one of its instructions: for the one that it began last, or
+// for the oldest that is not done where it moves data behind its addresses (LOAD, STORE); for the
+// next one while the engine waits for other queues, or has none that is not done.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 struct TraceRecord {  // TRACE in harness.py
-    uint32_t queue;
+    static constexpr unsigned BUCKETS = 12;
+    uint32_t queue, signature;
     int64_t dispatch, start, done;  // cycles since the core became busy; -1: not yet
+    uint32_t cycles[BUCKETS];       // of its engine, by bucket
 };
 
 class Trace {
 public:
     const std::vector<TraceRecord>& records() const { return records_; }
+
+    // Cycles since the core became busy, or -1 if it is not.
+    int64_t since(uint64_t cycle) const { return busy_ ? int64_t(cycle - origin_) : -1; }
 
     // With every signal settled, before the clock edge.
     template <class Dut>
@@ -26,25 +35,46 @@ public:
             return;
         }
         if (!busy_) begin(cycle);
+        const uint32_t buckets[QUEUES] = {d.trace_bucket_load, d.trace_bucket_tensor,
+                                          d.trace_bucket_window, d.trace_bucket_vector,
+                                          d.trace_bucket_store};
+        for (uint32_t q = 0; q < QUEUES; ++q)
+            if (buckets[q]) count(queues_[q], q == LOAD || q == STORE, __builtin_ctz(buckets[q]));
         if (!(d.trace_dispatch | d.trace_start | d.trace_done)) return;
+        const uint32_t signatures[QUEUES] = {d.trace_signature_load, d.trace_signature_tensor,
+                                             d.trace_signature_window, d.trace_signature_vector,
+                                             d.trace_signature_store};
         const int64_t now = int64_t(cycle - origin_);
         for (uint32_t q = 0; q < QUEUES; ++q) {
             Queue& queue = queues_[q];
             if (d.trace_dispatch >> q & 1) {
                 queue.members.push_back(records_.size());
-                records_.push_back({q, now, -1, -1});
+                records_.push_back({q, 0, now, -1, -1, {}});
             }
             if (d.trace_start >> q & 1) records_.at(queue.members.at(queue.started++)).start = now;
-            if (d.trace_done >> q & 1) records_.at(queue.members.at(queue.done++)).done = now;
+            if (d.trace_done >> q & 1) {
+                TraceRecord& record = records_.at(queue.members.at(queue.done++));
+                record.done = now;
+                record.signature = signatures[q];
+            }
         }
     }
 
 private:
-    static constexpr uint32_t QUEUES = 5;
+    static constexpr uint32_t QUEUES = 5, LOAD = 0, STORE = 4;
+    static constexpr int WAITS = 5, OVERHEAD = 10;  // in BUCKET_NAMES of isa/registers.py
     struct Queue {
         std::vector<size_t> members;
         size_t started = 0, done = 0;
     };
+
+    void count(const Queue& queue, bool oldest, int bucket) {
+        if (bucket > OVERHEAD) return;
+        size_t at = oldest ? queue.done : queue.started - 1;
+        const bool waits = bucket >= WAITS && bucket < OVERHEAD;
+        if (waits || queue.started == queue.done) at = queue.started;
+        if (at < queue.members.size()) ++records_[queue.members[at]].cycles[bucket];
+    }
 
     void begin(uint64_t cycle) {
         busy_ = true;

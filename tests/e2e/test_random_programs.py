@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random instructions on the Verilated machine and on the golden model: every byte of the
-scratchpad afterwards, without and with a memory that stalls at random."""
+"""Random instructions on the Verilated machine and on the golden model: what every instruction
+wrote, every byte of the scratchpad afterwards, and an account of every cycle, without and with a
+memory that stalls at random."""
 
 import numpy as np
 import pytest
 
-from golden.machine import Machine
-from isa.instructions import Opcode
+from golden.signature import SigningMachine
+from isa.instructions import Instruction, Opcode, Region
 from isa.presets import PRESETS
+from isa.registers import BUCKET_COUNTERS
 from sim.device import RtlDevice
 from sim.harness import DramModel
 from tests.e2e.programs import contents, program, tensor, vector, window
@@ -27,16 +29,28 @@ def test_random_instructions(name: str, seed: int) -> None:
                          [window(rng, config) if kind < 0.8 else vector(rng, config)])
     p = program(config, instructions)
     inputs = contents(rng, config, instructions).reshape(-1)
-    want = Machine(config).run(p.image, inputs, p.region_sizes)
-    changed = want[want != inputs].view(np.int8)
-    assert len(np.unique(changed)) > 60, "too few different results: the parameters saturate"
     stall = (0.0, 0.3, 0.05)[seed]
     device = RtlDevice(config, dram=DramModel(stall=stall, seed=seed))
     device.load(p)
-    got = device.execute(inputs).outputs
+    golden = SigningMachine(config, {region: device.address(region) for region in Region})
+    before, seen = np.array(golden.spm), set()
+
+    def watch(index: int, i: Instruction) -> None:
+        nonlocal before
+        after = np.array(golden.spm)
+        if i.opcode not in (Opcode.LOAD, Opcode.STORE):
+            seen.update(after[after != before].tolist())
+        before = after
+
+    want = golden.run(p.image, inputs, p.region_sizes, watch=watch)
+    assert len(seen) > 200, "too few different results: the parameters saturate"
+    result, trace = device.execute(inputs), device.trace
     device.close()
-    if not np.array_equal(got, want):
-        word = np.argwhere(got != want)[0, 0] // config.lanes
-        kinds = [i.opcode.name for i in instructions]
-        raise AssertionError(f"word {word} differs after {kinds}")
+    wrong = np.flatnonzero(trace["signature"] != np.array(golden.signatures, np.uint32))
+    assert not len(wrong), f"instruction {wrong[0]} differs: {p.instructions()[wrong[0]]}"
+    assert np.array_equal(result.outputs, want)
+    for queue, names in BUCKET_COUNTERS.items() if config.profile else ():
+        buckets = {name: result.counters[counter] for name, counter in names.items()}
+        assert sum(buckets.values()) == result.counters["CYCLES"], queue
+        assert 0 < buckets["active"] < result.counters["CYCLES"], queue
     assert {Opcode.TENSOR, Opcode.WINDOW} <= {i.opcode for i in instructions}

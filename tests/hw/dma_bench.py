@@ -2,6 +2,7 @@
 """LOAD and STORE engines on one AXI master, with a memory and a scratchpad that stall at random."""
 
 import random
+from collections import Counter
 
 import numpy as np
 from amaranth.hdl import Module
@@ -12,9 +13,10 @@ from amaranth.sim import Simulator
 from hw.axi import AXI4
 from hw.load import LoadEngine
 from hw.memory import MemoryController
+from hw.profile import Buckets
 from hw.store import StoreEngine
 from isa.config import Config
-from isa.instructions import Opcode, Region
+from isa.instructions import QUEUE_OF, Opcode, Region
 from tests.hw.axi_memory import AxiMemory
 from tests.hw.handshake import until
 
@@ -37,6 +39,7 @@ class Dma(wiring.Component):
         self.config = config
         self.load, self.store = LoadEngine(config), StoreEngine(config)
         self.memory = MemoryController(config)
+        self.account = {queue: Buckets(queue) for queue in ("load", "store")}
         super().__init__({"bus": Out(AXI4(config))})
 
     def elaborate(self, platform):
@@ -49,6 +52,10 @@ class Dma(wiring.Component):
         connect(m, self.store.w, memory.store_w)
         connect(m, memory.store_b, self.store.b)
         connect(m, memory.bus, flipped(self.bus))
+        for queue, engine in (("load", self.load), ("store", self.store)):
+            m.submodules[f"{queue}_account"] = account = self.account[queue]
+            m.d.comb += [account.events.eq(engine.events),
+                         account.present.eq(engine.engine.busy | engine.instr.valid)]
         return m
 
 
@@ -68,6 +75,7 @@ class Bench:
         self.fault: tuple[int, int] | None = None
         self.done: list[int] = []
         self.cycles = 0
+        self.buckets: Counter[str] = Counter()
         self.asked_at_halt = 0
 
     async def _scratchpad(self, ctx, reads, writes):
@@ -97,7 +105,8 @@ class Bench:
         bus is quiet after a fault or after ``halt`` rose in cycle ``halt_at``."""
         config = self.config
         dut = Dma(config)
-        engine = dut.load if program[0].opcode is Opcode.LOAD else dut.store
+        queue = QUEUE_OF[program[0].opcode]
+        engine, account = getattr(dut, queue), dut.account[queue]
 
         async def feed(ctx):
             for e in (dut.load, dut.store):
@@ -112,8 +121,9 @@ class Bench:
 
         async def watch(ctx):
             while True:
-                *_, done, fault, quiet = await ctx.tick().sample(
-                    engine.engine.done, engine.engine.fault, dut.memory.quiet)
+                *_, done, fault, quiet, bucket = await ctx.tick().sample(
+                    engine.engine.done, engine.engine.fault, dut.memory.quiet, account.bucket)
+                self.buckets.update(name for name in bucket.shape().members if bucket[name])
                 self.cycles += 1
                 if self.cycles == halt_at:
                     self.asked_at_halt = len(self.memory.reads) + len(self.memory.writes)

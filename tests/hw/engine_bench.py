@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine and a scratchpad in Amaranth's simulator, with other traffic to arbitrate with."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
+from hw.profile import Buckets
 from hw.scratchpad import Scratchpad
 from isa.config import Config
 from isa.instructions import QUEUES, Instruction
@@ -21,11 +23,17 @@ class EngineBench(Elaboratable):
     config : Config
     engine : component with ``instr`` and ``engine``
     ports : function from the engine to its read ports and its write ports
+
+    Attributes
+    ----------
+    buckets : Counter
+        Cycles of the last run by bucket, which the engine's events are checked to be legal for.
     """
 
     def __init__(self, config: Config, engine: wiring.Component,
                  ports: Callable[[wiring.Component], tuple[list, list]]):
         self.config, self.engine = config, engine
+        self.buckets: Counter[str] = Counter()
         reads, writes = ports(engine)
         self.spm = Scratchpad(
             config, reads=len(reads) + 1, writes=len(writes),
@@ -37,6 +45,10 @@ class EngineBench(Elaboratable):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.engine, m.submodules.spm = self.engine, self.spm
+        m.submodules.account = account = self.account
+        m.d.comb += [account.events.eq(self.engine.events),
+                     account.blocked.eq(self.engine.engine.blocked),
+                     account.present.eq(self.engine.engine.busy | self.engine.instr.valid)]
         for engine_port, spm_port in self._pairs:
             wiring.connect(m, engine_port, spm_port)
         return m
@@ -76,7 +88,9 @@ class EngineBench(Elaboratable):
                                                                             "little"))
             done, cycles = 0, 0
             while done < len(instructions):
-                _, _, finished, fault = await ctx.tick().sample(e.engine.done, e.engine.fault)
+                _, _, finished, fault, bucket = await ctx.tick().sample(
+                    e.engine.done, e.engine.fault, self.account.bucket)
+                self.buckets.update(name for name in bucket.shape().members if bucket[name])
                 cycles += 1
                 done += finished
                 ctx.set(e.engine.completed[queue], done)
@@ -92,6 +106,8 @@ class EngineBench(Elaboratable):
                 np.uint8).reshape(spm.shape)
 
         assert queue in QUEUES
+        self.account = Buckets(queue)
+        self.buckets.clear()
         sim = Simulator(self)
         sim.add_clock(1e-6)
         sim.add_testbench(watch)

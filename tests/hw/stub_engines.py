@@ -63,7 +63,7 @@ class WindowEngine(Stub):
     def __init__(self, config: Config):
         super().__init__(Opcode.WINDOW, {
             "act": Out(SpmRead(config)).array(config.tiles), "weights": Out(SpmRead(config)),
-            "out": Out(SpmWrite(config)).array(config.tiles)})
+            "out": Out(SpmWrite(config)).array(config.tiles), "ends": Out(config.tiles)})
 
 
 class VectorEngine(Stub):

@@ -9,11 +9,13 @@ from amaranth.hdl import Signal
 from amaranth.lib import data, stream, wiring
 
 from hw import axi, ports
+from hw.signature import WritePort, Writes
 from hw.top import Makalu
 from isa.presets import PRESETS
 
 PORTS = {ports.SpmPort: (ports.SpmRead, ports.SpmWrite), ports.EnginePort: (ports.Engine,),
-         axi.AXIPort: (axi.AXI4, axi.AXI4Lite)}
+         axi.AXIPort: (axi.AXI4, axi.AXI4Lite), Writes: (WritePort,)}
+ARGUMENTS = {"config": PRESETS["tiny"], "data_bytes": 8}
 
 
 def is_a(member: object, declared: object) -> bool:
@@ -56,8 +58,8 @@ def test_declared(components):
 
 @pytest.mark.parametrize("port, signature", [(p, s) for p, ss in PORTS.items() for s in ss])
 def test_protocols(port, signature):
-    takes_config = "config" in inspect.signature(signature).parameters
-    made = (signature(PRESETS["tiny"]) if takes_config else signature()).create()
+    wanted = inspect.signature(signature).parameters.keys() & ARGUMENTS.keys()
+    made = signature(*(ARGUMENTS[name] for name in wanted)).create()
     declared = inspect.get_annotations(port)
     assert declared.keys() - {"signature"} == made.signature.members.keys()
     for name, kind in declared.items():

@@ -40,7 +40,8 @@ def images(tmp_path) -> Path:
 
 def test_help_shows_every_command_with_examples():
     text = makalu("--help").stdout
-    for command in ("compile", "run", "report", "disassemble", "verilog", "bench", "zoo"):
+    for command in ("compile", "run", "report", "disassemble", "verilog", "bench", "zoo", "profile",
+                    "bisect"):
         assert f"\n  {command} " in text
         assert "Example" in makalu(command, "--help").stdout
 

@@ -26,7 +26,12 @@ module makalu #(
     input [3:0] m_axi_rid, input [8*BUS-1:0] m_axi_rdata, input [1:0] m_axi_rresp,
     input m_axi_rlast, input m_axi_rvalid, output m_axi_rready,
     output trace_busy, output [4:0] trace_dispatch, output [4:0] trace_start,
-    output [4:0] trace_done
+    output [4:0] trace_done, output [31:0] trace_signature_load,
+    output [31:0] trace_signature_tensor, output [31:0] trace_signature_window,
+    output [31:0] trace_signature_vector, output [31:0] trace_signature_store,
+    output [11:0] trace_bucket_load, output [11:0] trace_bucket_tensor,
+    output [11:0] trace_bucket_window, output [11:0] trace_bucket_vector,
+    output [11:0] trace_bucket_store
 );
   localparam CROSS = 1, EARLY_LAST = 2, DROP = 3, CHANGE = 4, NARROW = 5, STOP = 6, HANG = 7,
              KEEP_LAST = 8;
@@ -35,6 +40,10 @@ module makalu #(
   reg [31:0] code;
   reg [63:0] cycles;
   assign trace_busy = busy, trace_dispatch = 0, trace_start = 0, trace_done = 0;
+  assign trace_signature_load = 0, trace_signature_tensor = 0, trace_signature_window = 0,
+         trace_signature_vector = 0, trace_signature_store = 0;
+  assign trace_bucket_load = 0, trace_bucket_tensor = 0, trace_bucket_window = 0,
+         trace_bucket_vector = 0, trace_bucket_store = 0;
   assign irq = irq_enable && (irq_done || irq_error);
 
   // registers

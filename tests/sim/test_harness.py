@@ -33,6 +33,20 @@ def start(name: str = "tiny", dram: DramModel | None = None, *, size: int = 8192
     return h
 
 
+def test_a_bit_flips_in_its_cycle_once():
+    """Before the byte is read it reaches the copy, afterwards it does not; only while busy."""
+    h = start()
+    h.flip(SOURCE + 8000, 0x81)
+    h.flip(SOURCE + 16, 0x02, after=700)
+    before = h.memory(SOURCE, 8192).copy()
+    assert h.run(10**6)
+    changed = np.flatnonzero(h.memory(SOURCE, 8192) != before)
+    assert changed.tolist() == [16, 8000]
+    assert h.memory(SOURCE, 8192)[8000] == before[8000] ^ 0x81
+    wrong = h.memory(TARGET, 8192) != before + np.uint8(1)
+    assert np.flatnonzero(wrong).tolist() == [8000]
+
+
 def cycles(h: Harness) -> int:
     return h.read(OFFSET["CYCLES"])
 

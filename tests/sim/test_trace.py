@@ -8,6 +8,7 @@ from compiler import compile_model
 from examples.digits import INPUT, INT8, held_out
 from isa.instructions import QUEUE_OF, QUEUES, Opcode
 from isa.presets import PRESETS
+from isa.registers import BUCKET_NAMES
 from runtime.session import Session
 from sim.device import RtlDevice
 from sim.harness import DramModel
@@ -55,13 +56,29 @@ def test_nobody_starts_before_whom_it_waits_for(program, run):
     assert waits > 50
 
 
+def test_the_cycles_of_the_instructions_are_those_of_the_counters(run):
+    """Every cycle of an engine counts for an instruction, but those without any, and those before
+    an instruction that waits is dispatched."""
+    trace, counters = run
+    for number, queue in enumerate(QUEUES):
+        total = trace["cycles"][trace["queue"] == number].sum(axis=0)
+        for name, count in zip(BUCKET_NAMES, total.tolist(), strict=True):
+            if name != "idle":
+                assert count == counters.get(f"{queue}_{name}".upper(), 0), (queue, name)
+
+
 def test_a_trace_is_of_the_last_execution(program):
     device = RtlDevice(TINY)
     session = Session(program, device)
     session.run({INPUT: IMAGES[:1]})
     first = device.trace
     session.run({INPUT: IMAGES[1:2]})
-    assert len(device.trace) == len(first) and np.array_equal(device.trace, first)
+    other = device.trace
+    for field in ("queue", "dispatch", "start", "done", "cycles"):
+        assert np.array_equal(other[field], first[field])
+    assert other["signature"][0] != first["signature"][0]
+    session.run({INPUT: IMAGES[:1]})
+    assert np.array_equal(device.trace, first)
 
 
 def test_what_did_not_happen_is_minus_one(program):
