@@ -198,8 +198,8 @@ class Feeder(wiring.Component):
         with m.If(go):
             m.d.sync += [col.eq(out.t0 + out.t1), ix.eq(out.ix), common.eq(out.common),
                          valid.eq(out.valid), begin.eq(out.begin), index.eq(i.index),
-                         lane_dx.eq(i.lane_dx), iw.eq(i.iw), ih.eq(i.ih), common2.eq(common), valid2.eq(valid),
-                         index2.eq(index)]
+                         lane_dx.eq(i.lane_dx), iw.eq(i.iw), ih.eq(i.ih), common2.eq(common),
+                         valid2.eq(valid), index2.eq(index)]
         for k in range(config.tiles):
             row = Signal(signed(ADDRESS_BITS), name=f"row{k}")
             line = Signal(signed(IMAGE_BITS), name=f"line{k}")

@@ -1,164 +1,201 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks on the simulated hardware, and what came out as a page of the documentation.
+"""Networks on the simulated hardware, each compared with the golden model bit for bit.
 
 Memory as in :class:`sim.harness.DramModel` unless told otherwise. Inputs are random: no engine's
-cycles depend on data. Every run is compared with the golden model, bit for bit.
+cycles depend on data. Each machine is simulated in a thread of its own, which costs nothing where
+there is a processor core for it, since the simulation runs without Python.
 """
 
-import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from isa.config import Config
+from isa.instructions import Instruction
 from isa.presets import load_config
 from isa.program import Program
 from makalu import api, facts
-from makalu.console import number, on_host, percent
+from makalu.console import number, on_host
+from makalu.networks import Network
 from makalu.samples import random_inputs
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
 
-SHIPPED = Path(__file__).resolve().parent.parent / "examples" / "digits_int8.onnx"
 CONFIGS = ("core256", "core1024")
-MODELS = "MAKALU_MODELS"
-"""Environment variable that names a folder with more networks."""
-
-HEADING = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n# Benchmarks"
-
-ABOUT = """\
-Made by `make bench`: batch 1, cycles counted by the simulated RTL. The roofline is
-max(MACs / peak, compulsory DRAM bytes / bus width); *share* is roofline / cycles; *array active* is
-the share of cycles in which the array takes an activation vector; *golden* says whether the outputs
-are the golden model's, bit for bit."""
-
-COLUMNS = ("network", "machine", "MACs", "cycles", "predicted", "roofline", "share", "DRAM bytes",
-           "array active", "golden")
-MACHINE_COLUMNS = ("machine", "lines of Verilog", "simulation build, s",
-                   "simulated cycles/s of a CPU core")
+QUIET, OFTEN = 2.0, 10.0
+"""Seconds until a piece of work first says how far it is, and between its further words."""
 
 Say = Callable[[str], None]
 
 
-def networks(folder: str | Path | None = None) -> list[Path]:
-    """The shipped network and those of :func:`networks_in`, if a folder is named."""
-    return [SHIPPED, *(networks_in(folder) if folder or os.environ.get(MODELS) else ())]
+class Stopped(Exception):
+    """The run was interrupted from the keyboard."""
 
 
-def networks_in(folder: str | Path | None = None) -> list[Path]:
-    """The ``.onnx`` files in and below ``folder``, or the folder that ``MAKALU_MODELS`` names.
+@dataclass
+class Result:
+    """What was measured so far.
 
-    Raises
-    ------
-    FileNotFoundError
-        If no folder is named, there is no such folder, or it has no networks.
+    Parameters
+    ----------
+    order : list of str
+        Labels of the networks.
+    configs : list of str
+        Names of the machines.
+    rows : list of dicts
+        One a network and machine; :meth:`Bench.measure` says which fields.
+    machines : dict of dicts
+        Of each machine lines of Verilog, seconds of the build, simulated cycles a second.
+    skipped : list of dicts
+        Network, machine and reason of what failed.
     """
-    where = folder or os.environ.get(MODELS)
-    if not where:
-        raise FileNotFoundError("no folder of networks is named; give one, or set "
-                                f"{MODELS}=FOLDER")
-    if not Path(where).is_dir():
-        raise FileNotFoundError(f"there is no folder {str(where)!r} with networks; name one with "
-                                f"{MODELS}=FOLDER")
-    found = sorted(Path(where).rglob("*.onnx"))
-    if not found:
-        raise FileNotFoundError(f"there is no .onnx file in or below {str(where)!r}; name another "
-                                f"folder with {MODELS}=FOLDER")
-    return found
+
+    order: list[str]
+    configs: list[str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    machines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    def sorted_rows(self) -> list[dict[str, Any]]:
+        """The rows by machine, then in the order of the networks."""
+        return sorted(self.rows, key=lambda r: (self.configs.index(r["config"]),
+                                                self.order.index(r["network"])))
 
 
-def labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """What to call each network: its file's name, with its folder's where two are called alike."""
-    stems = Counter(p.stem for p in paths)
-    return {p: p.stem if stems[p.stem] == 1 else f"{p.parent.name}/{p.stem}" for p in paths}
+class Progress:
+    """Says how far something is, if it takes long, and ends it after an interrupt.
+
+    Parameters
+    ----------
+    say : callable
+        Takes a line.
+    what, unit : str
+        The work, and what is counted.
+    total : int
+        How many there will be, about.
+    stop : threading.Event
+        Set by an interrupt.
+    """
+
+    def __init__(self, say: Say, what: str, unit: str, total: int, stop: threading.Event):
+        self._say, self._what, self._unit, self._total = say, what, unit, total
+        self._stop, self._start = stop, time.monotonic()
+        self._next = self._start + QUIET
+
+    def __call__(self, done: int) -> None:
+        """Take note of what is done so far."""
+        now = time.monotonic()
+        if self._stop.is_set():
+            raise Stopped
+        if now >= self._next:
+            self._next = now + OFTEN
+            self._say(f"{self._what}: {number(done)} of about {number(self._total)} {self._unit}, "
+                      f"{number(done / (now - self._start))} a second")
 
 
-def compiled(paths: Sequence[Path], config: str, host: Sequence[str], say: Say
-             ) -> Iterator[tuple[Path, str, Program | None, str]]:
-    """Each network's file, label and program, or None and the reason."""
-    from compiler import CompileError
+class Bench:
+    """One run over networks and machines.
 
-    for path, label in labels(paths).items():
-        say(f"{label} on {config}: compiling")
-        try:
-            yield path, label, api.compile(path, config, host=host), ""
-        except CompileError as e:
-            yield path, label, None, str(e)
+    Parameters
+    ----------
+    networks : sequence of Network
+        What to measure.
+    configs : sequence of str
+        Machines: presets or files.
+    say : callable
+        Takes lines about the progress.
+    found : callable
+        Gets the result so far and the new row, after each row.
+    """
 
+    def __init__(self, networks: Sequence[Network], configs: Sequence[str], say: Say,
+                 found: Callable[[Result, dict[str, Any]], None]):
+        self._networks, self._say, self._found = networks, say, found
+        self._machines = [load_config(c) for c in configs]
+        self.result = Result([n.label for n in networks], [m.name for m in self._machines])
+        self._stop, self._lock = threading.Event(), threading.Lock()
 
-def bench(paths: Sequence[Path], configs: Sequence[str], host: Sequence[str], say: Say
-          ) -> dict[str, Any]:
-    """Run every network on every configuration; see :func:`markdown` for the result's fields."""
-    rows: list[dict[str, Any]] = []
-    machines: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
-    for config in configs:
-        device = RtlDevice(load_config(config))
-        for _, label, program, reason in compiled(paths, config, host, say):
-            if program is None:
-                skipped.append({"network": label, "config": config, "reason": reason})
+    def run(self) -> Result:
+        """Measure everything; a network that fails does not stop the rest.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            What was measured until then has been given to ``found``.
+        """
+        with ThreadPoolExecutor(len(self._machines)) as pool:
+            try:
+                for done in [pool.submit(self._machine, m) for m in self._machines]:
+                    done.result()
+            except BaseException:
+                self._stop.set()
+                raise
+        return self.result
+
+    def _machine(self, config: Config) -> None:
+        device = RtlDevice(config)
+        for network in self._networks:
+            where = f"{network.label} on {config.name}"
+            try:
+                row = self.measure(network, device)
+            except Stopped:
+                return
+            except Exception as e:  # whatever is wrong with it, the others are to be measured
+                self._say(f"{where} failed: {e}")
+                with self._lock:
+                    self.result.skipped.append({"network": network.label, "config": config.name,
+                                                "reason": str(e) or type(e).__name__})
                 continue
-            say(f"{label} on {config}: simulating about "
-                f"{number(sum(program.predicted_cycles))} cycles")
-            rows.append(_measure(program, label, device))
-        rate = device.simulated_cycles / device.simulated_seconds if rows else None
-        machines.append({"config": config, "verilog_lines": device.library.verilog_lines,
-                         "build_seconds": device.library.build_seconds,
-                         "cycles_per_second": rate and round(rate)})
-    return {"networks": rows, "machines": machines, "skipped": skipped}
+            finally:
+                device.close()
+            with self._lock:
+                self.result.rows.append(row)
+                self.result.machines[config.name] = {
+                    "verilog_lines": device.library.verilog_lines,
+                    "build_seconds": device.library.build_seconds,
+                    "cycles_per_second":
+                        round(device.simulated_cycles / device.simulated_seconds)}
+                self._found(self.result, row)
 
-
-def _measure(program: Program, name: str, device: RtlDevice) -> dict[str, Any]:
-    session = Session(program, device)
-    inputs = random_inputs(session.inputs)
-    outputs = session.run(inputs)
-    golden = Session(program, GoldenDevice(program.config)).run(inputs)
-    numbers = facts.measured(program, session.counters)
-    predicted = sum(program.predicted_cycles)
-    return {"network": name, "config": program.config.name,
-            **{k: numbers[k] for k in ("macs", "cycles", "roofline_cycles", "roofline_share",
-                                       "dram_bytes", "array_active_share")},
-            "predicted_cycles": predicted or None, "host": on_host(program),
+    def measure(self, network: Network, device: RtlDevice) -> dict[str, Any]:
+        """The row of a network on a machine."""
+        where = f"{network.label} on {device.config.name}"
+        self._say(f"{where}: compiling")
+        program = api.compile(network.source(), device.config, host=("all",), name=network.label)
+        device.progress = Progress(self._say, where, "cycles", sum(program.predicted_cycles),
+                                   self._stop)
+        session = Session(program, device)
+        inputs = random_inputs(session.inputs)
+        before = device.simulated_seconds
+        outputs = session.run(inputs)
+        golden = self._golden(program, where, inputs)
+        numbers = facts.measured(program, session.counters)
+        return {
+            "network": network.label, "config": device.config.name,
+            "precision": program.precision, "macs": program.macs, "cycles": numbers["cycles"],
+            "predicted_cycles": sum(program.predicted_cycles) or None,
+            "roofline_cycles": program.roofline_cycles, "dram_bytes": numbers["dram_bytes"],
+            "share": numbers["roofline_share"],
+            "dram_share": facts.share(numbers["dram_bytes"],
+                                      numbers["cycles"] * device.config.bus_bytes),
+            "memory_bound": (program.compulsory_bytes * device.config.macs
+                             > program.macs * device.config.bus_bytes),
+            "array_active_share": numbers["array_active_share"],
+            "seconds": round(device.simulated_seconds - before, 1), "host": on_host(program),
             "golden": all(np.array_equal(outputs[k], golden[k]) for k in golden)}
 
+    def _golden(self, program: Program, where: str, inputs: dict[str, np.ndarray]
+                ) -> dict[str, np.ndarray]:
+        progress = Progress(self._say, f"{where}: golden model", "instructions",
+                            program.instruction_count, self._stop)
 
-def markdown(result: dict[str, Any]) -> str:
-    """The result of :func:`bench` as a page."""
-    lines = [HEADING, "", ABOUT, "", *_head(COLUMNS, text=2)]
-    for r in result["networks"]:
-        lines.append("| " + " | ".join([
-            r["network"], r["config"], number(r["macs"]), number(r["cycles"]),
-            number(r["predicted_cycles"]), number(r["roofline_cycles"]),
-            percent(r["roofline_share"]), number(r["dram_bytes"]),
-            percent(r["array_active_share"]), "same" if r["golden"] else "DIFFERENT"]) + " |")
-    host = {r["network"]: r["host"] for r in result["networks"] if r["host"]}
-    if host:
-        lines += ["", "Run by the host:", ""]
-        lines += [f"- {name}: {node}" for name, nodes in host.items() for node in nodes]
-    lines += ["", *_head(MACHINE_COLUMNS, text=1)]
-    for m in result["machines"]:
-        lines.append(f"| {m['config']} | {number(m['verilog_lines'])} | "
-                     f"{number(m['build_seconds'], 0)} | {number(m['cycles_per_second'])} |")
-    if result["skipped"]:
-        lines += ["", "Not run:", ""]
-        lines += [f"- {s['network']} on {s['config']}: {s['reason']}" for s in result["skipped"]]
-    return "\n".join(lines) + "\n"
+        def watch(index: int, _: Instruction) -> None:
+            progress(index)
 
-
-def _head(columns: Sequence[str], text: int) -> list[str]:
-    """A table's heading; the columns after the first ``text`` are numbers."""
-    rules = ["---" if i < text else "--:" for i in range(len(columns))]
-    return [f"| {' | '.join(columns)} |", f"|{'|'.join(rules)}|"]
-
-
-def write(result: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """``benchmarks.md`` and ``benchmarks.json`` in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page, data = folder / "benchmarks.md", folder / "benchmarks.json"
-    page.write_text(markdown(result))
-    data.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-    return page, data
+        return Session(program, GoldenDevice(program.config, watch=watch)).run(inputs)

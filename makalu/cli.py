@@ -234,30 +234,57 @@ def verilog(config: str, output: str | None) -> None:
 
 
 @cli.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE.onnx]…")
 @click.option("--models", metavar="FOLDER", help="A folder with more networks (.onnx), also below "
               "it.  [default: MAKALU_MODELS]")
 @click.option("--config", "configs", multiple=True, metavar="NAME",
               help="A machine; can be given several times.  [default: core256 and core1024]")
-@click.option("--docs", default="docs", show_default=True, metavar="FOLDER",
-              help="Where benchmarks.md and benchmarks.json go.")
+@click.option("--quick", is_flag=True, help="Only networks that are simulated in seconds.")
+@click.option("--docs", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="Where benchmarks.md and benchmarks.json go.  [default: docs; build/bench for "
+                   "files and --quick]")
 @json_option
-def bench(models: str | None, configs: tuple[str, ...], docs: str, as_json: bool) -> None:
-    """Measure networks on the simulated hardware and write the table of the documentation.
+def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...], quick: bool,
+          docs: Path | None, as_json: bool) -> None:
+    """Measure networks on the simulated hardware: FILES, or the table of the documentation.
+
+    That table has the shipped network, those of the models' folder, and light models of the onnx
+    package, VGG-19 among them: half an hour. It is written anew after each row.
 
     \b
     Examples:
       makalu bench
-      makalu bench --models ~/networks --config core256
+      makalu bench --quick --config core256
+      makalu bench net.onnx other.onnx
     """
     from makalu import bench as benches
+    from makalu import bench_page as page
+    from makalu import networks
     from sim.build import say
 
-    result = benches.bench(benches.networks(models), configs or benches.CONFIGS, ("all",), say)
-    paths = benches.write(result, Path(docs))
+    folder = docs or Path("build/bench" if files or quick else "docs")
+    if files:
+        given, left = networks.quantized(files)
+        chosen = networks.of_files(given)
+    else:
+        chosen, left = networks.networks(models)
+    for label, reason in left.items():
+        say(f"{label} is left out: {reason}")
+    if not as_json:
+        console.out.print(" | ".join(page.COLUMNS), markup=False)
+
+    def found(result: benches.Result, row: dict[str, Any]) -> None:
+        page.write(result, left, folder)
+        if not as_json:
+            console.out.print(" | ".join(page.cells(row)), markup=False)
+
+    result = benches.Bench([n for n in chosen if not (quick and n.large)],
+                           configs or benches.CONFIGS, say, found).run()
+    paths = page.write(result, left, folder)
     if as_json:
-        console.emit_json(result)
+        console.emit_json({"networks": result.sorted_rows(), "machines": result.machines,
+                           "skipped": result.skipped, "left_out": left})
         return
-    console.out.print(benches.markdown(result).partition("\n\n")[2], markup=False)
     console.out.print(f"written to {' and '.join(map(str, paths))}")
 
 
@@ -282,7 +309,7 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
       makalu zoo ~/networks --config core1024 --rtl 4 --json
     """
     from makalu import zoo as networks
-    from makalu.bench import networks_in
+    from makalu.networks import networks_in
     from makalu.zoo_table import emit, show
     from sim.build import say
 

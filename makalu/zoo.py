@@ -27,11 +27,14 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.errors import CompileError
 from compiler.hosts import SUFFIX
 from isa.config import Config
 from isa.presets import load_config
 from isa.program import Program
-from makalu.bench import Say, compiled
+from makalu import api
+from makalu.bench import Say
+from makalu.networks import labels
 from makalu.nodes import Tally, compare_nodes, is_exact, with_outputs
 from makalu.samples import Samples, samples
 from makalu.witness import Agreement, Arithmetic, compare, reference, saturates
@@ -100,9 +103,14 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count
     machine = load_config(config)
     devices = {k: RtlDevice(machine, dram=d) for k, d in MEMORIES.items()} if rtl else {}
     rows: list[dict[str, Any]] = []
-    for path, label, program, reason in compiled(paths, config, host, say):
-        row: dict[str, Any] = {"network": label, "skipped": reason, "violations": []}
-        if program is not None:
+    for path, label in labels(paths).items():
+        row: dict[str, Any] = {"network": label, "skipped": "", "violations": []}
+        say(f"{label} on {config}: compiling")
+        try:
+            program = api.compile(path, machine, host=host)
+        except CompileError as e:
+            row["skipped"] = str(e)
+        else:
             row |= _check(path, label, program, devices, rtl, count, say)
         rows.append(row)
     return rows

@@ -83,18 +83,20 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """One process or thread at a time makes ``name`` of a folder in the cache."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{name}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is building the same simulation, waiting for it")
+            say("another process is making the same, waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _digest(*parts: str | bytes) -> str:
+def digest(*parts: str | bytes) -> str:
+    """A key of the cache."""
     h = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -113,12 +115,12 @@ def rtl(config: Config, trace: bool = False) -> str:
     """
     sources = [p.read_bytes() for name in ("hw", "isa")
                for p in sorted((ROOT.parent / name).rglob("*.py"))]
-    key = _digest(f"{config.hash:016x} {trace}", importlib.metadata.version("amaranth"), *sources)
+    key = digest(f"{config.hash:016x} {trace}", importlib.metadata.version("amaranth"), *sources)
     folder = cache_folder() / "verilog"
     path = folder / f"{key}.v"
     if path.is_file():
         return path.read_text()
-    with _locked(folder, key):
+    with locked(folder, key):
         if not path.is_file():
             from hw.top import verilog
             say(f"generating the Verilog of {config.name}")
@@ -154,12 +156,12 @@ def build(verilog: str, waves: str | None = None) -> Library:
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     tool = find()
     flags = _flags(waves)
-    key = _digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
+    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
                   *(p.read_bytes() for p in SOURCES))
     folder = cache_folder() / "sim"
     library, facts = folder / f"{key}.so", folder / f"{key}.json"
     if not library.is_file():
-        with _locked(folder, key):
+        with locked(folder, key):
             if not library.is_file():
                 _build(tool, verilog, flags, waves, library, facts)
     return Library(library, **json.loads(facts.read_text()))

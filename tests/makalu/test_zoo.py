@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from examples.digits import FP32, INT8, held_out
 from makalu import zoo
-from makalu.bench import MODELS
+from makalu.networks import MODELS
 from makalu.cli import cli
 from makalu.nodes import compare_nodes
 from makalu.witness import Arithmetic, reference, saturates
