@@ -59,6 +59,10 @@ from isa.program import Program
 GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
 """Cycles of an instruction that are tried."""
 
+PIECES = 400
+"""Instructions of the array that a program may have for the first grain; smaller ones than half of
+it are not tried."""
+
 CHAINS = (12, 5, 0)
 """Operators of a chain that are tried."""
 
@@ -135,6 +139,7 @@ class _Backend:
                  work: Work):
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
+        self.streams: dict[tuple, tuple] = {}
         self.packed = {id(p.tensor) for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -147,26 +152,28 @@ class _Backend:
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
 
     def program(self) -> Program:
-        """Schedule, order, encode."""
-        streams: dict[tuple, tuple] = {}
-        found = None
-        choice: dict[str, Any] = {"grain": GRAINS[2], "spread": True, "longest": CHAINS[0]}
-        for name, values in (("longest", CHAINS), ("spread", (True, False)), ("grain", GRAINS)):
-            for value in values:
-                if found is not None and value == choice[name]:
-                    continue
-                attempt = {**choice, name: value}
-                s = self._emitted(**attempt, streams=streams)
-                steps, cycles = best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
-                if found is None or cycles < found[2]:
-                    found, choice = (s, steps, cycles), attempt
-        assert found is not None
+        """Schedule, order, encode: the best of several attempts, one choice after another."""
+        total = sum(self.work.macs.values()) / self.config.macs
+        start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
+        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True}
+        found = self._attempt(**choice)
+        others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
+            ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
+        for name, value in others:
+            attempt = {**choice, name: value}
+            now = self._attempt(**attempt)
+            if now[2] < found[2]:
+                found, choice = now, attempt
         return self._encoded(*found[:2])
 
-    def _emitted(self, grain: int, spread: bool, longest: int, streams: dict[tuple, tuple]
-                 ) -> Schedule:
+    def _attempt(self, **choice: Any) -> tuple[Schedule, list[Step], int]:
+        """A schedule, its instructions in order, and their predicted cycles."""
+        s = self._emitted(**choice)
+        return s, *best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
+
+    def _emitted(self, grain: int, spread: bool, longest: int) -> Schedule:
         """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, streams)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, self.streams)
         ops = self.graph.ops
         at = 0
         while at < len(ops):

@@ -101,7 +101,7 @@ def test_run_takes_what_it_knows_from_an_archive(program):
 
 def test_report_and_disassemble(program):
     data = json.loads(makalu("report", program, "--json").stdout)
-    assert {p["engine"] for p in data["placement"]} == {"array", "vector", "host", "none"}
+    assert {p["engine"] for p in data["placement"]} == {"array", "window", "vector", "host", "none"}
     lines = makalu("disassemble", program).stdout.splitlines()
     count = Program.load(program).instruction_count
     assert sum(not line.startswith("#") for line in lines) == count
