@@ -5,24 +5,23 @@
 
     loop nest ─► addresses, masks ─► read ports a, b ─► operands ─► accumulators ─┐
      (cb, y, x, r / 2, s)                                                         ▼
-                                         scratchpad ◄── landing ◄── lanes ◄── slices
+                                            scratchpad ◄──────────────── post (VectorPost)
 
 Port a reads the even rows of a window, port b the odd row below, so two taps a cycle enter; an odd
 last row comes alone. A word of L results leaves every ``ceil(nr / 2) * ns`` or ``L / vector_lanes``
-cycles, whichever is more. For an addition port b reads the second operand. The lanes are the
-post-processor's (:mod:`hw.post_lane`). One instruction at a time: the constants stand still until
-its last word has been accepted by the scratchpad.
+cycles, whichever is more. For an addition port b reads the second operand. One instruction
+at a time: the constants stand still until its last word has been accepted by the scratchpad.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.post_lane import PostLane
 from hw.profile import events_layout
 from hw.read_port import ReadPort
+from hw.vector_post import VectorPost
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Opcode, VectorOp
 
@@ -70,8 +69,6 @@ class VectorEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.VECTOR))),
             "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
             "out": Out(SpmWrite(config)), "events": Out(events_layout("vector"))})
-        self._slices = config.lanes // config.vector_lanes
-        self._landing = PostLane.LATENCY // self._slices + 6
         self._pair = data.StructLayout({
             "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "want_a": 1,
             "want_b": 1, "first": 1, "last": 1})
@@ -222,17 +219,15 @@ class VectorEngine(wiring.Component):
         head = data.View(self._meta, queue.r_data)
         add = i.vop == VectorOp.ADD
         acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
-        done_acc = Signal.like(acc)
-        second = Signal(8 * lanes, reset_less=True)
-        addr, have = Signal(range(self._config.spm_words)), Signal()
-        take_window, take = Signal(), Signal()
+        m.submodules.post = post = VectorPost(self._config)
+        wiring.connect(m, post.out, wiring.flipped(self.out))
+        have, take, present, room = Signal(), Signal(), Signal(), Signal()
         a, b = readers
-        present, room = Signal(), Signal()
         m.d.comb += [
             present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
-            room.eq(~head.last | ~have | take_window), take.eq(queue.r_rdy & present & room),
+            room.eq(~head.last | ~have | post.take), take.eq(queue.r_rdy & present & room),
             queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
-            b.data.ready.eq(take & head.want_b)]
+            b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
         with m.If(queue.r_rdy):
             m.d.comb += [self.events.active.eq(take), self.events.wait_data.eq(~present),
                          self.events.wait_out.eq(present & ~room)]
@@ -241,15 +236,18 @@ class VectorEngine(wiring.Component):
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
         taps = [(head.want_a, a.data.payload), (head.want_b & ~add, b.data.payload)]
-        sums = Signal.like(acc)
+        sums, whole = Signal.like(acc), Signal.like(acc)
+        second = Signal(8 * lanes, reset_less=True)
+        addr = Signal(range(self._config.spm_words))
+        m.d.comb += [post.acc.eq(whole), post.second.eq(second), post.addr.eq(addr)]
         for k in range(lanes):
             m.d.comb += sums[k].eq(self._accumulate(m, k, i, head.first, acc[k], taps))
         with m.If(take):
             m.d.sync += acc.eq(sums)
             with m.If(head.last):
-                m.d.sync += [done_acc.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
-        m.d.sync += have.eq((take & head.last) | (have & ~take_window))
-        return self._post(m, i, done_acc, second, addr, have, take_window)
+                m.d.sync += [whole.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
+        m.d.sync += have.eq((take & head.last) | (have & ~post.take))
+        return post.idle & ~have
 
     def _accumulate(self, m: Module, k: int, i: data.View, first: Value, acc: Value,
                     taps: list[tuple[Value, Value]]) -> Value:
@@ -271,49 +269,3 @@ class VectorEngine(wiring.Component):
         addends = Signal(signed(10), name=f"addends{k}")
         m.d.comb += addends.eq(Mux(with_a, a, 0) + Mux(with_b, b, 0))
         return Mux(is_max, greatest, old + addends)
-
-    def _post(self, m: Module, i: data.View, acc: data.View, second: Signal, addr: Signal,
-              have: Signal, take: Signal) -> Value:
-        config, count = self._config, self._slices
-        width = config.vector_lanes
-        slice_ = Signal(range(max(2, count)))
-        room = Signal(range(self._landing + 1), init=self._landing)
-        running = Signal()
-        address_bits = len(addr)
-        m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * config.lanes + address_bits, depth=self._landing)
-        m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
-        m.d.comb += [running.eq(have & ((slice_ != 0) | (room != 0))),
-                     take.eq(running & (slice_ == count - 1)),
-                     pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(addr)]
-        with m.If(running):
-            m.d.sync += slice_.eq(Mux(slice_ == count - 1, 0, slice_ + 1))
-        values = []
-        add = i.vop == VectorOp.ADD
-        for k in range(width):
-            m.submodules[f"lane{k}"] = lane = PostLane()
-            at = [s * width + k for s in range(count)]
-            byte = Array(second[8 * c:8 * c + 8] for c in at)[slice_]
-            c = lane.constants
-            m.d.comb += [
-                lane.acc.eq(Array(acc[n] for n in at)[slice_]), lane.scale.eq(i.scale_a),
-                lane.b.eq(Cat(byte, byte[7] & i.b_signed).as_signed() - i.b_zp),
-                c.z1.eq(i.z), c.lo1.eq(i.lo), c.hi1.eq(i.hi), c.z2.eq(i.z), c.lo2.eq(i.lo),
-                c.hi2.eq(i.hi), c.scale_a.eq(i.scale_a), c.scale_b.eq(i.scale_b), c.add.eq(add),
-                c.direct.eq(add)]
-            values.append(lane.out[:8])
-        arriving = Signal(PostLane.LATENCY)
-        m.d.sync += arriving.eq(Cat(running, arriving))
-        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(max(2, count)))
-        whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
-        with m.If(arriving[-1]):
-            m.d.sync += [word.eq(whole),
-                         position.eq(Mux(position == count - 1, 0, position + 1))]
-        finished = arriving[-1] & (position == count - 1)
-        popped = self.out.valid & self.out.ready
-        m.d.comb += [
-            landing.w_data.eq(Cat(whole, pending.r_data)), landing.w_en.eq(finished),
-            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
-        m.d.sync += room.eq(room - (running & (slice_ == 0)) + popped)
-        return ~have & ~pending.r_rdy & ~landing.r_rdy
