@@ -3,24 +3,25 @@
 
 ::
 
-    loop nest ─► address, mask ─► read ports a, b ─► operands ─► accumulators ─┐
-     (cb, y, x, r, s)                                                          ▼
-                                      scratchpad ◄── landing ◄── lanes ◄── slices
+    loop nest ─► addresses, masks ─► read ports a, b ─► operands ─► accumulators ─┐
+     (cb, y, x, r / 2, s)                                                         ▼
+                                            scratchpad ◄──────────────── post (VectorPost)
 
-A tap a cycle enters, a word of L results leaves every ``ns * nr`` taps or ``L / vector_lanes``
-cycles, whichever is more. The lanes are the post-processor's (:mod:`hw.post_lane`). One instruction
+Port a reads the even rows of a window, port b the odd row below, so two taps a cycle enter; an odd
+last row comes alone. A word of L results leaves every ``ceil(nr / 2) * ns`` or ``L / vector_lanes``
+cycles, whichever is more. For an addition port b reads the second operand. One instruction
 at a time: the constants stand still until its last word has been accepted by the scratchpad.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.address import Nest, Term
+from hw.address import Nest, Term, circle_add
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.post_lane import PostLane
 from hw.profile import events_layout
 from hw.read_port import ReadPort
+from hw.vector_post import VectorPost
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Opcode, VectorOp
 
@@ -28,6 +29,13 @@ WORD = SPM_ADDRESS_BITS
 
 MAX_START = -32768
 """The maximum of no taps at all."""
+
+MAX_BITS = 16
+"""Of a maximum: ``MAX_START`` and every operand."""
+
+LOCKSTEP = {"depth": 8, "queue": 4}
+"""Of the read ports. Rows whose pitch is a multiple of the number of banks want the same bank in
+every cycle; one port has to get ahead of the other."""
 
 
 class VectorEngine(wiring.Component):
@@ -61,22 +69,20 @@ class VectorEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.VECTOR))),
             "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
             "out": Out(SpmWrite(config)), "events": Out(events_layout("vector"))})
-        self._slices = config.lanes // config.vector_lanes
-        self._landing = PostLane.LATENCY // self._slices + 6
-        self._tap = data.StructLayout({
-            "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "inside": 1,
-            "first": 1, "last": 1})
+        self._pair = data.StructLayout({
+            "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "want_a": 1,
+            "want_b": 1, "first": 1, "last": 1})
         self._meta = data.StructLayout({
-            "addr": range(config.spm_words), "inside": 1, "first": 1, "last": 1})
+            "addr": range(config.spm_words), "want_a": 1, "want_b": 1, "first": 1, "last": 1})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.VECTOR))
         active, walking, go = Signal(), Signal(), Signal()
-        tap = self._walk(m, i, walking, go)
-        queue, readers = self._issue(m, i, tap, go)
-        idle = self._compute(m, i, queue, readers, coming=walking | tap.valid)
-        ending = active & ~walking & ~tap.valid & ~queue.r_rdy & idle
+        pair = self._walk(m, i, walking, go)
+        queue, readers = self._issue(m, i, pair, go)
+        idle = self._compute(m, i, queue, readers, coming=walking | pair.valid)
+        ending = active & ~walking & ~pair.valid & ~queue.r_rdy & idle
         legal = self._legal(m, i)
         halt = self.engine.halt | self.engine.fault
         m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
@@ -112,76 +118,86 @@ class VectorEngine(wiring.Component):
         return legal
 
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal) -> data.View:
-        """The loop nest, and one cycle later the addresses of a tap."""
+        """The loop nest, and one cycle later the addresses of a pair of taps."""
         self._held = Signal()
-        nest = Nest(m, [("s", i.ns), ("r", i.nr), ("x", i.nx), ("y", i.ny), ("cb", i.ncb)])
+        n = self.instr.payload
+        pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
+        nest = Nest(m, [("s", i.ns), ("r", pairs), ("x", i.nx), ("y", i.ny), ("cb", i.ncb)])
         xa, sa, ca, xb, cb, xo, co = (Term(n, WORD) for n in ("xa", "sa", "ca", "xb", "cb", "xo",
                                                               "co"))
-        ya, ra = Term("ya", WORD, i.a_wrap), Term("ra", WORD, i.a_wrap)
+        ya, even, odd = (Term(n, WORD, i.a_wrap) for n in ("ya", "even", "odd"))
         yb, yo = Term("yb", WORD, i.b_wrap), Term("yo", WORD, i.o_wrap)
-        ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
+        ix, sx, iy, iy_even, iy_odd = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "iy_even",
+                                                                     "iy_odd"))
 
         def advance(name: str, *terms: tuple[Term, Value, Value | int]) -> None:
             nest.on(name, enter=[t.value.eq(t.plus(step)) for t, step, _ in terms],
                     leave=[t.value.eq(start) for t, _, start in terms])
 
         advance("s", (sa, i.a_s, 0), (sx, i.ix_s, 0))
-        advance("r", (ra, i.a_r, 0), (ry, i.iy_r, 0))
+        advance("r", (even, two_rows, 0), (odd, two_rows, i.a_r), (iy_even, i.iy_r << 1, 0),
+                (iy_odd, i.iy_r << 1, i.iy_r))
         advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
         advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
                 (yo, i.o_y, i.o_row))
         advance("cb", (ca, i.a_cb, i.a_base), (cb, i.b_cb, i.b_base), (co, i.o_cb, i.o_base))
 
-        tap = view_of(self._tap)
-        column, line = ix.plus(sx.value), iy.plus(ry.value)
+        pair = view_of(self._pair)
+        add = i.vop == VectorOp.ADD
+        column = ix.plus(sx.value)
+        above, below = iy.plus(iy_even.value), iy.plus(iy_odd.value)
+        inside = (column >= 0) & (column < i.iw)
+        corner = xa.plus(ca.value)
+        single = nest.last("r") & i.nr[0]
         window_first = (nest.index("s") == 0) & (nest.index("r") == 0)
         with m.If(go):
             m.d.sync += [
-                tap.valid.eq(walking & ~self._held),
-                tap.a.eq(xa.plus(ca.value) + sa.plus(ya.plus(ra.value))),
-                tap.b.eq(xb.plus(cb.value) + yb.value), tap.out.eq(xo.plus(co.value) + yo.value),
-                tap.inside.eq((column >= 0) & (column < i.iw) & (line >= 0) & (line < i.ih)),
-                tap.first.eq(window_first), tap.last.eq(nest.all_last(["s", "r"]))]
+                pair.valid.eq(walking & ~self._held),
+                pair.a.eq(corner + sa.plus(ya.plus(even.value))),
+                pair.b.eq(Mux(add, xb.plus(cb.value), corner)
+                          + sa.plus(Mux(add, yb.value, ya.plus(odd.value)))),
+                pair.out.eq(xo.plus(co.value) + yo.value),
+                pair.want_a.eq(inside & (above >= 0) & (above < i.ih)),
+                pair.want_b.eq(add | (inside & (below >= 0) & (below < i.ih) & ~single)),
+                pair.first.eq(window_first), pair.last.eq(nest.all_last(["s", "r"]))]
             with m.If(walking & ~self._held):
                 nest.step()
                 with m.If(nest.done):
                     m.d.sync += walking.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
-            n = self.instr.payload
             m.d.sync += [
-                *nest.reset(),
-                *(t.value.eq(0) for t in (xa, sa, xb, xo, ra, sx, ry)),
+                *nest.reset(), pairs.eq((n.nr + 1) >> 1),
+                two_rows.eq(circle_add(n.a_r, n.a_r, n.a_wrap, WORD)),
+                *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even)),
                 *(t.value.eq(v) for t, v in (
                     (ca, n.a_base), (cb, n.b_base), (co, n.o_base), (ya, n.a_row), (yb, n.b_row),
-                    (yo, n.o_row), (ix, n.ix0), (iy, n.iy0)))]
-        return tap
+                    (yo, n.o_row), (odd, n.a_r), (ix, n.ix0), (iy, n.iy0), (iy_odd, n.iy_r)))]
+        return pair
 
-    def _issue(self, m: Module, i: data.View, tap: data.View, go: Signal
+    def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
-        """Check the tap's addresses, read its words, queue what goes with them."""
+        """Check the pair's addresses, read its words, queue what goes with them."""
         words = self._config.spm_words
-        add = i.vop == VectorOp.ADD
-        wants = [tap.inside, add]
         bad, may = Signal(), Signal()
 
         def outside(address: Value) -> Value:
             return (address < 0) | (address >= words)
 
         m.d.comb += [
-            bad.eq(tap.valid & ((tap.inside & outside(tap.a)) | (add & outside(tap.b))
-                                | (tap.last & outside(tap.out)))),
-            may.eq(tap.valid & ~bad & ~self._held)]
+            bad.eq(pair.valid & ((pair.want_a & outside(pair.a)) | (pair.want_b & outside(pair.b))
+                                 | (pair.last & outside(pair.out)))),
+            may.eq(pair.valid & ~bad & ~self._held)]
         with m.If(bad & ~self._held):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                          self.engine.fault_index.eq(i.index)]
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         meta = view_of(self._meta)
-        m.d.comb += [meta.addr.eq(tap.out), meta.inside.eq(tap.inside), meta.first.eq(tap.first),
-                     meta.last.eq(tap.last), queue.w_data.eq(meta)]
+        m.d.comb += [meta.addr.eq(pair.out), queue.w_data.eq(meta),
+                     *(meta[k].eq(pair[k]) for k in ("want_a", "want_b", "first", "last"))]
         readers, finished = [], []
-        for name, port, want, address in (("a", self.a, wants[0], tap.a),
-                                          ("b", self.b, wants[1], tap.b)):
-            m.submodules[f"reader_{name}"] = reader = ReadPort(self._config)
+        for name, port, want, address in (("a", self.a, pair.want_a, pair.a),
+                                          ("b", self.b, pair.want_b, pair.b)):
+            m.submodules[f"reader_{name}"] = reader = ReadPort(self._config, **LOCKSTEP)
             wiring.connect(m, reader.port, wiring.flipped(port))
             issued = Signal(name=f"issued_{name}")
             m.d.comb += [reader.addr.payload.eq(address),
@@ -191,28 +207,27 @@ class VectorEngine(wiring.Component):
             readers.append(reader)
         queued = Signal()
         m.d.comb += [queue.w_en.eq(may & ~queued),
-                     go.eq(~tap.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
+                     go.eq(~pair.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
         m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
         return queue, readers
 
     def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
                  readers: list[ReadPort], coming: Value) -> Value:
-        """Accumulate taps; hand whole windows to the lanes; returns whether it is idle.
-        ``coming``: there are taps that are not in the queue yet."""
+        """Accumulate pairs of taps; hand whole windows to the lanes; returns whether it is idle.
+        ``coming``: there are pairs that are not in the queue yet."""
         lanes = self._config.lanes
         head = data.View(self._meta, queue.r_data)
         add = i.vop == VectorOp.ADD
         acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
-        done_acc = Signal.like(acc)
-        second = Signal(8 * lanes, reset_less=True)
-        addr, have = Signal(range(self._config.spm_words)), Signal()
-        take_window, take = Signal(), Signal()
+        m.submodules.post = post = VectorPost(self._config)
+        wiring.connect(m, post.out, wiring.flipped(self.out))
+        have, take, present, room = Signal(), Signal(), Signal(), Signal()
         a, b = readers
-        present, room = Signal(), Signal()
         m.d.comb += [
-            present.eq((~head.inside | a.data.valid) & (~add | b.data.valid)),
-            room.eq(~head.last | ~have | take_window), take.eq(queue.r_rdy & present & room),
-            queue.r_en.eq(take), a.data.ready.eq(take & head.inside), b.data.ready.eq(take & add)]
+            present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
+            room.eq(~head.last | ~have | post.take), take.eq(queue.r_rdy & present & room),
+            queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
+            b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
         with m.If(queue.r_rdy):
             m.d.comb += [self.events.active.eq(take), self.events.wait_data.eq(~present),
                          self.events.wait_out.eq(present & ~room)]
@@ -220,66 +235,37 @@ class VectorEngine(wiring.Component):
             m.d.comb += [
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
-        sums = Signal.like(acc)
+        taps = [(head.want_a, a.data.payload), (head.want_b & ~add, b.data.payload)]
+        sums, whole = Signal.like(acc), Signal.like(acc)
+        second = Signal(8 * lanes, reset_less=True)
+        addr = Signal(range(self._config.spm_words))
+        m.d.comb += [post.acc.eq(whole), post.second.eq(second), post.addr.eq(addr)]
         for k in range(lanes):
-            byte = a.data.payload[8 * k:8 * k + 8]
-            value = Signal(signed(9), name=f"value{k}")
-            old = Signal(signed(32), name=f"old{k}")
-            start = Mux(i.vop == VectorOp.MAX, MAX_START, 0)
-            m.d.comb += [
-                value.eq(Cat(byte, byte[7] & i.a_signed).as_signed() - i.a_zp),
-                old.eq(Mux(head.first, start, acc[k])),
-                sums[k].eq(Mux(~head.inside, old, Mux(
-                    i.vop == VectorOp.MAX, Mux(value > old, value, old), old + value)))]
+            m.d.comb += sums[k].eq(self._accumulate(m, k, i, head.first, acc[k], taps))
         with m.If(take):
             m.d.sync += acc.eq(sums)
             with m.If(head.last):
-                m.d.sync += [done_acc.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
-        m.d.sync += have.eq((take & head.last) | (have & ~take_window))
-        return self._post(m, i, done_acc, second, addr, have, take_window)
+                m.d.sync += [whole.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
+        m.d.sync += have.eq((take & head.last) | (have & ~post.take))
+        return post.idle & ~have
 
-    def _post(self, m: Module, i: data.View, acc: data.View, second: Signal, addr: Signal,
-              have: Signal, take: Signal) -> Value:
-        config, count = self._config, self._slices
-        width = config.vector_lanes
-        slice_ = Signal(range(max(2, count)))
-        room = Signal(range(self._landing + 1), init=self._landing)
-        running = Signal()
-        address_bits = len(addr)
-        m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * config.lanes + address_bits, depth=self._landing)
-        m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
-        m.d.comb += [running.eq(have & ((slice_ != 0) | (room != 0))),
-                     take.eq(running & (slice_ == count - 1)),
-                     pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(addr)]
-        with m.If(running):
-            m.d.sync += slice_.eq(Mux(slice_ == count - 1, 0, slice_ + 1))
-        values = []
-        add = i.vop == VectorOp.ADD
-        for k in range(width):
-            m.submodules[f"lane{k}"] = lane = PostLane()
-            at = [s * width + k for s in range(count)]
-            byte = Array(second[8 * c:8 * c + 8] for c in at)[slice_]
-            c = lane.constants
-            m.d.comb += [
-                lane.acc.eq(Array(acc[n] for n in at)[slice_]), lane.scale.eq(i.scale_a),
-                lane.b.eq(Cat(byte, byte[7] & i.b_signed).as_signed() - i.b_zp),
-                c.z1.eq(i.z), c.lo1.eq(i.lo), c.hi1.eq(i.hi), c.z2.eq(i.z), c.lo2.eq(i.lo),
-                c.hi2.eq(i.hi), c.scale_a.eq(i.scale_a), c.scale_b.eq(i.scale_b), c.add.eq(add),
-                c.direct.eq(add)]
-            values.append(lane.out[:8])
-        arriving = Signal(PostLane.LATENCY)
-        m.d.sync += arriving.eq(Cat(running, arriving))
-        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(max(2, count)))
-        whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
-        with m.If(arriving[-1]):
-            m.d.sync += [word.eq(whole),
-                         position.eq(Mux(position == count - 1, 0, position + 1))]
-        finished = arriving[-1] & (position == count - 1)
-        popped = self.out.valid & self.out.ready
-        m.d.comb += [
-            landing.w_data.eq(Cat(whole, pending.r_data)), landing.w_en.eq(finished),
-            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
-        m.d.sync += room.eq(room - (running & (slice_ == 0)) + popped)
-        return ~have & ~pending.r_rdy & ~landing.r_rdy
+    def _accumulate(self, m: Module, k: int, i: data.View, first: Value, acc: Value,
+                    taps: list[tuple[Value, Value]]) -> Value:
+        """What lane ``k`` has after a pair of taps, each (counts, word). The maximum compares all
+        three at once: no comparison waits for another."""
+        is_max = i.vop == VectorOp.MAX
+        old = Signal(signed(32), name=f"old{k}")
+        m.d.comb += old.eq(Mux(first, Mux(is_max, MAX_START, 0), acc))
+        best, values = old[:MAX_BITS].as_signed(), []
+        for name, (_, word) in zip("ab", taps, strict=True):
+            byte = word[8 * k:8 * k + 8]
+            value = Signal(signed(9), name=f"value_{name}{k}")
+            m.d.comb += value.eq(Cat(byte, byte[7] & i.a_signed).as_signed() - i.a_zp)
+            values.append(value)
+        (a, b), (with_a, with_b) = values, (counts for counts, _ in taps)
+        beats = Signal(name=f"beats{k}")
+        m.d.comb += beats.eq(with_b & (~with_a | (b > a)))
+        greatest = Mux(beats, Mux(b > best, b, best), Mux(with_a & (a > best), a, best))
+        addends = Signal(signed(10), name=f"addends{k}")
+        m.d.comb += addends.eq(Mux(with_a, a, 0) + Mux(with_b, b, 0))
+        return Mux(is_max, greatest, old + addends)

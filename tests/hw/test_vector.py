@@ -65,6 +65,61 @@ def test_operations(machine: str, rivalry: float) -> None:
     assert np.array_equal(got, want)
 
 
+def random_window(rng: np.random.Generator, o_base: int) -> Instruction:
+    """A window over a small image in words 40 to 39 + 2 * 64, on a circle of rows or not."""
+    ih, iw, pitch = int(rng.integers(3, 8)), int(rng.integers(3, 8)), 8
+    dilation, stride, iy0, ix0 = (int(rng.integers(low, 3)) for low in (1, 1, -2, -2))
+    a_wrap = int(rng.choice([0, 5, 8])) * pitch
+    rows = {"a_row": iy0 * pitch, "a_y": stride * pitch, "a_r": dilation * pitch}
+    a_signed = int(rng.integers(2))
+    return Instruction(Opcode.VECTOR, dict(
+        {name: row % a_wrap if a_wrap else row for name, row in rows.items()}, a_wrap=a_wrap,
+        vop=VectorOp.MAX if rng.integers(2) else VectorOp.SUM, nx=2, ny=int(rng.integers(1, 4)),
+        ncb=2, ns=int(rng.integers(1, 4)), nr=int(rng.integers(1, 7)), a_base=40 + ix0, a_x=stride,
+        a_s=1, a_cb=64, ix0=ix0, ix_x=stride, ix_s=1, iy0=iy0, iy_y=stride, iy_r=dilation, iw=iw,
+        ih=ih, a_signed=a_signed, a_zp=int(rng.integers(256)) - 128 * a_signed, o_base=o_base,
+        o_x=1, o_y=2, o_cb=6, scale_a=bits(rng.uniform(0.05, 1)), z=3, lo=-128, hi=127))
+
+
+@pytest.mark.parametrize("rivalry", [0.0, 0.5])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_windows(machine: str, rivalry: float) -> None:
+    """Pairs of rows: odd and even windows, each tap of a pair in padding or not."""
+    config = MACHINES[machine]
+    rng = np.random.default_rng(len(machine))
+    spm = rng.integers(0, 256, (config.spm_words, config.lanes), np.uint8)
+    want = spm.copy()
+    program = [random_window(rng, 200 + 12 * k) for k in range(20)]
+    for k, i in enumerate(program):
+        vector.execute(i, k, want, config)
+    got, _, fault = bench(config).run(spm, program, "vector", rivalry=rivalry)
+    assert fault is None
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("fields,faulty", [
+    (dict(nr=2, ih=2), True), (dict(nr=2, ih=1), False), (dict(nr=1, ih=2), False),
+    (dict(nr=3, ih=4, a_base=501), False), (dict(nr=3, ih=4, a_base=502), True),
+    (dict(nr=2, ih=2, a_r=-508), True), (dict(nr=2, ih=2, a_r=-507), False)])
+def test_rows_outside(fields: dict[str, int], faulty: bool) -> None:
+    """The upper and the lower row of a pair at an end of the scratchpad; the row behind an odd
+    window is not read."""
+    config = MACHINES["16 lanes by 4"]
+    spm = np.random.default_rng(1).integers(0, 256, (config.spm_words, config.lanes), np.uint8)
+    i = Instruction(Opcode.VECTOR, dict(
+        dict(vop=VectorOp.SUM, nx=1, ny=1, ncb=1, ns=1, a_base=507, a_r=5, iy_r=1, iw=1,
+             scale_a=bits(0.25), lo=-128, hi=127), **fields))
+    want = spm.copy()
+    if faulty:
+        with pytest.raises(MachineFault):
+            vector.execute(i, 0, want, config)
+    else:
+        vector.execute(i, 0, want, config)
+    got, _, fault = bench(config).run(spm, [i], "vector")
+    assert fault == ((Fault.SPM_RANGE, 0) if faulty else None)
+    assert np.array_equal(got, want)
+
+
 @pytest.mark.parametrize("change,code", [
     ({"nr": 0}, Fault.BAD_FIELD), ({"vop": 3}, Fault.BAD_FIELD), ({"ns": 2}, Fault.BAD_FIELD),
     ({"o_wrap": 5}, Fault.BAD_FIELD), ({"a_base": 510}, Fault.SPM_RANGE),
@@ -90,3 +145,15 @@ def test_throughput() -> None:
     _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)], "vector")
     words, latency = 6 * 4 * 4, 24
     assert cycles <= words * 4 + latency
+
+
+@pytest.mark.parametrize("nr,ns,words,taps,fill", [
+    (25, 5, 2, 13 * 5, 23), (8, 8, 4, 4 * 8, 24), (1, 16, 8, 16, 23)])
+def test_window_throughput(nr: int, ns: int, words: int, taps: int, fill: int) -> None:
+    """Windows are bound by their pairs of rows, also where both rows of a pair lie in one bank."""
+    config = MACHINES["16 lanes by 4"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    fields = dict(vop=VectorOp.SUM, nx=1, ny=1, ncb=words, ns=ns, nr=nr, iw=ns, ih=nr, a_s=1,
+                  a_r=ns, a_cb=nr * ns, ix_s=1, iy_r=1, o_base=400, o_cb=1, scale_a=bits(0.01))
+    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)], "vector")
+    assert cycles == words * taps + fill
