@@ -24,8 +24,8 @@ run: $(READY)  ## classify digits on the simulated hardware, and compare with ON
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest -q
 
-bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder for more)
-	@$(BIN)/makalu bench
+bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
+	@$(BIN)/makalu bench $(if $(QUICK),--quick)
 
 verilog: $(READY)  ## write build/$(CONFIG).v (CONFIG=tiny, ecp5, core256, core1024 or a .json file)
 	@mkdir -p build

@@ -104,6 +104,7 @@ def quantized(paths: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
 
 def _model(path: Path) -> onnx.ModelProto | None:
     try:
-        return onnx.load(path, load_external_data=False)
+        model = onnx.load(path, load_external_data=False)
     except Exception:  # protobuf's errors have no common class
         return None
+    return model if model.graph.node else None

@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,11 @@ WAVES = ("vcd", "fst")
 
 SPLIT = 5000
 """Verilator's size of a C++ file; smaller files compile in parallel and in less memory."""
+
+
+ZEROS = re.compile(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
+"""A memory that is cleared, one statement a row. With Verilator's ``--x-initial fast`` memories are
+zero anyway, and on core256 these rows are two thirds of the C++ (18.3 MB, 6.2 without them)."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ def build(verilog: str, waves: str | None = None) -> Library:
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     tool = find()
     flags = _flags(waves)
+    lines, verilog = len(verilog.splitlines()), ZEROS.sub("", verilog)
     key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
                   *(p.read_bytes() for p in SOURCES))
     folder = cache_folder() / "sim"
@@ -163,7 +170,7 @@ def build(verilog: str, waves: str | None = None) -> Library:
     if not library.is_file():
         with locked(folder, key):
             if not library.is_file():
-                _build(tool, verilog, flags, waves, library, facts)
+                _build(tool, verilog, lines, flags, waves, library, facts)
     return Library(library, **json.loads(facts.read_text()))
 
 
@@ -174,9 +181,8 @@ def _flags(waves: str | None) -> list[str]:
             *([f"--trace-{waves}"] if waves else [])]
 
 
-def _build(tool: Verilator, verilog: str, flags: list[str], waves: str | None, library: Path,
-           facts: Path) -> None:
-    lines = len(verilog.splitlines())
+def _build(tool: Verilator, verilog: str, lines: int, flags: list[str], waves: str | None,
+           library: Path, facts: Path) -> None:
     say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
     start = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="work-", dir=library.parent))

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles of small networks on the RTL, pinned in ``cycles.json``: a loss fails, and so does a gain
+until the table says it. After a change that is meant, from the root of the checkout::
+
+    .venv/bin/python -m tests.makalu.test_cycles
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from makalu.bench import CONFIGS, Bench
+from makalu.networks import networks
+
+TABLE = Path(__file__).parent / "cycles.json"
+SMALL = ("digits_int8", "squeezenet")
+
+
+def measured(config: str) -> dict[str, int]:
+    """Cycles of the small networks on a machine."""
+    chosen = [n for n in networks()[0] if n.label in SMALL]
+    result = Bench(chosen, [config], lambda line: None, lambda result, row: None).run()
+    assert not result.skipped and all(row["golden"] for row in result.rows)
+    return {row["network"]: row["cycles"] for row in result.rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS)
+def test_cycles_are_those_of_the_table(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAKALU_MODELS", raising=False)
+    table = json.loads(TABLE.read_text())
+    assert measured(config) == {name: table[name][config] for name in SMALL}
+
+
+if __name__ == "__main__":
+    every = {config: measured(config) for config in CONFIGS}
+    TABLE.write_text(json.dumps({name: {c: every[c][name] for c in CONFIGS} for name in SMALL},
+                                indent=1) + "\n")
