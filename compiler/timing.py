@@ -79,8 +79,8 @@ def tensor_cycles(blocks: Blocks) -> int:
 
 
 def vector_cycles(config: Config, f: dict[str, int]) -> int:
-    """A VECTOR instruction: one word and tap takes ``lanes / vector_lanes`` cycles."""
-    taps = f["ns"] * f["nr"] * (1 + CONFLICTS / config.spm_banks)
+    """A VECTOR instruction: two kernel rows go together, a tap of each a cycle."""
+    taps = f["ns"] * -(-f["nr"] // 2) * (1 + CONFLICTS / config.spm_banks)
     return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, config.lanes // config.vector_lanes))
 
 
