@@ -127,9 +127,10 @@ def ranks(steps: list[Step], before: list[set[int]]) -> list[int]:
 
 
 def arrange(steps: list[Step], before: list[set[int]], config: Config,
-            priority: list[int]) -> tuple[list[int], int]:
+            priority: list[int]) -> tuple[list[int], list[int], int]:
     """Positions of the steps in the order in which the model's engines start them (LOADs as
-    :func:`postponed`), and the cycle in which the last one is complete."""
+    :func:`postponed`), the cycle in which something first waits for each, and the cycle in which
+    the last one is complete."""
     machine = Machine(config)
     after: list[list[int]] = [[] for _ in steps]
     missing = [len(b) for b in before]
@@ -187,20 +188,20 @@ def arrange(steps: list[Step], before: list[set[int]], config: Config,
             missing[other] -= 1
             if not missing[other]:
                 release(other)
-    times = postponed(starts, after, steps)
-    return sorted(order, key=times.__getitem__), max(ends, default=0)
+    needs = [min((starts[o] for o in later), default=max(starts, default=0)) for later in after]
+    times = postponed(starts, needs, steps)
+    return sorted(order, key=times.__getitem__), needs, max(ends, default=0)
 
 
-def postponed(starts: list[int], after: list[list[int]], steps: list[Step]) -> list[int]:
+def postponed(starts: list[int], needs: list[int], steps: list[Step]) -> list[int]:
     """The starts, with LOADs as late as they may be for all to end :data:`HORIZON` cycles before
     something waits for them, one after another: a LOAD that is dispatched long before it is needed
     fills its queue, and whatever is behind it in the program waits if the memory is slower than the
     model."""
     out = list(starts)
-    needs = [(min(starts[o] for o in after[me]), me) for me, step in enumerate(steps)
-             if step.queue == "load" and after[me]]
+    loads = [(needs[me], starts[me], me) for me, step in enumerate(steps) if step.queue == "load"]
     latest = max(starts, default=0)
-    for need, me in sorted(needs, reverse=True):
+    for need, _, me in sorted(loads, reverse=True):
         latest = min(latest, need - HORIZON) - steps[me].cycles
         out[me] = max(starts[me], latest)
     return out
@@ -213,8 +214,12 @@ def best_order(steps: list[Step], config: Config, sizes: dict[int, int]) -> tupl
     deepest = [r if s.queue == "load" else i for i, (s, r) in enumerate(zip(steps, rank))]
     found: tuple[list[int], int] | None = None
     for priority in (rank, deepest):
-        order, cycles = arrange(steps, before, config, priority)
-        if found is None or cycles < found[1]:
-            found = order, cycles
+        for _ in range(2):
+            order, needs, cycles = arrange(steps, before, config, priority)
+            if found is None or cycles < found[1]:
+                found = order, cycles
+            # again, with LOADs in the order in which they turned out to be needed
+            priority = [-n if s.queue == "load" else p
+                        for n, s, p in zip(needs, steps, priority)]
     assert found is not None
     return [steps[i] for i in found[0]], found[1]

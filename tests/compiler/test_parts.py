@@ -148,7 +148,7 @@ def test_no_order_changes_who_sees_what(steps: list[Step], deepest: bool) -> Non
     config = PRESETS["tiny"]
     before = dependencies(steps, config, {})
     priority = list(range(len(steps))) if deepest else ranks(steps, before)
-    order, _ = arrange(steps, before, config, priority)
+    order, *_ = arrange(steps, before, config, priority)
     assert sorted(order) == list(range(len(steps)))
     place = {me: k for k, me in enumerate(order)}
     assert all(place[a] < place[b] for b in range(len(steps)) for a in range(b)
@@ -160,7 +160,7 @@ def test_what_is_needed_first_is_loaded_first() -> None:
     weights = step(Opcode.LOAD, [], [(SPM, 60, 70)])
     last = step(Opcode.VECTOR, [(SPM, 60, 70), (SPM, 0, 40)], [(SPM, 80, 90)])
     steps = [*user, weights, last]
-    order, _ = arrange(steps, dependencies(steps, PRESETS["tiny"], {}), PRESETS["tiny"],
+    order, *_ = arrange(steps, dependencies(steps, PRESETS["tiny"], {}), PRESETS["tiny"],
                        [0, 0, 0, 0])
     assert order.index(2) < order.index(1)  # the load does not wait behind the vector engine
 
