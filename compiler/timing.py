@@ -7,6 +7,9 @@ instruction starts when the one in front of it in its queue no longer occupies t
 waits are met. What it adds to the program is by how much it moves the latest completion.
 """
 
+import functools
+import math
+
 from compiler.steps import Step
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
@@ -22,6 +25,15 @@ TENSOR_PIPE = 10
 
 TENSOR_LATENCY = 19
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
+
+WEIGHT_RETRIES = 1.3
+"""Cycles that a beat of weights loses for each time that it finds a bank taken."""
+
+PARAMS_SWAP = 4
+"""Cycles between the parameters of a group and the next weights."""
+
+BLOCK_SWAP = 6
+"""Cycles between the parameters of a channel block in the window engine and its first step."""
 
 WEIGHTS_FIRST = 10
 """Cycles from the completion of a LOAD to the first vector with its weights."""
@@ -51,12 +63,24 @@ def dma_cycles(config: Config, words: int, runs: int) -> int:
     return -(-words * config.word_bytes // config.bus_bytes) + runs
 
 
+@functools.cache
+def _contended(config: Config, streams: int) -> float:
+    """By how much longer weights take while ``streams`` activation streams read a word a cycle: a
+    beat needs ``weight_words`` banks at once and comes last."""
+    free = math.prod((config.spm_banks - streams - k) / (config.spm_banks - k)
+                     for k in range(config.weight_words))
+    return WEIGHT_RETRIES * (1 - free)
+
+
+@functools.lru_cache(maxsize=65536)
 def block_cycles(config: Config, pixels: int, passes: int, gn: int) -> tuple[int, int]:
     """Accumulation and drain of one accumulator block; a pass is no shorter than its weights and
     the parameters behind the last of them take to load."""
     load = gn * config.lanes // config.weight_words
-    params = gn * PARAM_WORDS // config.weight_words
-    return (max(passes * max(pixels, load), passes * load + params),
+    params = gn * PARAM_WORDS // config.weight_words + PARAMS_SWAP
+    weights = load * (1 + _contended(config, config.tiles // gn) * min(1, pixels / load))
+    return (max(passes * pixels, math.ceil(passes * weights),
+                math.ceil(passes * weights) + params if pixels < weights else 0),
             -(-pixels * config.lanes // config.ppu_lanes))
 
 
@@ -94,9 +118,11 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     step = f["nr"] * f["ng"]
     slices = config.lanes // config.window_lanes
     # the sums of columns behind the image come one behind the other
-    row = inside * step * (1 + CONFLICTS / config.spm_banks) + columns - inside
+    lost = 1 + CONFLICTS / config.spm_banks
+    row = inside * step * lost + columns - inside
     row += (slices - 1) * (high < columns)
-    load = (config.tiles >> f["m_split"]) * (f["stride"] * step * config.window_taps + PARAM_WORDS)
+    words = f["stride"] * step * config.window_taps + PARAM_WORDS
+    load = (config.tiles >> f["m_split"]) * words * lost + BLOCK_SWAP
     return round(f["nnb"] * max(f["ny"] * max(row, f["nx"] * slices), load))
 
 
