@@ -40,6 +40,9 @@ CASES = {
     "requantize on a circle": dict(
         COMMON, vop=VectorOp.SUM, a_base=8, a_row=18, a_y=9, a_x=1, a_cb=81, a_wrap=27, ix_x=1,
         o_row=9, o_wrap=12, a_zp=128, scale_a=bits(0.7), hi=90),
+    "sum of rows two thirds of a circle apart": dict(
+        COMMON, vop=VectorOp.SUM, nr=6, a_base=8, a_row=18, a_y=9, a_r=18, a_x=1, a_cb=81,
+        a_wrap=27, ix_x=1, a_zp=128, scale_a=bits(0.2)),
 }
 
 
