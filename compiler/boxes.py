@@ -4,6 +4,7 @@ convolutions. What is not resident is loaded and stored box by box; a box goes t
 bands of rows, so that the reader of the first band need not wait for the last."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from compiler.ir import Add, Conv, Pool, Tensor
 from compiler.place import Box, View
@@ -83,10 +84,16 @@ def boxes(blocks: int, height: int, width: int, n: int, size: tuple[int, ...]) -
                               x, min(x + size[2], width))
 
 
-def bands(s: Schedule, area: Box, cycles: int) -> list[Box]:
-    """A box in bands of rows of about the schedule's grain; ``cycles``: what the whole takes."""
+def bands(s: Schedule, area: Box, cycles: int, least: int = 1) -> list[Box]:
+    """A box in bands of rows of about the schedule's grain, but no less than ``least`` cycles;
+    ``cycles``: what the whole takes."""
     rows = area.y1 - area.y0
-    count = s.pieces(cycles, rows)
+    count = max(1, min(s.pieces(cycles, rows), cycles // least))
     step = -(-rows // count)
     return [Box(area.n0, area.n1, area.b0, area.b1, y, min(y + step, area.y1), area.x0, area.x1)
             for y in range(area.y0, area.y1, step)]
+
+
+def blocks_of(area: Box) -> list[Box]:
+    """A box channel block by channel block."""
+    return [replace(area, b0=b, b1=b + 1) for b in range(area.b0, area.b1)]

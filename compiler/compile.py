@@ -63,6 +63,9 @@ PIECES = 400
 """Instructions of the array that a program may have for the first grain; smaller ones than half of
 it are not tried."""
 
+MAPS = (64, 256)
+"""Pixels of the largest map that is cut by channels that are tried."""
+
 CHAINS = (12, 5, 0)
 """Operators of a chain that are tried."""
 
@@ -155,9 +158,11 @@ class _Backend:
         """Schedule, order, encode: the best of several attempts, one choice after another."""
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
-        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True}
+        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
+                                  "channels": 0}
         found = self._attempt(**choice)
         others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
+            ("channels", v) for v in MAPS] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
         for name, value in others:
             attempt = {**choice, name: value}
@@ -171,9 +176,10 @@ class _Backend:
         s = self._emitted(**choice)
         return s, *best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
 
-    def _emitted(self, grain: int, spread: bool, longest: int) -> Schedule:
+    def _emitted(self, grain: int, spread: bool, longest: int, channels: int) -> Schedule:
         """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, self.streams)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels,
+                     self.streams)
         ops = self.graph.ops
         at = 0
         while at < len(ops):

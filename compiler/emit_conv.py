@@ -192,7 +192,7 @@ class _Emitter:
         passes = chunk.ncb * r * steps
         each = self.gn * (passes * self.s.lanes + PARAM_WORDS)
         count = chunk.last - chunk.first
-        if count > 1 and self.s.feeds_global_pool(self.op.y):
+        if count > 1 and (self.s.feeds_global_pool(self.op.y) or self.s.by_channel(self.op.y)):
             return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
         units = -(-(y1 - y0) // self.gm)
         size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count, self.s.grain)

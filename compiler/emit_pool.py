@@ -2,10 +2,10 @@
 """Pools and depthwise convolutions: boxes, and which engine takes them.
 
 The window engine takes what it can and what it is not slower at than the vector engine, which has
-no bound on the window but one tap a cycle.
+no bound on the window but takes two taps a cycle.
 """
 
-from compiler.boxes import bands, boxes, fetch, output, room, words
+from compiler.boxes import bands, blocks_of, boxes, fetch, output, room, words
 from compiler.conv_instructions import bits
 from compiler.emit_window import (Operands, Taps, depthwise_weights, emit_window, load_operands,
                                   pool_weights, split, taps_of, windowed)
@@ -74,12 +74,15 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
                 s.spm.release(operands.at)
             loaded = area.b0, area.b1
             mine = data[area.b0 * each * s.lanes:area.b1 * each * s.lanes]
-            operands = load_operands(s, mine, area.b1 - area.b0, coding,
+            operands = load_operands(s, mine, range(area.b0, area.b1), coding,
                                      words(s, op.x, source) + rest)
         assert operands is not None
         x, release = fetch(s, op.x, source, rest)
         out, done = output(s, op.y, area)
-        for band in bands(s, area, split_cycles(s, op, taps, area)):
+        least = (area.b1 - area.b0) * each  # each instruction loads the weights
+        pieces = (blocks_of(area) if s.by_channel(op.y) else
+                  bands(s, area, split_cycles(s, op, taps, area), least))
+        for band in pieces:
             emit_window(s, op, taps, band, x, out, operands)
         _finish(s, op, out, done, release)
     if operands is not None:
@@ -104,7 +107,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     if taps is not None:
         for part in op.parts:
             data = pool_weights(taps, s.config, part.scale)
-            operands.append(load_operands(s, data, 1, Coding(True, 0), need(*size) - weights))
+            operands.append(load_operands(s, data, None, Coding(True, 0), need(*size) - weights))
     blocks = -(-op.y.nchw[1] // s.lanes)
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         x, release = fetch(s, op.x, _source(op, area), words(s, op.y, area))
@@ -167,8 +170,7 @@ def _pieces(s: Schedule, op: Pool, area: Box) -> list[Box]:
     """A pool of whole maps goes block by block: the producer finishes them one after another."""
     if op.y.nchw[2:] != (1, 1) or op.kernel[0] * op.kernel[1] < WHOLE_MAP:
         return bands(s, area, _vector_cycles(s, op, area))
-    return [Box(area.n0, area.n1, b, b + 1, area.y0, area.y1, area.x0, area.x1)
-            for b in range(area.b0, area.b1)]
+    return blocks_of(area)
 
 
 def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) -> None:

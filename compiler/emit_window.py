@@ -15,6 +15,7 @@ from compiler.ir import Clip, Conv, Pool
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import clamp
+from compiler.steps import SPM
 from compiler.timing import window_cycles
 from compiler.weights import Coding, addends
 from isa.config import PARAM_WORDS, Config
@@ -116,12 +117,22 @@ def pool_weights(taps: Taps, config: Config, scale: np.float32) -> bytes:
 
 @dataclass(frozen=True)
 class Operands:
-    """Where an instruction finds its weights: address, step per channel block, extent, coding."""
+    """Where weights lie: address of channel block ``first``'s, words of a block and from one to the
+    next (0: all have the same), coding."""
 
     at: int
+    first: int
+    words: int
     step: int
-    extent: list
     coding: Coding
+
+    def of(self, block: int) -> int:
+        """Address of a channel block's weights."""
+        return self.at + (block - self.first) * self.step
+
+    def extent(self, area: Box) -> tuple[int, int, int]:
+        """Words of the channel blocks of a box."""
+        return SPM, self.of(area.b0), self.of(area.b1 - 1) + self.words
 
 
 def emit_window(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x: View, out: View,
@@ -173,20 +184,24 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
         # streams without a valid last row must not read below the box
         "ix0": ix, "ix_x": taps.unit, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy,
         "iw": op.x.nchw[3], "ih": yb, "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp,
-        "w_base": w.at, "w_n": w.step, "w_signed": int(w.coding.signed), "w_zp": w.coding.zp,
+        "w_base": w.of(area.b0), "w_n": w.step, "w_signed": int(w.coding.signed),
+        "w_zp": w.coding.zp,
         "m_split": m_split, "m_last": rows - gm * (ny - 1), "n_last": blocks - gn * (nnb - 1),
         "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": taps.phases,
         "o_n": out.block, "o_y": out.step(gm), "o_m": out.step(1),
         "z": clip.z, "lo": clip.lo, "hi": clip.hi}
     reads = x.extents(Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb))
-    s.emit(Opcode.WINDOW, f, [*reads, *w.extent], out.extents(area))
+    s.emit(Opcode.WINDOW, f, [*reads, w.extent(area)], out.extents(area))
 
 
-def load_operands(s: Schedule, data: bytes, blocks: int, coding: Coding, then: int) -> Operands:
-    """Allocate and LOAD weights for ``blocks`` channel blocks (1: all have the same); ``then``
-    words are still to come."""
+def load_operands(s: Schedule, data: bytes, blocks: range | None, coding: Coding, then: int
+                  ) -> Operands:
+    """Allocate and LOAD weights for channel blocks (None: all have the same); ``then`` words are
+    still to come."""
     words = len(data) // s.lanes
     at = s.spm.rotating(words, then)
     assert at is not None, "the tile fits"
-    extent = s.load_weights(data, at)
-    return Operands(at, words // blocks if blocks > 1 else 0, extent, coding)
+    s.load_weights(data, at)
+    if blocks is None:
+        return Operands(at, 0, words, 0, coding)
+    return Operands(at, blocks[0], words // len(blocks), words // len(blocks), coding)

@@ -64,14 +64,16 @@ class Schedule:
     spread : bool
         Tensors that stay get words that were free for long, so that fewer instructions wait for a
         place; otherwise the lowest, so that larger holes remain.
+    channels : int
+        Pixels up to which a map is cut by channels instead of rows.
     streams : dict
         Weight streams that earlier attempts made.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[int], grain: int,
-                 spread: bool, streams: dict[tuple, tuple]):
+                 spread: bool, channels: int, streams: dict[tuple, tuple]):
         self.graph, self.config, self.streams = graph, config, streams
-        self.grain, self.spread = grain, spread
+        self.grain, self.spread, self.channels = grain, spread, channels
         self.lanes = config.lanes
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
@@ -145,6 +147,11 @@ class Schedule:
             cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
             tail = LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
+
+    def by_channel(self, t: Tensor) -> bool:
+        """Whether a tensor is made channel block by channel block, not row by row: a depthwise
+        convolution behind it can start on the first block, and its weights are loaded once."""
+        return t.nchw[2] * t.nchw[3] <= self.channels
 
     def pieces(self, cycles: int, rows: int) -> int:
         """Bands for a box of ``rows`` rows that takes a number of cycles."""

@@ -38,7 +38,7 @@ BLOCK_SWAP = 6
 WEIGHTS_FIRST = 10
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 20
+VECTOR_LATENCY = 21
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
 WINDOW_LATENCY = 20

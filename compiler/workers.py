@@ -134,8 +134,9 @@ class DepthwiseWorker(_Windowed):
 
     def load(self, at: int) -> None:
         data, coding = depthwise_weights(self.op, self._taps, self.s.config)
-        extent = self.s.load_weights(data, at)
-        self._operands = Operands(at, self._taps.words(self.s.config), extent, coding)
+        self.s.load_weights(data, at)
+        each = self._taps.words(self.s.config)
+        self._operands = Operands(at, 0, each, each, coding)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         emit_window(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],
@@ -160,8 +161,9 @@ class PoolWorker(_Windowed):
             return
         for k, part in enumerate(self.op.parts):
             data = pool_weights(self._taps, self.s.config, part.scale)
-            extent = self.s.load_weights(data, at + k * self._each)
-            self._operands.append(Operands(at + k * self._each, 0, extent, Coding(True, 0)))
+            self.s.load_weights(data, at + k * self._each)
+            self._operands.append(Operands(at + k * self._each, 0, len(data) // self.s.lanes, 0,
+                                           Coding(True, 0)))
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         pool_rows(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],

@@ -18,7 +18,7 @@ IDENT = 0x4D4B4C55
 EVENTS = {
     "active": {
         "load": "a data beat arrives from memory", "tensor": "the array takes an activation vector",
-        "window": "the groups take a step that has taps", "vector": "a tap enters",
+        "window": "the groups take a step that has taps", "vector": "taps enter",
         "store": "a data beat leaves for memory"},
     "wait_weights": {
         "tensor": "a vector waits for the next weight tile",
