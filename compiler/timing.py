@@ -48,6 +48,9 @@ CONFLICTS = 1.35
 """Words that the other engines take from the scratchpad in a cycle while the window or the vector
 engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
 
+SHARED_ROWS, LONG_ROW = 0.26, 32
+"""What the window engine loses for each further pixel stream, in rows of so many columns."""
+
 LOAD_LATENCY = 4
 """Cycles from the last beat of a LOAD to its completion."""
 
@@ -119,6 +122,8 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     slices = config.lanes // config.window_lanes
     # the sums of columns behind the image come one behind the other
     lost = 1 + CONFLICTS / config.spm_banks
+    # rows of pixel streams read the same words, kernel rows apart
+    lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW) * (f["nr"] > 1)
     row = inside * step * lost + columns - inside
     row += (slices - 1) * (high < columns)
     words = f["stride"] * step * config.window_taps + PARAM_WORDS

@@ -137,12 +137,10 @@ class Machine(wiring.Component):
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
                     window: WindowEngine | None, vector: VectorEngine,
                     store: StoreEngine) -> None:
-        """Ports from the highest priority to the lowest. Array and window engine take activations
-        every cycle, and nothing makes up for a lost one; weights, results and residuals come in
-        bursts between; DMA has FIFOs to wait in."""
-        ports = [*tensor.act, *(window.act if window else []),
-                 *tensor.weights, *tensor.out, *tensor.residual,
-                 *([window.weights, *window.out] if window else []),
+        """Ports from the highest priority to the lowest. Activations feed the array every cycle;
+        weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
+        ports = [*tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
+                 *([*window.act, window.weights, *window.out] if window else []),
                  vector.a, vector.b, vector.out, *load.write, *store.read]
         reads = [p for p in ports if isinstance(p.signature, SpmRead)]
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]

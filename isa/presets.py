@@ -16,7 +16,7 @@ PRESETS = {c.name: c for c in (
            max_burst=64, outstanding=4, queue_depth=4, profile=False),
     Config(name="core256", lanes=16, tiles=1, spm_bytes=512 * 1024, spm_banks=8, psum_depth=128,
            ppu_lanes=8, weight_words=2, vector_lanes=8, window_lanes=8, bus_bytes=16),
-    Config(name="core1024", lanes=16, tiles=4, spm_bytes=1024 * 1024, spm_banks=16, psum_depth=128,
+    Config(name="core1024", lanes=16, tiles=4, spm_bytes=1024 * 1024, spm_banks=32, psum_depth=128,
            ppu_lanes=8, weight_words=4, vector_lanes=16, window_lanes=8, bus_bytes=32,
            outstanding=16),
 )}

@@ -24,9 +24,9 @@ DONE, ERROR = 1, 2
 GRANULE = 32
 """Bases and sizes of regions are multiples of this."""
 
-BASES = {Region.PROGRAM: 0x3020, Region.WORKSPACE: 0x1_0FE0, Region.INPUT: 0x1_4F60,
-         Region.OUTPUT: 0x1_8FE0}
-MEMORY_BYTES = 0x1_C000
+BASES = {Region.PROGRAM: 0x3020, Region.WORKSPACE: 0x4_0FE0, Region.INPUT: 0x4_4F60,
+         Region.OUTPUT: 0x4_8FE0}
+MEMORY_BYTES = 0x4_C000
 WORKERS = ("LOAD", "TENSOR", "WINDOW", "VECTOR")
 """Engines before the last one of a program, the STORE."""
 
