@@ -52,12 +52,13 @@ def tensor(i: Instruction, program: Program) -> tuple[set, set, set]:
                 rows = circle(i.a_row + mine * i.a_y + r * i.a_r + m * i.a_m, i.a_wrap)
                 iy = i.iy0 + mine * i.iy_y + r * i.iy_r + m * i.iy_m
                 ix = i.ix0 + xs * i.ix_x + s * i.ix_s
-                last = ix + (g - 1 if i.lane_dx else 0)
-                ok = ((iy >= 0) & (iy < i.ih))[:, None] & ((last >= 0) & (ix < i.iw))[None]
-                at = (i.a_base + rows[:, None] + xs[None] * i.a_x + s * i.a_s)[ok]
-                for blocks in grid((i.ncb, i.a_cb), (i.nnb, i.a_nb)):
-                    for granule in range(g):
-                        reads.update((-1, int(v)) for v in (at + blocks + granule) // g)
+                at = i.a_base + rows[:, None] + xs[None] * i.a_x + s * i.a_s
+                for granule in range(g):  # what is read but outside the image has no effect
+                    column = ix + (granule if i.lane_dx else 0)
+                    ok = (((iy >= 0) & (iy < i.ih))[:, None]
+                          & ((column >= 0) & (column < i.iw))[None])
+                    for blocks in grid((i.ncb, i.a_cb), (i.nnb, i.a_nb)):
+                        reads.update((-1, int(v)) for v in (at[ok] + blocks + granule) // g)
         for nb in range(i.nnb):
             for n in range(gn if nb < i.nnb - 1 else i.n_last):
                 def spot(row: int, size: int, base: int, mine=mine, m=m) -> list:
