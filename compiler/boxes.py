@@ -33,14 +33,7 @@ def room(s: Schedule, op: Conv | Pool | Add, need: Callable[[int, int, int], int
         for size in _halvings(blocks, op.y.nchw[2], op.y.nchw[3]):
             if need(*size) + SLACK <= s.spm.largest or need(*size) == 0:
                 return size
-        if s.resident(op.y):
-            s.give_up(op.y)
-        elif (other := s.evictable(op.inputs)) is not None:
-            s.evict(other)
-        elif (mine := s.evictable([])) is not None:
-            s.evict(mine)
-        else:
-            raise s.too_small(op.node)
+        s.make_room(op.node, op.y, op.inputs)
 
 
 def words(s: Schedule, t: Tensor, area: Box) -> int:

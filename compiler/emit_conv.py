@@ -30,14 +30,7 @@ def emit_conv(s: Schedule, op: Conv) -> None:
         s.bring(op.residual.x)
     s.settle(op.y)
     while not _attempt(s, op, shape):
-        if s.resident(op.y):
-            s.give_up(op.y)
-        elif (other := s.evictable(op.inputs)) is not None:
-            s.evict(other)
-        elif (mine := s.evictable([])) is not None:
-            s.evict(mine)
-        else:
-            raise s.too_small(op.node)
+        s.make_room(op.node, op.y, op.inputs)
 
 
 def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:

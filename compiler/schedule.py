@@ -315,6 +315,22 @@ class Schedule:
         found = [t for i, t in self.tensors.items() if i in self.views and i not in ids]
         return max(found, key=self.words, default=None)
 
+    def make_room(self, node: int, y: Tensor, inputs: list[Tensor]) -> None:
+        """Free words for an operator that finds too few: its output will not stay, or else
+        another tensor, or else one that it reads.
+
+        Raises
+        ------
+        CompileError
+            If nothing is left to free.
+        """
+        if self.resident(y):
+            self.give_up(y)
+        elif (other := self.evictable(inputs) or self.evictable([])) is not None:
+            self.evict(other)
+        else:
+            raise self.too_small(node)
+
     def too_small(self, node: int) -> CompileError:
         """What to raise when not even the smallest tile fits."""
         return CompileError(f"node {self.graph.nodes[node]!r}",

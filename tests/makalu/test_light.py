@@ -136,5 +136,5 @@ def test_halves_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAKALU_MODELS", raising=False)
     found, left = networks()
     assert [n.label for n in found if not n.large] == ["digits_int8", "squeezenet"]
-    assert [n.label for n in found][-3:] == [HALVES, *(f"{HALVES}_{p}" for p in light.HALVES)]
+    assert [n.label for n in found][-3:] == [*(f"{HALVES}_{p}" for p in light.HALVES), HALVES]
     assert not left

@@ -35,7 +35,7 @@ def test_layers_add_up(run):
     assert sum(r["predicted_cycles"] for r in rows) == sum(program.predicted_cycles)
     conv2 = next(r for r in rows if r["layer"] == "conv2")
     assert conv2["roofline_cycles"] == conv2["macs"] / program.config.macs
-    assert conv2["stalls"][0]["bucket"] == "wait_weights"
+    assert {s["bucket"] for s in conv2["stalls"]} & {"wait_weights", "wait_load"}
 
 
 def test_engines_add_up(run):
