@@ -98,6 +98,8 @@ class Plan:
     weights_outer: bool
     weight_words: int
     tile_words: int
+    overlaps: bool
+    """There is room for two of everything, so that loading and computing overlap."""
     cost: float
 
 
@@ -130,7 +132,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
     op = shape.op
     height, width = shape.out
     whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
-    found = False
+    overlaps = False
     for m_split in ((0,) if config.tiles == 1 else (0, 1, 2)):
         if not whole:
             break
@@ -141,10 +143,10 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
                     plan = _priced(shape, config, room, x_here, y_here, r_here, m_split, groups,
                                    rows, columns, None, grain, tail)
                     if plan:
-                        found = True
+                        overlaps |= plan.overlaps
                         yield plan
                         break
-    if found:
+    if overlaps:
         return
     r, s = shape.kernel
     ncb = max(run.ncb for run in shape.runs(0))
@@ -158,7 +160,8 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
                                    rows, columns, cut, grain, tail)
                     if plan:
                         yield plan
-                        break
+                        if plan.overlaps:
+                            break
 
 
 def _cuts(ncb: int, r: int, s: int) -> Iterator[tuple[int, int, int]]:
@@ -206,6 +209,7 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
     all_weights = sum(run.last - run.first for run in runs) * gn * (ncb * r * s * lanes
                                                                     + PARAM_WORDS)
     n_chunks = len(chunks)
+    reductions = _pieces(ncb, cb) * _pieces(r, cr) * _pieces(s, cs)
     tile = x_words + y_words + r_words
     in_traffic = 0 if x_here else tiles * (max(run.blocks[1] for run in runs) * in_rows * in_cols)
     weights_outer = True
@@ -221,7 +225,6 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
         traffic = (all_weights + in_traffic * n_chunks if weights_outer
                    else all_weights * tiles + in_traffic)
     else:
-        reductions = _pieces(ncb, cb) * _pieces(r, cr) * _pieces(s, cs)
         traffic = tiles * n_chunks * reductions * (weight + x_words)
     if not y_here:
         traffic += shape.images * -(-op.y.nchw[1] // lanes) * height * width
@@ -236,10 +239,10 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
     else:
         _, cycles = rectangles(config, units, columns, ncb * r * s, gn)
         compute = tiles * group_count * (cycles + TENSOR_PIPE + TENSOR_LATENCY)
-    double = (2 * weight if n_chunks > 1 else weight) + (2 * tile if tiles * n_chunks > 1
-                                                         else tile)
-    cost = max(compute, dram) + 0.05 * min(compute, dram) if double + 64 <= room \
-        else compute + dram
+    overlaps = (weight * min(2, n_chunks * reductions) +
+                tile * min(2, tiles * n_chunks * reductions) + MARGIN <= room)
+    cost = max(compute, dram) + 0.05 * min(compute, dram) if overlaps else compute + dram
     cost += (weight + x_words + r_words) * lanes / config.bus_bytes  # the first of them
     cost += gn * tail
-    return Plan(m_split, groups, rows, columns, cut, weights_outer, weight, tile, cost)
+    return Plan(m_split, groups, rows, columns, cut, weights_outer, weight, tile,
+                overlaps, cost)
