@@ -28,12 +28,30 @@ def check_scale(scale: np.ndarray) -> np.ndarray:
     return scale
 
 
+def check_factor(factor: np.ndarray) -> np.ndarray:
+    """``factor`` (binary32, of either sign), if its magnitude is a legal scale.
+
+    Raises
+    ------
+    ValueError
+        If one is not in [SCALE_MIN, SCALE_MAX).
+    """
+    check_scale(np.abs(factor))
+    return np.asarray(factor, np.float32)
+
+
+def factor_from_bits(bits: int) -> np.ndarray:
+    """The binary32 number with the given bit pattern, of either sign, checked."""
+    return check_factor(np.array([bits], np.uint32).view(np.float32))[0]
+
+
 def scale_from_bits(bits: int) -> np.ndarray:
     """The binary32 number with the given bit pattern, checked."""
     return check_scale(np.array([bits], np.uint32).view(np.float32))[0]
 
 
-def _finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
+def finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
+    """``clip(rint(value) + zero_point, low, high)`` of binary32 numbers."""
     integer = np.rint(np.clip(value, -SATURATION, SATURATION)).astype(np.int32)
     return np.minimum(np.maximum(integer + zero_point, low), high)
 
@@ -41,7 +59,7 @@ def _finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarr
 def requantize(acc: np.ndarray, scale: np.ndarray, zero_point: int, low: int,
                high: int) -> np.ndarray:
     """``clip(rint(f32(f32(acc) * scale)) + zero_point, low, high)`` for INT32 ``acc``."""
-    return _finish(acc.astype(np.int32).astype(np.float32) * scale, zero_point, low, high)
+    return finish(acc.astype(np.int32).astype(np.float32) * scale, zero_point, low, high)
 
 
 def add(a: np.ndarray, scale_a: np.ndarray, b: np.ndarray, scale_b: np.ndarray, zero_point: int,
@@ -49,7 +67,7 @@ def add(a: np.ndarray, scale_a: np.ndarray, b: np.ndarray, scale_b: np.ndarray, 
     """``clip(rint(f32(f32(a * scale_a) + f32(b * scale_b))) + zero_point, low, high)`` for integers
     ``a`` and ``b`` of up to ten bits."""
     total = a.astype(np.float32) * scale_a + b.astype(np.float32) * scale_b
-    return _finish(total, zero_point, low, high)
+    return finish(total, zero_point, low, high)
 
 
 def operand(raw: np.ndarray, signed: int, zero_point: int) -> np.ndarray:

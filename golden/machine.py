@@ -11,6 +11,7 @@ import numpy as np
 
 from golden import dma, vector, window
 from golden.fault import MachineFault
+from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
 from isa.instructions import (INSTRUCTION_BYTES, QUEUE_OF, QUEUES, WAIT_BITS, Fault, Instruction,
@@ -31,7 +32,8 @@ class Machine:
     def __init__(self, config: Config):
         self.config = config
         self.spm = np.zeros((config.spm_words, config.word_bytes), np.uint8)
-        self.tensor = Tensor(config)
+        self.exceptions = Exceptions()
+        self.tensor = Tensor(config, self.exceptions)
 
     def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
             program: int = 0, watch: Callable[[int, Instruction], None] | None = None
@@ -95,8 +97,8 @@ class Machine:
         elif i.opcode is Opcode.TENSOR:
             self.tensor.execute(i, index, self.spm)
         elif i.opcode is Opcode.WINDOW and self.config.window_taps:
-            window.execute(i, index, self.spm, self.config)
+            window.execute(i, index, self.spm, self.config, self.exceptions)
         elif i.opcode is Opcode.VECTOR:
-            vector.execute(i, index, self.spm, self.config)
+            vector.execute(i, index, self.spm, self.config, self.exceptions)
         else:
             raise MachineFault(Fault.ILLEGAL_OPCODE, index)

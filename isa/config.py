@@ -11,20 +11,27 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-ISA_VERSION = (1, 1)
+ISA_VERSION = (1, 2)
 
 GRANULE = 4
 """Bytes that the feeder can align to: a pixel of a shallow layer."""
 
 PARAM_WORDS = 8
 """Scratchpad words of post-processor parameters for one block of output channels: a block has as
-many channels as a word has bytes, and each channel has an INT32 bias and a binary32 scale."""
+many channels as a word has bytes, and each channel has an INT32 bias and a binary32 scale. With
+floating-point operands the bias is binary32, too."""
+
+FLOAT_PARAM_WORDS = 4
+"""The same for the window engine, whose blocks have half as many channels of 16 bits."""
 
 SPM_ADDRESS_BITS = 20
 """Width of a scratchpad word address in instructions."""
 
-DTYPES = ("int8",)
-"""Data types that a configuration may name."""
+DTYPES = ("int8", "fp16", "bf16")
+"""Data types that a configuration may name; every machine has the first."""
+
+REDUCTION = 1 << 15
+"""Most products of a floating-point sum: as many of the largest as an accumulator holds."""
 
 
 class ConfigError(ValueError):
@@ -78,7 +85,8 @@ class Config:
     profile : bool
         Count where every cycle of every engine goes (:data:`isa.registers.BUCKETS`).
     dtypes : tuple[str, ...]
-        Data types that the machine computes with.
+        Data types that the machine computes with, in the order of :data:`DTYPES`. A 16-bit type
+        works in half as many lanes, two bytes each.
 
     Raises
     ------
@@ -147,11 +155,19 @@ class Config:
         need(isinstance(self.profile, bool), "profile", "true or false")
         need(bool(self.dtypes) and all(d in DTYPES for d in self.dtypes), "dtypes",
              f"a tuple of {', '.join(DTYPES)}")
+        need("int8" in self.dtypes, "dtypes", "a tuple with int8, which every machine has")
+        need(tuple(sorted(set(self.dtypes), key=DTYPES.index)) == self.dtypes, "dtypes",
+             f"in the order {', '.join(DTYPES)}, each once")
 
     @property
     def word_bytes(self) -> int:
         """Bytes of a scratchpad word."""
         return self.lanes
+
+    @property
+    def floats(self) -> bool:
+        """Whether the machine has a floating-point type."""
+        return len(self.dtypes) > 1
 
     @property
     def columns(self) -> int:

@@ -58,12 +58,36 @@ class Region(enum.IntEnum):
     OUTPUT = 3
 
 
+class DType(enum.IntEnum):
+    """Types of elements. INT8 is also UINT8, as the instruction says."""
+
+    INT8 = 0
+    FP16 = 1
+    BF16 = 2
+    FP32 = 3
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return (1, 2, 2, 4)[self]
+
+    @property
+    def needs(self) -> str:
+        """What :attr:`isa.config.Config.dtypes` has to have; FP32 comes with any float."""
+        return ("int8", "fp16", "bf16", "")[self]
+
+
+ABSENT = 0x8000
+"""The pattern -0 as a floating-point weight: there is no product, whatever the activation."""
+
+
 class VectorOp(enum.IntEnum):
     """What a VECTOR instruction computes; see :mod:`golden.vector`."""
 
     ADD = 0
     MAX = 1
     SUM = 2
+    MUL = 3
 
 
 class WindowOp(enum.IntEnum):
@@ -132,6 +156,18 @@ def _word(name: str, doc: str, signed: bool = True) -> Field:
     return Field(name, W, doc + " (words)", signed)
 
 
+def _types(*names: tuple[str, str]) -> tuple[Field, ...]:
+    return tuple(Field(name, 2, f"type of {what}: 0 INT8, 1 FP16, 2 BF16, 3 FP32")
+                 for name, what in names)
+
+
+FLOAT_FIELDS = (
+    Field("anchor", 9, "BF16: exponent of the lowest bit of the sum", True),
+    Field("lo_f", 16, "lower clip of a float result, a binary16 pattern"),
+    Field("hi_f", 16, "upper clip of a float result, a binary16 pattern"),
+)
+
+
 def _granule(name: str, doc: str, signed: bool = True) -> Field:
     return Field(name, G, doc + " (granules of 4 bytes)", signed)
 
@@ -187,7 +223,8 @@ TENSOR_FIELDS = (
     Field("iy_m", 8, "input rows per pixel stream"),
     Field("iw", 16, "input width: columns outside 0 … iw-1 read as `pad`"),
     Field("ih", 16, "input height: rows outside 0 … ih-1 read as `pad`"),
-    Field("lane_dx", 1, "1: each granule is one column further right (packed shallow layers)"),
+    Field("lane_dx", 2, "1: each granule is one column further right (packed shallow layers); "
+          "2: each pair of granules"),
     Field("a_signed", 1, "activations are INT8 (1) or UINT8 (0)"),
     Field("a_zp", 9, "activation zero point, subtracted on the way in", True),
     Field("pad", 9, "value outside the image, after the zero point", True),
@@ -226,6 +263,11 @@ TENSOR_FIELDS = (
     Field("z2", 9, "zero point after the addition", True),
     Field("lo2", 9, "lower clip after the addition", True),
     Field("hi2", 9, "upper clip after the addition", True),
+    # floating point
+    *_types(("dtype", "activations and weights, not FP32"), ("o_type", "the output"),
+            ("r_type", "the residual")),
+    Field("w_skip", 2, "words of the last valid block that are not written"),
+    *FLOAT_FIELDS,
 )
 
 WINDOW_FIELDS = (
@@ -276,15 +318,18 @@ WINDOW_FIELDS = (
     Field("z", 9, "output zero point", True),
     Field("lo", 9, "lower clip", True),
     Field("hi", 9, "upper clip", True),
+    # floating point
+    *_types(("dtype", "activations, weights and output, not FP32")),
+    *FLOAT_FIELDS,
 )
 
 VECTOR_FIELDS = (
-    Field("vop", 2, "0 ADD, 1 MAX, 2 SUM"),
+    Field("vop", 3, "0 ADD, 1 MAX, 2 SUM, 3 MUL"),
     Field("nx", 16, "output columns"),
     Field("ny", 16, "output rows"),
-    Field("ncb", 12, "channel blocks"),
-    Field("ns", 8, "window columns; 1 for ADD"),
-    Field("nr", 8, "window rows; 1 for ADD"),
+    Field("ncb", 12, "channel blocks: words of the operand or output with the largest type"),
+    Field("ns", 8, "window columns; 1 for ADD and MUL"),
+    Field("nr", 8, "window rows; 1 for ADD and MUL"),
     _word("a_base", "first operand: address of output (0, 0), tap (0, 0), channel block 0"),
     _word("a_x", "step per output column"),
     _word("a_s", "step per window column"),
@@ -301,7 +346,7 @@ VECTOR_FIELDS = (
     Field("iy_r", 8, "input rows per window row"),
     Field("iw", 16, "input width: taps outside are skipped"),
     Field("ih", 16, "input height: taps outside are skipped"),
-    _word("b_base", "second operand of ADD: address of output (0, 0), channel block 0"),
+    _word("b_base", "second operand of ADD and MUL: address of output (0, 0), channel block 0"),
     _word("b_x", "step per output column"),
     _word("b_cb", "step per channel block"),
     _word("b_row", "first row position"),
@@ -322,6 +367,10 @@ VECTOR_FIELDS = (
     Field("z", 9, "output zero point", True),
     Field("lo", 9, "lower clip", True),
     Field("hi", 9, "upper clip", True),
+    # floating point
+    *_types(("a_type", "the first operand"), ("b_type", "the second operand"),
+            ("o_type", "the output")),
+    *FLOAT_FIELDS,
 )
 
 FIELDS: dict[Opcode, tuple[Field, ...]] = {
