@@ -68,7 +68,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     weights = np.ascontiguousarray(words[:, :steps]).reshape(
         len(b), i.stride, i.nr, i.ng * config.window_taps, config.lanes)
     raw = np.ascontiguousarray(words[:, steps:]).reshape(len(b), 2, -1)
-    scale = arith.check_scale(raw[:, 1].copy().view(np.float32))[:, None, None]
+    scale = raw[:, 1].copy().view(np.float32)[:, None, None]
 
     def taps() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of each tap bytes of activations [b, y, x, L], of weights [b, 1, 1, L], and which
@@ -88,7 +88,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
         bias = raw[:, 0].copy().view(np.float32)[:, None, None]
         with np.errstate(over="ignore", invalid="ignore"):
             value, overflow = _floats(i, taps())
-            value = value * scale + bias
+            value = value * arith.check_scale(scale) + bias
         result = convert(value, DType(i.dtype), i)
         if exceptions:
             exceptions.count(to_float(result, DType(i.dtype)), overflow)
@@ -105,7 +105,8 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
             acc = acc + np.where(inside, tap * weight, 0)
     with np.errstate(over="ignore"):
         biased = acc + offset
-    spm[to] = arith.requantize(biased, scale, i.z, i.lo, i.hi).astype(np.uint8)
+    spm[to] = arith.requantize(biased, arith.check_scale(scale), i.z, i.lo,
+                                i.hi).astype(np.uint8)
 
 
 def _floats(i: Instruction, taps: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -21,6 +21,7 @@ from amaranth.utils import exact_log2
 
 from hw.axi import RESPONSE, address_layout, read_layout, write_layout
 from hw.core import Core
+from hw.share import share
 from hw.trace import TRACE
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS
@@ -124,7 +125,7 @@ class Makalu(wiring.Component):
 def verilog_of(design: Elaboratable, name: str) -> str:
     """Verilog of a component; the same text from the same design, wherever it is made."""
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    return back.convert(design, name=name, emit_src=False, strip_internal_attrs=True)
+    return share(back.convert(design, name=name, emit_src=False, strip_internal_attrs=True), name)
 
 
 def verilog(config: Config, trace: bool = False) -> str:
