@@ -57,6 +57,7 @@ class Machine:
             As the RTL would report it.
         """
         regions = self._regions(image, inputs, sizes)
+        self.exceptions.clear()
         completed = dict.fromkeys(QUEUES, 0)
         index = 0
         while True:

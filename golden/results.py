@@ -20,6 +20,10 @@ class Exceptions:
     infinite: int = 0
     overflow: int = 0
 
+    def clear(self) -> None:
+        """Start from zero."""
+        self.nan = self.infinite = self.overflow = 0
+
     def count(self, value: np.ndarray, overflow: np.ndarray | bool = False) -> None:
         """Take note of results (binary32 as rounded to their type) that are written."""
         self.nan += int(np.isnan(value).sum())

@@ -12,9 +12,10 @@ PSUM entries are exact sums (:mod:`golden.exact`).
 
 ``v = f32(acc + bias)`` (INT8) or ``v = f32(acc)`` leaves the accumulators, ``v = f32(v * scale)``,
 with floats ``v = f32(v + bias)``. Where everything is INT8 that is requantized, and the residual
-added, as :mod:`golden.arith` says. Otherwise ``v = f32(v + f32(residual * scale_r))``, and
-:mod:`golden.results` makes the output of it. An output type of ``s`` bytes gives a block of L
-columns ``s`` words, the first columns first; each is a step ``o_n`` (``r_n``) further.
+added, as :mod:`golden.arith` says. Otherwise ``v = f32(v + f32(residual * scale_r))``, without a
+residual ``v + 0``, and :mod:`golden.results` makes the output of it. An output type of ``s`` bytes
+gives a block of L columns ``s`` words, the first columns first; each is a step ``o_n`` (``r_n``)
+further. The residual's type is no larger.
 
 Address of a vector, in granules of four bytes, with X = tx * nx + x and Y = ty * ny + y::
 
@@ -162,6 +163,7 @@ class Tensor:
         held = Held(i.nx, i.ny, i.m_split, i.dtype, i.anchor)
         legal = (0 not in counts and i.nx * i.ny <= config.psum_depth
                  and i.dtype != DType.FP32 and known(config, i.dtype, i.o_type, i.r_type)
+                 and (not i.residual or DType(i.r_type).size <= DType(i.o_type).size)
                  and i.lane_dx <= (2 if i.dtype else 1) and i.w_skip < DType(i.o_type).size
                  and (not i.dtype or passes * config.lanes <= 2 * REDUCTION)
                  and i.nx_last <= i.nx and i.ny_last <= i.ny
@@ -279,6 +281,8 @@ class Tensor:
                 b = to_float(raw, DType(i.r_type), i.r_signed, i.r_zp)
                 with np.errstate(over="ignore", invalid="ignore"):
                     value = value + b * arith.factor_from_bits(i.scale_r)
+        elif not exact:
+            value = value + np.float32(0)
         at, there = words(i.o_base, i.o_n, i.o_row, i.o_wrap, size)
         if exact:
             spm[at[there]] = value.astype(np.uint8).reshape(*shape, size, lanes)[there]

@@ -6,18 +6,31 @@
     cycle     0                1                        2
            add.index ─► read ─► + sums (or sums alone) ─► write
 
+With floating point an entry is three segments of 32 bits, whose carries are kept beside them until
+the entry is revisited or drained, so that no addition is longer than a segment.
+
 An entry is revisited no sooner than a weight tile takes to load, which is at least four cycles
 (:class:`isa.config.Config` sees to it); the read-add-write takes three, so there is no bypass.
 """
 
-from amaranth.hdl import Array, Assert, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.column import FLAGS, compress, sum_layout
 from hw.ports import view_of
 from isa.config import Config
 
-SUM_BITS = 32
+SEGMENT_BITS = 32
+
+
+def entry_layout(config: Config) -> data.StructLayout:
+    """A PSUM entry of a column: ``low``, INT32; with floating point two segments more, carries into
+    them, and ``flags``."""
+    if not config.floats:
+        return data.StructLayout({"low": signed(SEGMENT_BITS)})
+    return data.StructLayout({"low": SEGMENT_BITS, "middle": SEGMENT_BITS, "high": SEGMENT_BITS,
+                              "to_middle": 1, "to_high": 1, "flags": FLAGS})
 
 
 def add_layout(config: Config) -> data.StructLayout:
@@ -31,19 +44,17 @@ class Accumulator(wiring.Component):
     ----------
     config : Config
         Depth and columns.
-    sum_bits : int
-        Width of a column's sum.
 
     Members
     -------
     add : In(add_layout)
         What to accumulate, one cycle ahead of ``sums``; visible to a drain that starts
         ``LATENCY`` cycles later.
-    sums : In(array of signed)
+    sums : In(array of sum_layout(config))
         Column sums.
     drain_en, drain_bank, drain_index : In
         Read an entry; ``drained`` shows it from the next cycle until the next read.
-    drained : Out(array of signed(32))
+    drained : Out(array of entry_layout(config))
     """
 
     LATENCY = 3
@@ -55,12 +66,12 @@ class Accumulator(wiring.Component):
     drain_index: Signal
     drained: data.View
 
-    def __init__(self, config: Config, sum_bits: int):
+    def __init__(self, config: Config):
         self._config = config
-        self._entry = data.ArrayLayout(signed(SUM_BITS), config.columns)
+        self._entry = data.ArrayLayout(entry_layout(config), config.columns)
         super().__init__({
             "add": In(add_layout(config)),
-            "sums": In(data.ArrayLayout(signed(sum_bits), config.columns)),
+            "sums": In(data.ArrayLayout(sum_layout(config), config.columns)),
             "drain_en": In(1), "drain_bank": In(1), "drain_index": In(range(config.psum_depth)),
             "drained": Out(self._entry)})
 
@@ -92,9 +103,29 @@ class Accumulator(wiring.Component):
             outputs.append(read.data)
         old = Array(outputs)[now.bank]
         for k in range(self._config.columns):
-            m.d.sync += total[k].eq(Mux(now.overwrite, 0, old[k]) + self.sums[k])
+            self._add(m, k, total[k], Mux(now.overwrite, 0, old[k].as_value()), self.sums[k])
         drain_bank = Signal()
         with m.If(self.drain_en):
             m.d.sync += drain_bank.eq(self.drain_bank)
         m.d.comb += self.drained.eq(Array(outputs)[drain_bank])
         return m
+
+    def _add(self, m: Module, k: int, total: data.View, old: Value, column: data.View) -> None:
+        entry = data.View(entry_layout(self._config), old)
+        if not self._config.floats:
+            m.d.sync += total.low.eq(entry.low + column.sum)
+            return
+        saved = Cat(entry.low, entry.middle, entry.high)
+        a, b = compress(m, f"column{k}", [saved, column.sum, column.carry])
+        carries = (Const(0, 1), entry.to_middle, entry.to_high)
+        parts = []
+        for s, carry in enumerate(carries):
+            part = Signal(SEGMENT_BITS + 1, name=f"segment{k}_{s}")
+            at = slice(s * SEGMENT_BITS, (s + 1) * SEGMENT_BITS)
+            m.d.comb += part.eq(a[at] + b[at] + carry)
+            parts.append(part)
+        m.d.sync += [
+            *(total[name].eq(part) for name, part in zip(("low", "middle", "high"), parts,
+                                                         strict=True)),
+            total.to_middle.eq(parts[0][-1]), total.to_high.eq(parts[1][-1]),
+            total.flags.eq(entry.flags.as_value() | column.flags.as_value())]

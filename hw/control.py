@@ -22,11 +22,12 @@ from hw.axi import AXI4Lite, AXIPort
 from hw.settings import REGION_ALIGN, SETTINGS
 from isa.config import ISA_VERSION, Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Region
-from isa.registers import COUNTERS, IDENT, PROFILE, REGISTERS
+from isa.registers import COUNTERS, EXCEPTIONS, IDENT, PROFILE, REGISTERS
 
-EVENT_BITS = 3
-EVENTS = data.StructLayout({name.lower(): unsigned(1 if name in PROFILE else EVENT_BITS)
-                            for name, _ in COUNTERS})
+EVENT_BITS, EXCEPTION_BITS = 3, 8
+EVENTS = data.StructLayout({
+    name.lower(): unsigned(1 if name in PROFILE else EXCEPTION_BITS if name in EXCEPTIONS
+                           else EVENT_BITS) for name, _ in COUNTERS})
 """How much each counter is to grow in this cycle. Bytes are counted in bus widths."""
 
 IN_BUS_WIDTHS = ("DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
@@ -154,7 +155,8 @@ class Control(wiring.Component):
     def _counters(self, m: Module, read: dict[str, Value]) -> None:
         bus = exact_log2(self._config.bus_bytes)
         for name, _ in COUNTERS:
-            if name in PROFILE and not self._config.profile:
+            if (name in PROFILE and not self._config.profile) or (
+                    name in EXCEPTIONS and not self._config.floats):
                 read[name] = read[f"{name}_HI"] = Const(0, 32)
                 continue
             scale = bus if name in IN_BUS_WIDTHS else 0

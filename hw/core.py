@@ -26,6 +26,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.axi import AXI4, AXI4Lite, AXIPort
 from hw.control import EVENTS, Control
 from hw.fetch import Fetch
+from hw.float_lane import KIND
 from hw.load import LoadEngine
 from hw.memory import MemoryController
 from hw.ports import SpmRead, SpmWrite
@@ -40,7 +41,7 @@ from hw.vector import VectorEngine
 from hw.window import WindowEngine
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Region
-from isa.registers import BUCKET_COUNTERS
+from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
 
 
 class Machine(wiring.Component):
@@ -128,7 +129,7 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
-        self._events(m, sequencer)
+        self._events(m, sequencer, [tensor])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
             observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
@@ -151,13 +152,14 @@ class Machine(wiring.Component):
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 
-    def _events(self, m: Module, sequencer: Sequencer) -> None:
+    def _events(self, m: Module, sequencer: Sequencer, floating: list[Any]) -> None:
         m.d.comb += [
             self.events.cycles.eq(1),
             self.events.instructions.eq(sequencer.completions),
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
-        ]
+            *(self.events[name.lower()].eq(sum(getattr(e, kind) for e in floating))
+              for name, (kind, _) in zip(EXCEPTIONS, KIND, strict=True))]
 
     def _buckets(self, m: Module, sequencer: Sequencer, engines: dict[str, Any]
                  ) -> dict[str, Buckets]:

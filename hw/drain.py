@@ -7,10 +7,11 @@
      (waits for a full      │                               ▼
       PSUM bank)            └─► entries ─► issue: PSUM read, slices ─► lanes ─► scratchpad
 
-An entry is issued when its residual words have arrived, every tile that writes has a landing place,
-and, at the start of a block, the block's parameters are there. All tiles go in lockstep. An
-instruction is done when its last word has been accepted by the scratchpad; only then does the next
-one start, so that the constants of the lanes stand still.
+A type of more than a byte makes several words of an entry; each of them goes its own way, as an
+entry of its own that reads the same sums. An entry is issued when its residual word has arrived,
+every tile that writes has a landing place, and, at the start of a block, the block's parameters are
+there. All tiles go in lockstep. An instruction is done when its last word has been accepted by the
+scratchpad; only then does the next one start, so that the constants of the lanes stand still.
 """
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
@@ -19,14 +20,18 @@ from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
-from hw.post import Post, landing_depth, slices
+from hw.post import Post, landing_depth, slice_columns, slices, types, unit
 from hw.read_port import ReadPort, lockstep
-from hw.accumulator import SUM_BITS
+from hw.accumulator import entry_layout
+from hw.float_lane import KIND
 from hw.weights import beat_layout
 from isa.config import Config
-from isa.instructions import SPM_ADDRESS_BITS, Opcode
+from isa.instructions import SPM_ADDRESS_BITS, DType, Opcode
 
 WORD = SPM_ADDRESS_BITS
+
+HALF_UNIT = -48
+"""Exponent of the lowest bit of a sum of FP16 products."""
 
 
 class Drain(wiring.Component):
@@ -45,11 +50,13 @@ class Drain(wiring.Component):
         A bank has been read for the last time.
     psum_en, psum_bank, psum_index : Out
         PSUM read, the same for all tiles.
-    entries : In(array of arrays of signed(32))
+    entries : In(array of arrays of entry_layout(config))
         What the accumulators show.
     params : In(stream of beat_layout)
         Parameter beats of the weight stream.
     residual, out : Out(SpmRead / SpmWrite).array(tiles)
+    nan, infinite, overflow : Out
+        Results of these kinds in this cycle.
     done : Out(1)
     fault, fault_index : Out
         An output or residual address is outside the scratchpad.
@@ -70,6 +77,9 @@ class Drain(wiring.Component):
     params: stream.Interface
     residual: list[SpmPort]
     out: list[SpmPort]
+    nan: Signal
+    infinite: Signal
+    overflow: Signal
     done: Signal
     fault: Signal
     fault_index: Signal
@@ -78,7 +88,7 @@ class Drain(wiring.Component):
     def __init__(self, config: Config):
         self._config = config
         layout = instruction_layout(Opcode.TENSOR)
-        entry = data.ArrayLayout(signed(SUM_BITS), config.columns)
+        entry = data.ArrayLayout(entry_layout(config), config.columns)
         super().__init__({
             "instr": In(stream.Signature(layout)), "full": In(2), "kept": In(1), "release": Out(1),
             "release_bank": Out(1), "psum_en": Out(1), "psum_bank": Out(1),
@@ -87,12 +97,14 @@ class Drain(wiring.Component):
             "params": In(stream.Signature(beat_layout(config))),
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles),
+            **{kind: Out(range(config.tiles * config.ppu_lanes + 1)) for kind, _ in KIND},
             "done": Out(1), "fault": Out(1),
             "fault_index": Out(layout["index"].shape), "halt": In(1)})
         address = range(config.spm_words)
         self._entry = data.StructLayout({
             "addr": data.ArrayLayout(address, config.tiles), "write": config.tiles,
-            "index": range(config.psum_depth), "bank": 1, "first": 1, "last": 1})
+            "index": range(config.psum_depth), "bank": 1, "first": 1, "last": 1,
+            "word": 2 if config.floats else 0})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -117,11 +129,15 @@ class Drain(wiring.Component):
     def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> dict[str, Value]:
         """The loop nest; the current entry's address terms and flags."""
         nx, ny = Signal(9), Signal(9)
-        nest = Nest(m, [("x", nx), ("y", ny), ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        words = Signal(3)
+        log_o, log_r = self._log_size(i.o_type), self._log_size(i.r_type)
+        nest = Nest(m, [("word", words), ("x", nx), ("y", ny), ("nb", i.nnb), ("tx", i.ntx),
+                        ("ty", i.nty)])
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
-                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
+                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny)),
+                     words.eq(1 << log_o)]
         split = (self._config.tiles.bit_length() - 1) - i.m_split
-        xo, no, nr = (Term(n, WORD) for n in ("xo", "no", "nr"))
+        xo, no, nr, wo, wr = (Term(n, WORD) for n in ("xo", "no", "nr", "wo", "wr"))
         yo, yr = Term("yo", WORD, i.o_wrap), Term("yr", WORD, i.r_wrap)
         xo0, yo0, yr0 = (Signal(signed(WORD), name=n) for n in ("xo0", "yo0", "yr0"))
         psum, bank = Signal(range(self._config.psum_depth)), Signal()
@@ -129,19 +145,26 @@ class Drain(wiring.Component):
         def to(term: Term, value: Value | int) -> object:
             return term.value.eq(value)
 
+        # a residual of a smaller type has fewer words: each serves several of the output
+        parts = (1 << (log_o - log_r)[:2]) - 1
+        part = nest.index("word") & parts
+        nest.on("word", enter=[to(wo, wo.plus(i.o_n)),
+                               to(wr, wr.plus(Mux(part == parts, i.r_n, 0)))],
+                leave=[to(wo, 0), to(wr, 0)])
         nest.on("x", enter=[to(xo, xo.plus(i.o_x))], leave=[to(xo, xo0)])
         nest.on("y", enter=[to(yo, yo.plus(i.o_y)), to(yr, yr.plus(i.o_y))],
                 leave=[to(yo, yo0), to(yr, yr0)])
-        nest.on("nb", enter=[to(no, no.plus(i.o_n << split[:2])),
-                             to(nr, nr.plus(i.r_n << split[:2]))],
+        nest.on("nb", enter=[to(no, no.plus(i.o_n << (split[:2] + log_o))),
+                             to(nr, nr.plus(i.r_n << (split[:2] + log_r)))],
                 leave=[to(no, i.o_base), to(nr, i.r_base)])
         nest.on("tx", enter=[to(xo, xo.plus(i.o_x)), xo0.eq(xo.plus(i.o_x))],
                 leave=[to(xo, 0), xo0.eq(0)])
         nest.on("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
                              to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
-        last = nest.all_last(["x", "y"])
+        last = nest.all_last(["word", "x", "y"])
         with m.If(step):
-            m.d.sync += psum.eq(Mux(last, 0, psum + 1))
+            with m.If(nest.last("word")):
+                m.d.sync += psum.eq(Mux(last, 0, psum + 1))
             with m.If(last):
                 m.d.sync += bank.eq(~bank)
             nest.step()
@@ -149,13 +172,19 @@ class Drain(wiring.Component):
                 m.d.sync += walking.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [*nest.reset(), psum.eq(0), to(xo, 0), xo0.eq(0), to(no, n.o_base),
-                         to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row), to(yr, n.r_row),
-                         yr0.eq(n.r_row)]
-        return {"out": xo.plus(no.value), "residual": xo.plus(nr.value), "out_row": yo.value,
+            m.d.sync += [*nest.reset(), psum.eq(0), to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0),
+                         to(no, n.o_base), to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row),
+                         to(yr, n.r_row), yr0.eq(n.r_row)]
+        return {"out": xo.plus(no.value) + wo.value, "residual": xo.plus(nr.value) + wr.value,
+                "word": nest.index("word"), "words": words, "out_row": yo.value,
                 "residual_row": yr.value, "psum": psum, "bank": bank,
-                "first": (nest.index("x") == 0) & (nest.index("y") == 0), "last": last,
+                "first": ((nest.index("word") == 0) & (nest.index("x") == 0)
+                          & (nest.index("y") == 0)), "last": last,
                 "last_group": nest.last("nb"), "last_row": nest.last("ty") & nest.last("y")}
+
+    def _log_size(self, dtype: Value) -> Value:
+        """The logarithm of a type's bytes; INT8 alone has nothing to tell."""
+        return Array(t.size.bit_length() - 1 for t in types(self._config))[dtype]
 
     def _splits(self, i: data.View) -> list[tuple[Value, Value, Value, Value]]:
         """For each tile: its pixel stream, its column split, and the offsets of its channel block
@@ -166,8 +195,10 @@ class Drain(wiring.Component):
             splits = [divmod(t, tiles >> c) for c in range(tiles.bit_length())]
             result.append((Array(s for s, _ in splits)[i.m_split],
                            Array(n for _, n in splits)[i.m_split],
-                           Array(i.o_n * n for _, n in splits)[i.m_split],
-                           Array(i.r_n * n for _, n in splits)[i.m_split]))
+                           Array(i.o_n * n for _, n in splits)[i.m_split]
+                           << self._log_size(i.o_type),
+                           Array(i.r_n * n for _, n in splits)[i.m_split]
+                           << self._log_size(i.r_type)))
         return result
 
     def _look_up(self, m: Module, i: data.View, walking: Signal, step: Signal,
@@ -208,7 +239,9 @@ class Drain(wiring.Component):
             m.d.comb += [
                 out.eq(now["out"] + o_n + o_row), res.eq(now["residual"] + r_n + r_row),
                 write.eq((~now["last_group"] | (n < i.n_last))
-                         & (~now["last_row"] | (stream_of < i.m_last)))]
+                         & (~now["last_row"] | (stream_of < i.m_last))
+                         & ~(now["last_group"] & (n == i.n_last - 1)
+                             & (now["word"] + i.w_skip >= now["words"])))]
             outside.append(write & ((out < 0) | (out >= words)
                                     | (i.residual & ((res < 0) | (res >= words)))))
             with m.If(load):
@@ -216,7 +249,8 @@ class Drain(wiring.Component):
         m.d.comb += bad.eq(load & Cat(*outside).any())
         with m.If(load):
             m.d.sync += [*(entry[f].eq(now[k]) for f, k in (
-                ("index", "psum"), ("bank", "bank"), ("first", "first"), ("last", "last")))]
+                ("index", "psum"), ("bank", "bank"), ("first", "first"), ("last", "last"),
+                ("word", "word")))]
         with m.If(bad):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
         m.d.sync += valid.eq((load & ~bad) | (valid & ~take))
@@ -241,10 +275,16 @@ class Drain(wiring.Component):
     def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:
         """Entries into the lanes; returns whether nothing is under way."""
         config = self._config
-        count, depth = slices(config), landing_depth(config)
+        depth, every = landing_depth(config), types(config)
+        count = Array(slices(config, t) for t in every)[i.o_type]
+        step = Array(slice_columns(config, t) // unit(config) for t in every)[i.o_type]
+        # first columns of the words, and bits from one to the next in a residual word
+        starts = Array(config.columns // t.size // unit(config) for t in every)[i.o_type]
+        part_bits = Array(8 * config.columns // t.size for t in every)[i.o_type]
         head = data.View(self._entry, queue.r_data)
         params_full, closing, closing_bank = Signal(), Signal(), Signal()
-        slice_, running = Signal(range(max(2, count))), Signal()
+        slice_, running = Signal(range(max(2, *(slices(config, t) for t in every)))), Signal()
+        first = Signal(range(max(2, config.columns // unit(config))))
         last_slice = running & (slice_ == count - 1)
         issue = Signal()
         m.submodules.pending = pending = fifo.SyncFIFO(
@@ -259,11 +299,11 @@ class Drain(wiring.Component):
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
         with m.If(issue):
             m.d.sync += [running.eq(1), slice_.eq(0), closing.eq(head.last),
-                         closing_bank.eq(head.bank)]
+                         closing_bank.eq(head.bank), first.eq(head.word * starts)]
         with m.Elif(last_slice):
             m.d.sync += running.eq(0)
         with m.Else():
-            m.d.sync += slice_.eq(slice_ + 1)
+            m.d.sync += [slice_.eq(slice_ + 1), first.eq(first + step)]
 
         beat = self.params.payload
         swap = Signal()
@@ -272,6 +312,12 @@ class Drain(wiring.Component):
         load = self.params.valid & self.params.ready
         m.d.sync += params_full.eq((params_full & ~swap) | (load & beat.last))
 
+        skipped = Signal(range(8 * config.word_bytes))
+        ratio = self._log_size(i.o_type) - self._log_size(i.r_type)
+        m.d.comb += skipped.eq((head.word & ((1 << ratio[:2]) - 1)) * (
+            part_bits << self._log_size(i.r_type)))
+        all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
+            ~i.residual | (i.r_type == DType.INT8))
         posts = []
         landed = data.View(data.StructLayout({"addr": head.addr.shape(), "write": config.tiles}),
                            pending.r_data)
@@ -294,12 +340,24 @@ class Drain(wiring.Component):
                         == beat.tile),
                 reader.data.ready.eq(issue & wants), post.params.eq(beat),
                 post.load.eq(load & mine), post.swap.eq(swap), post.entry.eq(self.entries[t]),
-                post.residual_load.eq(issue), post.residual.eq(reader.data.payload),
-                post.valid.eq(running), post.slice.eq(slice_),
+                post.residual_load.eq(issue), post.residual.eq(reader.data.payload >> skipped),
+                post.valid.eq(running), post.first.eq(first), post.slice.eq(slice_),
+                post.all_integer.eq(all_integer),
                 post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
                 post.r_signed.eq(i.r_signed), post.r_zp.eq(i.r_zp),
                 *(post.constants[f].eq(i[f]) for f in ("z1", "lo1", "hi1", "scale_a", "z2", "lo2",
                                                        "hi2")),
-                post.constants.scale_b.eq(i.scale_r), post.constants.add.eq(i.residual)]
-        m.d.comb += [issue.eq(Cat(*can).all()), pending.r_en.eq(posts[0].finished)]
+                post.constants.scale_b.eq(i.scale_r), post.constants.add.eq(i.residual),
+                post.floats.floating.eq(i.dtype != DType.INT8),
+                post.floats.z.eq(i.z1), post.floats.lo.eq(i.lo1), post.floats.hi.eq(i.hi1),
+                *(post.floats[f].eq(i[f]) for f in ("o_type", "r_type", "residual", "scale_r",
+                                                    "lo_f", "hi_f"))]
+            with m.Switch(i.dtype):
+                with m.Case(DType.FP16):
+                    m.d.comb += post.floats.unit.eq(HALF_UNIT)
+                with m.Case(DType.BF16):
+                    m.d.comb += post.floats.unit.eq(i.anchor)
+        m.d.comb += [issue.eq(Cat(*can).all()), pending.r_en.eq(posts[0].finished),
+                     *(getattr(self, kind).eq(sum(getattr(p, kind) for p in posts))
+                       for kind, _ in KIND)]
         return Cat(*idle).all()

@@ -19,14 +19,17 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw import operand
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
-from hw.tile import OPERAND_BITS
-from isa.config import Config
-from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, Opcode
+from isa.config import GRANULE, Config
+from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
 
 ADDRESS_BITS = next(f.width for f in TENSOR_FIELDS if f.name == "a_base")
+
+BRAIN_BASE = -266
+"""Exponent of the product of the smallest BF16 subnormals."""
 
 
 def vector_layout(config: Config) -> data.StructLayout:
@@ -37,10 +40,10 @@ def vector_layout(config: Config) -> data.StructLayout:
     vector of a block that is to be drained; ``keeps``: last vector of a block that stays open.
     """
     return data.StructLayout({
-        "streams": data.ArrayLayout(data.ArrayLayout(signed(OPERAND_BITS), config.lanes),
-                                    config.tiles),
-        "m_split": 2, "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1,
-        "closes": 1, "keeps": 1})
+        "streams": data.ArrayLayout(operand.vector_layout(config), config.tiles),
+        "dtype": operand.type_shapes(config)["dtype"], "m_split": 2,
+        "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
+        "keeps": 1})
 
 
 def ports_per_stream(config: Config) -> int:
@@ -90,7 +93,8 @@ class Feeder(wiring.Component):
             "addr": signed(ADDRESS_BITS), "mask": per, "same": 1})
         self._common = data.StructLayout({
             "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
-            "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9)})
+            "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9),
+            **operand.type_shapes(config)})
         self._constants = data.StructLayout({
             f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
         self._meta = data.StructLayout({
@@ -166,7 +170,9 @@ class Feeder(wiring.Component):
                 out.common.closes.eq(last_pass & last_pixel & ~i.hold),
                 out.common.keeps.eq(last_pass & last_pixel & i.hold),
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
-                out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad)]
+                out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
+                out.common.dtype.eq(i.dtype),
+                out.common.base.eq(Mux(i.dtype == DType.BF16, BRAIN_BASE - i.anchor, 0))]
             with m.If(active):
                 m.d.sync += begin.eq(0)
                 m.d.sync += psum.eq(Mux(last_pixel, 0, psum + 1))
@@ -192,7 +198,7 @@ class Feeder(wiring.Component):
         valid, valid2, begin = Signal(), Signal(), Signal()
         bits = (config.granules - 1).bit_length()
         index, index2 = Signal.like(i.index), Signal.like(i.index)
-        lane_dx, iw, ih = Signal(), Signal(16), Signal(16)
+        lane_dx, iw, ih = Signal(2), Signal(16), Signal(16)
         rows, lines, used = [], [], []
         offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         with m.If(go):
@@ -222,7 +228,7 @@ class Feeder(wiring.Component):
             in_y = (lines[k] >= 0) & (lines[k] < ih)
             for g in range(config.granules):
                 column = Signal(signed(IMAGE_BITS), name=f"column{k}_{g}")
-                m.d.comb += [column.eq(ix + Mux(lane_dx, g, 0)),
+                m.d.comb += [column.eq(ix + Mux(lane_dx[1], g >> 1, Mux(lane_dx[0], g, 0))),
                              mask[g].eq(used[k] & in_y & (column >= 0) & (column < iw))]
             addr = Signal(signed(ADDRESS_BITS), name=f"addr{k}")
             m.d.comb += addr.eq(col + rows[k])
@@ -301,16 +307,20 @@ class Feeder(wiring.Component):
             words = Cat(*now)
             aligned = Signal(8 * config.lanes, name=f"aligned{k}")
             m.d.comb += aligned.eq(words >> (head.turn[k] << 5) if ports > 1 else words)
+            inside = Cat(head.mask[k][lane // GRANULE].replicate(8) for lane in range(config.lanes))
+            integers: list[Value] = []
             for lane in range(config.lanes):
+                value = Signal(signed(operand.OPERAND_BITS), name=f"value{k}_{lane}")
                 byte = aligned[8 * lane:8 * lane + 8]
-                value = Signal(signed(OPERAND_BITS), name=f"value{k}_{lane}")
-                m.d.comb += [
-                    value.eq(Cat(byte, byte[7] & head.common.a_signed).as_signed()
-                             - head.common.a_zp),
-                    out.streams[k][lane].eq(Mux(head.mask[k][lane // 4], value, head.common.pad))]
+                m.d.comb += value.eq(Mux(
+                    inside[8 * lane], operand.integer(byte, head.common.a_signed, head.common.a_zp),
+                    head.common.pad))
+                integers.append(value)
+            operand.assign(m, f"stream{k}", out.streams[k], aligned & inside, integers,
+                           head.common.dtype, head.common.base)
         c = head.common
         m.d.comb += [
             self.vectors.valid.eq(queue.r_rdy & Cat(*ready).all()),
             queue.r_en.eq(self.vectors.valid & self.vectors.ready),
-            *(out[f].eq(c[f]) for f in ("m_split", "index", "swap", "overwrite", "opens",
+            *(out[f].eq(c[f]) for f in ("dtype", "m_split", "index", "swap", "overwrite", "opens",
                                         "closes", "keeps"))]

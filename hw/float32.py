@@ -13,8 +13,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data
 
 from hw.binary32 import MANT_BITS, normalize, round_even
+from hw.delay import delay, later
 from hw.ports import view_of
-from hw.requantize import register
 from isa.instructions import DType
 
 LOWEST, HIGHEST = -149, 104
@@ -37,18 +37,6 @@ def assign(m: Module, number: data.View, **fields: Value | int) -> data.View:
     """Combinational fields of a number; what is not given is zero."""
     m.d.comb += [number[f].eq(fields.get(f, 0)) for f, _ in NUMBER]
     return number
-
-
-def delay(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """The value some cycles later."""
-    for k in range(cycles):
-        value = register(m, f"{name}_{k}", value)
-    return value
-
-
-def later(m: Module, view: data.View, cycles: int, name: str) -> data.View:
-    """A number, or other view, some cycles later."""
-    return data.View(view.shape(), delay(m, view.as_value(), cycles, name))
 
 
 def unpack(m: Module, name: str, raw: Value, dtype: Value, integer: Value) -> data.View:

@@ -7,29 +7,53 @@
     PSUM entry ────────────────────────────┼─ slice k ─► lanes ─► word ─► landing ─► scratchpad
     residual word ─► held ─────────────────┘ slice k
 
-An entry of L sums passes in L / ppu_lanes slices, one a cycle. Nothing stalls between an entry's
-issue and its word's landing, so the drain issues an entry only if a landing place is free.
+A word's sums pass in slices of up to ppu_lanes, one a cycle. A word of INT8 has all L sums of an
+entry, one of a larger type its share of them. Nothing stalls between a word's issue and its
+landing, so the drain issues it only if a landing place is free.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.accumulator import SUM_BITS
+from hw.accumulator import entry_layout
+from hw.delay import delay
+from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.ports import SpmPort, SpmWrite, view_of
 from hw.post_lane import POST_CONSTANTS, PostLane
 from hw.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
+from isa.instructions import DType
 
 
-def slices(config: Config) -> int:
-    """Cycles that an entry takes."""
-    return config.lanes // config.ppu_lanes
+def types(config: Config) -> tuple[DType, ...]:
+    """Types of outputs."""
+    return tuple(DType) if config.floats else (DType.INT8,)
+
+
+def slice_columns(config: Config, dtype: DType) -> int:
+    """Columns of a slice: as many as there are lanes, or fewer if they fill a word."""
+    return min(config.ppu_lanes, config.lanes // dtype.size)
+
+
+def unit(config: Config) -> int:
+    """Every slice begins at a multiple of so many columns."""
+    return min(slice_columns(config, t) for t in types(config))
+
+
+def slices(config: Config, dtype: DType) -> int:
+    """Slices of a word, a cycle each."""
+    return config.lanes // dtype.size // slice_columns(config, dtype)
+
+
+def latency(config: Config) -> int:
+    """Cycles from a slice to its bytes."""
+    return FloatLane.LATENCY if config.floats else PostLane.LATENCY
 
 
 def landing_depth(config: Config) -> int:
     """Words of a tile that may be under way: the lanes' latency, and some for lost arbitrations."""
-    return PostLane.LATENCY // slices(config) + 6
+    return latency(config) // min(slices(config, t) for t in types(config)) + 6
 
 
 class Post(wiring.Component):
@@ -43,18 +67,23 @@ class Post(wiring.Component):
         Parameters, with ``load``: write them to the shadow set.
     load, swap : In(1)
         ``swap``: the shadow parameters become active with the next clock edge.
-    entry : In(array of signed(32))
+    entry : In(array of entry_layout(config))
         PSUM entry, held for its slices.
     residual_load, residual : In
-        Keep the residual word of the entry whose slices start in the next cycle.
-    valid, slice : In
-        A slice enters the lanes.
-    constants, r_signed, r_zp : In
-        Of the instruction.
+        Keep the residual of the word whose slices start in the next cycle: its elements begin at
+        byte 0.
+    valid, first, slice : In
+        A slice enters the lanes: its first column, in units of :func:`unit`, and which one of the
+        word it is.
+    constants, floats, r_signed, r_zp : In
+        Of the instruction; ``floats`` in a machine that has floating point, with ``all_integer``:
+        INT8 alone.
     keep, addr : In
-        At an entry's last slice out of the lanes: write the word, and where.
+        Of the word whose slices leave the lanes: write it, and where.
     finished : Out(1)
-        An entry's last slice leaves the lanes in this cycle.
+        A word's last slice leaves the lanes in this cycle.
+    nan, infinite, overflow : Out
+        Results of these kinds that leave the lanes in this cycle and are kept.
     out : Out(SpmWrite)
     popped : Out(1)
         A landing place becomes free.
@@ -68,8 +97,11 @@ class Post(wiring.Component):
     residual_load: Signal
     residual: Signal
     valid: Signal
+    first: Signal
     slice: Signal
     constants: data.View
+    floats: data.View
+    all_integer: Signal
     r_signed: Signal
     r_zp: Signal
     keep: Signal
@@ -78,59 +110,112 @@ class Post(wiring.Component):
     out: SpmPort
     popped: Signal
     empty: Signal
+    nan: Signal
+    infinite: Signal
+    overflow: Signal
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
             "params": In(beat_layout(config)), "load": In(1), "swap": In(1),
-            "entry": In(data.ArrayLayout(signed(SUM_BITS), config.columns)),
+            "entry": In(data.ArrayLayout(entry_layout(config), config.columns)),
             "residual_load": In(1), "residual": In(8 * config.word_bytes),
-            "valid": In(1), "slice": In(range(max(2, slices(config)))),
-            "constants": In(POST_CONSTANTS), "r_signed": In(1), "r_zp": In(signed(9)),
+            "valid": In(1), "first": In(range(max(2, config.columns // unit(config)))),
+            "slice": In(range(max(2, *(slices(config, t) for t in types(config))))),
+            "constants": In(POST_CONSTANTS), "floats": In(FLOAT_CONSTANTS), "all_integer": In(1),
+            "r_signed": In(1), "r_zp": In(signed(9)),
             "keep": In(1), "addr": In(range(config.spm_words)), "finished": Out(1),
-            "out": Out(SpmWrite(config)), "popped": Out(1), "empty": Out(1)})
+            "out": Out(SpmWrite(config)), "popped": Out(1), "empty": Out(1),
+            **{kind: Out(range(config.ppu_lanes + 1)) for kind, _ in KIND}})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config = self._config
-        lanes, columns, count = config.ppu_lanes, config.columns, slices(config)
         bias, scale = self._parameters(m)
         residual = Signal(8 * config.word_bytes, reset_less=True)
         with m.If(self.residual_load):
             m.d.sync += residual.eq(self.residual)
 
-        values = []
-        for k in range(lanes):
+        results, kinds = [], []
+        for k in range(config.ppu_lanes):
+            # of a slice that fills a word with fewer columns the last lanes are of no account
+            at = [min(column + k, config.columns - 1)
+                  for column in range(0, config.columns, unit(config))]
             m.submodules[f"lane{k}"] = lane = PostLane()
-            at = [s * lanes + k for s in range(count)]
-            byte = Array(residual[8 * c:8 * c + 8] for c in at)[self.slice]
-            m.d.comb += [
-                lane.acc.eq(Array(self.entry[c] for c in at)[self.slice]),
-                lane.bias.eq(Array(bias[c] for c in at)[self.slice]),
-                lane.scale.eq(Array(scale[c] for c in at)[self.slice]),
-                lane.b.eq(Cat(byte, byte[7] & self.r_signed).as_signed() - self.r_zp),
-                lane.constants.eq(self.constants)]
-            values.append(lane.out[:8])
+            entry = data.View(entry_layout(config), Array(
+                self.entry[c].as_value() for c in at)[self.first])
+            raw = self._residual(m, k, residual)
+            value = Cat(raw[:8], raw[7] & self.r_signed).as_signed() - self.r_zp
+            lane_bias = Array(bias[c] for c in at)[self.first]
+            lane_scale = Array(scale[c] for c in at)[self.first]
+            m.d.comb += [lane.acc.eq(entry.low), lane.bias.eq(lane_bias),
+                         lane.scale.eq(lane_scale), lane.b.eq(value),
+                         lane.constants.eq(self.constants)]
+            result: Value = lane.out[:8]
+            if config.floats:
+                m.submodules[f"float_lane{k}"] = number = FloatLane(config)
+                m.d.comb += [number.entry.eq(entry), number.bias.eq(lane_bias),
+                             number.scale.eq(lane_scale), number.b.eq(raw),
+                             number.b_integer.eq(value), number.constants.eq(self.floats)]
+                late = delay(m, result, FloatLane.LATENCY - PostLane.LATENCY, f"integer{k}")
+                result = Mux(self.all_integer, late, number.out)
+                kinds.append(number.kind)
+            results.append(result)
+        self._gather(m, results, kinds)
+        return m
 
-        arriving = Signal(PostLane.LATENCY)
+    def _residual(self, m: Module, k: int, word: Signal) -> Signal:
+        """The residual's element for lane ``k``, in the low bytes."""
+        config = self._config
+        raw = Signal(32, name=f"raw{k}")
+        for o in types(config):
+            columns = slice_columns(config, o)
+            for r in types(config):
+                if r.size <= o.size and k < columns:
+                    with m.If((self.floats.o_type == o) & (self.floats.r_type == r)):
+                        m.d.comb += raw.eq(Array(
+                            word[8 * r.size * (j * columns + k):][:8 * r.size]
+                            for j in range(slices(config, o)))[self.slice])
+        return raw
+
+    def _gather(self, m: Module, results: list[Value], kinds: list[data.View]) -> None:
+        """Slices to words, words to the landing, exceptional results to counts."""
+        config = self._config
+        arriving = Signal(latency(config))
         m.d.sync += arriving.eq(Cat(self.valid, arriving))
         word = Signal(8 * config.word_bytes, reset_less=True)
-        whole = Cat(*values) if count == 1 else Cat(word[8 * lanes:], *values)
-        position = Signal(range(max(2, count)))
-        last = position == count - 1
+        whole, last = Signal(8 * config.word_bytes), Signal()
+        position = Signal(range(max(2, *(slices(config, t) for t in types(config)))))
+        with m.Switch(self.floats.o_type):
+            for t in types(config):
+                with m.Case(t):
+                    chunk = Cat(r[:8 * t.size] for r in results[:slice_columns(config, t)])
+                    m.d.comb += [whole.eq(Cat(word, chunk)[len(chunk):]),
+                                 last.eq(position == slices(config, t) - 1)]
         with m.If(arriving[-1]):
             m.d.sync += [word.eq(whole), position.eq(Mux(last, 0, position + 1))]
         m.d.comb += self.finished.eq(arriving[-1] & last)
 
+        # a slice of few columns leaves the last lanes with what is not written
+        used = Signal(config.ppu_lanes)
+        with m.Switch(self.floats.o_type):
+            for t in types(config):
+                with m.Case(t):
+                    m.d.comb += used.eq((1 << slice_columns(config, t)) - 1)
+        counted = arriving[-1] & self.keep & ~self.all_integer
+        for kind, _ in KIND:
+            if kinds:
+                flags = [counted & used[k] & value[kind] for k, value in enumerate(kinds)]
+                m.d.comb += getattr(self, kind).eq(sum(flags[1:], flags[0]))
+
         address_bits = len(self.addr)
         m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * columns + address_bits, depth=landing_depth(config))
+            width=8 * config.columns + address_bits, depth=landing_depth(config))
         m.d.comb += [
             landing.w_data.eq(Cat(whole, self.addr)), landing.w_en.eq(self.finished & self.keep),
             Cat(self.out.data, self.out.addr).eq(landing.r_data),
             self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
             self.popped.eq(self.out.valid & self.out.ready), self.empty.eq(~landing.r_rdy)]
-        return m
 
     def _parameters(self, m: Module) -> tuple[data.View, data.View]:
         """Active biases and scales, one for each column."""

@@ -21,8 +21,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.binary32 import FLOAT, MANT_BITS, normalize, round_even, unpack_scale
+from hw.delay import delay, register
 from hw.ports import view_of
-from hw.requantize import Requantizer, clip_register, float_register, register
+from hw.requantize import Requantizer, clip_register, float_register
 
 POST_CONSTANTS = data.StructLayout({
     "z1": signed(9), "lo1": signed(9), "hi1": signed(9), "scale_a": 32, "scale_b": 32,
@@ -68,19 +69,14 @@ class PostLane(wiring.Component):
         m.d.comb += [requantizer.acc.eq(self.acc), requantizer.bias.eq(self.bias),
                      requantizer.scale.eq(self.scale), requantizer.z.eq(c.z1),
                      requantizer.lo.eq(c.lo1), requantizer.hi.eq(c.hi1)]
-        operand_a = self._delay(m, "direct", self.acc[:10].as_signed(), Requantizer.LATENCY)
-        operand_b = self._delay(m, "operand", self.b, Requantizer.LATENCY)
+        operand_a = delay(m, self.acc[:10].as_signed(), Requantizer.LATENCY, "direct")
+        operand_b = delay(m, self.b, Requantizer.LATENCY, "operand")
         a = Signal(signed(10))
         m.d.comb += a.eq(Mux(c.direct, operand_a, v1 - c.z1))
         total = self._add(m, a, operand_b)
-        plain = self._delay(m, "plain", v1, self.LATENCY - Requantizer.LATENCY)
+        plain = delay(m, v1, self.LATENCY - Requantizer.LATENCY, "plain")
         m.d.comb += self.out.eq(Mux(c.add, total, plain))
         return m
-
-    def _delay(self, m: Module, name: str, value: Value, cycles: int) -> Value:
-        for i in range(cycles):
-            value = register(m, f"{name}{i}", value)
-        return value
 
     def _scaled(self, m: Module, name: str, integer: Value, scale: Value) -> data.View:
         """``f32(integer * scale)`` for a ten-bit integer, in two cycles."""

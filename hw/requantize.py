@@ -11,19 +11,13 @@ rounded to nearest even in binary32. ``scale`` and ``bias`` travel with the elem
 and ``hi`` are looked at in the last stage, ``LATENCY - 1`` cycles after the element has entered.
 """
 
-from amaranth.hdl import Elaboratable, Module, Mux, Shape, Signal, Value, signed
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.binary32 import FLOAT, MANT_BITS, normalize, round_even, to_integer, unpack_scale
+from hw.delay import register
 from hw.ports import view_of
-
-
-def register(m: Module, name: str, value: Value, shape: Shape | None = None) -> Signal:
-    """``value``, a cycle later."""
-    kept = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
-    m.d.sync += kept.eq(value)
-    return kept
 
 
 def float_register(m: Module, name: str, sign: Value, exp: Value, mant: Value) -> data.View:

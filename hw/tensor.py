@@ -16,20 +16,22 @@ The array has no handshake inside. A vector enters (``fire``) only when its weig
 shadow set, if it is the first of a pass, and a PSUM bank is free, if it is the first of a block.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator, add_layout
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
+from hw.float_lane import KIND
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
 from hw.semaphore import blocked, satisfied
-from hw.tile import Tile, sum_bits
+from hw.operand import known
+from hw.tile import Tile
 from hw.weights import WeightLoader
-from isa.config import Config
-from isa.instructions import Fault, Opcode
+from isa.config import REDUCTION, Config
+from isa.instructions import DType, Fault, Opcode
 
 
 class TensorEngine(wiring.Component):
@@ -45,6 +47,8 @@ class TensorEngine(wiring.Component):
     act, weights, residual : Out(SpmRead).array
         ``tiles * ports_per_stream``, ``weight_words`` and ``tiles`` ports.
     out : Out(SpmWrite).array(tiles)
+    nan, infinite, overflow : Out
+        Results of these kinds in this cycle.
     events : Out(events_layout("tensor"))
         What the array does in a cycle; at most one bit is set.
     """
@@ -55,6 +59,9 @@ class TensorEngine(wiring.Component):
     weights: list[SpmPort]
     residual: list[SpmPort]
     out: list[SpmPort]
+    nan: Signal
+    infinite: Signal
+    overflow: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -66,6 +73,7 @@ class TensorEngine(wiring.Component):
             "weights": Out(SpmRead(config)).array(config.weight_words),
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles),
+            **{kind: Out(range(config.tiles * config.ppu_lanes + 1)) for kind, _ in KIND},
             "events": Out(events_layout("tensor"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -77,6 +85,7 @@ class TensorEngine(wiring.Component):
                              (self.residual, drain.residual), (self.out, drain.out)):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
+        m.d.comb += [getattr(self, kind).eq(getattr(drain, kind)) for kind, _ in KIND]
         holds, *bad = self._dispatch(m, feeder, loader, drain)
         self._array(m, feeder, loader, drain)
         self._report(m, feeder, loader, drain, holds, (bad[0], bad[1]))
@@ -89,9 +98,9 @@ class TensorEngine(wiring.Component):
         i, have = view_of(instruction_layout(Opcode.TENSOR)), Signal()
         held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
         held_split = Signal.like(i.m_split)
-        legal = self._legal(m, i, held & (held_nx == i.nx) & (held_ny == i.ny)
-                            & (held_split == i.m_split))
+        same = held & (held_nx == i.nx) & (held_ny == i.ny) & (held_split == i.m_split)
         passing = Signal()
+        legal = self._legal(m, i, same & self._same_sums(m, i, passing))
         halt = self.engine.halt | self.engine.fault
         waits = blocked(i, self.engine.completed)
         targets: tuple[tuple[Feeder | WeightLoader | Drain, ValueLike], ...] = (
@@ -135,10 +144,30 @@ class TensorEngine(wiring.Component):
             ~(i.hold | i.acc) | single, ~i.acc | held,
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m),
-            ~i.residual | on_circle(i.r_wrap, i.r_row, i.o_y, i.o_m)]
+            ~i.residual | on_circle(i.r_wrap, i.r_row, i.o_y, i.o_m),
+            known(config, i.dtype), i.dtype != DType.FP32, known(config, i.o_type),
+            known(config, i.r_type), ~i.residual | (i.r_type == DType.INT8)
+            | ((i.o_type != DType.INT8) & ((i.r_type != DType.FP32) | (i.o_type == DType.FP32))),
+            (i.w_skip >> Array((0, 1, 1, 2))[i.o_type]) == 0,
+            ~i.lane_dx[1] | ((i.dtype != DType.INT8) & ~i.lane_dx[0]),
+            (i.dtype == DType.INT8) | ~self._too_long]
         legal = Signal()
         m.d.comb += legal.eq(Cat(*rules).all())
         return legal
+
+    def _same_sums(self, m: Module, i: data.View, passing: Signal) -> Value:
+        """Whether a held bank is of the instruction's kind; counts the passes in it."""
+        self._too_long: Value = Const(0)
+        if not self._config.floats:
+            return Const(1)
+        dtype, anchor = Signal.like(i.dtype), Signal.like(i.anchor)
+        most = 2 * REDUCTION // self._config.lanes
+        before, passes = Signal(range(most + 1)), Signal(len(i.nr) + len(i.ns) + len(i.ncb) + 1)
+        m.d.comb += passes.eq(i.nr * i.ns * i.ncb + Mux(i.acc, before, 0))
+        self._too_long = passes > most
+        with m.If(passing):
+            m.d.sync += [dtype.eq(i.dtype), anchor.eq(i.anchor), before.eq(passes)]
+        return (dtype == i.dtype) & (anchor == i.anchor)
 
     def _array(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain) -> None:
         """Tiles and accumulators, and what may enter them when."""
@@ -177,7 +206,7 @@ class TensorEngine(wiring.Component):
         with m.If(fire & vector.closes):
             m.d.sync += [bank.eq(~bank), held.eq(0)]
 
-        tiles = [Tile(config.lanes, config.weight_words) for _ in range(config.tiles)]
+        tiles = [Tile(config) for _ in range(config.tiles)]
         # the accumulator wants the address one cycle ahead of the sums
         closing = view_of(data.StructLayout({"valid": 1, "bank": 1}))
         m.d.comb += [closing.valid.eq(fire & vector.closes), closing.bank.eq(bank)]
@@ -199,12 +228,13 @@ class TensorEngine(wiring.Component):
 
         choices = range(config.tiles.bit_length())
         for t, tile in enumerate(tiles):
-            accumulator = Accumulator(config, sum_bits(config.lanes))
+            accumulator = Accumulator(config)
             m.submodules[f"tile{t}"], m.submodules[f"accumulator{t}"] = tile, accumulator
             stream_of = Array(vector.streams[t // (config.tiles >> c)] for c in choices)
             column = Array(t % (config.tiles >> c) for c in choices)
             m.d.comb += [
                 tile.vector.eq(stream_of[vector.m_split]), tile.swap.eq(swap),
+                tile.floating.eq(vector.dtype != DType.INT8),
                 tile.load.eq(load & (column[beat.m_split] == beat.tile)),
                 tile.beat.eq(beat.beat), tile.weights.eq(beat.weights),
                 accumulator.add.eq(add), accumulator.sums.eq(tile.sums),

@@ -15,87 +15,14 @@ Each column has two sets of weights. The shadow set is loaded word by word while
 works; ``swap`` comes with the first vector that wants the new set and costs no cycle.
 """
 
-from amaranth.hdl import Elaboratable, Module, Signal, Value, signed
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-OPERAND_BITS = 9
-"""A byte of either signedness less its zero point."""
-
-FAN_IN = 4
-"""Operands that one stage of the adder tree adds."""
-
-
-def tree_stages(lanes: int) -> int:
-    """Registered stages that add ``lanes`` products."""
-    stages = 0
-    while lanes > 1:
-        lanes, stages = -(-lanes // FAN_IN), stages + 1
-    return stages
-
-
-def sum_bits(lanes: int) -> int:
-    """Width of the sum of ``lanes`` products."""
-    return 2 * OPERAND_BITS + (lanes - 1).bit_length()
-
-
-class Column(wiring.Component):
-    """The dot product of one output channel.
-
-    Parameters
-    ----------
-    lanes : int
-        Products a cycle.
-
-    Members
-    -------
-    operands : In(array of signed(9))
-        Activations, already registered.
-    load, word : In(1), In(array of signed(9))
-        Write the shadow weights.
-    swap : In(1)
-        The shadow weights become active with the next clock edge.
-    sum : Out(signed)
-        LATENCY of the tree after the operands.
-    """
-
-    operands: data.View
-    load: Signal
-    word: data.View
-    swap: Signal
-    sum: Signal
-
-    def __init__(self, lanes: int):
-        self._lanes = lanes
-        vector = data.ArrayLayout(signed(OPERAND_BITS), lanes)
-        super().__init__({"operands": In(vector), "load": In(1), "word": In(vector),
-                          "swap": In(1), "sum": Out(signed(sum_bits(lanes)))})
-
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = Module()
-        shape = data.ArrayLayout(signed(OPERAND_BITS), self._lanes)
-        shadow, active = Signal(shape, reset_less=True), Signal(shape, reset_less=True)
-        with m.If(self.load):
-            m.d.sync += shadow.eq(self.word)
-        with m.If(self.swap):
-            m.d.sync += active.eq(shadow)
-        terms: list[Value] = []
-        for k in range(self._lanes):
-            product = Signal(signed(2 * OPERAND_BITS), name=f"product{k}", reset_less=True)
-            m.d.sync += product.eq(self.operands[k] * active[k])
-            terms.append(product)
-        level = 0
-        while len(terms) > 1:
-            groups = [terms[k:k + FAN_IN] for k in range(0, len(terms), FAN_IN)]
-            terms = []
-            for k, group in enumerate(groups):
-                total = sum(group[1:], group[0])
-                part = Signal(total.shape(), name=f"sum{level}_{k}", reset_less=True)
-                m.d.sync += part.eq(total)
-                terms.append(part)
-            level += 1
-        m.d.comb += self.sum.eq(terms[0])
-        return m
+from hw.column import Column, stages, sum_layout
+from hw.delay import delay
+from hw.operand import vector_layout
+from isa.config import Config
 
 
 class Tile(wiring.Component):
@@ -103,48 +30,51 @@ class Tile(wiring.Component):
 
     Parameters
     ----------
-    lanes : int
-        Lanes and columns.
-    words : int
-        Weight words (columns) that are loaded in a cycle.
+    config : Config
+        Lanes, data types, and weight words (columns) that are loaded in a cycle.
 
     Members
     -------
-    vector : In(array of signed(9))
-        Activations; taken every cycle.
+    vector, floating : In(vector_layout(config)), In(1)
+        Activations; taken every cycle. Whether they are numbers.
     swap : In(1)
         ``vector`` and its successors want the shadow weights.
     load, beat, weights : In(1), In(range), In(array of vectors)
         Load columns ``beat * words …`` of the shadow set.
-    sums : Out(array of signed)
+    sums : Out(array of sum_layout(config))
         ``latency`` cycles after ``vector``.
     """
 
     vector: data.View
+    floating: Signal
     swap: Signal
     load: Signal
     beat: Signal
     weights: data.View
     sums: data.View
 
-    def __init__(self, lanes: int, words: int):
-        self._lanes, self._words = lanes, words
-        self.latency = 2 + tree_stages(lanes)
-        vector = data.ArrayLayout(signed(OPERAND_BITS), lanes)
+    def __init__(self, config: Config):
+        self._config = config
+        self.latency = 2 + stages(config)
+        vector, words = vector_layout(config), config.weight_words
         super().__init__({
-            "vector": In(vector), "swap": In(1), "load": In(1), "beat": In(range(lanes // words)),
+            "vector": In(vector), "floating": In(1), "swap": In(1), "load": In(1),
+            "beat": In(range(config.lanes // words)),
             "weights": In(data.ArrayLayout(vector, words)),
-            "sums": Out(data.ArrayLayout(signed(sum_bits(lanes)), lanes))})
+            "sums": Out(data.ArrayLayout(sum_layout(config), config.columns))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
+        words = self._config.weight_words
         operands = Signal(self.vector.shape(), reset_less=True)
         m.d.sync += operands.eq(self.vector)
-        for k in range(self._lanes):
-            m.submodules[f"column{k}"] = column = Column(self._lanes)
+        floating = delay(m, self.floating, 2, "floating")
+        for k in range(self._config.columns):
+            m.submodules[f"column{k}"] = column = Column(self._config)
             m.d.comb += [
-                column.operands.eq(operands), column.swap.eq(self.swap),
-                column.load.eq(self.load & (self.beat == k // self._words)),
-                column.word.eq(self.weights[k % self._words]),
+                column.operands.eq(operands), column.floating.eq(floating),
+                column.swap.eq(self.swap),
+                column.load.eq(self.load & (self.beat == k // words)),
+                column.word.eq(self.weights[k % words]),
                 self.sums[k].eq(column.sum)]
         return m

@@ -12,10 +12,10 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw import operand
 from hw.address import Nest
 from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort
-from hw.tile import OPERAND_BITS
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import SPM_ADDRESS_BITS, Opcode
 
@@ -25,7 +25,7 @@ def beat_layout(config: Config) -> data.StructLayout:
     parameters; ``tile``: column split that they belong to; ``beat``: position in the tile or
     parameter block, in beats; ``last``: the pass, or the block's parameters, are complete."""
     words = config.weight_words
-    vector = data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
+    vector = operand.vector_layout(config)
     return data.StructLayout({
         "raw": data.ArrayLayout(8 * config.word_bytes, words),
         "weights": data.ArrayLayout(vector, words),
@@ -68,7 +68,7 @@ class WeightLoader(wiring.Component):
         fields = beat_layout(config)
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
-            "w_signed": 1, "w_zp": signed(9)})
+            "w_signed": 1, "w_zp": signed(9), "dtype": operand.type_shapes(config)["dtype"]})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config
@@ -127,7 +127,7 @@ class WeightLoader(wiring.Component):
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
             meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
-            meta.w_zp.eq(i.w_zp)]
+            meta.w_zp.eq(i.w_zp), meta.dtype.eq(i.dtype)]
         m.submodules.meta = queue = fifo.SyncFIFO(width=meta.shape().size, depth=self.META_DEPTH)
         readers, finished = [], []
         for k in range(config.weight_words):
@@ -154,7 +154,8 @@ class WeightLoader(wiring.Component):
             *(out[f].eq(head[f]) for f in ("params", "tile", "m_split", "beat", "last"))]
         for k, reader in enumerate(readers):
             m.d.comb += [reader.data.ready.eq(take), out.raw[k].eq(reader.data.payload)]
-            for lane in range(self._config.lanes):
-                byte = reader.data.payload[8 * lane:8 * lane + 8]
-                m.d.comb += out.weights[k][lane].eq(
-                    Cat(byte, byte[7] & head.w_signed).as_signed() - head.w_zp)
+            word = reader.data.payload
+            integers: list[Value] = [
+                operand.integer(word[8 * lane:8 * lane + 8], head.w_signed, head.w_zp)
+                for lane in range(self._config.lanes)]
+            operand.assign(m, f"word{k}", out.weights[k], word, integers, head.dtype, 0)

@@ -20,7 +20,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.ports import view_of
-from hw.tile import OPERAND_BITS
+from hw.operand import OPERAND_BITS
 from hw.vector import MAX_START
 from isa.config import Config
 from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import Nest
 from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort
-from hw.tile import OPERAND_BITS
+from hw.operand import OPERAND_BITS
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS, Opcode
 

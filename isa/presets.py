@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machines that have a name."""
 
-from pathlib import Path
 import json
+from dataclasses import replace
+from pathlib import Path
 
 from isa.config import Config, ConfigError
 
-PRESETS = {c.name: c for c in (
+FLOATS = ("int8", "fp16", "bf16")
+
+INTEGER = (
     Config(name="tiny", lanes=4, tiles=1, spm_bytes=8 * 1024, spm_banks=4, psum_depth=8,
            ppu_lanes=2, weight_words=1, vector_lanes=2, window_lanes=2, bus_bytes=8, addr_bits=32,
            max_burst=16, outstanding=2, queue_depth=4),
@@ -19,7 +22,11 @@ PRESETS = {c.name: c for c in (
     Config(name="core1024", lanes=16, tiles=4, spm_bytes=1024 * 1024, spm_banks=32, psum_depth=128,
            ppu_lanes=8, weight_words=4, vector_lanes=16, window_lanes=8, bus_bytes=32,
            outstanding=16),
-)}
+)
+
+PRESETS = {c.name: c for c in (
+    *INTEGER, *(replace(c, name=f"{c.name}_fp", dtypes=FLOATS) for c in INTEGER))}
+"""Each machine with INT8 alone, and with floating point under a name that ends in ``_fp``."""
 
 
 def load_config(name: str) -> Config:

@@ -57,11 +57,20 @@ BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
 PROFILE = frozenset(name for names in BUCKET_COUNTERS.values() for name in names.values())
 """The counters of buckets."""
 
+EXCEPTIONS = {
+    "NAN_RESULTS": "results of float instructions that are NaN",
+    "INFINITE_RESULTS": "results of float instructions that are infinite",
+    "OVERFLOWS": "results with a BF16 product or element above the window of the sum",
+}
+"""The counters of results that are no ordinary numbers; zero in a machine without floating
+point."""
+
 COUNTERS = (
     ("CYCLES", "cycles from the doorbell to done or error"),
     ("INSTRUCTIONS", "instructions completed"),
     ("DRAM_READ_BYTES", "bytes in accepted AXI read data beats"),
     ("DRAM_WRITE_BYTES", "bytes in accepted AXI write data beats"),
+    *EXCEPTIONS.items(),
     *((BUCKET_COUNTERS[queue][name], f"{queue} engine, cycles: {meaning}")
       for queue, names in BUCKETS.items() for name, meaning in names.items()),
 )

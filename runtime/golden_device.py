@@ -9,6 +9,7 @@ from golden.machine import Machine, MachineFault
 from isa.config import Config
 from isa.instructions import Instruction, Region
 from isa.program import Program
+from isa.registers import EXCEPTIONS
 from runtime.device import DeviceFault, Result, region_bytes, region_input
 
 
@@ -48,4 +49,7 @@ class GoldenDevice:
                                     watch=self._watch)
         except MachineFault as e:
             raise DeviceFault(program, e.code, e.index) from None
-        return Result(out[:program.region_sizes.get(Region.OUTPUT, 0)])
+        seen = self._machine.exceptions
+        counters = dict(zip(EXCEPTIONS, (seen.nan, seen.infinite, seen.overflow), strict=True))
+        return Result(out[:program.region_sizes.get(Region.OUTPUT, 0)],
+                      counters if self.config.floats else {})

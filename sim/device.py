@@ -10,7 +10,7 @@ import numpy as np
 from isa.config import ISA_VERSION, Config
 from isa.instructions import Fault, Region
 from isa.program import Program
-from isa.registers import COUNTERS, IDENT, OFFSET, PROFILE
+from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
 from runtime.device import DeviceFault, Result, region_bytes, region_input
 from sim.build import WAVES, Library, build, rtl
 from sim.harness import DramModel, Harness, SimulationError
@@ -73,7 +73,9 @@ class RtlDevice:
         text = rtl(config, trace=True) if verilog is None else verilog
         self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
-        self._counted = [name for name, _ in COUNTERS if config.profile or name not in PROFILE]
+        self._counted = [name for name, _ in COUNTERS
+                         if (config.profile or name not in PROFILE)
+                         and (config.floats or name not in EXCEPTIONS)]
         self._harness: Harness | None = None
 
     def load(self, program: Program) -> None:

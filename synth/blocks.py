@@ -15,15 +15,15 @@ from hw.memory import MemoryController
 from hw.post import Post
 from hw.sequencer import Sequencer
 from hw.store import StoreEngine
-from hw.tile import Tile, sum_bits
+from hw.tile import Tile
 from hw.vector import VectorEngine
 from hw.weights import WeightLoader
 from hw.window import WindowEngine
 from isa.config import Config
 
 BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
-    "tile": lambda c: Tile(c.lanes, c.weight_words),
-    "accumulator": lambda c: Accumulator(c, sum_bits(c.lanes)),
+    "tile": lambda c: Tile(c),
+    "accumulator": lambda c: Accumulator(c),
     "post": Post,
     "feeder": Feeder,
     "weights": WeightLoader,

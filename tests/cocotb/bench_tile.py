@@ -14,7 +14,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.tile import OPERAND_BITS, sum_bits, tree_stages
+from hw.column import tree_bits, tree_stages
+from hw.operand import OPERAND_BITS
 
 LOW, HIGH = -(1 << OPERAND_BITS - 1), (1 << OPERAND_BITS - 1) - 1
 
@@ -49,7 +50,7 @@ class Checker:
             await FallingEdge(dut.clk)
             if self.due and self.due[0][0] == cycle:
                 want = self.due.popleft()[1].tolist()
-                got = unpack(int(dut.sums.value), sum_bits(self.lanes), self.lanes)
+                got = unpack(int(dut.sums.value), tree_bits(self.lanes), self.lanes)
                 assert got == want, f"cycle {cycle}: {got}, not {want}"
                 self.checked += 1
             if int(dut.swap.value):

@@ -6,20 +6,20 @@ import json
 
 import pytest
 
-from hw.accumulator import SUM_BITS, Accumulator
-from hw.tile import sum_bits
+from hw.accumulator import Accumulator
+from hw.column import tree_bits
 from hw.top import verilog_of
 from sim.cocotb_runner import get_runner
 from tests.hw.dma_bench import small
 
 
-@pytest.mark.parametrize("lanes,depth,bits", [(4, 8, SUM_BITS), (16, 32, sum_bits(16))])
-def test_accumulator(lanes, depth, bits, tmp_path):
+@pytest.mark.parametrize("lanes,depth", [(4, 8), (16, 32)])
+def test_accumulator(lanes, depth, tmp_path):
     config = small(lanes, 16, psum_depth=depth)
     source = tmp_path / "accumulator.v"
-    source.write_text(verilog_of(Accumulator(config, bits), "accumulator"))
+    source.write_text(verilog_of(Accumulator(config), "accumulator"))
     runner = get_runner()
     runner.build(sources=[source], hdl_toplevel="accumulator", build_dir=tmp_path)
     runner.test(test_module="tests.cocotb.bench_accumulator", hdl_toplevel="accumulator",
                 extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(config)),
-                           "BENCH_SUM_BITS": str(bits)})
+                           "BENCH_SUM_BITS": str(tree_bits(lanes))})

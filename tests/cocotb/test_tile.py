@@ -6,12 +6,13 @@ import pytest
 from hw.tile import Tile
 from hw.top import verilog_of
 from sim.cocotb_runner import get_runner
+from tests.hw.dma_bench import small
 
 
 @pytest.mark.parametrize("lanes,words", [(4, 1), (8, 2), (16, 4)])
 def test_tile(lanes, words, tmp_path):
     source = tmp_path / "tile.v"
-    source.write_text(verilog_of(Tile(lanes, words), "tile"))
+    source.write_text(verilog_of(Tile(small(lanes, 16, weight_words=words, spm_banks=8)), "tile"))
     runner = get_runner()
     runner.build(sources=[source], hdl_toplevel="tile", build_dir=tmp_path)
     runner.test(test_module="tests.cocotb.bench_tile", hdl_toplevel="tile",

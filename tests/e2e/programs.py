@@ -4,8 +4,8 @@
 import numpy as np
 
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import (QUEUES, WINDOW_KERNEL, WINDOW_STEPS, Instruction, Opcode, Region,
-                              VectorOp, WindowOp)
+from isa.instructions import (ABSENT, QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Instruction,
+                              Opcode, Region, VectorOp, WindowOp)
 from isa.program import Program
 
 LOAD_WORDS = 1 << 14
@@ -45,6 +45,14 @@ class Shape:
                 return
 
 
+def types(rng: np.random.Generator, config: Config) -> tuple[DType, DType, DType]:
+    """Types of operands, output and residual of a TENSOR."""
+    if not config.floats or rng.random() < 0.2:
+        return DType.INT8, DType.INT8, DType.INT8
+    dtype, output = DType(int(rng.integers(3))), DType(int(rng.integers(4)))
+    return dtype, output, DType(int(rng.choice([t for t in DType if t.size <= output.size])))
+
+
 def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
     """One TENSOR, or two that share a reduction. The scratchpad's eighths: 0-1 activations, 2-4
     weights, 5 residual, 6-7 output."""
@@ -56,19 +64,23 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         gm = 1 << m_split
         gn = config.tiles // gm
         groups = int(rng.integers(1, 4))
-        packed = per > 1 and rng.random() < 0.3
-        ns, ncb = (-(-g.s // per), 1) if packed else (g.s, g.blocks)
+        dtype, o_type, r_type = types(rng, config)
+        packed = per > dtype.size // 2 and rng.random() < 0.3
+        # granules of a pixel, and pixels of a vector
+        step = dtype.size if packed else per
+        pixels = per // step
+        ns, ncb = (-(-g.s // pixels), 1) if packed else (g.s, g.blocks)
         weights = groups * gn * (g.r * ns * ncb * lanes + 8)
         rows = -(-g.oh // gm)
         out = groups * gn * g.oh * g.ow
-        if weights <= 3 * eighth and out <= min(eighth, 2 * eighth - 64):
+        if weights <= 3 * eighth and out * r_type.size <= eighth \
+                and out * o_type.size <= 2 * eighth - 64:
             break
     dx = 1 if packed else g.dx
     ow = (g.w + 2 * g.px - dx * (g.s - 1) - 1) // g.sx + 1
     nx = int(rng.integers(1, min(ow, config.psum_depth) + 1))
     ny = int(rng.integers(1, min(rows, config.psum_depth // nx) + 1))
     ntx, nty = -(-ow // nx), -(-rows // ny)
-    step = 1 if packed else per       # granules of a pixel
     line = step * g.pitch + (-(step * g.pitch) % per)
     circle = g.h * line if rng.random() < 0.3 else 0
     start = 0 if not circle else line * int(rng.integers(g.h))
@@ -77,11 +89,11 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
     fields = dict(
         nx=nx, ny=ny, ncb=ncb, ns=ns, nr=g.r, nnb=groups, ntx=ntx, nty=nty,
         nx_last=ow - (ntx - 1) * nx, ny_last=rows - (nty - 1) * ny,
-        a_base=MARGIN * per - g.px * step, a_x=g.sx * step, a_s=dx * step * (per if packed else 1),
+        a_base=MARGIN * per - g.px * step, a_x=g.sx * step, a_s=dx * step * pixels,
         a_cb=g.h * line, a_row=row0 % circle if circle else row0,
         a_y=gm * g.sy * line, a_r=g.dy * line, a_m=g.sy * line, a_wrap=circle,
-        ix0=-g.px, ix_x=g.sx, ix_s=dx * (per if packed else 1), iy0=-g.py, iy_y=gm * g.sy,
-        iy_r=g.dy, iy_m=g.sy, iw=g.w, ih=g.h, lane_dx=int(packed),
+        ix0=-g.px, ix_x=g.sx, ix_s=dx * pixels, iy0=-g.py, iy_y=gm * g.sy,
+        iy_r=g.dy, iy_m=g.sy, iw=g.w, ih=g.h, lane_dx=dtype.size if packed else 0,
         a_signed=signed, a_zp=zero if signed else zero + 128,
         pad=int(rng.integers(-256, 256)) if rng.random() < 0.2 else 0,
         w_base=2 * eighth, w_signed=int(rng.integers(2)), w_zp=int(rng.integers(0, 128)),
@@ -91,7 +103,11 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         z1=int(rng.integers(-128, 128)), lo1=int(rng.integers(-128, -60)), hi1=127,
         r_signed=1, r_zp=int(rng.integers(-128, 128)), scale_a=scale(rng, -1.5, 0.3),
         scale_r=scale(rng, -1.5, 0.3), z2=int(rng.integers(-128, 128)), lo2=-128,
-        hi2=int(rng.integers(60, 128)))
+        hi2=int(rng.integers(60, 128)), dtype=dtype, o_type=o_type, r_type=r_type,
+        w_skip=int(rng.integers(o_type.size)), anchor=int(rng.integers(-70, -40)),
+        lo_f=int(rng.choice([0, 0xFC00, 0xC500])), hi_f=int(rng.choice([0x7C00, 0x4600])))
+    if dtype or o_type or r_type:
+        fields["scale_r"] |= int(rng.integers(2)) << 31
     if circle:
         for name in ("a_y", "a_r", "a_m"):
             fields[name] %= circle
@@ -210,17 +226,28 @@ def contents(rng: np.random.Generator, config: Config,
     lie where another's biases do."""
     spm = rng.integers(0, 256, (config.spm_words, config.lanes), np.uint8)
     per = config.lanes // 4
+    if config.floats:
+        # most words are numbers of moderate size in both 16-bit types, few have NaN or infinities
+        near = rng.random(config.spm_words) < 0.97
+        spm[near] = (spm[near].view(np.uint16) & 0x87FF | 0x3800).view(np.uint8)
+        finite = rng.random((config.spm_words, config.lanes // 2)) < 0.999
+        patterns = spm.view(np.uint16)
+        patterns[finite] &= np.where(patterns[finite] >> 10 & 31 == 31, 0xBFFF, 0xFFFF).astype(
+            np.uint16)
+        patterns[rng.random(patterns.shape) < 0.1] = ABSENT
     maxima = [i.opcode is Opcode.WINDOW and i.wop == WindowOp.MAX for i in instructions]
     for i, maximum in zip(instructions, maxima, strict=True):
         biases, _ = parameters(i, config)
         reach = 99 if maximum else 9999
-        spm[biases] = rng.integers(-reach, reach, len(biases) * per, np.int32).view(
-            np.uint8).reshape(-1, config.lanes)
+        values = rng.integers(-reach, reach, len(biases) * per, np.int32)
+        if i.dtype:
+            values = (values / 1000).astype(np.float32).view(np.int32)
+        spm[biases] = values.view(np.uint8).reshape(-1, config.lanes)
         if maximum:
             masks(rng, i, config, spm)
     for i, maximum in zip(instructions, maxima, strict=True):
         _, scales = parameters(i, config)
-        power = rng.uniform(-3.5, -2.5, len(scales) * per) + (3 if maximum else 0)
+        power = rng.uniform(-3.5, -2.5, len(scales) * per) + (3 if maximum or i.dtype else 0)
         spm[scales] = (10 ** power).astype(np.float32).view(np.uint8).reshape(-1, config.lanes)
     return spm
 

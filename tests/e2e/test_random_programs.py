@@ -3,13 +3,15 @@
 wrote, every byte of the scratchpad afterwards, and an account of every cycle, without and with a
 memory that stalls at random."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from golden.signature import SigningMachine
 from isa.instructions import Instruction, Opcode, Region
 from isa.presets import PRESETS
-from isa.registers import BUCKET_COUNTERS
+from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
 from sim.device import RtlDevice
 from sim.harness import DramModel
 from tests.e2e.programs import contents, program, tensor, vector, window
@@ -18,7 +20,7 @@ INSTRUCTIONS = 40
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", ["tiny", "ecp5", "core256"])
+@pytest.mark.parametrize("name", ["tiny", "ecp5", "core256", "tiny_fp", "ecp5_fp"])
 def test_random_instructions(name: str, seed: int) -> None:
     config = PRESETS[name]
     rng = np.random.default_rng([seed, config.lanes, config.tiles])
@@ -49,6 +51,8 @@ def test_random_instructions(name: str, seed: int) -> None:
     wrong = np.flatnonzero(trace["signature"] != np.array(golden.signatures, np.uint32))
     assert not len(wrong), f"instruction {wrong[0]} differs: {p.instructions()[wrong[0]]}"
     assert np.array_equal(result.outputs, want)
+    exceptions = dict(zip(EXCEPTIONS, dataclasses.astuple(golden.exceptions), strict=True))
+    assert not config.floats or exceptions.items() <= result.counters.items()
     for queue, names in BUCKET_COUNTERS.items() if config.profile else ():
         buckets = {name: result.counters[counter] for name, counter in names.items()}
         assert sum(buckets.values()) == result.counters["CYCLES"], queue

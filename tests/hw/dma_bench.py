@@ -27,9 +27,9 @@ MEMORY_BYTES = 0x18000
 
 def small(lanes: int, bus: int, **fields) -> Config:
     """A machine of this word and bus width with everything else small."""
-    fields = {"max_burst": 16, "outstanding": 4, **fields}
-    return Config(**{"spm_bytes": lanes * 1024, **fields}, lanes=lanes, bus_bytes=bus, spm_banks=4,
-                  weight_words=1, ppu_lanes=lanes, vector_lanes=lanes)
+    return Config(**{"max_burst": 16, "outstanding": 4, "spm_bytes": lanes * 1024, "spm_banks": 4,
+                     "weight_words": 1, "ppu_lanes": lanes, "vector_lanes": lanes, **fields},
+                  lanes=lanes, bus_bytes=bus)
 
 
 class Dma(wiring.Component):

@@ -9,6 +9,7 @@ from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
+from hw.float_lane import KIND
 from hw.profile import Buckets
 from hw.scratchpad import Scratchpad
 from isa.config import Config
@@ -28,12 +29,15 @@ class EngineBench(Elaboratable):
     ----------
     buckets : Counter
         Cycles of the last run by bucket, which the engine's events are checked to be legal for.
+    kinds : Counter
+        Results of the last run that are no ordinary numbers, by kind, if the engine counts them.
     """
 
     def __init__(self, config: Config, engine: wiring.Component,
                  ports: Callable[[wiring.Component], tuple[list, list]]):
         self.config, self.engine = config, engine
         self.buckets: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         reads, writes = ports(engine)
         self.spm = Scratchpad(
             config, reads=len(reads) + 1, writes=len(writes),
@@ -86,10 +90,12 @@ class EngineBench(Elaboratable):
                 bank = self.spm.banks[word % config.spm_banks]
                 ctx.set(bank.data[word // config.spm_banks], int.from_bytes(row.tobytes(),
                                                                             "little"))
+            counted = {k: getattr(e, k) for k, _ in KIND if hasattr(e, k)}
             done, cycles = 0, 0
             while done < len(instructions):
-                _, _, finished, fault, bucket = await ctx.tick().sample(
-                    e.engine.done, e.engine.fault, self.account.bucket)
+                _, _, finished, fault, bucket, *kinds = await ctx.tick().sample(
+                    e.engine.done, e.engine.fault, self.account.bucket, *counted.values())
+                self.kinds.update(dict(zip(counted, kinds, strict=True)))
                 self.buckets.update(name for name in bucket.shape().members if bucket[name])
                 cycles += 1
                 done += finished
@@ -108,6 +114,7 @@ class EngineBench(Elaboratable):
         assert queue in QUEUES
         self.account = Buckets(queue)
         self.buckets.clear()
+        self.kinds.clear()
         sim = Simulator(self)
         sim.add_clock(1e-6)
         sim.add_testbench(watch)

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hw.tile import Tile, tree_stages
+from hw.column import tree_stages
+from hw.tile import Tile
+from tests.hw.dma_bench import small
 
 
 @pytest.mark.parametrize("lanes,words", [(4, 1), (8, 2), (16, 2), (16, 4)])
 def test_sums(lanes: int, words: int) -> None:
     rng = np.random.default_rng(lanes)
-    dut = Tile(lanes, words)
+    dut = Tile(small(lanes, 16, weight_words=words, spm_banks=8))
     beats = lanes // words
     sets, per_set = 4, beats + 3
     weights = rng.integers(-256, 256, (sets, lanes, lanes))      # [set, column, lane]
@@ -43,7 +45,7 @@ def test_sums(lanes: int, words: int) -> None:
                 else:
                     ctx.set(dut.load, 0)
             if t >= dut.latency:
-                got.append([ctx.get(dut.sums[k]) for k in range(lanes)])
+                got.append([ctx.get(dut.sums[k].sum) for k in range(lanes)])
             await ctx.tick()
 
     sim = Simulator(dut)
