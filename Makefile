@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench verilog area zoo docs lint lock clean
+.PHONY: help run test long bench verilog area zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -21,8 +21,11 @@ help:  ## list the targets
 run: $(READY)  ## classify digits on the simulated hardware, and compare with ONNX Runtime
 	@$(BIN)/python -m examples.run_digits
 
-test: $(READY)  ## run all tests
-	@$(BIN)/python -m pytest -q
+test: $(READY)  ## run the tests, but for those that take many minutes
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not long"
+
+long: $(READY)  ## run the tests that take many minutes
+	@$(BIN)/python -m pytest -q -m long
 
 bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
 	@$(BIN)/makalu bench $(if $(QUICK),--quick)

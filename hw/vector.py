@@ -23,7 +23,7 @@ from hw.profile import events_layout
 from hw.read_port import ReadPort
 from hw.vector_post import VectorPost
 from isa.config import Config
-from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault, Opcode, VectorOp
+from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Opcode, VectorOp
 
 WORD = SPM_ADDRESS_BITS
 
@@ -111,7 +111,8 @@ class VectorEngine(wiring.Component):
 
         legal = Signal()
         m.d.comb += legal.eq(Cat(
-            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= max(VectorOp),
+            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= VectorOp.SUM,
+            *(i[f] == DType.INT8 for f in ("a_type", "b_type", "o_type")),
             ~add | ((i.ns == 1) & (i.nr == 1)), on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r),
             ~add | on_circle(i.b_wrap, i.b_row, i.b_y),
             on_circle(i.o_wrap, i.o_row, i.o_y)).all())

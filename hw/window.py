@@ -30,7 +30,7 @@ from hw.window_read import SETUP, WindowRead
 from hw.window_walk import WindowWalk, reach_of
 from hw.window_weights import WindowWeights
 from isa.config import Config
-from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, Fault, Opcode, WindowOp
+from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
 
 
 class WindowEngine(wiring.Component):
@@ -157,7 +157,7 @@ class WindowEngine(wiring.Component):
             *(c != 0 for c in counts), i.stride * i.nr * i.ng <= WINDOW_STEPS,
             i.ng == Array(k // taps + 1 for k in range(WINDOW_KERNEL))[reach],
             i.m_split < tiles.bit_length(), i.m_last <= split, i.n_last <= columns,
-            on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
+            i.dtype == DType.INT8, on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)).all())
         return legal
 

@@ -25,8 +25,7 @@ def measured(config: str) -> dict[str, int]:
     return {row["network"]: row["cycles"] for row in result.rows}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", [CONFIGS[0], pytest.param(CONFIGS[1], marks=pytest.mark.long)])
 def test_cycles_are_those_of_the_table(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAKALU_MODELS", raising=False)
     table = json.loads(TABLE.read_text())
