@@ -14,7 +14,7 @@ there. All tiles go in lockstep. An instruction is done when its last word has b
 scratchpad; only then does the next one start, so that the constants of the lanes stand still.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -104,7 +104,7 @@ class Drain(wiring.Component):
         self._entry = data.StructLayout({
             "addr": data.ArrayLayout(address, config.tiles), "write": config.tiles,
             "index": range(config.psum_depth), "bank": 1, "first": 1, "last": 1,
-            "word": 2 if config.floats else 0})
+            **({"word": 2} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -250,7 +250,7 @@ class Drain(wiring.Component):
         with m.If(load):
             m.d.sync += [*(entry[f].eq(now[k]) for f, k in (
                 ("index", "psum"), ("bank", "bank"), ("first", "first"), ("last", "last"),
-                ("word", "word")))]
+                *([("word", "word")] if config.floats else [])))]
         with m.If(bad):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
         m.d.sync += valid.eq((load & ~bad) | (valid & ~take))
@@ -282,6 +282,7 @@ class Drain(wiring.Component):
         starts = Array(config.columns // t.size // unit(config) for t in every)[i.o_type]
         part_bits = Array(8 * config.columns // t.size for t in every)[i.o_type]
         head = data.View(self._entry, queue.r_data)
+        word = head.word if config.floats else Const(0, 2)
         params_full, closing, closing_bank = Signal(), Signal(), Signal()
         slice_, running = Signal(range(max(2, *(slices(config, t) for t in every)))), Signal()
         first = Signal(range(max(2, config.columns // unit(config))))
@@ -299,7 +300,7 @@ class Drain(wiring.Component):
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
         with m.If(issue):
             m.d.sync += [running.eq(1), slice_.eq(0), closing.eq(head.last),
-                         closing_bank.eq(head.bank), first.eq(head.word * starts)]
+                         closing_bank.eq(head.bank), first.eq(word * starts)]
         with m.Elif(last_slice):
             m.d.sync += running.eq(0)
         with m.Else():
@@ -314,7 +315,7 @@ class Drain(wiring.Component):
 
         skipped = Signal(range(8 * config.word_bytes))
         ratio = self._log_size(i.o_type) - self._log_size(i.r_type)
-        m.d.comb += skipped.eq((head.word & ((1 << ratio[:2]) - 1)) * (
+        m.d.comb += skipped.eq((word & ((1 << ratio[:2]) - 1)) * (
             part_bits << self._log_size(i.r_type)))
         all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
             ~i.residual | (i.r_type == DType.INT8))

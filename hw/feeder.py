@@ -41,7 +41,7 @@ def vector_layout(config: Config) -> data.StructLayout:
     """
     return data.StructLayout({
         "streams": data.ArrayLayout(operand.vector_layout(config), config.tiles),
-        "dtype": operand.type_shapes(config)["dtype"], "m_split": 2,
+        **({"dtype": 2} if config.floats else {}), "m_split": 2,
         "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
         "keeps": 1})
 
@@ -153,6 +153,8 @@ class Feeder(wiring.Component):
         first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)
         last_pixel = nest.all_last(["x", "y"])
         begin = Signal()
+        types = {"dtype": i.dtype,
+                 "base": Mux(i.dtype == DType.BF16, BRAIN_BASE - i.anchor, 0)}
         out = view_of(data.StructLayout({
             "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
@@ -171,8 +173,7 @@ class Feeder(wiring.Component):
                 out.common.keeps.eq(last_pass & last_pixel & i.hold),
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
-                out.common.dtype.eq(i.dtype),
-                out.common.base.eq(Mux(i.dtype == DType.BF16, BRAIN_BASE - i.anchor, 0))]
+                *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
             with m.If(active):
                 m.d.sync += begin.eq(0)
                 m.d.sync += psum.eq(Mux(last_pixel, 0, psum + 1))
@@ -317,10 +318,10 @@ class Feeder(wiring.Component):
                     head.common.pad))
                 integers.append(value)
             operand.assign(m, f"stream{k}", out.streams[k], aligned & inside, integers,
-                           head.common.dtype, head.common.base)
+                           operand.field(head.common, "dtype"),
+                           operand.field(head.common, "base"))
         c = head.common
         m.d.comb += [
             self.vectors.valid.eq(queue.r_rdy & Cat(*ready).all()),
             queue.r_en.eq(self.vectors.valid & self.vectors.ready),
-            *(out[f].eq(c[f]) for f in ("dtype", "m_split", "index", "swap", "overwrite", "opens",
-                                        "closes", "keeps"))]
+            *(out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams")]

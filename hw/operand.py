@@ -5,7 +5,7 @@ A machine that has floating point takes the bytes of a word in pairs. A pair is 
 or one FP16 or BF16 number, whose significand goes through the multiplier of the first.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Shape, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data
 
 from hw.ports import view_of
@@ -30,9 +30,14 @@ PAIR = data.StructLayout({
 
 
 def type_shapes(config: Config) -> dict[str, Shape]:
-    """Shapes of ``dtype`` and ``base`` of :func:`assign`, as wide as the machine needs them."""
-    return {"dtype": unsigned(2 if config.floats else 0),
-            "base": signed(SHIFT_BITS) if "bf16" in config.dtypes else unsigned(0)}
+    """Shapes of ``dtype`` and ``base`` of :func:`assign`, as far as the machine needs them."""
+    return {**({"dtype": unsigned(2)} if config.floats else {}),
+            **({"base": signed(SHIFT_BITS)} if "bf16" in config.dtypes else {})}
+
+
+def field(view: data.View, name: str) -> Value:
+    """``dtype`` or ``base`` of a view; INT8 and 0 where it has none."""
+    return view[name] if name in view.shape().members else Const(0, 2)
 
 
 def known(config: Config, dtype: Value) -> Value:

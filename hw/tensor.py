@@ -27,7 +27,7 @@ from hw.float_lane import KIND
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
 from hw.semaphore import blocked, satisfied
-from hw.operand import known
+from hw.operand import field, known
 from hw.tile import Tile
 from hw.weights import WeightLoader
 from isa.config import REDUCTION, Config
@@ -234,7 +234,7 @@ class TensorEngine(wiring.Component):
             column = Array(t % (config.tiles >> c) for c in choices)
             m.d.comb += [
                 tile.vector.eq(stream_of[vector.m_split]), tile.swap.eq(swap),
-                tile.floating.eq(vector.dtype != DType.INT8),
+                tile.floating.eq(field(vector, "dtype") != DType.INT8),
                 tile.load.eq(load & (column[beat.m_split] == beat.tile)),
                 tile.beat.eq(beat.beat), tile.weights.eq(beat.weights),
                 accumulator.add.eq(add), accumulator.sums.eq(tile.sums),

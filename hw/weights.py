@@ -68,7 +68,7 @@ class WeightLoader(wiring.Component):
         fields = beat_layout(config)
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
-            "w_signed": 1, "w_zp": signed(9), "dtype": operand.type_shapes(config)["dtype"]})
+            "w_signed": 1, "w_zp": signed(9), **({"dtype": 2} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config
@@ -127,7 +127,7 @@ class WeightLoader(wiring.Component):
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
             meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
-            meta.w_zp.eq(i.w_zp), meta.dtype.eq(i.dtype)]
+            meta.w_zp.eq(i.w_zp), *([meta.dtype.eq(i.dtype)] if config.floats else [])]
         m.submodules.meta = queue = fifo.SyncFIFO(width=meta.shape().size, depth=self.META_DEPTH)
         readers, finished = [], []
         for k in range(config.weight_words):
@@ -158,4 +158,5 @@ class WeightLoader(wiring.Component):
             integers: list[Value] = [
                 operand.integer(word[8 * lane:8 * lane + 8], head.w_signed, head.w_zp)
                 for lane in range(self._config.lanes)]
-            operand.assign(m, f"word{k}", out.weights[k], word, integers, head.dtype, 0)
+            operand.assign(m, f"word{k}", out.weights[k], word, integers,
+                           operand.field(head, "dtype"), 0)
