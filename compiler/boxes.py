@@ -28,7 +28,7 @@ def _halvings(blocks: int, rows: int, columns: int) -> Iterator[tuple[int, int, 
 def room(s: Schedule, op: Conv | Pool | Add, need: Callable[[int, int, int], int]
          ) -> tuple[int, int, int]:
     """Blocks, rows and columns of a box that fits, after evicting what must go."""
-    blocks = -(-op.y.nchw[1] // s.lanes)
+    blocks = op.y.blocks(s.lanes)
     while True:
         for size in _halvings(blocks, op.y.nchw[2], op.y.nchw[3]):
             if need(*size) + SLACK <= s.spm.largest or need(*size) == 0:

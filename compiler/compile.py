@@ -38,6 +38,7 @@ from compiler.emit_add import emit_add
 from compiler.emit_pool import emit_depthwise, emit_pool
 from compiler.emit_window import windowed
 from compiler.errors import CompileError
+from compiler.floats import FLOATS, on_the_array
 from compiler.fuse import fuse
 from compiler.hazards import waits
 from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
@@ -51,7 +52,7 @@ from compiler.stem import space_to_depth
 from compiler.steps import Step
 from compiler.strips import emit_chain
 from compiler.timing import predict
-from isa.config import GRANULE, Config
+from isa.config import DTYPES, GRANULE, Config
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
 from isa.layout import Buffer
 from isa.program import Program
@@ -79,7 +80,8 @@ CHANNEL_BYTES = 8
 def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                   allow_host: Collection[str] = (),
                   calibration: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-                  batch: int | None = None, name: str | None = None) -> Program:
+                  batch: int | None = None, name: str | None = None,
+                  precision: str = "int8") -> Program:
     """Compile a model for a machine.
 
     Parameters
@@ -98,23 +100,35 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         Size of a dynamic first dimension (1).
     name : str
         The program's name (the file's or graph's).
+    precision : str
+        ``int8``; ``fp16`` or ``bf16``: an FP32 model with every activation and weight rounded to
+        that type.
 
     Raises
     ------
     CompileError
         If the model is not valid, not quantized, or does not run on the machine.
     """
+    if precision not in config.dtypes:
+        raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
+                           f"{', '.join(config.dtypes)} alone", "use one of these, or a machine "
+                           f"that has it: --config {config.name.removesuffix('_fp')}_fp"
+                           if precision in DTYPES else f"use one of {', '.join(DTYPES)}")
     source = frontend.load(model, batch, name)
-    if not is_quantized(source.model):
+    floats = FLOATS.get(precision, "")
+    if floats and is_quantized(source.model):
+        raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
+                           "give the FP32 model, or leave --precision out")
+    if not floats and not is_quantized(source.model):
         source = frontend.load(quantize(source, calibration), batch, source.name)
-    legal = Legalizer(source, allow_host)
+    legal = Legalizer(source, allow_host, floats)
     legal.run()
     verify(legal.graph)
     graph = fuse(legal.graph)
     work = Work.of(graph)
-    graph = space_to_depth(prepare(graph, config), config)
+    graph = space_to_depth(prepare(on_the_array(graph), config), config)
     verify(graph)
-    return _Backend(source, legal, graph, config, work).program()
+    return _Backend(source, legal, graph, config, work, precision).program()
 
 
 @dataclass(frozen=True)
@@ -132,14 +146,16 @@ class Work:
         for op in convs:
             macs[op.node] += op.macs
         return cls(macs,
-                   sum(op.weight.size + CHANNEL_BYTES * len(op.bias) for op in convs))
+                   sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
+                       for op in convs))
 
 
 class _Backend:
     """Instructions and tables of one program."""
 
     def __init__(self, source: frontend.Source, legal: Legalizer, graph: Graph, config: Config,
-                 work: Work):
+                 work: Work, precision: str):
+        self.precision = precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
         self.streams: dict[tuple, tuple] = {}
@@ -148,7 +164,9 @@ class _Backend:
     def _packs(self, port: Port) -> bool:
         """An input with few channels that only convolutions read, a kernel row at a time."""
         readers = [op for op in self.graph.ops if any(x is port.tensor for x in op.inputs)]
-        return (port.tensor.nchw[1] <= GRANULE < self.config.lanes and bool(readers) and all(
+        pixel = GRANULE * port.tensor.size
+        return (port.tensor.nchw[1] <= GRANULE and pixel < self.config.lanes and bool(readers)
+                and all(
             isinstance(op, Conv) and op.x is port.tensor and op.groups == 1
             and op.dilation[1] == 1 and not (op.residual and op.residual.x is port.tensor)
             and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
@@ -242,7 +260,7 @@ class _Backend:
             inputs=inputs, outputs=outputs,
             region_sizes={int(r): aligned(sizes[r]) for r in Region},
             nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
-            macs=self.work.macs.total(),
+            macs=self.work.macs.total(), precision=self.precision,
             node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
             compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
             predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)

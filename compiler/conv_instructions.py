@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from compiler.ir import Conv
+from compiler.ir import ANCHOR, DTYPE, Conv
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import Run, Shape
@@ -56,7 +56,9 @@ class ConvInstructions:
     def out_box(self, chunk: Run, box: tuple) -> Box:
         """Outputs of a chunk in a box (image, first and last row, first and last column)."""
         n, y0, y1, x0, x1 = box
-        b0, b1 = chunk.first * self.gn, min(self.blocks, chunk.last * self.gn)
+        size = self.op.y.size
+        b0 = chunk.first * self.gn * size
+        b1 = min(self.op.y.blocks(self.s.lanes), chunk.last * self.gn * size)
         if self.shape.folded:
             return Box(x0, x1, b0, b1, 0, 1, 0, 1)
         return Box(n, n + 1, b0, b1, y0, y1, x0, x1)
@@ -75,7 +77,6 @@ class ConvInstructions:
         rect, _ = rectangles(s.config, units, x1 - x0, passes, self.gn)
         area = self.out_box(chunk, box)
         o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
-        clip = op.clip
         f = {
             "nx": rect.nx, "ny": rect.ny, "ntx": rect.ntx, "nty": rect.nty,
             "nx_last": rect.nx_last, "ny_last": rect.ny_last,
@@ -90,21 +91,40 @@ class ConvInstructions:
             "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
             "o_x": out.image if shape.folded else 1, "o_n": out.block,
             "o_y": out.step(gm), "o_m": out.step(1),
-            "z1": clip.z, "lo1": clip.lo, "hi1": clip.hi,
         }
+        f.update(self._types(area))
         f.update(self._activation(chunk, box, x, b0, r0, s0))
         writes = [] if hold else out.extents(area)
         reads = self._reads(chunk, box, x, (b0, b1), (r0, r1), (s0, s1)) + extent
         if res is not None:
             assert op.residual is not None
-            c = op.residual.clip
             r_base, r_row = res.origin(area.n0, area.b0, area.y0, area.x0)
             f.update(residual=1, r_base=r_base, r_row=r_row, r_wrap=res.wrap, r_n=res.block,
                      r_signed=int(op.residual.x.dtype == "int8"), r_zp=op.residual.zp,
                      scale_a=bits(op.residual.scale_a), scale_r=bits(op.residual.scale_b),
-                     z2=c.z, lo2=c.lo, hi2=c.hi)
+                     r_type=DTYPE[op.residual.x.dtype])
+            if not op.y.floating:
+                c = op.residual.clip
+                f.update(z2=c.z, lo2=int(c.lo), hi2=int(c.hi))
             reads = reads + res.extents(area)
         s.emit(Opcode.TENSOR, f, reads, writes)
+
+    def _types(self, area: Box) -> dict[str, int]:
+        """Types, and what the result is clipped to."""
+        op = self.op
+        last = area.b1 == op.y.blocks(self.s.lanes)
+        f: dict[str, int] = {
+            "dtype": DTYPE[op.x.dtype], "o_type": DTYPE[op.y.dtype],
+            "w_skip": self.blocks * op.y.size - area.b1 if last else 0}
+        if op.x.floating:
+            f["anchor"] = ANCHOR if op.x.dtype == "bfloat16" else 0
+        if op.y.floating:
+            clip = op.residual.clip if op.residual else op.clip
+            f["lo_f"], f["hi_f"] = (int(np.float16(v).view(np.uint16))
+                                    for v in (clip.lo, clip.hi))
+        else:
+            f.update(z1=op.clip.z, lo1=int(op.clip.lo), hi1=int(op.clip.hi))
+        return f
 
     def _activation(self, chunk: Run, box: tuple, x: View, b0: int, r0: int,
                     s0: int) -> dict[str, int]:
@@ -114,12 +134,14 @@ class ConvInstructions:
         g, (sy, sx), (dy, dx) = shape.granules, op.stride, op.dilation
         iy = y0 * sy - op.pad[0] + r0 * dy
         if shape.packed:
-            ix = x0 * sx - op.pad[1] + s0 * g
+            pixel = op.x.size  # granules
+            ix = x0 * sx - op.pad[1] + s0 * g // pixel
             base, row = x.origin(n, 0, iy, 0)
-            return {"a_base": g * base + ix, "a_row": g * row, "a_wrap": g * x.wrap, "a_x": sx,
-                    "a_s": g, "lane_dx": 1, "a_cb": 0, "a_nb": 0, "a_y": g * x.step(gm * sy),
-                    "a_r": g * x.step(dy), "a_m": g * x.step(sy), "ix0": ix, "ix_x": sx,
-                    "ix_s": g, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy}
+            return {"a_base": g * base + ix * pixel, "a_row": g * row, "a_wrap": g * x.wrap,
+                    "a_x": sx * pixel, "a_s": g, "lane_dx": pixel, "a_cb": 0, "a_nb": 0,
+                    "a_y": g * x.step(gm * sy), "a_r": g * x.step(dy), "a_m": g * x.step(sy),
+                    "ix0": ix, "ix_x": sx, "ix_s": g // pixel, "iy0": iy, "iy_y": gm * sy,
+                    "iy_r": dy, "iy_m": sy}
         if shape.folded:
             iy, ix = r0 * dy - op.pad[0], s0 * dx - op.pad[1]
             (base, row), a_x, ix_x = x.origin(x0, chunk.low + b0, iy, ix), x.image, 0

@@ -31,7 +31,7 @@ def emit_add(s: Schedule, op: Add) -> None:
 
     size = room(s, op, need)
     n, _, h, w = op.y.nchw
-    for area in boxes(-(-op.y.nchw[1] // s.lanes), h, w, n, size):
+    for area in boxes(op.y.blocks(s.lanes), h, w, n, size):
         small = _operand(area) if pixel else area
         rest = words(s, op.y, area)
         a, release_a = fetch(s, op.a, area, rest + words(s, op.b, small))
@@ -72,5 +72,5 @@ def add_rows(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out:
          "b_signed": int(op.b.dtype == "int8"), "b_zp": op.b_zp,
          "scale_a": bits(op.scale_a), "scale_b": bits(op.scale_b),
          "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": 1, "o_cb": out.block,
-         "o_y": out.step(1), "z": op.clip.z, "lo": op.clip.lo, "hi": op.clip.hi}
+         "o_y": out.step(1), "z": op.clip.z, "lo": int(op.clip.lo), "hi": int(op.clip.hi)}
     s.emit(Opcode.VECTOR, f, a.extents(area) + b.extents(small), out.extents(area))

@@ -185,7 +185,7 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
             "w_base": at, "w_signed": 1, "m_split": 0, "m_last": 1, "n_last": 1,
             "acc": int(i > 0), "hold": int(hold),
             "o_base": out.at(n, b, piece.y0, piece.x0), "o_x": 1, "o_n": out.block,
-            "o_y": out.row, "z1": op.clip.z, "lo1": op.clip.lo, "hi1": op.clip.hi}
+            "o_y": out.row, "z1": op.clip.z, "lo1": int(op.clip.lo), "hi1": int(op.clip.hi)}
         s.emit(Opcode.TENSOR, fields, reads + extent, [] if hold else out.extents(area))
         s.spm.release(at)
     if stored is not None:

@@ -66,7 +66,7 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
     each = taps.words(s.config)
     size = room(s, op, _need(s, op, 0, each))
     data, coding = depthwise_weights(op, taps, s.config)
-    blocks, operands, loaded = -(-op.y.nchw[1] // s.lanes), None, None
+    blocks, operands, loaded = op.y.blocks(s.lanes), None, None
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         source, rest = _source(op, area), words(s, op.y, area)
         if loaded != (area.b0, area.b1):
@@ -108,7 +108,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         for part in op.parts:
             data = pool_weights(taps, s.config, part.scale)
             operands.append(load_operands(s, data, None, Coding(True, 0), need(*size) - weights))
-    blocks = -(-op.y.nchw[1] // s.lanes)
+    blocks = op.y.blocks(s.lanes)
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         x, release = fetch(s, op.x, _source(op, area), words(s, op.y, area))
         out, done = output(s, op.y, area)
@@ -156,7 +156,7 @@ def window_engine(s: Schedule, op: Pool) -> Taps | None:
     taps = taps_of(op, s.config)
     if taps is None or op.kernel == (1, 1):
         return None
-    whole = Box(0, 1, 0, -(-op.y.nchw[1] // s.lanes), 0, op.y.nchw[2], 0, op.y.nchw[3])
+    whole = Box(0, 1, 0, op.y.blocks(s.lanes), 0, op.y.nchw[2], 0, op.y.nchw[3])
     return taps if split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None
 
 
@@ -185,6 +185,6 @@ def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) ->
          "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "scale_a": bits(part.scale),
          "scale_b": bits(part.scale), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
          "ncb": area.b1 - area.b0, "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
-         "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "z": op.clip.z, "lo": op.clip.lo,
-         "hi": op.clip.hi}
+         "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "z": op.clip.z, "lo": int(op.clip.lo),
+         "hi": int(op.clip.hi)}
     s.emit(Opcode.VECTOR, f, x.extents(_source(op, area)), out.extents(area))

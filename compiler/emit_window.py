@@ -68,7 +68,8 @@ def windowed(op: Conv, config: Config) -> Taps | None:
     """How the engine takes a convolution: a depthwise one of several channels (one alone may lie
     packed, for the array) whose weights are bytes."""
     k, c, _, _ = op.weight.shape
-    if c != 1 or op.groups != k or k == 1 or op.residual is not None or len(addends(op.weight)) > 1:
+    if (op.x.floating or c != 1 or op.groups != k or k == 1 or op.residual is not None
+            or len(addends(op.weight)) > 1):
         return None
     return taps_of(op, config)
 
@@ -189,7 +190,7 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
         "m_split": m_split, "m_last": rows - gm * (ny - 1), "n_last": blocks - gn * (nnb - 1),
         "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": taps.phases,
         "o_n": out.block, "o_y": out.step(gm), "o_m": out.step(1),
-        "z": clip.z, "lo": clip.lo, "hi": clip.hi}
+        "z": clip.z, "lo": int(clip.lo), "hi": int(clip.hi)}
     reads = x.extents(Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb))
     s.emit(Opcode.WINDOW, f, [*reads, w.extent(area)], out.extents(area))
 

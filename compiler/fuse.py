@@ -2,7 +2,8 @@
 """Additions of a convolution's result become the convolution's residual.
 
 ``Add(conv(x), b)`` where nobody else reads the convolution: the post-processor quantizes the sum
-as before (so its value is bit-identical) and adds ``b`` before it is stored. Of two candidates the
+as before (so its value is bit-identical; a float is not rounded to 16 bits in between) and adds
+``b`` before it is stored. Of two candidates the
 later convolution is taken. The other operand is then an input of the convolution, which moves to
 the place of the addition.
 """
@@ -12,6 +13,13 @@ from collections import Counter
 import numpy as np
 
 from compiler.ir import Add, Conv, Graph, Residual, verify
+
+
+def _plain(conv: Conv, side: tuple) -> bool:
+    """Whether a float convolution's result goes into the addition as it is: unclipped, unscaled,
+    and the other operand of its type."""
+    return (np.isinf(conv.clip.lo) and np.isinf(conv.clip.hi) and side[2] == 1
+            and side[3].dtype == conv.y.dtype)
 
 
 def fuse(graph: Graph) -> Graph:
@@ -28,7 +36,8 @@ def fuse(graph: Graph) -> Graph:
                      (op.b, op.b_zp, op.scale_b, op.a, op.a_zp, op.scale_a)]
             found = [(order[id(c)], side) for side in sides
                      if isinstance(c := maker.get(id(side[0])), Conv) and uses[id(side[0])] == 1
-                     and c.residual is None and c.clip.z == side[1] and id(c) not in gone]
+                     and c.residual is None and c.clip.z == side[1] and id(c) not in gone
+                     and (not c.y.floating or _plain(c, side))]
             if found:
                 _, (mine, _, scale, other, zp, other_scale) = max(found, key=lambda f: f[0])
                 conv = maker[id(mine)]

@@ -15,7 +15,8 @@ def _info(source: Source, name: str, dtype: str | None = None,
           shape: tuple[int, ...] | None = None, rename: str = "") -> onnx.ValueInfoProto:
     kind = source.types.get(name, TensorProto.UNDEFINED)
     if dtype is not None:
-        kind = TensorProto.INT8 if dtype == "int8" else TensorProto.UINT8
+        kind = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}.get(dtype,
+                                                                         TensorProto.FLOAT)
     return helper.make_tensor_value_info(rename or name, kind,
                                          shape if shape is not None else source.shapes.get(name))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantized operators on NCHW tensors: what the back end compiles.
 
-Every tensor has four dimensions and one byte an element. Every operator carries the integers and
+Every tensor has four dimensions. Every operator carries the integers and
 binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Five operators
 remain:
 
@@ -19,9 +19,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compiler.errors import CompileError
+from isa.instructions import DType
 
-RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
+INF = float("inf")
+
+RANGE: dict[str, tuple[float, float]] = {
+    "int8": (-128, 127), "uint8": (0, 255), "float16": (-INF, INF), "bfloat16": (-INF, INF)}
 """Smallest and largest value of each element type."""
+
+DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16}
+"""The machine's name of each element type."""
+
+ANCHOR = -50
+"""Exponent of the lowest bit of BF16 sums: products may be up to 2^30."""
 
 SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
 """What the post-processor's factors may be."""
@@ -39,14 +49,28 @@ class Tensor:
     parent: "Tensor | None" = None
     block: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return DTYPE[self.dtype].size
+
+    @property
+    def floating(self) -> bool:
+        """Whether the elements are numbers."""
+        return DTYPE[self.dtype] is not DType.INT8
+
+    def blocks(self, lanes: int) -> int:
+        """Words of ``lanes`` bytes that the channels of a pixel take."""
+        return -(-self.nchw[1] * self.size // lanes)
+
 
 @dataclass(frozen=True)
 class Clip:
-    """Zero point and bounds of a requantized value."""
+    """Zero point and bounds of a requantized value; bounds of a float."""
 
     z: int
-    lo: int
-    hi: int
+    lo: float
+    hi: float
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,6 +92,10 @@ class Conv:
     int32 [K]; ``scale`` binary32 [K]; ``pad`` rows above and columns to the left, negative where
     the input is cropped. The output's size is the output tensor's. ``counted``: its products are
     part of the network's, not of a move or a pool.
+
+    Floats: ``f32(f32(sum(x * weight)) * scale) + bias``, rounded to the output's type; ``weight``
+    holds patterns (uint16), with :data:`isa.instructions.ABSENT` where there is none, ``bias`` is
+    binary32, and the residual is added before the clip, its own.
     """
 
     node: int

@@ -14,9 +14,10 @@ import onnx
 
 from compiler import finish
 from compiler.errors import CompileError, Unsupported
+from compiler.floats import FLOATS, patterns
 from compiler.frontend import Source
 from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
-from compiler.values import (Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
+from compiler.values import (INF, Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
                              as_view, canonical, identity)
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
@@ -25,6 +26,13 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
               "Unsqueeze", "Identity"}
 """Operators that may follow a host operator onto the host."""
+
+REALS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+"""Types of inputs that are numbers."""
+
+CLIPS = {"Relu", "Clip"}
+AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
+"""Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
 Value = Quantized | Real | Weights | Host | np.ndarray
 Handler = Callable[["Legalizer", onnx.NodeProto, list], list]
@@ -43,8 +51,12 @@ def handles(*ops: str, domain: str = "") -> Callable[[Handler], Handler]:
 class Legalizer:
     """One run over a graph; ``graph``, ``placement`` and the host's nodes are its result."""
 
-    def __init__(self, source: Source, allow_host: Collection[str]):
-        self.source, self.allow = source, set(allow_host)
+    def __init__(self, source: Source, allow_host: Collection[str], floats: str = ""):
+        self.source, self.allow, self.floats = source, set(allow_host), floats
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for n in source.nodes:
+            for name in n.input:
+                self.readers.setdefault(name, []).append(n)
         self.graph = Graph([n.name for n in source.nodes])
         self.values: dict[str, Value] = {}
         self.inputs: list[Storage] = []
@@ -69,6 +81,9 @@ class Legalizer:
                 self.values[value.name] = self.new_input(
                     value.name, s.shapes[value.name],
                     "int8" if kind == onnx.TensorProto.INT8 else "uint8")
+            elif self.floats and kind in REALS:
+                q = self.new_input(value.name, s.shapes[value.name], self.floats)
+                self.values[value.name] = Real(Deq(q, np.float32(1), 0))
             else:
                 self.values[value.name] = Host(True)
         for self.node, node in enumerate(s.nodes):
@@ -93,15 +108,31 @@ class Legalizer:
         try:
             if handler is None:
                 raise Unsupported(f"the machine does not run {node.op_type}")
-            outputs = handler(self, node, inputs)
+            outputs = [replace(v, node=self.node) if isinstance(v, Real) and v.node < 0 else v
+                       for v in handler(self, node, inputs)]
+            if self.floats:
+                outputs = [self._stored(name, v) for name, v in zip(node.output, outputs)]
         except Unsupported as e:
             return self._to_host(node, inputs, True, e)
-        for name, value in zip(node.output, outputs):
-            if isinstance(value, Real) and value.node < 0:
-                value = replace(value, node=self.node)
-            self.values[name] = value
+        self.values.update(zip(node.output, outputs))
         self.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
                                "reason": "folded into its neighbors"})
+
+    def _stored(self, name: str, value: Value) -> Value:
+        """A float value in its type, unless its only reader goes on with it in binary32."""
+        if not isinstance(value, Real) or (
+                isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF)):
+            return value
+        readers = self.readers.get(name, [])
+        outputs = {o.name for o in self.source.model.graph.output}
+        if len(readers) == 1 and name not in outputs and (
+                readers[0].op_type in CLIPS
+                or (readers[0].op_type in AFFINE and isinstance(value.expr, Linear)
+                    and (value.lo, value.hi) == (-INF, INF)
+                    and any(n in self.source.constants for n in readers[0].input))):
+            return value
+        return Real(Deq(self.quantize(value, np.float32(1), 0, self.floats, name),
+                        np.float32(1), 0))
 
     def permission(self, op: str) -> str:
         """The cure that lets the host run an operator, with what it is allowed already."""
@@ -151,6 +182,9 @@ class Legalizer:
         of it runs on the host."""
         if isinstance(value, Quantized):
             self.crossing[name] = value
+            return
+        if self.floats and isinstance(value, Real) and isinstance(value.expr, Deq):
+            self.crossing[name] = value.expr.q
             return
         maker = self.makers.get(name)
         if maker is None or maker.op_type not in RIDE_ALONG or not isinstance(value, Real) \
@@ -246,8 +280,10 @@ class Legalizer:
     def clip_of(self, real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
         """A real clip as integers of the output: quantization is monotonic, so they commute."""
         low, high = RANGE[dtype]
+        if dtype in FLOATS.values():
+            return Clip(0, real.lo, real.hi)
 
-        def q(v: float) -> int:
+        def q(v: float) -> float:
             if np.isinf(v):
                 return low if v < 0 else high
             return int(np.clip(np.rint(np.float32(v) / np.float32(scale)) + zero_point, low, high))
@@ -277,8 +313,9 @@ class Legalizer:
         if isinstance(e, Linear):
             y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
             factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
+            weight = patterns(e.weight, e.tensor.dtype) if e.tensor.floating else e.weight
             out = self.emit(Conv(
-                node=self.node, x=e.tensor, y=y, weight=e.weight, bias=e.bias,
+                node=self.node, x=e.tensor, y=y, weight=weight, bias=e.bias,
                 scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
                 stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups,
                 counted=e.counted))
@@ -301,6 +338,8 @@ class Legalizer:
             v = self.get(value.name)
             if isinstance(v, Quantized):
                 self.crossing[value.name] = v
+            elif self.floats and isinstance(v, Real):
+                self._leave(value.name, v)
             elif isinstance(v, Real):
                 maker = self.makers.get(value.name)
                 if maker is None or not (maker.op_type in self.allow or "all" in self.allow):

@@ -37,8 +37,10 @@ def _linear(lg: Legalizer, x: Real) -> tuple[Linear, Real]:
     index = e.q.positions()
     if (index < 0).any():
         raise Unsupported("it follows a Pad", "quantize in between")
-    line = Linear(e, tensor, np.full((c, 1, 1, 1), UNIT, np.int16),
-                  np.full(c, 1 / UNIT, np.float32), np.zeros(c, np.int32), tensor.nchw, groups=c,
+    unit = 1 if lg.floats else UNIT
+    line = Linear(e, tensor, np.full((c, 1, 1, 1), unit, np.float32 if lg.floats else np.int16),
+                  np.full(c, 1 / unit, np.float32),
+                  np.zeros(c, np.float32 if lg.floats else np.int32), tensor.nchw, groups=c,
                   counted=False)
     return line, Real(line, index=index, node=x.node)
 
@@ -73,7 +75,9 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
 def plus(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
     e, x = _linear(lg, x)
-    bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale)
+    bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, bool(lg.floats))
+    if lg.floats:
+        return replace(x, expr=replace(e, bias=e.bias + bias))
     total = e.bias.astype(np.int64) + bias
     return replace(x, expr=replace(e, bias=np.clip(total, -2**31, 2**31 - 1).astype(np.int32)))
 
@@ -85,6 +89,10 @@ def times(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
     factor = values.real.ravel() if isinstance(values, Weights) else values
     sign = np.sign(factor).astype(np.int16)
     size = np.where(factor == 0, 1.0, np.abs(factor))
+    if lg.floats:
+        return replace(x, expr=replace(
+            e, weight=e.weight * sign[:, None, None, None], w_scale=(e.w_scale * size).astype(
+                np.float32), bias=(e.bias * factor).astype(np.float32)))
     return replace(x, expr=replace(
         e, weight=e.weight * sign[:, None, None, None], bias=e.bias * sign.astype(np.int32),
         w_scale=(e.w_scale * size).astype(np.float32)))

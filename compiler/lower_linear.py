@@ -19,14 +19,17 @@ from compiler.lower_quant import deq_of, scalar
 from compiler.values import INF, Deq, Linear, Quantized, Real, Weights, identity
 
 
-def weights_of(value: object, what: str = "its weight") -> Weights:
-    """The value as quantized constant weights.
+def weights_of(lg: Legalizer, value: object, what: str = "its weight") -> Weights:
+    """The value as constant weights: quantized, or numbers where the network is of floats.
 
     Raises
     ------
     Unsupported
         If they are not constant, not of 8 bits, or quantized along a wrong axis.
     """
+    if lg.floats and isinstance(value, (np.ndarray, Weights)):
+        data = value.real if isinstance(value, Weights) else value
+        return Weights(data.astype(np.float32), np.ones((), np.float32), np.zeros((), np.int8), 0)
     if not isinstance(value, Weights) or value.data.dtype not in (np.int8, np.uint8):
         raise Unsupported(f"{what} is not a quantized constant",
                           "quantize the weights to INT8 or UINT8 as initializers")
@@ -38,10 +41,14 @@ def per_channel(values: np.ndarray, count: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(values).ravel(), (count,)).copy()
 
 
-def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32,
-                  s_w: np.ndarray) -> np.ndarray:
-    """A bias as INT32 of scale ``s_x * s_w``; integers of that scale are taken as they are."""
+def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32, s_w: np.ndarray,
+                  floating: bool = False) -> np.ndarray:
+    """A bias as INT32 of scale ``s_x * s_w``; integers of that scale are taken as they are. With
+    floats the bias itself."""
     count = len(s_w)
+    if floating:
+        real = bias.real if isinstance(bias, Weights) else 0 if bias is None else bias
+        return np.broadcast_to(np.asarray(real, np.float32).ravel(), (count,)).copy()
     if bias is None:
         return np.zeros(count, np.int32)
     unit = (np.float32(s_x) * s_w.astype(np.float32)).astype(np.float32)
@@ -119,15 +126,16 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | 
     w_scale = per_channel(w.scale, k)
     nchw = (index.shape[0], k, out[0], out[1])
     place = identity(nchw)
-    return Real(Linear(x, tensor, data, w_scale, bias_integers(bias, x.scale, w_scale), nchw,
-                       (stride[0], stride[1]), (dilation[0], dilation[1]),
+    offset = bias_integers(bias, x.scale, w_scale, bool(lg.floats))
+    return Real(Linear(x, tensor, data, w_scale, offset, nchw, (stride[0], stride[1]),
+                       (dilation[0], dilation[1]),
                        (front[0] + border[0], front[1] + border[1]), at.get("group", 1)),
                 index=place if rank == 2 else place[:, :, 0, :])
 
 
 @handles("Conv")
 def conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    return [convolution(lg, deq_of(inputs[0]), weights_of(inputs[1]),
+    return [convolution(lg, deq_of(inputs[0]), weights_of(lg, inputs[1]),
                         inputs[2] if len(inputs) > 2 else None, attributes(node))]
 
 
@@ -156,11 +164,11 @@ def matrix_product(lg: Legalizer, x: Deq, w: np.ndarray, w_scale: np.ndarray,
     lead = x.q.shape[:-1]
     order, kind = _rows(lg, x, k)
     scale = per_channel(w_scale, n_out)
-    ints = bias_integers(bias, x.scale, scale)
+    ints = bias_integers(bias, x.scale, scale, bool(lg.floats))
     if kind == "maps":
         tensor = lg.settle(x.q)
         n, c, h, wd = tensor.nchw
-        weight = np.empty((n_out, k), np.int16)
+        weight = np.empty((n_out, k), w.dtype)
         weight[:, order] = w.T
         return Real(Linear(x, tensor, weight.reshape(n_out, c, h, wd), scale, ints,
                            (n, n_out, 1, 1)), index=identity((n, n_out, 1, 1)).reshape(
@@ -181,7 +189,7 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
-    x, w = deq_of(inputs[0]), weights_of(inputs[1])
+    x, w = deq_of(inputs[0]), weights_of(lg, inputs[1])
     if w.data.ndim == 2:
         if w.scale.size > 1 and w.axis != 1:
             raise Unsupported("its weights are quantized along the reduction",
@@ -196,15 +204,15 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     tensor = lg.demand(x.q, x.q.index.transpose(0, 2, 1).reshape(1, b * k, 1, m), x.zero_point)
     weight = w.integers.transpose(0, 2, 1).reshape(b * n, k, 1, 1)
     scale = per_channel(w.scale, b * n)
-    return [Real(Linear(x, tensor, weight, scale, np.zeros(b * n, np.int32), (1, b * n, 1, m),
-                        groups=b),
+    none = bias_integers(None, x.scale, scale, bool(lg.floats))
+    return [Real(Linear(x, tensor, weight, scale, none, (1, b * n, 1, m), groups=b),
                  index=identity((b, n, m)).transpose(0, 2, 1))]
 
 
 @handles("Gemm")
 def gemm(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
-    x, w = deq_of(inputs[0]), weights_of(inputs[1])
+    x, w = deq_of(inputs[0]), weights_of(lg, inputs[1])
     return [_gemm(lg, x, w, inputs[2] if len(inputs) > 2 else None, at)]
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compiler.floats import patterns
 from compiler.ir import RANGE, Clip, Concat, Conv, Joint, Move, Residual, Tensor
 from compiler.values import Deq, identity
+from isa.instructions import ABSENT
 
 if TYPE_CHECKING:
     from compiler.legalize import Legalizer
@@ -101,19 +103,23 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
                 return scattered
             found = np.arange(shape[1]), (1, 1), (0, 0)
         channels, stride, pad = found
-        weight = np.zeros((shape[1], source.nchw[1], 1, 1), np.int16)
         rows = np.flatnonzero(channels >= 0)
-        weight[rows, channels[rows], 0, 0] = 1
+        if source.floating:
+            weight = np.full((shape[1], source.nchw[1], 1, 1), ABSENT, np.uint16)
+            weight[rows, channels[rows], 0, 0] = patterns(np.ones(1), source.dtype)
+        else:
+            weight = np.zeros((shape[1], source.nchw[1], 1, 1), np.int16)
+            weight[rows, channels[rows], 0, 0] = 1
         last = i == len(parts) - 1
         y = Tensor(name if last else f"{name}:{i}", tuple(shape), dtype, float(scale), zero_point)
         factor = np.float32(part.scale / scale)
         residual = None
         if before is not None:
             residual = Residual(x=before, zp=zero_point, scale_a=one, scale_b=one, clip=final)
-        lg.emit(Conv(node=lg.node, x=source, y=y, weight=weight,
-                     bias=np.zeros(shape[1], np.int32), scale=np.full(shape[1], factor),
-                     a_zp=part.zero_point, clip=final, stride=stride, pad=pad, residual=residual,
-                     counted=False))
+        none = np.zeros(shape[1], np.float32 if source.floating else np.int32)
+        lg.emit(Conv(node=lg.node, x=source, y=y, weight=weight, bias=none,
+                     scale=np.full(shape[1], factor), a_zp=part.zero_point, clip=final,
+                     stride=stride, pad=pad, residual=residual, counted=False))
         before = y
     assert before is not None
     return before

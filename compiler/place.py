@@ -104,9 +104,9 @@ class Layout:
     @classmethod
     def of(cls, tensor: Tensor, lanes: int, packed: bool = False) -> "Layout":
         """The layout of a tensor for words of ``lanes`` bytes."""
-        n, c, h, w = tensor.nchw
-        blocks = 1 if packed else -(-c // lanes)
-        row = -(-w * GRANULE // lanes) if packed else w
+        n, _, h, w = tensor.nchw
+        blocks = 1 if packed else tensor.blocks(lanes)
+        row = -(-w * GRANULE * tensor.size // lanes) if packed else w
         return cls(packed, blocks, row, row, h * row, blocks * h * row, n * blocks * h * row)
 
     def whole(self, tensor: Tensor) -> Box:

@@ -64,7 +64,7 @@ class Shape:
     def kernel(self) -> tuple[int, int]:
         """Rows and steps of the kernel."""
         _, _, r, s = self.op.weight.shape
-        return r, steps_along(s, self.lanes, self.packed)
+        return r, steps_along(s, self.lanes, self.packed, self.op.x.size)
 
     @property
     def granules(self) -> int:
@@ -109,14 +109,14 @@ def _runs(op: Conv, lanes: int, gn: int, packed: bool) -> tuple[Run, ...]:
     k, c, _, _ = op.weight.shape
     blocks = -(-k // lanes)
     groups = -(-blocks // gn)
-    total = 1 if packed else -(-op.x.nchw[1] // lanes)
+    total, size = 1 if packed else op.x.blocks(lanes), op.x.size
     if op.groups == 1:
         return (Run(0, groups, 0, 0, total),)
     per = k // op.groups
     windows = []
     for g in range(groups):
         first, last = g * gn * lanes // per, (min(k, (g + 1) * gn * lanes) - 1) // per
-        windows.append((first * c // lanes, -(-(last + 1) * c // lanes)))
+        windows.append((first * c * size // lanes, -(-(last + 1) * c * size // lanes)))
     ncb = max(b - a for a, b in windows)
     lows = [min(a, total - ncb) for a, _ in windows]
     runs = []

@@ -42,6 +42,8 @@ def space_to_depth(graph: Graph, config: Config) -> Graph:
 def _cell(graph: Graph, port: Port, readers: list, config: Config) -> tuple[int, int] | None:
     """The stride that all readers share, if regrouping saves them passes."""
     t = port.tensor
+    if t.floating:
+        return None
     convs = [op for op in readers if isinstance(op, Conv) and op.x is t and op.groups == 1
              and op.dilation == (1, 1) and op.residual is None]
     kinds = {(op.stride, op.a_zp) for op in convs}

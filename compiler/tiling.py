@@ -200,11 +200,12 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
     else:
         in_cols = min(op.x.nchw[3], (columns - 1) * op.stride[1] + (cs - 1) * d[1] + 1)
     x_words = 0 if x_here else in_blocks * in_rows * in_cols + 16
-    out_words = groups * gn * rows * columns + 8
+    out_words = groups * gn * op.y.size * rows * columns + 8
     if r_here and columns < width and not y_here:
-        out_words = groups * gn * rows * width + 8
+        out_words = groups * gn * op.y.size * rows * width + 8
     y_words = 0 if y_here else out_words
-    r_words = 0 if r_here in (True, None) else groups * gn * rows * (width if y_here else columns)
+    r_words = 0 if r_here in (True, None) else (
+        groups * gn * op.y.size * rows * (width if y_here else columns))
     tiles = _pieces(height, rows) * _pieces(width, columns) * shape.images
     all_weights = sum(run.last - run.first for run in runs) * gn * (ncb * r * s * lanes
                                                                     + PARAM_WORDS)
@@ -227,7 +228,7 @@ def _priced(shape: Shape, config: Config, room: int, x_here: bool, y_here: bool,
     else:
         traffic = tiles * n_chunks * reductions * (weight + x_words)
     if not y_here:
-        traffic += shape.images * -(-op.y.nchw[1] // lanes) * height * width
+        traffic += shape.images * op.y.blocks(lanes) * height * width
     dram = traffic * lanes / config.bus_bytes
     units = -(-rows // (1 << m_split))
     group_count = sum(run.last - run.first for run in runs)

@@ -99,7 +99,9 @@ class Weights:
 
     @property
     def integers(self) -> np.ndarray:
-        """Stored values minus zero points, int16."""
+        """Stored values minus zero points, int16; numbers as they are."""
+        if self.data.dtype == np.float32:
+            return self.data
         return (self.data.astype(np.int32)
                 - self.along(self.zero_point).astype(np.int32)).astype(np.int16)
 
@@ -117,7 +119,8 @@ class Deq:
 class Linear:
     """A convolution or matrix product of one dequantized value, not yet requantized.
 
-    ``bias`` holds INT32 values of scale ``s_x * s_w``; ``nchw`` is the shape of the result.
+    ``bias`` holds INT32 values of scale ``s_x * s_w``, with floats binary32 of scale 1; ``nchw`` is
+    the shape of the result.
     """
 
     x: Deq

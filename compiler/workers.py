@@ -70,8 +70,8 @@ class _Windowed(Worker):
 
     def area(self, n: int, y0: int, y1: int) -> Box:
         """Rows of the output, all channels."""
-        _, c, _, w = self.op.y.nchw
-        return Box(n, n + 1, 0, -(-c // self.s.lanes), y0, y1, 0, w)
+        w = self.op.y.nchw[3]
+        return Box(n, n + 1, 0, self.op.y.blocks(self.s.lanes), y0, y1, 0, w)
 
 
 class ConvWorker(_Windowed):
@@ -127,7 +127,7 @@ class DepthwiseWorker(_Windowed):
         taps = windowed(op, s.config)
         assert taps is not None
         self._taps = taps
-        self.words = -(-op.y.nchw[1] // s.lanes) * taps.words(s.config)
+        self.words = op.y.blocks(s.lanes) * taps.words(s.config)
 
     def plan(self, rows: int) -> int:
         return split_cycles(self.s, self.op, self._taps, self.area(0, 0, rows))
@@ -176,8 +176,8 @@ class AddWorker(Worker):
     op: Add
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        _, c, _, w = self.op.y.nchw
-        area = Box(n, n + 1, 0, -(-c // self.s.lanes), y0, y1, 0, w)
+        w = self.op.y.nchw[3]
+        area = Box(n, n + 1, 0, self.op.y.blocks(self.s.lanes), y0, y1, 0, w)
         add_rows(self.s, self.op, area, area, views[id(self.op.a)], views[id(self.op.b)],
                  views[id(self.op.y)])
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How tensors lie in memory: the table entry that describes a buffer, packing and unpacking.
 
-Two layouts, both of bytes, both with rows that start on a scratchpad word (``L`` bytes):
+Two layouts, both with rows that start on a scratchpad word (``L`` bytes); an element of two bytes
+counts as two channels of one:
 
 * ``blocked`` ``[N][ceil(C/L)][H][W][L]``: channel ``c`` of a pixel is byte ``c % L`` of the word in
   block ``c // L``;
@@ -11,6 +12,7 @@ Two layouts, both of bytes, both with rows that start on a scratchpad word (``L`
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
 from isa.config import GRANULE
@@ -29,7 +31,8 @@ class Buffer:
     region, offset, size : int
         Where it lies: a :class:`isa.instructions.Region` and bytes in it.
     dtype : str
-        ``"int8"`` or ``"uint8"``.
+        ``"int8"``, ``"uint8"``, ``"float16"`` or ``"bfloat16"``; of the last two the host's array
+        is float32, rounded to nearest even on the way in.
     shape : tuple[int, ...]
         Shape of the host's array.
     view, perm, nchw : tuple[int, ...]
@@ -70,19 +73,32 @@ class Buffer:
             object.__setattr__(self, name, tuple(int(v) for v in getattr(self, name)))
 
 
+_FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+def host_dtype(buffer: Buffer) -> np.dtype:
+    """Type of the host's array."""
+    return np.dtype(np.float32 if buffer.dtype in _FLOATS else buffer.dtype)
+
+
 def _machine_shape(buffer: Buffer) -> tuple[int, int, int, int]:
-    """``[N, C, H, W]`` of the machine's pixels."""
+    """``[N, C, H, W]`` of the machine's pixels, channels of bytes."""
     n, c, h, w = buffer.nchw
     sy, sx = buffer.cell
-    return n, c * sy * sx, -(-h // sy), -(-w // sx)
+    return n, c * sy * sx * _size(buffer), -(-h // sy), -(-w // sx)
+
+
+def _size(buffer: Buffer) -> int:
+    return 2 if buffer.dtype in _FLOATS else 1
 
 
 def _strided(memory: np.ndarray, buffer: Buffer, lanes: int) -> np.ndarray:
     """The buffer as a view ``[N, blocks, H, W, bytes of a pixel]`` of ``memory`` (uint8)."""
     n, c, h, w = _machine_shape(buffer)
-    pixel = GRANULE if buffer.kind == "packed" else lanes
+    most = GRANULE * _size(buffer)
+    pixel = most if buffer.kind == "packed" else lanes
     blocks = 1 if buffer.kind == "packed" else -(-c // lanes)
-    if buffer.kind not in KINDS or (buffer.kind == "packed" and c > GRANULE):
+    if buffer.kind not in KINDS or (buffer.kind == "packed" and c > most):
         raise ValueError(f"buffer {buffer.name!r}: no layout {buffer.kind!r} of {c} channels")
     return np.lib.stride_tricks.as_strided(
         memory, (n, blocks, h, w, pixel),
@@ -97,10 +113,15 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
     ValueError
         If shape or dtype differ from the buffer's.
     """
-    if tuple(array.shape) != buffer.shape or str(array.dtype) != buffer.dtype:
-        raise ValueError(f"input {buffer.name!r}: expected {buffer.dtype} {list(buffer.shape)}, "
-                         f"got {array.dtype} {list(array.shape)}")
-    x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw).view(np.uint8)
+    if tuple(array.shape) != buffer.shape or array.dtype != host_dtype(buffer):
+        raise ValueError(f"input {buffer.name!r}: expected {host_dtype(buffer)} "
+                         f"{list(buffer.shape)}, got {array.dtype} {list(array.shape)}")
+    if buffer.dtype in _FLOATS:
+        with np.errstate(over="ignore"):
+            array = array.astype(_FLOATS[buffer.dtype])
+    x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw)
+    # the bytes of an element are neighboring channels
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).view(np.uint8).transpose(0, 3, 1, 2)
     n, c, h, w = _machine_shape(buffer)
     if buffer.cell != (1, 1):
         sy, sx = buffer.cell
@@ -126,6 +147,8 @@ def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
         sy, sx = buffer.cell
         x = (x.reshape(n, sy, sx, buffer.nchw[1], h, w).transpose(0, 3, 4, 1, 5, 2)
              .reshape(n, -1, h * sy, w * sx))[:, :, :buffer.nchw[2], :buffer.nchw[3]]
+    elements = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).view(
+        _FLOATS.get(buffer.dtype, buffer.dtype)).transpose(0, 3, 1, 2)
     view = np.array(buffer.view)[list(buffer.perm)]
-    x = x.reshape(view).transpose(np.argsort(buffer.perm)).reshape(buffer.shape)
-    return np.ascontiguousarray(x).view(buffer.dtype)
+    x = elements.reshape(view).transpose(np.argsort(buffer.perm)).reshape(buffer.shape)
+    return np.ascontiguousarray(x).astype(host_dtype(buffer))

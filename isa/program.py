@@ -56,7 +56,7 @@ class Program:
     compulsory_bytes : int
         DRAM bytes that no schedule avoids: weights, inputs and outputs once.
     precision : str
-        ``"int8"``.
+        ``"int8"``, ``"fp16"`` or ``"bf16"``.
     predicted_cycles : list[int]
         For each instruction, the compiler's estimate of the cycles it adds; may be empty.
     placement : list[dict[str, str]]
@@ -85,8 +85,9 @@ class Program:
 
     @property
     def roofline_cycles(self) -> int:
-        """``max(MACs / peak, compulsory DRAM bytes / bus bytes)``, rounded up."""
-        return max(-(-self.macs // self.config.macs),
+        """``max(MACs / peak, compulsory DRAM bytes / bus bytes)``, rounded up; with 16-bit types
+        the peak is half of that with INT8."""
+        return max(-(-self.macs * (1 if self.precision == "int8" else 2) // self.config.macs),
                    -(-self.compulsory_bytes // self.config.bus_bytes))
 
     def instructions(self) -> list[Instruction]:

@@ -28,7 +28,7 @@ def _config(config: Config | str) -> Config:
 
 def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256", *,
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
-            name: str | None = None) -> Program:
+            name: str | None = None, precision: str = "int8") -> Program:
     """A network as a program for a machine.
 
     Parameters
@@ -46,6 +46,8 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
         Size of a dynamic first dimension.
     name : str, optional
         The program's name; the file's or the graph's unless given.
+    precision : str
+        ``int8``; ``fp16`` or ``bf16`` for an FP32 model on a machine that has the type.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     from compiler import compile_model
 
     return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
-                         batch=batch, name=name)
+                         batch=batch, name=name, precision=precision)
 
 
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:

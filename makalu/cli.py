@@ -50,7 +50,7 @@ def cli() -> None:
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
 def compile_command(model: str, output: str | None, config: str, host: str, batch: int | None,
-                    calibration: str | None, report: bool, as_json: bool) -> None:
+                    calibration: str | None, precision: str, report: bool, as_json: bool) -> None:
     """Compile MODEL.onnx into a program file.
 
     MODEL is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not
@@ -62,8 +62,9 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
       makalu compile examples/digits_int8.onnx --host QuantizeLinear,DequantizeLinear
       makalu compile examples/digits_int8.onnx --host all -o net.mkl --config core1024 --report
       makalu compile net_fp32.onnx --host all --calibration samples.npz
+      makalu compile net_fp32.onnx --host all --config core256_fp --precision fp16
     """
-    program = compile_net(model, config, host, batch, calibration)
+    program = compile_net(model, config, host, batch, calibration, precision)
     path = Path(output) if output else Path(model).with_suffix(".mkl")
     program.save(path)
     if as_json:
@@ -90,7 +91,7 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
 def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, batch: int | None,
-        calibration: str | None, output: str | None, check: bool, model: str | None,
+        calibration: str | None, precision: str, output: str | None, check: bool, model: str | None,
         waves: str | None, as_json: bool) -> None:
     """Run NET, a program (.mkl) or a model (.onnx), on a device.
 
@@ -110,7 +111,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, 
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
-    program = load_net(net, config, host, batch, calibration)
+    program = load_net(net, config, host, batch, calibration, precision)
     options = {"waves": waves} if device == "rtl" else {}
     machine = api.open_device(device, program.config, **options)
     session = Session(program, machine)
@@ -182,7 +183,7 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
 @compile_options
 @json_option
 def report(net: str, config: str, host: str, batch: int | None, calibration: str | None,
-           as_json: bool) -> None:
+           precision: str, as_json: bool) -> None:
     """Show where each node of NET (.mkl or .onnx) runs, and the cycles that the compiler predicts.
 
     \b
@@ -190,7 +191,7 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
       makalu report net.mkl
       makalu report examples/digits_int8.onnx --config core1024 --host all
     """
-    program = load_net(net, config, host, batch, calibration)
+    program = load_net(net, config, host, batch, calibration, precision)
     if as_json:
         console.emit_json({**facts.summary(program), "placement": program.placement,
                            "node_cycles": facts.node_cycles(program)})
@@ -201,15 +202,15 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
 @cli.command()
 @click.argument("net")
 @compile_options
-def disassemble(net: str, config: str, host: str, batch: int | None, calibration: str | None
-                ) -> None:
+def disassemble(net: str, config: str, host: str, batch: int | None, calibration: str | None,
+                precision: str) -> None:
     """Print the instructions of NET (.mkl or .onnx), one a line, under the node that they are for.
 
     \b
     Example:
       makalu disassemble net.mkl | less
     """
-    click.echo(load_net(net, config, host, batch, calibration).disassemble())
+    click.echo(load_net(net, config, host, batch, calibration, precision).disassemble())
 
 
 @cli.command()

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 import makalu
+from isa.config import DTYPES
 from isa.presets import PRESETS
 from isa.program import Program
 from makalu import api, console
@@ -29,13 +30,17 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--batch", type=click.IntRange(1), metavar="N",
                          help="Size of a dynamic first dimension.  [default: 1]"),
             click.option("--calibration", type=click.Path(), metavar="FILE.npz",
-                         help="Inputs by name to quantize an FP32 model with."))):
+                         help="Inputs by name to quantize an FP32 model with."),
+            click.option("--precision", default="int8", show_default=True,
+                         type=click.Choice(DTYPES),
+                         help="What an FP32 model becomes; the 16-bit types need a machine that "
+                              "has them."))):
         f = option(f)
     return f
 
 
 def compile_net(model: str, config: str, host: str, batch: int | None,
-                calibration: str | None) -> Program:
+                calibration: str | None, precision: str) -> Program:
     """The program that an .onnx file compiles to."""
     names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
     data = None
@@ -47,14 +52,15 @@ def compile_net(model: str, config: str, host: str, batch: int | None,
             raise click.ClickException(f"{calibration}: not a numpy archive ({e}); make one with "
                                        "numpy.savez(file, input_name=array)") from None
     with console.err.status(f"compiling {Path(model).name} for {config}"):
-        return api.compile(model, config, host=names, calibration=data, batch=batch)
+        return api.compile(model, config, host=names, calibration=data, batch=batch,
+                           precision=precision)
 
 
 def load_net(net: str, config: str, host: str, batch: int | None,
-             calibration: str | None) -> Program:
+             calibration: str | None, precision: str) -> Program:
     """The program in a .mkl file, or the one that an .onnx file compiles to."""
     if Path(net).suffix == ".onnx":
-        return compile_net(net, config, host, batch, calibration)
+        return compile_net(net, config, host, batch, calibration, precision)
     program = _read(net)
     given = click.get_current_context().get_parameter_source("config")
     if given is not click.core.ParameterSource.DEFAULT:

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from isa.instructions import Region
-from isa.layout import Buffer, pack, unpack
+from isa.layout import Buffer, host_dtype, pack, unpack
 from isa.program import Program
 from runtime.device import Device
 
@@ -72,7 +72,7 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _buffer_port(buffer: Buffer) -> Port:
-    return Port(buffer.name, np.dtype(buffer.dtype), buffer.shape)
+    return Port(buffer.name, host_dtype(buffer), buffer.shape)
 
 
 class Session:
