@@ -23,6 +23,7 @@ INTEGER = (
            ppu_lanes=8, weight_words=4, vector_lanes=16, window_lanes=8, bus_bytes=32,
            outstanding=16),
 )
+"""The machines with INT8 alone."""
 
 PRESETS = {c.name: c for c in (
     *INTEGER, *(replace(c, name=f"{c.name}_fp", dtypes=FLOATS) for c in INTEGER))}

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from compiler import CompileError, compile_model
-from isa.presets import PRESETS
+from isa.presets import INTEGER, PRESETS
 from isa.program import Program
 from tests.compiler.models import Net, execute, onnxruntime, run
 
@@ -139,7 +139,7 @@ def test_dynamic_batch() -> None:
     model = net.model(y)
     for batch in (None, 1, 3):
         data = rng.integers(-128, 128, (batch or 1, 20, 6, 6)).astype(np.int8)
-        for machine in PRESETS.values():
+        for machine in INTEGER:
             got, = run(model, machine, {"x": data}, batch=batch)
             assert np.array_equal(got, onnxruntime(model, {"x": data})[0])
 

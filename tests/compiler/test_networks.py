@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from compiler import compile_model
-from isa.presets import PRESETS
+from isa.presets import INTEGER, PRESETS
 from makalu.nodes import compare_nodes, is_exact, with_outputs
 from tests.compiler.models import execute, onnxruntime
 
@@ -47,7 +47,7 @@ def samples(name: str, model: onnx.ModelProto, count: int) -> Iterator[np.ndarra
         yield image.astype(np.uint8) if tensor.elem_type == 2 else (image - 128).astype(np.int8)
 
 
-@pytest.mark.parametrize("machine", list(PRESETS))
+@pytest.mark.parametrize("machine", [c.name for c in INTEGER])
 @pytest.mark.parametrize("name", list(FILES))
 def test_network(name: str, machine: str) -> None:
     model = load(name)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from compiler import compile_model
 from isa.config import Config
-from isa.presets import PRESETS
+from isa.presets import INTEGER
 from tests.compiler.models import Net, execute, onnxruntime
 from tests.compiler.test_hazards import check
 
 SMALL = Config(name="small4", lanes=4, tiles=4, spm_bytes=4096, spm_banks=8, psum_depth=8,
                ppu_lanes=2, weight_words=1, vector_lanes=2, bus_bytes=8, addr_bits=32)
-MACHINES = [*PRESETS.values(), SMALL]
+MACHINES = [*INTEGER, SMALL]
 
 
 class Builder:

@@ -35,7 +35,26 @@ def test_layers_add_up(run):
     assert sum(r["predicted_cycles"] for r in rows) == sum(program.predicted_cycles)
     conv2 = next(r for r in rows if r["layer"] == "conv2")
     assert conv2["roofline_cycles"] == conv2["macs"] / program.config.macs
-    assert {s["bucket"] for s in conv2["stalls"]} & {"wait_weights", "wait_load"}
+
+
+def test_stalls_are_those_of_the_instructions(run):
+    """The most of what each layer's instructions lost, counted one by one."""
+    names = [run.program.node_name(k) or "(none)" for k in range(len(run.trace))]
+    labels = profile.labels(names)
+    for row in profile.layers(run):
+        lost, queues = {}, set()
+        for index, name in enumerate(names):
+            if labels[name] != row["layer"]:
+                continue
+            queue = QUEUES[run.trace["queue"][index]]
+            queues.add(queue)
+            for bucket, cycles in zip(BUCKET_NAMES, run.trace["cycles"][index], strict=True):
+                if bucket not in ("active", "idle"):
+                    lost[queue, bucket] = lost.get((queue, bucket), 0) + int(cycles)
+        shown = queues & {"tensor", "window", "vector"} or {"load", "store"}
+        most = sorted((n for (queue, _), n in lost.items() if queue in shown and n), reverse=True)
+        assert [s["cycles"] for s in row["stalls"]] == most[:2]
+        assert all(lost[s["engine"], s["bucket"]] == s["cycles"] for s in row["stalls"])
 
 
 def test_engines_add_up(run):
