@@ -129,7 +129,7 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
-        self._events(m, sequencer, [tensor])
+        self._events(m, sequencer, [tensor, vector] if config.floats else [])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
             observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
@@ -159,7 +159,7 @@ class Machine(wiring.Component):
             self.events.dram_read_bytes.eq(self.bus.r.valid & self.bus.r.ready),
             self.events.dram_write_bytes.eq(self.bus.w.valid & self.bus.w.ready),
             *(self.events[name.lower()].eq(sum(getattr(e, kind) for e in floating))
-              for name, (kind, _) in zip(EXCEPTIONS, KIND, strict=True))]
+              for name, (kind, _) in zip(EXCEPTIONS, KIND, strict=True) if floating)]
 
     def _buckets(self, m: Module, sequencer: Sequencer, engines: dict[str, Any]
                  ) -> dict[str, Buckets]:

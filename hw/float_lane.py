@@ -10,24 +10,21 @@ The arithmetic is that of :mod:`golden.tensor`. There is no stall: what enters i
 in ``t + LATENCY``. The constants of the instruction stand still.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import float32
+from hw import float32, float_output
 from hw.accumulator import SEGMENT_BITS, entry_layout
-from hw.binary32 import FLOAT
 from hw.column import SUM_BITS
 from hw.delay import delay, later, register
 from hw.float32 import STAGES
-from hw.ports import view_of
-from hw.requantize import clip_register
+from hw.float_output import OUTPUT, output
 from isa.config import Config
-from isa.instructions import DType
 
 FLOAT_CONSTANTS = data.StructLayout({
-    "floating": 1, "unit": signed(10), "o_type": 2, "r_type": 2, "residual": 1, "scale_r": 32,
-    "lo_f": 16, "hi_f": 16, "z": signed(9), "lo": signed(9), "hi": signed(9)})
+    "floating": 1, "unit": signed(10), "r_type": 2, "residual": 1, "scale_r": 32,
+    **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``floating``: entries are sums of numbers; ``unit``:
 exponent of their lowest bit."""
 
@@ -54,8 +51,8 @@ class FloatLane(wiring.Component):
     """
 
     RESOLVE = 2
-    LATENCY = (RESOLVE + STAGES["round_fixed"] + STAGES["multiply"] + 2 * STAGES["add"] + 1
-               + STAGES["convert"])
+    LATENCY = (RESOLVE + STAGES["round_fixed"] + STAGES["multiply"] + 2 * STAGES["add"]
+               + float_output.LATENCY)
 
     entry: data.View
     bias: Signal
@@ -89,7 +86,8 @@ class FloatLane(wiring.Component):
         residual = self._residual(m, at)
         result = float32.add(m, "result", biased, residual)
         at += 2 * STAGES["add"]
-        self._finish(m, result)
+        out, kind = output(m, result, c)
+        m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind)]
         overflow = delay(m, self.entry.flags.overflow & c.floating, self.LATENCY, "overflow")
         m.d.comb += self.kind.overflow.eq(overflow)
         return m
@@ -123,20 +121,3 @@ class FloatLane(wiring.Component):
         with m.If(~c.residual):
             float32.assign(m, used, exp=float32.LOWEST)
         return used
-
-    def _finish(self, m: Module, number: data.View) -> None:
-        c = self.constants
-        ends = (float32.from_half(m, n, c[n]) for n in ("lo_f", "hi_f"))
-        clipped = later(m, float32.clip(m, "clip", number, *ends), 1, "clipped")
-        bits, kind = float32.convert(m, "converted", clipped, c.o_type)
-
-        whole = later(m, number, 1, "whole")
-        finite = view_of(FLOAT)
-        m.d.comb += [finite.sign.eq(whole.sign), finite.exp.eq(Mux(whole.inf, 0, whole.exp)),
-                     finite.mant.eq(Mux(whole.nan, 0, Mux(whole.inf, 1 << 23, whole.mant)))]
-        integer = clip_register(m, "integer_out", finite, c.z, c.lo, c.hi)
-        integer_kind = register(m, "integer_kind", Cat(whole.nan, whole.inf & ~whole.nan))
-        to_integer = c.o_type == DType.INT8
-        m.d.comb += [self.out.eq(Mux(to_integer, Value.cast(integer)[:8], bits)),
-                     Cat(self.kind.nan, self.kind.infinite).eq(
-                         Mux(to_integer, integer_kind, kind))]

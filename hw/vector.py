@@ -13,14 +13,17 @@ cycles, whichever is more. For an addition port b reads the second operand. One 
 at a time: the constants stand still until its last word has been accepted by the scratchpad.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
+from hw.float_lane import KIND
+from hw.operand import known
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
 from hw.read_port import ReadPort
+from hw.vector_float import VectorFloat, log_size, unit_layout
 from hw.vector_post import VectorPost
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Opcode, VectorOp
@@ -68,12 +71,15 @@ class VectorEngine(wiring.Component):
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.VECTOR))),
             "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
-            "out": Out(SpmWrite(config)), "events": Out(events_layout("vector"))})
+            "out": Out(SpmWrite(config)), "events": Out(events_layout("vector")),
+            **{kind: Out(range(config.lanes + 1)) for kind, _ in KIND if config.floats}})
+        unit = {"unit": unit_layout(config)} if config.floats else {}
         self._pair = data.StructLayout({
             "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "want_a": 1,
-            "want_b": 1, "first": 1, "last": 1})
+            "want_b": 1, "first": 1, "last": 1, **unit})
         self._meta = data.StructLayout({
-            "addr": range(config.spm_words), "want_a": 1, "want_b": 1, "first": 1, "last": 1})
+            "addr": range(config.spm_words), "want_a": 1, "want_b": 1, "first": 1, "last": 1,
+            **unit})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -104,28 +110,52 @@ class VectorEngine(wiring.Component):
 
     def _legal(self, m: Module, i: data.View) -> Signal:
         """The rules of :func:`golden.vector.execute`."""
-        add = i.vop == VectorOp.ADD
+        two = self._two(i)
+        types = {n: i[f"{n}_type"] for n in "abo"}
+        floating = (types["a"] != DType.INT8) | (types["o"] != DType.INT8) | (
+            two & (types["b"] != DType.INT8))
 
         def on_circle(size: Value, *rows: Value) -> Value:
             return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
 
         legal = Signal()
         m.d.comb += legal.eq(Cat(
-            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= VectorOp.SUM,
-            *(i[f] == DType.INT8 for f in ("a_type", "b_type", "o_type")),
-            ~add | ((i.ns == 1) & (i.nr == 1)), on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r),
-            ~add | on_circle(i.b_wrap, i.b_row, i.b_y),
+            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= max(VectorOp),
+            *(known(self._config, t) for t in types.values()),
+            (i.vop != VectorOp.MUL) | floating,
+            (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),
+            ~two | ((i.ns == 1) & (i.nr == 1)), on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r),
+            ~two | on_circle(i.b_wrap, i.b_row, i.b_y),
             on_circle(i.o_wrap, i.o_row, i.o_y)).all())
         return legal
+
+    def _two(self, i: data.View) -> Value:
+        """Whether the operation has two operands."""
+        return (i.vop == VectorOp.ADD) | (i.vop == VectorOp.MUL)
+
+    def _units(self, m: Module, i: data.View) -> dict[str, Value]:
+        """How the words of the operands and of the output share their elements, in logarithms:
+        ``gather`` units make an output word, ``a`` and ``b`` units lie in a word of theirs."""
+        if not self._config.floats:
+            return {"gather": Const(0, 1), "a": Const(0, 1), "b": Const(0, 1)}
+        a, b, o = (log_size(i[f"{n}_type"]) for n in "abo")
+        largest = Signal(2)
+        larger = Mux(a > o, a, o)
+        m.d.comb += largest.eq(Mux(self._two(i) & (b > larger), b, larger))
+        return {"gather": (largest - o)[:2], "a": (largest - a)[:2], "b": (largest - b)[:2]}
 
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal) -> data.View:
         """The loop nest, and one cycle later the addresses of a pair of taps."""
         self._held = Signal()
         n = self.instr.payload
         pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
-        nest = Nest(m, [("s", i.ns), ("r", pairs), ("x", i.nx), ("y", i.ny), ("cb", i.ncb)])
-        xa, sa, ca, xb, cb, xo, co = (Term(n, WORD) for n in ("xa", "sa", "ca", "xb", "cb", "xo",
-                                                              "co"))
+        logs = self._units(m, i)
+        parts, words = Signal(3), Signal.like(i.ncb)
+        m.d.comb += [parts.eq(1 << logs["gather"]), words.eq((i.ncb + parts - 1) >> logs["gather"])]
+        nest = Nest(m, [("s", i.ns), ("r", pairs), ("part", parts), ("x", i.nx), ("y", i.ny),
+                        ("cb", words)])
+        xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
+            "xa", "sa", "ca", "xb", "cb", "xo", "co", "pa", "pb"))
         ya, even, odd = (Term(n, WORD, i.a_wrap) for n in ("ya", "even", "odd"))
         yb, yo = Term("yb", WORD, i.b_wrap), Term("yo", WORD, i.o_wrap)
         ix, sx, iy, iy_even, iy_odd = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "iy_even",
@@ -141,26 +171,38 @@ class VectorEngine(wiring.Component):
         advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
         advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
                 (yo, i.o_y, i.o_row))
-        advance("cb", (ca, i.a_cb, i.a_base), (cb, i.b_cb, i.b_base), (co, i.o_cb, i.o_base))
+        advance("part", (pa, self._part_step(nest, i.a_cb, logs["a"]), 0),
+                (pb, self._part_step(nest, i.b_cb, logs["b"]), 0))
+        advance("cb", (ca, self._block_step(nest, i.a_cb, logs["a"], logs["gather"]), i.a_base),
+                (cb, self._block_step(nest, i.b_cb, logs["b"], logs["gather"]), i.b_base),
+                (co, i.o_cb, i.o_base))
 
         pair = view_of(self._pair)
-        add = i.vop == VectorOp.ADD
+        add = self._two(i)
         column = ix.plus(sx.value)
         above, below = iy.plus(iy_even.value), iy.plus(iy_odd.value)
         inside = (column >= 0) & (column < i.iw)
-        corner = xa.plus(ca.value)
+        corner = xa.plus(ca.plus(pa.value))
+        unit = (nest.index("cb") << logs["gather"]) + nest.index("part")
+        there = unit < i.ncb
         single = nest.last("r") & i.nr[0]
         window_first = (nest.index("s") == 0) & (nest.index("r") == 0)
         with m.If(go):
             m.d.sync += [
                 pair.valid.eq(walking & ~self._held),
                 pair.a.eq(corner + sa.plus(ya.plus(even.value))),
-                pair.b.eq(Mux(add, xb.plus(cb.value), corner)
+                pair.b.eq(Mux(add, xb.plus(cb.plus(pb.value)), corner)
                           + sa.plus(Mux(add, yb.value, ya.plus(odd.value)))),
                 pair.out.eq(xo.plus(co.value) + yo.value),
-                pair.want_a.eq(inside & (above >= 0) & (above < i.ih)),
-                pair.want_b.eq(add | (inside & (below >= 0) & (below < i.ih) & ~single)),
+                pair.want_a.eq(there & inside & (above >= 0) & (above < i.ih)),
+                pair.want_b.eq(there & (add | (inside & (below >= 0) & (below < i.ih)
+                                               & ~single))),
                 pair.first.eq(window_first), pair.last.eq(nest.all_last(["s", "r"]))]
+            if self._config.floats:
+                m.d.sync += [
+                    pair.unit.sub_a.eq(unit & ((1 << logs["a"]) - 1)),
+                    pair.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)), pair.unit.there.eq(there),
+                    pair.unit.part.eq(nest.index("part")), pair.unit.ends.eq(nest.last("part"))]
             with m.If(walking & ~self._held):
                 nest.step()
                 with m.If(nest.done):
@@ -169,11 +211,22 @@ class VectorEngine(wiring.Component):
             m.d.sync += [
                 *nest.reset(), pairs.eq((n.nr + 1) >> 1),
                 two_rows.eq(circle_add(n.a_r, n.a_r, n.a_wrap, WORD)),
-                *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even)),
+                *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even, pa, pb)),
                 *(t.value.eq(v) for t, v in (
                     (ca, n.a_base), (cb, n.b_base), (co, n.o_base), (ya, n.a_row), (yb, n.b_row),
                     (yo, n.o_row), (odd, n.a_r), (ix, n.ix0), (iy, n.iy0), (iy_odd, n.iy_r)))]
         return pair
+
+    def _part_step(self, nest: Nest, step: Value, log: Value) -> Value:
+        """To the next unit of an output word: a step of the operand, if it is in its next word."""
+        last = ((1 << log) - 1)
+        return Mux((nest.index("part") & last) == last, step, 0)
+
+    def _block_step(self, nest: Nest, step: Value, log: Value, gather: Value) -> Value:
+        """To the first unit of the next output word: several words, one, or none yet."""
+        few, last = (gather - log)[:2], (1 << (log - gather)[:2]) - 1
+        return Mux(log <= gather, step << few,
+                   Mux((nest.index("cb") & last) == last, step, 0))
 
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
@@ -194,7 +247,7 @@ class VectorEngine(wiring.Component):
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         meta = view_of(self._meta)
         m.d.comb += [meta.addr.eq(pair.out), queue.w_data.eq(meta),
-                     *(meta[k].eq(pair[k]) for k in ("want_a", "want_b", "first", "last"))]
+                     *(meta[k].eq(pair[k]) for k, _ in self._meta if k != "addr")]
         readers, finished = [], []
         for name, port, want, address in (("a", self.a, pair.want_a, pair.a),
                                           ("b", self.b, pair.want_b, pair.b)):
@@ -218,15 +271,16 @@ class VectorEngine(wiring.Component):
         ``coming``: there are pairs that are not in the queue yet."""
         lanes = self._config.lanes
         head = data.View(self._meta, queue.r_data)
-        add = i.vop == VectorOp.ADD
+        add = self._two(i)
         acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
         m.submodules.post = post = VectorPost(self._config)
-        wiring.connect(m, post.out, wiring.flipped(self.out))
         have, take, present, room = Signal(), Signal(), Signal(), Signal()
         a, b = readers
+        integers, free, idle = self._floats(m, i, head, take, readers, post,
+                                            ~have | post.take, post.idle & ~have)
         m.d.comb += [
             present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
-            room.eq(~head.last | ~have | post.take), take.eq(queue.r_rdy & present & room),
+            room.eq(~head.last | free), take.eq(queue.r_rdy & present & room),
             queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
             b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
         with m.If(queue.r_rdy):
@@ -247,8 +301,37 @@ class VectorEngine(wiring.Component):
             m.d.sync += acc.eq(sums)
             with m.If(head.last):
                 m.d.sync += [whole.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
-        m.d.sync += have.eq((take & head.last) | (have & ~post.take))
-        return post.idle & ~have
+        m.d.sync += have.eq((take & head.last & integers) | (have & ~post.take))
+        return idle
+
+    def _floats(self, m: Module, i: data.View, head: data.View, take: Signal,
+                readers: list[ReadPort], post: VectorPost, free: Value, idle: Value
+                ) -> tuple[Value, Value, Value]:
+        """Beside the lanes of INT8 those of numbers, if the machine has any: whether everything is
+        INT8, whether a window may go to the lanes, and whether none is under way; ``free`` and
+        ``idle`` are what the lanes of INT8 say."""
+        if not self._config.floats:
+            wiring.connect(m, post.out, wiring.flipped(self.out))
+            return Const(1), free, idle
+        m.submodules.floats = floats = VectorFloat(self._config)
+        integers = Signal()
+        a, b = readers
+        m.d.comb += [
+            integers.eq((i.a_type == DType.INT8) & (i.o_type == DType.INT8)
+                        & (~self._two(i) | (i.b_type == DType.INT8))),
+            floats.instr.eq(i), floats.take.eq(take & ~integers), floats.first.eq(head.first),
+            floats.last.eq(head.last), floats.unit.eq(head.unit), floats.addr.eq(head.addr),
+            floats.want_a.eq(head.want_a), floats.want_b.eq(head.want_b),
+            floats.word_a.eq(a.data.payload), floats.word_b.eq(b.data.payload),
+            *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]
+        # an instruction has left its lanes before the next one begins
+        mine, theirs = post.out, floats.out
+        m.d.comb += [
+            self.out.valid.eq(mine.valid | theirs.valid),
+            self.out.addr.eq(Mux(theirs.valid, theirs.addr, mine.addr)),
+            self.out.data.eq(Mux(theirs.valid, theirs.data, mine.data)),
+            mine.ready.eq(self.out.ready), theirs.ready.eq(self.out.ready)]
+        return integers, Mux(integers, free, floats.room), idle & floats.idle
 
     def _accumulate(self, m: Module, k: int, i: data.View, first: Value, acc: Value,
                     taps: list[tuple[Value, Value]]) -> Value:

@@ -126,26 +126,42 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
             iy0=-g.py + first * g.dy, w_base=fields["w_base"] + words))]
 
 
+def operation(rng: np.random.Generator, config: Config
+              ) -> tuple[VectorOp, DType, DType, DType]:
+    """Operation and types of a VECTOR."""
+    if not config.floats or rng.random() < 0.2:
+        return VectorOp(int(rng.integers(3))), DType.INT8, DType.INT8, DType.INT8
+    while True:
+        op = VectorOp(int(rng.integers(4)))
+        a, b, o = (DType(int(t)) for t in rng.integers(4, size=3))
+        if (op is VectorOp.SUM and a is DType.FP32) or not (a or o):
+            continue
+        return op, a, b, o
+
+
 def vector(rng: np.random.Generator, config: Config) -> Instruction:
     """One VECTOR: operands in eighths 0-1 and 5, output in 6-7."""
     eighth = config.spm_words // 8
     while True:
         g = Shape(rng, 2 * eighth)
-        op = VectorOp(int(rng.integers(3)))
-        if op is VectorOp.ADD:
+        op, a, b, o = operation(rng, config)
+        if op in (VectorOp.ADD, VectorOp.MUL):
             g.r = g.s = g.sy = g.sx = 1
             g.py = g.px = 0
             g.oh, g.ow = g.h, g.w
         if g.blocks * g.oh * g.ow <= eighth:
             break
+    signs = [int(rng.integers(2)) << 31 if a or o else 0 for _ in range(2)]
     return Instruction(Opcode.VECTOR, dict(
+        a_type=a, b_type=b, o_type=o, anchor=int(rng.integers(-20, -5)),
+        lo_f=int(rng.choice([0, 0xFC00, 0xC500])), hi_f=int(rng.choice([0x7C00, 0x4600])),
         vop=op, nx=g.ow, ny=g.oh, ncb=g.blocks, ns=g.s, nr=g.r, a_base=-g.px,
         a_row=-g.py * g.pitch, a_x=g.sx, a_s=g.dx, a_cb=g.h * g.pitch, a_y=g.sy * g.pitch,
         a_r=g.dy * g.pitch, ix0=-g.px, ix_x=g.sx, ix_s=g.dx, iy0=-g.py, iy_y=g.sy, iy_r=g.dy,
         iw=g.w, ih=g.h, b_base=5 * eighth, b_x=1, b_y=g.ow, b_cb=g.oh * g.ow,
         o_base=6 * eighth, o_x=1, o_y=g.ow, o_cb=g.oh * g.ow, a_signed=int(rng.integers(2)),
         a_zp=int(rng.integers(0, 128)), b_signed=1, b_zp=int(rng.integers(-128, 128)),
-        scale_a=scale(rng, -1.5, 0.3), scale_b=scale(rng, -1.5, 0.3),
+        scale_a=scale(rng, -1.5, 0.3) | signs[0], scale_b=scale(rng, -1.5, 0.3) | signs[1],
         z=int(rng.integers(-128, 128)), lo=-128, hi=127))
 
 
