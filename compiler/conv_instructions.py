@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from compiler.ir import ANCHOR, DTYPE, Conv
+from compiler.floats import PRODUCT_ANCHOR, anchor, bounds
+from compiler.ir import DTYPE, Conv
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import Run, Shape
@@ -113,18 +114,10 @@ class ConvInstructions:
         """Types, and what the result is clipped to."""
         op = self.op
         last = area.b1 == op.y.blocks(self.s.lanes)
-        f: dict[str, int] = {
-            "dtype": DTYPE[op.x.dtype], "o_type": DTYPE[op.y.dtype],
-            "w_skip": self.blocks * op.y.size - area.b1 if last else 0}
-        if op.x.floating:
-            f["anchor"] = ANCHOR if op.x.dtype == "bfloat16" else 0
-        if op.y.floating:
-            clip = op.residual.clip if op.residual else op.clip
-            f["lo_f"], f["hi_f"] = (int(np.float16(v).view(np.uint16))
-                                    for v in (clip.lo, clip.hi))
-        else:
-            f.update(z1=op.clip.z, lo1=int(op.clip.lo), hi1=int(op.clip.hi))
-        return f
+        clip = op.residual.clip if op.residual and op.y.floating else op.clip
+        return {"dtype": DTYPE[op.x.dtype], "anchor": anchor(op.x, PRODUCT_ANCHOR),
+                "w_skip": self.blocks * op.y.size - area.b1 if last else 0,
+                **bounds(op.y, clip, ("z1", "lo1", "hi1"))}
 
     def _activation(self, chunk: Run, box: tuple, x: View, b0: int, r0: int,
                     s0: int) -> dict[str, int]:

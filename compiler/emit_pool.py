@@ -9,7 +9,8 @@ from compiler.boxes import bands, blocks_of, boxes, fetch, output, room, words
 from compiler.conv_instructions import bits
 from compiler.emit_window import (Operands, Taps, depthwise_weights, emit_window, load_operands,
                                   pool_weights, split, taps_of, windowed)
-from compiler.ir import Conv, Part, Pool
+from compiler.floats import SUM_ANCHOR, anchor, bounds
+from compiler.ir import DTYPE, Conv, Part, Pool
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import clamp
@@ -162,8 +163,9 @@ def window_engine(s: Schedule, op: Pool) -> Taps | None:
 
 def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
     return vector_cycles(s.config, {
-        "vop": int(VectorOp.SUM), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
-        "ncb": area.b1 - area.b0, "nr": op.kernel[0], "ns": op.kernel[1]})
+        "vop": int(VectorOp.SUM), "a_type": DTYPE[op.x.dtype],
+        "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0,
+        "nr": op.kernel[0], "ns": op.kernel[1]})
 
 
 def _pieces(s: Schedule, op: Pool, area: Box) -> list[Box]:
@@ -185,6 +187,6 @@ def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) ->
          "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "scale_a": bits(part.scale),
          "scale_b": bits(part.scale), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
          "ncb": area.b1 - area.b0, "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
-         "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "z": op.clip.z, "lo": int(op.clip.lo),
-         "hi": int(op.clip.hi)}
+         "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "a_type": DTYPE[op.x.dtype],
+         "anchor": anchor(op.x, SUM_ANCHOR), **bounds(op.y, op.clip, ("z", "lo", "hi"))}
     s.emit(Opcode.VECTOR, f, x.extents(_source(op, area)), out.extents(area))

@@ -50,8 +50,8 @@ class Taps:
 
 
 def taps_of(op: Conv | Pool, config: Config) -> Taps | None:
-    """How the engine takes the operator's kernel; None if it does not."""
-    if not config.window_taps:
+    """How the engine takes the operator's kernel; None if it does not: it has no floats."""
+    if not config.window_taps or op.x.floating:
         return None
     (rows, columns), step, unit = op.kernel, op.stride[1], op.dilation[1] if op.kernel[1] > 1 else 1
     if op.y.nchw[3] == 1 and unit == 1:  # nothing to be apart: a stride that fills the lanes' MACs
@@ -68,8 +68,7 @@ def windowed(op: Conv, config: Config) -> Taps | None:
     """How the engine takes a convolution: a depthwise one of several channels (one alone may lie
     packed, for the array) whose weights are bytes."""
     k, c, _, _ = op.weight.shape
-    if (op.x.floating or c != 1 or op.groups != k or k == 1 or op.residual is not None
-            or len(addends(op.weight)) > 1):
+    if c != 1 or op.groups != k or k == 1 or op.residual is not None or len(addends(op.weight)) > 1:
         return None
     return taps_of(op, config)
 

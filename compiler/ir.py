@@ -30,9 +30,6 @@ RANGE: dict[str, tuple[float, float]] = {
 DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16}
 """The machine's name of each element type."""
 
-ANCHOR = -50
-"""Exponent of the lowest bit of BF16 sums: products may be up to 2^30."""
-
 SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
 """What the post-processor's factors may be."""
 

@@ -12,6 +12,7 @@ fill half the scratchpad, becomes
 import numpy as np
 
 from compiler.errors import CompileError
+from compiler.floats import patterns
 from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Tensor
 from isa.config import Config
 
@@ -49,8 +50,10 @@ def _rewritten(graph: Graph, op: Pool) -> list[Op]:
             raise CompileError(f"node {graph.nodes[op.node]!r}",
                                "its window is too large for a mean with different divisors",
                                "use padding that divides evenly, or a smaller window")
+        ones = np.ones((c, 1, *op.kernel), np.int16)
         return [Conv(node=op.node, x=op.x, y=op.y,
-                     weight=np.ones((c, 1, *op.kernel), np.int16), bias=np.zeros(c, np.int32),
+                     weight=patterns(ones, op.x.dtype) if op.x.floating else ones,
+                     bias=np.zeros(c, np.float32 if op.x.floating else np.int32),
                      scale=np.full(c, op.parts[0].scale, np.float32), a_zp=op.a_zp, clip=op.clip,
                      stride=op.stride, dilation=op.dilation, pad=op.pad, groups=c,
                      counted=False)]

@@ -108,7 +108,9 @@ def tensor_cycles(blocks: Blocks) -> int:
 def vector_cycles(config: Config, f: dict[str, int]) -> int:
     """A VECTOR instruction: two kernel rows go together, a tap of each a cycle."""
     taps = f["ns"] * -(-f["nr"] // 2) * (1 + CONFLICTS / config.spm_banks)
-    return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, config.lanes // config.vector_lanes))
+    lanes = config.lanes // (2 if f["a_type"] else 1)
+    slices = lanes // min(lanes, config.vector_lanes)
+    return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, slices))
 
 
 def window_cycles(config: Config, f: dict[str, int]) -> int:
