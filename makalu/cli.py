@@ -16,6 +16,7 @@ from isa.config import ConfigError
 from isa.program import ProgramError
 from makalu import api, console, facts
 from makalu.account_commands import bisect, profile
+from makalu.accuracy_command import accuracy
 from makalu.inputs import read_inputs
 from makalu.options import compile_net, compile_options, config_option, json_option, load_net
 from runtime.device import DeviceFault
@@ -323,6 +324,7 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
         click.get_current_context().exit(1)
 
 
+cli.add_command(accuracy)
 cli.add_command(profile)
 cli.add_command(bisect)
 
