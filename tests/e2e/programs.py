@@ -103,9 +103,10 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         z1=int(rng.integers(-128, 128)), lo1=int(rng.integers(-128, -60)), hi1=127,
         r_signed=1, r_zp=int(rng.integers(-128, 128)), scale_a=scale(rng, -1.5, 0.3),
         scale_r=scale(rng, -1.5, 0.3), z2=int(rng.integers(-128, 128)), lo2=-128,
-        hi2=int(rng.integers(60, 128)), dtype=dtype, o_type=o_type, r_type=r_type,
-        w_skip=int(rng.integers(o_type.size)), anchor=int(rng.integers(-70, -40)),
-        lo_f=int(rng.choice([0, 0xFC00, 0xC500])), hi_f=int(rng.choice([0x7C00, 0x4600])))
+        hi2=int(rng.integers(60, 128)))
+    if config.floats:
+        fields |= dict(dtype=dtype, o_type=o_type, r_type=r_type,
+                       w_skip=int(rng.integers(o_type.size)), **bounds(rng, -70, -40))
     if dtype or o_type or r_type:
         fields["scale_r"] |= int(rng.integers(2)) << 31
     if circle:
@@ -124,6 +125,12 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         Instruction(Opcode.TENSOR, dict(
             fields, nr=g.r - first, acc=1, a_row=row % circle if circle else row,
             iy0=-g.py + first * g.dy, w_base=fields["w_base"] + words))]
+
+
+def bounds(rng: np.random.Generator, low: int, high: int) -> dict[str, int]:
+    """Anchor and clip of a float instruction."""
+    return {"anchor": int(rng.integers(low, high)), "lo_f": int(rng.choice([0, 0xFC00, 0xC500])),
+            "hi_f": int(rng.choice([0x7C00, 0x4600]))}
 
 
 def operation(rng: np.random.Generator, config: Config
@@ -152,10 +159,9 @@ def vector(rng: np.random.Generator, config: Config) -> Instruction:
         if g.blocks * g.oh * g.ow <= eighth:
             break
     signs = [int(rng.integers(2)) << 31 if a or o else 0 for _ in range(2)]
+    types = dict(a_type=a, b_type=b, o_type=o, **bounds(rng, -20, -5)) if config.floats else {}
     return Instruction(Opcode.VECTOR, dict(
-        a_type=a, b_type=b, o_type=o, anchor=int(rng.integers(-20, -5)),
-        lo_f=int(rng.choice([0, 0xFC00, 0xC500])), hi_f=int(rng.choice([0x7C00, 0x4600])),
-        vop=op, nx=g.ow, ny=g.oh, ncb=g.blocks, ns=g.s, nr=g.r, a_base=-g.px,
+        types, vop=op, nx=g.ow, ny=g.oh, ncb=g.blocks, ns=g.s, nr=g.r, a_base=-g.px,
         a_row=-g.py * g.pitch, a_x=g.sx, a_s=g.dx, a_cb=g.h * g.pitch, a_y=g.sy * g.pitch,
         a_r=g.dy * g.pitch, ix0=-g.px, ix_x=g.sx, ix_s=g.dx, iy0=-g.py, iy_y=g.sy, iy_r=g.dy,
         iw=g.w, ih=g.h, b_base=5 * eighth, b_x=1, b_y=g.ow, b_cb=g.oh * g.ow,

@@ -13,9 +13,9 @@ CONFIG = Config(lanes=4, spm_bytes=8192, spm_banks=4, psum_depth=8, ppu_lanes=4,
 
 def test_accumulate_and_drain() -> None:
     rng = np.random.default_rng(5)
-    dut = Accumulator(CONFIG, 20)
+    dut = Accumulator(CONFIG)
     blocks, passes, pixels = 4, 3, 5
-    sums = rng.integers(-(1 << 19), 1 << 19, (blocks, passes, pixels, 4))
+    sums = rng.integers(-(1 << 18), 1 << 18, (blocks, passes, pixels, 4))
     want = sums.sum(axis=1)
     drained = np.zeros_like(want)
 
@@ -28,12 +28,12 @@ def test_accumulate_and_drain() -> None:
             ctx.set(dut.add.overwrite, p == 0)
             if previous is not None:
                 for k in range(4):
-                    ctx.set(dut.sums[k], int(sums[previous][k]))
+                    ctx.set(dut.sums[k].sum, int(sums[previous][k]))
             await ctx.tick()
             previous = (block, p, pixel)
         ctx.set(dut.add.valid, 0)
         for k in range(4):
-            ctx.set(dut.sums[k], int(sums[previous][k]))
+            ctx.set(dut.sums[k].sum, int(sums[previous][k]))
         await ctx.tick()
 
     async def drain(ctx):
@@ -50,7 +50,7 @@ def test_accumulate_and_drain() -> None:
                 await ctx.tick()
                 cycle += 1
                 ctx.set(dut.drain_en, 0)
-                drained[block, pixel] = [ctx.get(dut.drained[k]) for k in range(4)]
+                drained[block, pixel] = [ctx.get(dut.drained[k].low) for k in range(4)]
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
