@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compiler import (frontend, hosts, lower_affine, lower_linear, lower_pool,  # noqa: F401
-                      lower_quant, lower_shape)
+from compiler import (frontend, hosts, lower_affine, lower_function,  # noqa: F401
+                      lower_linear, lower_pool, lower_quant, lower_shape)
 from compiler.emit_concat import emit_concat
 from compiler.emit_conv import emit_conv
 from compiler.emit_move import emit_move

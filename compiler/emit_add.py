@@ -54,8 +54,9 @@ def _operand(area: Box) -> Box:
 
 
 def _counts(op: Add, area: Box) -> dict[str, int]:
-    return {"vop": int(VectorOp.ADD), "a_type": DTYPE[op.a.dtype], "ns": 1, "nr": 1,
-            "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0}
+    return {"vop": int(VectorOp.MUL if op.product else VectorOp.ADD),
+            "a_type": DTYPE[op.a.dtype], "ns": 1, "nr": 1, "nx": area.x1 - area.x0,
+            "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0}
 
 
 def add_rows(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out: View) -> None:

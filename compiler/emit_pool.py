@@ -16,7 +16,7 @@ from compiler.schedule import Schedule
 from compiler.shape import clamp
 from compiler.timing import vector_cycles
 from compiler.weights import Coding
-from isa.instructions import Opcode, VectorOp
+from isa.instructions import Opcode
 
 WHOLE_MAP = 32
 """Taps from which on a global pool takes an instruction for each channel block."""
@@ -163,7 +163,7 @@ def window_engine(s: Schedule, op: Pool) -> Taps | None:
 
 def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
     return vector_cycles(s.config, {
-        "vop": int(VectorOp.SUM), "a_type": DTYPE[op.x.dtype],
+        "vop": int(op.vop), "a_type": DTYPE[op.x.dtype],
         "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0,
         "nr": op.kernel[0], "ns": op.kernel[1]})
 
@@ -180,12 +180,12 @@ def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) ->
     iy, ix = area.y0 * sy - op.pad[0], area.x0 * sx - op.pad[1]
     a_base, a_row = x.origin(area.n0, area.b0, iy, ix)
     o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
-    f = {"vop": int(VectorOp.MAX if op.maximum else VectorOp.SUM), "ns": ks, "nr": kr,
+    f = {"vop": int(op.vop), "ns": ks, "nr": kr,
          "a_base": a_base, "a_row": a_row, "a_wrap": x.wrap, "a_x": sx, "a_s": dx,
          "a_cb": x.block, "a_y": x.step(sy), "a_r": x.step(dy), "ix0": ix, "ix_x": sx, "ix_s": dx,
          "iy0": iy, "iy_y": sy, "iy_r": dy, "iw": op.x.nchw[3], "ih": op.x.nchw[2],
          "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "scale_a": bits(part.scale),
-         "scale_b": bits(part.scale), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
+         "scale_b": bits(op.factor), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
          "ncb": area.b1 - area.b0, "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
          "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "a_type": DTYPE[op.x.dtype],
          "anchor": anchor(op.x, SUM_ANCHOR), **bounds(op.y, op.clip, ("z", "lo", "hi"))}

@@ -7,8 +7,8 @@ import numpy as np
 
 from compiler.errors import Unsupported
 from compiler.ir import Add, Clip, Part, Pool, Tensor
-from compiler.values import (Deq, Joined, Quantized, Real, Storage, Sum, Window, canonical,
-                             identity)
+from compiler.values import (Deq, Function, Joined, Quantized, Real, Storage, Sum, Window,
+                             canonical, identity)
 
 if TYPE_CHECKING:
     from compiler.legalize import Legalizer
@@ -26,9 +26,20 @@ def requantize(lg: "Legalizer", e: Deq, scale: np.float32, clip: Clip, dtype: st
     return Quantized(name, out.storage, index, clip.z)
 
 
+def function(lg: "Legalizer", e: Function, scale: np.float32, clip: Clip, dtype: str,
+             name: str) -> Quantized:
+    """A function of each element, wherever it lies."""
+    x = lg.settle(e.x.q)
+    y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
+    out = lg.emit(Pool(node=lg.node, x=x, y=y, maximum=False, a_zp=e.x.zero_point, clip=clip,
+                       parts=(Part(0, x.nchw[2], 0, x.nchw[3], e.x.scale),), function=e.vop,
+                       factor=np.float32(1 / scale)))
+    return Quantized(name, out.storage, e.x.q.positions(), clip.z)
+
+
 def add(lg: "Legalizer", e: Sum, scale: np.float32, clip: Clip, dtype: str,
         name: str) -> Quantized:
-    """Two tensors; the second is brought into the order of the first."""
+    """Two tensors added or multiplied; the second is brought into the order of the first."""
     a, b = e.a, e.b
     ta = lg.settle(a.q)
     index = a.q.positions()
@@ -48,7 +59,7 @@ def add(lg: "Legalizer", e: Sum, scale: np.float32, clip: Clip, dtype: str,
     y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
     out = lg.emit(Add(node=lg.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
                       scale_a=np.float32(a.scale / scale),
-                      scale_b=np.float32(b.scale / scale), clip=clip))
+                      scale_b=np.float32(b.scale / scale), clip=clip, product=e.product))
     return Quantized(name, out.storage, index)
 
 

@@ -31,7 +31,8 @@ def fuse(graph: Graph) -> Graph:
     gone: set[int] = set()
     ops = []
     for op in graph.ops:
-        if isinstance(op, Add) and op.b.nchw == op.a.nchw and op.a is not op.b:
+        if isinstance(op, Add) and not op.product and op.b.nchw == op.a.nchw \
+                and op.a is not op.b:
             sides = [(op.a, op.a_zp, op.scale_a, op.b, op.b_zp, op.scale_b),
                      (op.b, op.b_zp, op.scale_b, op.a, op.a_zp, op.scale_a)]
             found = [(order[id(c)], side) for side in sides

@@ -7,8 +7,9 @@ remain:
 
 ========  =========================================================================================
 Conv      convolution, matrix product, channel permutation (one-hot weights): the array
-Pool      maximum or sum over a window; a window of 1 x 1 requantizes: the vector engine
-Add       sum of two tensors: the vector engine
+Pool      maximum or sum over a window, or a function; a window of 1 x 1 requantizes: the vector
+          engine
+Add       sum or product of two tensors: the vector engine
 Concat    tensors side by side along the channels: either engine
 Move      bytes in another order: the array, with one-hot weights
 ========  =========================================================================================
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compiler.errors import CompileError
-from isa.instructions import DType
+from isa.instructions import DType, VectorOp
 
 INF = float("inf")
 
@@ -139,7 +140,8 @@ class Part:
 @dataclass(eq=False, kw_only=True)
 class Pool:
     """``clip(rint(f32(acc) * scale) + z)``, ``acc`` the maximum or sum of ``x - a_zp`` over the
-    taps of a window that are inside the input; ``parts`` tile the output."""
+    taps of a window that are inside the input; ``parts`` tile the output. With a ``function``,
+    ``f32(function(f32(x * scale)) * factor)`` of the only tap."""
 
     node: int
     x: Tensor
@@ -152,16 +154,26 @@ class Pool:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
+    function: VectorOp | None = None
+    factor: np.float32 = np.float32(1)
 
     @property
     def inputs(self) -> list[Tensor]:
         return [self.x]
 
+    @property
+    def vop(self) -> VectorOp:
+        """The vector engine's operation."""
+        if self.function is not None:
+            return self.function
+        return VectorOp.MAX if self.maximum else VectorOp.SUM
+
 
 @dataclass(eq=False, kw_only=True)
 class Add:
     """``clip(rint(f32(a - a_zp) * scale_a + f32(b - b_zp) * scale_b) + z)``; ``b`` may be one
-    pixel, which is added to every pixel of ``a``."""
+    pixel, which is added to every pixel of ``a``. The ``product`` is ``f32(f32(a * scale_a) *
+    b)``, of floats."""
 
     node: int
     a: Tensor
@@ -172,6 +184,7 @@ class Add:
     scale_a: np.float32
     scale_b: np.float32
     clip: Clip
+    product: bool = False
 
     @property
     def inputs(self) -> list[Tensor]:

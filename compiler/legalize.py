@@ -17,8 +17,8 @@ from compiler.errors import CompileError, Unsupported
 from compiler.floats import FLOATS, patterns
 from compiler.frontend import Source
 from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
-from compiler.values import (INF, Deq, Host, Joined, Linear, Quantized, Real, Storage, Sum, Weights,
-                             as_view, canonical, identity)
+from compiler.values import (INF, Deq, Function, Host, Joined, Linear, Quantized, Real, Storage,
+                             Sum, Weights, as_view, canonical, identity)
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between numbers and integers: a network with one of them at its edge has the other as well."""
@@ -131,8 +131,11 @@ class Legalizer:
                     and (value.lo, value.hi) == (-INF, INF)
                     and any(n in self.source.constants for n in readers[0].input))):
             return value
-        return Real(Deq(self.quantize(value, np.float32(1), 0, self.floats, name),
-                        np.float32(1), 0))
+        return Real(self.stored(value, name))
+
+    def stored(self, value: Real, name: str) -> Deq:
+        """A value rounded to the network's type of numbers."""
+        return Deq(self.quantize(value, np.float32(1), 0, self.floats, name), np.float32(1), 0)
 
     def permission(self, op: str) -> str:
         """The cure that lets the host run an operator, with what it is allowed already."""
@@ -321,6 +324,8 @@ class Legalizer:
                 counted=e.counted))
         elif isinstance(e, Sum):
             return finish.add(self, e, scale, clip, dtype, name)
+        elif isinstance(e, Function):
+            return finish.function(self, e, scale, clip, dtype, name)
         elif isinstance(e, Joined):
             shape = canonical(e.which.shape)
             if shape is None:

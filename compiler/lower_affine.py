@@ -15,7 +15,7 @@ from compiler.errors import Unsupported
 from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import bias_integers
-from compiler.lower_quant import real_of
+from compiler.lower_quant import operands, real_of
 from compiler.values import INF, Deq, Linear, Real, Weights, identity
 
 UNIT = 64
@@ -109,6 +109,8 @@ def _constant_last(inputs: list) -> tuple[object, np.ndarray | Weights]:
 
 @handles("Mul")
 def mul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    if lg.floats and all(isinstance(v, Real) for v in inputs):
+        return [Real(operands(inputs, product=True))]
     a, b = _constant_last(inputs)
     return [times(lg, real_of(a), b)]
 

@@ -112,11 +112,22 @@ def add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if isinstance(b, (np.ndarray, Weights)):
         from compiler.lower_affine import plus
         return [plus(lg, real_of(a), b)]
-    da, db = deq_of(a, "its first operand"), deq_of(b, "its second operand")
+    return [Real(operands(inputs))]
+
+
+def operands(inputs: list, product: bool = False) -> Sum:
+    """Two activations to be added or multiplied, the one that is broadcast behind the other.
+
+    Raises
+    ------
+    Unsupported
+        If their shapes do not fit.
+    """
+    da, db = deq_of(inputs[0], "its first operand"), deq_of(inputs[1], "its second operand")
     if da.q.shape != db.q.shape:
         if np.prod(da.q.shape) < np.prod(db.q.shape):
             da, db = db, da
         if da.q.index.ndim != 4 or db.q.shape != da.q.shape[:2] + (1, 1):
             raise Unsupported(f"shapes {list(da.q.shape)} and {list(db.q.shape)} do not fit the "
                               "machine's addition", "expand the smaller operand")
-    return [Real(Sum(da, db))]
+    return Sum(da, db, product)

@@ -37,8 +37,9 @@ def _through(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
             return replace(value, expr=replace(value.expr, q=q))
         if isinstance(value.expr, Sum) and value.expr.a.q.shape == value.expr.b.q.shape:
             e = value.expr
-            return replace(value, expr=Sum(replace(e.a, q=_through(e.a.q, change)),
-                                           replace(e.b, q=_through(e.b.q, change))))
+            return replace(value, expr=replace(
+                e, a=replace(e.a, q=_through(e.a.q, change)),
+                b=replace(e.b, q=_through(e.b.q, change))))
     raise Unsupported("its input is not quantized",
                       "put QuantizeLinear and DequantizeLinear in front of it")
 

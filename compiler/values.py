@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from compiler.ir import Tensor
+from isa.instructions import VectorOp
 
 INF = float("inf")
 
@@ -138,10 +139,20 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """Two dequantized values of equal shape added, or ``b`` broadcast over the pixels."""
+    """Two dequantized values of equal shape added, or ``b`` broadcast over the pixels; with floats
+    also their ``product``."""
 
     a: Deq
     b: Deq
+    product: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function of the vector engine of each element."""
+
+    x: Deq
+    vop: VectorOp
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +180,9 @@ class Joined:
 @dataclass(frozen=True, eq=False)
 class Real:
     """``min(max(expr, lo), hi)``; ``index`` places the expression's NCHW result (None for Deq,
-    Sum and Joined, whose operands carry their own order)."""
+    Sum, Function and Joined, whose operands carry their own order)."""
 
-    expr: Deq | Linear | Sum | Window | Joined
+    expr: Deq | Linear | Sum | Function | Window | Joined
     lo: float = -INF
     hi: float = INF
     index: np.ndarray | None = None
@@ -190,6 +201,8 @@ class Real:
             return self.expr.q.shape
         if isinstance(self.expr, Sum):
             return self.expr.a.q.shape
+        if isinstance(self.expr, Function):
+            return self.expr.x.q.shape
         assert isinstance(self.expr, Joined)
         return self.expr.which.shape
 

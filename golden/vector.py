@@ -7,7 +7,9 @@ output of it, with A and B the operands' elements (INT8 less the zero point)::
 
     ADD  f32(f32(A * scale_a) + f32(B * scale_b))        MUL  f32(f32(A * scale_a) * B)
     MAX  f32(max(A) * scale_a)                           SUM  f32(f32(exact sum(A)) * scale_a)
+    EXP, RECIPROCAL, SIGMOID, TANH                f32(function(f32(A * scale_a)) * scale_b)
 
+The functions are those of :mod:`golden.functions`; of INT8 alone there is none.
 MAX is NaN if an element is; of no taps it is -infinity. SUM takes integers, or floats as units of
 2^-24 (FP16) or ``2**anchor`` (BF16: each loses its bits below the unit; one whose lowest bit lies
 above bit 40 counts as infinite and as an overflow); of FP32 there is none.
@@ -26,6 +28,7 @@ from golden import arith
 from golden.address import modular, on_circle, wrap
 from golden.exact import SPLIT, Sums
 from golden.fault import MachineFault
+from golden.functions import evaluate
 from golden.formats import FORMATS, largest, to_float, unpack
 from golden.results import Exceptions, convert, known
 from isa.config import Config
@@ -50,9 +53,10 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     """
     two = i.vop in (VectorOp.ADD, VectorOp.MUL)
     types = (i.a_type, i.o_type, *((i.b_type,) if two else ()))
-    legal = (0 not in (i.nx, i.ny, i.ncb, i.ns, i.nr) and i.vop in list(VectorOp)
+    function = VectorOp(i.vop).function
+    legal = (0 not in (i.nx, i.ny, i.ncb, i.ns, i.nr) and (any(types) or not function)
              and known(config, i.a_type, i.b_type, i.o_type)
-             and (not two or (i.ns, i.nr) == (1, 1))
+             and (not (two or function) or (i.ns, i.nr) == (1, 1))
              and (i.vop != VectorOp.MUL or any(types))
              and (i.vop != VectorOp.SUM or i.a_type != DType.FP32)
              and on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r)
@@ -154,14 +158,16 @@ def _floats(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
         value = np.full((1, 1, 1, 1), -np.inf, np.float32)
         for raw, inside in walk.taps():
             tap = to_float(raw, a_type, i.a_signed, i.a_zp)
-            two = i.vop != VectorOp.MAX
-            value = np.where(inside[..., None], tap if two else largest(value, tap),
-                             np.float32(0) if two else value)
+            alone = i.vop != VectorOp.MAX
+            value = np.where(inside[..., None], tap if alone else largest(value, tap),
+                             np.float32(0) if alone else value)
     value = value * arith.factor_from_bits(i.scale_a)
     if i.vop in (VectorOp.ADD, VectorOp.MUL):
         b = to_float(walk.second(), DType(i.b_type), i.b_signed, i.b_zp)
         value = (value + b * arith.factor_from_bits(i.scale_b) if i.vop == VectorOp.ADD
                  else value * b)
+    elif VectorOp(i.vop).function:
+        value = evaluate(VectorOp(i.vop), value) * arith.factor_from_bits(i.scale_b)
     return value, overflow
 
 

@@ -24,6 +24,7 @@ from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction
 from hw.profile import events_layout
 from hw.read_port import ReadPort
 from hw.vector_float import VectorFloat, log_size, unit_layout
+from hw.vector_lane import is_function
 from hw.vector_post import VectorPost
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Opcode, VectorOp
@@ -110,7 +111,7 @@ class VectorEngine(wiring.Component):
 
     def _legal(self, m: Module, i: data.View) -> Signal:
         """The rules of :func:`golden.vector.execute`."""
-        two = self._two(i)
+        two, function = self._two(i), is_function(i.vop)
         types = {n: i[f"{n}_type"] for n in "abo"}
         floating = (types["a"] != DType.INT8) | (types["o"] != DType.INT8) | (
             two & (types["b"] != DType.INT8))
@@ -120,12 +121,12 @@ class VectorEngine(wiring.Component):
 
         legal = Signal()
         m.d.comb += legal.eq(Cat(
-            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)), i.vop <= max(VectorOp),
+            *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)),
             *(known(self._config, t) for t in types.values()),
-            (i.vop != VectorOp.MUL) | floating,
+            ((i.vop != VectorOp.MUL) & ~function) | floating,
             (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),
-            ~two | ((i.ns == 1) & (i.nr == 1)), on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r),
-            ~two | on_circle(i.b_wrap, i.b_row, i.b_y),
+            ~(two | function) | ((i.ns == 1) & (i.nr == 1)),
+            on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r), ~two | on_circle(i.b_wrap, i.b_row, i.b_y),
             on_circle(i.o_wrap, i.o_row, i.o_y)).all())
         return legal
 

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT
 from hw.ports import SpmPort, SpmWrite, instruction_layout, view_of
-from hw.vector_lane import ELEMENT, VectorLane
+from hw.vector_lane import ELEMENT, VectorLane, is_function
 from hw.vector_taps import STATE, accumulate
 from isa.config import Config
 from isa.instructions import DType, Opcode, VectorOp
@@ -84,7 +84,7 @@ class VectorFloat(wiring.Component):
         self._elements = config.lanes // 2
         self._width = min(config.vector_lanes, self._elements)
         self._slices = self._elements // self._width
-        self._landing = VectorLane.LATENCY // self._slices + 6
+        self._landing = (VectorLane.LATENCY + VectorLane.FUNCTION) // self._slices + 6
         word = 8 * config.lanes
         super().__init__({
             "instr": In(instruction_layout(Opcode.VECTOR)), "take": In(1), "first": In(1),
@@ -116,7 +116,7 @@ class VectorFloat(wiring.Component):
             # an operand outside the image is zero
             counted = [(self.want_a, *a[k]), (self.want_b & ~two, *odd[k])]
             state = accumulate(m, k, i, self.first, old, counted)
-            zero = two & state.none
+            zero = (i.vop != VectorOp.MAX) & state.none
             with m.If(self.take):
                 m.d.sync += old.eq(state)
                 with m.If(self.last):
@@ -164,7 +164,7 @@ class VectorFloat(wiring.Component):
         m.submodules.landing = landing = fifo.SyncFIFO(
             width=8 * config.lanes + len(self.addr), depth=self._landing)
         m.submodules.pending = pending = fifo.SyncFIFO(
-            width=self._pending.size, depth=VectorLane.LATENCY + 2)
+            width=self._pending.size, depth=VectorLane.LATENCY + VectorLane.FUNCTION + 2)
         m.d.comb += [done.eq(running & (slice_ == count - 1)),
                      pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(what)]
         with m.If(running):
@@ -188,14 +188,17 @@ class VectorFloat(wiring.Component):
             kinds.append(lane.kind)
 
         head = data.View(self._pending, pending.r_data)
-        arriving, position = Signal(VectorLane.LATENCY), Signal(range(max(2, count)))
-        m.d.sync += arriving.eq(Cat(running, arriving))
+        function, position = is_function(i.vop), Signal(range(max(2, count)))
+        arriving, evaluated = Signal(VectorLane.LATENCY), Signal(VectorLane.FUNCTION)
+        m.d.sync += [arriving.eq(Cat(running, arriving)),
+                     evaluated.eq(Cat(arriving[-1] & function, evaluated))]
+        arrived = Mux(function, evaluated[-1], arriving[-1])
         kept = Signal(32 * self._elements, reset_less=True)
         every = Cat(*results) if count == 1 else Cat(kept[32 * width:], *results)
         last = position == count - 1
-        with m.If(arriving[-1]):
+        with m.If(arrived):
             m.d.sync += [kept.eq(every), position.eq(Mux(last, 0, position + 1))]
-        finished = arriving[-1] & last
+        finished = arrived & last
 
         # the unit's bytes, and where they go in the word
         bits = 8 * config.lanes
@@ -227,6 +230,6 @@ class VectorFloat(wiring.Component):
         number = Array(self._config.lanes >> n for n in range(3))[self._largest]
         m.d.comb += used.eq(Cat(position * width + k < number for k in range(width)))
         for kind, _ in KIND:
-            flags = [arriving[-1] & head.there & used[k] & kinds[k][kind] for k in range(width)]
+            flags = [arrived & head.there & used[k] & kinds[k][kind] for k in range(width)]
             m.d.comb += getattr(self, kind).eq(sum(flags[1:], flags[0]))
         return ~pending.r_rdy & ~landing.r_rdy

@@ -7,16 +7,18 @@
     a, or maximum ───┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
     b ─── × scale_b ───────────────┘
     b ─────────────────────────────── × (MUL)
+    a × scale_a ── function ── × scale_b
 
 The arithmetic is that of :mod:`golden.vector`. There is no stall: what enters in cycle ``t`` is out
-in ``t + LATENCY``. The constants of the instruction stand still.
+in ``t + LATENCY``, and FUNCTION cycles later if there is a function. The constants of the
+instruction stand still.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import float32, float_output
+from hw import float32, float_function, float_output
 from hw.column import FLAGS
 from hw.delay import delay, later
 from hw.float32 import STAGES
@@ -40,6 +42,11 @@ VECTOR_CONSTANTS = data.StructLayout({
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""
 
 
+def is_function(vop: Value) -> Value:
+    """:attr:`isa.instructions.VectorOp.function`."""
+    return vop >= VectorOp.EXP
+
+
 class VectorLane(wiring.Component):
     """Members
     -------
@@ -52,6 +59,7 @@ class VectorLane(wiring.Component):
 
     LATENCY = (STAGES["round_fixed"] + STAGES["multiply"] + STAGES["add"]
                + float_output.LATENCY)
+    FUNCTION = float_function.LATENCY
 
     element: data.View
     constants: data.View
@@ -80,16 +88,21 @@ class VectorLane(wiring.Component):
         b = later(m, b, STAGES["multiply"], "b_last")
 
         added = float32.add(m, "added", scaled, other)
-        product = float32.multiply(m, "product", scaled, b)
+        function = is_function(c.vop)
+        value = float_function.function(m, "function", scaled, c.vop)
+        factors = float32.named("factor_a"), float32.named("factor_b")
+        m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
+                     factors[1].eq(Mux(function, scale_b.as_value(), b.as_value()))]
+        product = float32.multiply(m, "product", *factors)
         alone = later(m, scaled, STAGES["add"], "alone")
         result = float32.named("result")
         with m.Switch(c.vop):
             with m.Case(VectorOp.ADD):
                 m.d.comb += result.eq(added)
-            with m.Case(VectorOp.MUL):
-                m.d.comb += result.eq(product)
-            with m.Default():
+            with m.Case(VectorOp.MAX, VectorOp.SUM):
                 m.d.comb += result.eq(alone)
+            with m.Default():
+                m.d.comb += result.eq(product)
         out, kind = output(m, result, c)
         overflow = delay(m, e.flags.overflow & (c.vop == VectorOp.SUM), self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind),

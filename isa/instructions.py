@@ -88,6 +88,15 @@ class VectorOp(enum.IntEnum):
     MAX = 1
     SUM = 2
     MUL = 3
+    EXP = 4
+    RECIPROCAL = 5
+    SIGMOID = 6
+    TANH = 7
+
+    @property
+    def function(self) -> bool:
+        """Whether it is a function of one operand (:mod:`golden.functions`)."""
+        return self >= VectorOp.EXP
 
 
 class WindowOp(enum.IntEnum):
@@ -324,12 +333,12 @@ WINDOW_FIELDS = (
 )
 
 VECTOR_FIELDS = (
-    Field("vop", 3, "0 ADD, 1 MAX, 2 SUM, 3 MUL"),
+    Field("vop", 3, ", ".join(f"{op.value} {op.name}" for op in VectorOp)),
     Field("nx", 16, "output columns"),
     Field("ny", 16, "output rows"),
     Field("ncb", 12, "channel blocks: words of the operand or output with the largest type"),
-    Field("ns", 8, "window columns; 1 for ADD and MUL"),
-    Field("nr", 8, "window rows; 1 for ADD and MUL"),
+    Field("ns", 8, "window columns; 1 but for MAX and SUM"),
+    Field("nr", 8, "window rows; 1 but for MAX and SUM"),
     _word("a_base", "first operand: address of output (0, 0), tap (0, 0), channel block 0"),
     _word("a_x", "step per output column"),
     _word("a_s", "step per window column"),
@@ -363,7 +372,7 @@ VECTOR_FIELDS = (
     Field("b_signed", 1, "second operand is INT8 (1) or UINT8 (0)"),
     Field("b_zp", 9, "its zero point", True),
     Field("scale_a", 32, "binary32 factor of the first operand, of the maximum, or of the sum"),
-    Field("scale_b", 32, "binary32 factor of the second operand"),
+    Field("scale_b", 32, "binary32 factor of the second operand, or of a function's value"),
     Field("z", 9, "output zero point", True),
     Field("lo", 9, "lower clip", True),
     Field("hi", 9, "upper clip", True),

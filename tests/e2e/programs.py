@@ -139,7 +139,7 @@ def operation(rng: np.random.Generator, config: Config
     if not config.floats or rng.random() < 0.2:
         return VectorOp(int(rng.integers(3))), DType.INT8, DType.INT8, DType.INT8
     while True:
-        op = VectorOp(int(rng.integers(4)))
+        op = VectorOp(int(rng.integers(len(VectorOp))))
         a, b, o = (DType(int(t)) for t in rng.integers(4, size=3))
         if (op is VectorOp.SUM and a is DType.FP32) or not (a or o):
             continue
@@ -152,7 +152,7 @@ def vector(rng: np.random.Generator, config: Config) -> Instruction:
     while True:
         g = Shape(rng, 2 * eighth)
         op, a, b, o = operation(rng, config)
-        if op in (VectorOp.ADD, VectorOp.MUL):
+        if op in (VectorOp.ADD, VectorOp.MUL) or op.function:
             g.r = g.s = g.sy = g.sx = 1
             g.py = g.px = 0
             g.oh, g.ow = g.h, g.w

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions of a vector lane: exponential, reciprocal, sigmoid, hyperbolic tangent.
+
+::
+
+    x ─► |x| fixed ─► × log2 e ─► POWER ─► E ─► INVERSE ─► select ─► normalize ─► round
+     └───────────────────────────────────── 1 + f ──┘ (RECIPROCAL)
+
+The arithmetic is that of :mod:`golden.functions`. There is no stall: what enters in cycle ``t`` is
+out in ``t + LATENCY``. The operation stands still.
+"""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+
+from hw import float32
+from hw.binary32 import MANT_BITS, normalize, round_even
+from hw.delay import delay, later, register
+from hw.float32 import HIGHEST, LOWEST
+from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
+from isa.instructions import VectorOp
+
+FIXED_BITS, INTEGER_BITS = 24, 8
+"""Of the argument of an exponential."""
+
+EXPONENT_BITS = 12
+"""Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
+
+LOOKUP = 3
+LATENCY = 2 + 2 * LOOKUP + 4
+"""Fixed point, × log2 e; two tables; E, select, normalize, round."""
+
+SMALL = -8 - (MANT_BITS - 1)
+"""Exponent of the lowest bit of the numbers from 2^-8 on."""
+
+
+def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
+    """The function ``vop`` of a number, LATENCY cycles later."""
+    tanh, exp, reciprocal = (vop == op for op in (VectorOp.TANH, VectorOp.EXP,
+                                                  VectorOp.RECIPROCAL))
+    power, i = _power(m, name, x, tanh, exp)
+    at = 2 + LOOKUP
+    late = later(m, x, at, f"{name}_x")
+
+    shift = Signal(range(VALUE_BITS + 2), name=f"{name}_right")
+    far = Signal(signed(EXPONENT_BITS + 1), name=f"{name}_far")
+    wide = Signal(INVERSE.fraction_bits + 2, name=f"{name}_e")
+    m.d.comb += [far.eq(VALUE_BITS - INVERSE.fraction_bits - i),
+                 shift.eq(Mux(far > VALUE_BITS + 1, VALUE_BITS + 1, far)),
+                 wide.eq(power >> shift)]
+    mantissa = late.mant[:MANT_BITS - 1] << (INVERSE.fraction_bits - (MANT_BITS - 1))
+    fraction = register(m, f"{name}_fraction",
+                        Mux(reciprocal, mantissa, wide[:INVERSE.fraction_bits])
+                        [:INVERSE.fraction_bits])
+    whole = delay(m, ~reciprocal & wide[INVERSE.fraction_bits], 1 + LOOKUP, f"{name}_whole")
+    inverse = Mux(whole, 1 << (VALUE_BITS - 1), _lookup(m, f"{name}_inverse", INVERSE, fraction))
+    late = later(m, late, 1 + LOOKUP, f"{name}_later")
+    power, i = (delay(m, v, 1 + LOOKUP, f"{name}_{n}") for n, v in (("power", power), ("i", i)))
+
+    value = Signal(VALUE_BITS + 1, name=f"{name}_value", reset_less=True)
+    exponent = Signal(signed(EXPONENT_BITS), name=f"{name}_exponent", reset_less=True)
+    with m.Switch(vop):
+        with m.Case(VectorOp.EXP):
+            m.d.sync += [value.eq(power), exponent.eq(i)]
+        with m.Case(VectorOp.RECIPROCAL):
+            m.d.sync += [value.eq(inverse), exponent.eq(-(MANT_BITS - 1) - late.exp)]
+        with m.Case(VectorOp.SIGMOID):
+            m.d.sync += [value.eq(Mux(late.sign, (power * inverse) >> VALUE_BITS, inverse)),
+                         exponent.eq(Mux(late.sign, i, 0))]
+        with m.Default():
+            m.d.sync += [value.eq((inverse << 1) - (1 << VALUE_BITS)), exponent.eq(0)]
+    late = later(m, late, 1, f"{name}_late")
+    number = _round(m, name, value, exponent)
+    late = later(m, late, 1, f"{name}_last")
+
+    result = float32.named(f"{name}_chosen")
+    m.d.comb += [result.eq(number), result.nan.eq(late.nan),
+                 result.sign.eq(late.sign & (tanh | reciprocal))]
+    with m.If(reciprocal & (late.inf | ~late.mant[-1])):
+        m.d.comb += [result.inf.eq(~late.inf), result.mant.eq(0), result.exp.eq(LOWEST)]
+    with m.If(tanh & ~late.inf & (late.exp < SMALL)):
+        m.d.comb += result.eq(late)
+    return later(m, result, 1, f"{name}_result")
+
+
+def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple[Value, Value]:
+    """e^x, or E, as a value in [1, 2) and an exponent of 2."""
+    bits = FIXED_BITS + INTEGER_BITS
+    right, fixed = Signal(range(bits + 1), name=f"{name}_down"), Signal(bits, name=f"{name}_fixed")
+    away = Signal(signed(12), name=f"{name}_away")
+    above = (x.exp > INTEGER_BITS - MANT_BITS) | x.inf
+    m.d.comb += [
+        away.eq(INTEGER_BITS - MANT_BITS - x.exp),
+        right.eq(Mux(away > bits, bits, away)),
+        fixed.eq(Mux(above, (1 << bits) - 1,
+                     Cat(Const(0, bits - MANT_BITS), Mux(x.nan, 0, x.mant)) >> right))]
+    argument = register(m, f"{name}_argument", Mux(tanh, fixed << 1, fixed))
+    product = register(m, f"{name}_product", (argument * LOG2_E)
+                       >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits))
+    rises = delay(m, exp & ~x.sign, 2, f"{name}_rises")
+    exponent = Signal(signed(EXPONENT_BITS + POWER.fraction_bits), name=f"{name}_binary")
+    m.d.comb += exponent.eq(Mux(rises, product, -product))
+    i = delay(m, exponent[POWER.fraction_bits:].as_signed(), LOOKUP, f"{name}_whole_exponent")
+    return _lookup(m, f"{name}_power", POWER, exponent[:POWER.fraction_bits]), i.as_signed()
+
+
+def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
+    """A table's value, LOOKUP cycles later."""
+    k, u = fraction[table.offset_bits:], fraction[:table.offset_bits]
+    columns = []
+    for n, column in enumerate(zip(*table.rows, strict=True)):
+        shape = range(min(0, *column), max(column) + 1)
+        columns.append(register(m, f"{name}_c{n}", Array(Const(c, shape) for c in column)[k]))
+    base, slope, curve = columns
+    offset = register(m, f"{name}_offset", u)
+    slope = register(m, f"{name}_slope", slope + ((curve * offset) >> table.drop2))
+    base, offset = (register(m, f"{name}_{n}", v) for n, v in (("base", base),
+                                                               ("offset2", offset)))
+    return register(m, f"{name}_table", (base + ((slope * offset) >> table.drop1))
+                    [:VALUE_BITS + 1])
+
+
+def _round(m: Module, name: str, value: Value, exponent: Value) -> data.View:
+    """``value * 2**(exponent - VALUE_BITS)`` as a number, a cycle later; zero if too small."""
+    top, shift = normalize(m, f"{name}_value", value)
+    top = register(m, f"{name}_top", top)
+    low = register(m, f"{name}_low", exponent - VALUE_BITS - shift)
+    drop = VALUE_BITS + 1 - MANT_BITS
+    mant, carry = round_even(m, name, top, drop)
+    exp = Signal(signed(EXPONENT_BITS + 1), name=f"{name}_exp")
+    m.d.comb += exp.eq(low + drop + carry)
+    none = (mant == 0) | (exp < LOWEST)
+    return float32.assign(m, float32.named(f"{name}_rounded"), mant=Mux(none, 0, mant),
+                          exp=Mux(none, LOWEST, exp), inf=~none & (exp > HIGHEST))

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions and products of numbers against binary64, in units of the last place of FP16."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from compiler import compile_model
+from compiler.errors import CompileError
+from isa.presets import PRESETS
+from runtime.golden_device import GoldenDevice
+from runtime.session import Session
+from tests.compiler.models import Net
+
+SHAPE = (1, 19, 5, 6)
+
+
+def hard_sigmoid(x: np.ndarray, alpha: float = 0.2, beta: float = 0.5) -> np.ndarray:
+    return np.clip(alpha * x + beta, 0, 1)
+
+
+CASES: list[tuple[str, dict[str, float], Callable[[np.ndarray], np.ndarray], float]] = [
+    ("Exp", {}, np.exp, 0.51), ("Reciprocal", {}, lambda x: 1 / x, 0.51),
+    ("Sigmoid", {}, lambda x: 1 / (1 + np.exp(-x)), 0.51), ("Tanh", {}, np.tanh, 0.51),
+    # the slope itself is rounded to FP16
+    ("HardSigmoid", {"alpha": 0.25, "beta": 0.4}, lambda x: hard_sigmoid(x, 0.25, 0.4), 0.51),
+    ("HardSwish", {}, lambda x: x * hard_sigmoid(x, 1 / 6), 1.5),
+    ("LeakyRelu", {"alpha": 0.1}, lambda x: np.where(x < 0, 0.1 * x, x), 0.51),
+    ("LeakyRelu", {"alpha": 0.0}, lambda x: np.maximum(x, 0), 0.0)]
+
+
+def run(net: Net, y: str, machine: str, **data: np.ndarray) -> np.ndarray:
+    program = compile_model(net.model(y, kind="float32"), PRESETS[machine], precision="fp16")
+    assert not any(row["engine"] == "host" for row in program.placement)
+    session = Session(program, GoldenDevice(program.config))
+    return next(iter(session.run(data).values())).astype(np.float64)
+
+
+def places(want: np.ndarray) -> np.ndarray:
+    """The unit of FP16's last place at each number."""
+    return 2.0 ** (np.maximum(np.floor(np.log2(np.maximum(np.abs(want), 1e-9))), -14) - 10)
+
+
+@pytest.mark.parametrize("machine", ["tiny_fp", "core1024_fp"])
+@pytest.mark.parametrize("op,attributes,exact,ulp", CASES)
+def test_functions(op: str, attributes: dict[str, float],
+                   exact: Callable[[np.ndarray], np.ndarray], ulp: float, machine: str) -> None:
+    x = np.random.default_rng(1).uniform(-9, 9, SHAPE).astype(np.float16)
+    net = Net()
+    y = net.op(op, net.input("x", "float32", SHAPE), **attributes)
+    got = run(net, y, machine, x=x.astype(np.float32))
+    want = exact(x.astype(np.float64))
+    assert (np.abs(got - want) / places(want)).max() <= ulp
+
+
+@pytest.mark.parametrize("pixel", [False, True])
+def test_product(pixel: bool) -> None:
+    """Of two activations, and of one with a value for each channel (squeeze and excite)."""
+    rng = np.random.default_rng(2)
+    shapes = {"a": SHAPE, "b": SHAPE[:2] + (1, 1) if pixel else SHAPE}
+    data = {n: rng.standard_normal(s).astype(np.float16) for n, s in shapes.items()}
+    net = Net()
+    names = [net.input(n, "float32", s) for n, s in shapes.items()]
+    got = run(net, net.op("Mul", *names), "tiny_fp",
+              **{n: v.astype(np.float32) for n, v in data.items()})
+    want = data["a"].astype(np.float64) * data["b"].astype(np.float64)
+    assert (np.abs(got - want) / places(want)).max() <= 0.5
+
+
+def test_integers_have_none() -> None:
+    net = Net()
+    y = net.q(net.op("Sigmoid", net.dq(net.input("x", "int8", SHAPE), 0.1, 0, "int8")),
+              1 / 256, -128, "int8")
+    with pytest.raises(CompileError, match="Sigmoid"):
+        compile_model(net.model(y), PRESETS["tiny"])
