@@ -40,8 +40,9 @@ area: $(READY)  ## synthesize each block of CONFIG with Yosys: docs/area.md
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)
 
-docs: $(READY)  ## write docs/isa.md, registers.md and configurations.md from the specification
+docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md and operators.md
 	@$(BIN)/python -m makalu.reference
+	@$(BIN)/python -m makalu.operators
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .

@@ -370,6 +370,9 @@ class Legalizer:
                                "give a quantized network")
 
     def _output(self, name: str, q: Quantized) -> Port:
+        if not q.index.size:
+            raise CompileError(f"output {name!r}", "it has no elements",
+                               "remove it from the model")
         tensor = self.settle(q)
         index = q.positions()
         if any(s.tensor is tensor for s in self.inputs):
