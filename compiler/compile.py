@@ -38,7 +38,7 @@ from compiler.emit_add import emit_add
 from compiler.emit_pool import emit_depthwise, emit_pool
 from compiler.emit_window import windowed
 from compiler.errors import CompileError
-from compiler.floats import FLOATS, verify_floats
+from compiler.floats import FLOATS
 from compiler.fuse import fuse
 from compiler.hazards import waits
 from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
@@ -126,7 +126,6 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     verify(legal.graph)
     graph = fuse(legal.graph)
     work = Work.of(graph)
-    verify_floats(graph)
     graph = space_to_depth(prepare(graph, config), config)
     verify(graph)
     return _Backend(source, legal, graph, config, work, precision).program()

@@ -11,6 +11,7 @@ import numpy as np
 
 from compiler.emit_conv import emit_conv
 from compiler.emit_pool import emit_pool
+from compiler.floats import one_hot
 from compiler.ir import RANGE, Clip, Concat, Conv, Joint, Part, Pool, Residual, Tensor
 from compiler.schedule import Schedule
 
@@ -25,9 +26,10 @@ def emit_concat(s: Schedule, op: Concat) -> None:
     """
     s.settle(op.y)
     s.partial.add(id(op.y))
+    per = s.lanes // op.y.size
     for part in op.parts:
         end = part.channel + part.x.nchw[1]
-        if part.channel % s.lanes == 0 and (end % s.lanes == 0 or end == op.y.nchw[1]):
+        if part.channel % per == 0 and (end % per == 0 or end == op.y.nchw[1]):
             _copy(s, op, part)
         else:
             _shift(s, op, part)
@@ -37,25 +39,26 @@ def emit_concat(s: Schedule, op: Concat) -> None:
 def _slice(s: Schedule, y: Tensor, first: int, last: int) -> Tensor:
     """Blocks ``first … last - 1`` of the output as a tensor."""
     n, _, h, w = y.nchw
-    return Tensor(f"{y.name}[{first}]", (n, (last - first) * s.lanes, h, w), y.dtype, y.scale,
-                  y.zero_point, y, first)
+    channels = (last - first) * (s.lanes // y.size)
+    return Tensor(f"{y.name}[{first}]", (n, channels, h, w), y.dtype, y.scale, y.zero_point, y,
+                  first)
 
 
 def _copy(s: Schedule, op: Concat, part: Joint) -> None:
     n, c, h, w = part.x.nchw
     y = Tensor(op.y.name, (n, c, h, w), op.y.dtype, op.y.scale, op.y.zero_point, op.y,
-               part.channel // s.lanes)
+               part.channel * op.y.size // s.lanes)
     emit_pool(s, Pool(node=op.node, x=part.x, y=y, maximum=False, a_zp=part.zp, clip=op.clip,
                       parts=(Part(0, h, 0, w, part.scale),)))
 
 
 def _shift(s: Schedule, op: Concat, part: Joint) -> None:
-    lanes, c, start = s.lanes, part.x.nchw[1], part.channel
+    per, c, start = s.lanes // op.y.size, part.x.nchw[1], part.channel
     end = start + c
-    first, last = start // lanes, -(-end // lanes)
+    first, last = start // per, -(-end // per)
     full = Clip(op.clip.z, *RANGE[op.y.dtype])
     # blocks with a part before them or behind them in the same word, and all others
-    kinds = [(b * lanes < start, end < min((b + 1) * lanes, op.y.nchw[1]))
+    kinds = [(b * per < start, end < min((b + 1) * per, op.y.nchw[1]))
              for b in range(first, last)]
     at = 0
     while at < len(kinds):
@@ -64,15 +67,15 @@ def _shift(s: Schedule, op: Concat, part: Joint) -> None:
             to += 1
         before, behind = kinds[at]
         y = _slice(s, op.y, first + at, first + to)
-        k = (to - at) * lanes
-        rows = np.arange(k) + (first + at) * lanes - start
+        k = (to - at) * per
+        rows = np.arange(k) + (first + at) * per - start
         used = (rows >= 0) & (rows < c)
-        weight = np.zeros((k, c, 1, 1), np.int16)
-        weight[np.flatnonzero(used), rows[used]] = 1
+        weight = one_hot(np.flatnonzero(used), rows[used], (k, c), op.y.dtype)
+        bias = np.zeros(k, np.float32 if op.y.floating else np.int32)
         clip = full if behind else op.clip  # a word is clipped when it is complete
         one = np.float32(1)
         residual = Residual(x=y, zp=clip.z, scale_a=one, scale_b=one, clip=clip) if before else None
-        emit_conv(s, Conv(node=op.node, x=part.x, y=y, weight=weight, bias=np.zeros(k, np.int32),
+        emit_conv(s, Conv(node=op.node, x=part.x, y=y, weight=weight, bias=bias,
                           scale=np.full(k, part.scale, np.float32), a_zp=part.zp,
                           clip=full if before else clip, residual=residual, counted=False))
         at = to

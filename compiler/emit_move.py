@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TENSOR instructions that move bytes in any order, by one-hot weights.
+"""TENSOR instructions that move elements in any order, by one-hot weights.
 
-The bytes of an output word come from at most L input words. Over a rectangle of output pixels in
+The elements of an output word come from at most L input words. Over a rectangle of output pixels in
 which those words advance by the same steps, one instruction moves a block of channels: it takes a
 pass for each input word. Where the words of a pixel are not evenly spaced, a chain of instructions
 with one pass each adds them up in the accumulator. From a tensor in DRAM the words are gathered by
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.conv_instructions import bits
-from compiler.ir import Move
+from compiler.floats import PRODUCT_ANCHOR, anchor, bounds, one_hot
+from compiler.ir import DTYPE, Move
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.spm import ALIGN
@@ -26,7 +27,7 @@ from isa.instructions import Opcode
 class Piece:
     """Output rows and columns of one block whose source words advance evenly: ``words`` (one for
     each pass, of the first pixel), steps along columns and rows, and for each lane its pass and
-    the byte there (-1: no source)."""
+    the element there (-1: no source)."""
 
     y0: int
     y1: int
@@ -120,17 +121,19 @@ def _weight_words(s: Schedule) -> int:
 
 
 def _sources(s: Schedule, op: Move) -> tuple[np.ndarray, np.ndarray]:
-    """Source word and byte of every output byte: ``[image, block, lane, row, column]``."""
+    """Source word of every output element, and its place there: ``[image, block, lane, row,
+    column]``."""
     y = s.resident(op.x) or s.layout(op.x)
     _, c, h, w = op.x.nchw
     n, k, oh, ow = op.y.nchw
+    per = s.lanes // op.x.size
     p = op.wanted.astype(np.int64)
     image, channel, row, column = p // (c * h * w), p // (h * w) % c, p // w % h, p % w
-    word = image * y.image + channel // s.lanes * y.block + row * y.row + column
-    lane = np.where(p >= 0, channel % s.lanes, -1)
-    blocks = -(-k // s.lanes)
-    grow = ((0, 0), (0, blocks * s.lanes - k), (0, 0), (0, 0))
-    shape = (n, blocks, s.lanes, oh, ow)
+    word = image * y.image + channel // per * y.block + row * y.row + column
+    lane = np.where(p >= 0, channel % per, -1)
+    blocks = op.y.blocks(s.lanes)
+    grow = ((0, 0), (0, blocks * per - k), (0, 0), (0, 0))
+    shape = (n, blocks, per, oh, ow)
     return (np.pad(word, grow).reshape(shape),
             np.pad(lane, grow, constant_values=-1).reshape(shape))
 
@@ -185,7 +188,9 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
             "w_base": at, "w_signed": 1, "m_split": 0, "m_last": 1, "n_last": 1,
             "acc": int(i > 0), "hold": int(hold),
             "o_base": out.at(n, b, piece.y0, piece.x0), "o_x": 1, "o_n": out.block,
-            "o_y": out.row, "z1": op.clip.z, "lo1": int(op.clip.lo), "hi1": int(op.clip.hi)}
+            "o_y": out.row, "dtype": DTYPE[op.x.dtype], "w_skip": op.x.size - 1,
+            "anchor": anchor(op.x, PRODUCT_ANCHOR),
+            **bounds(op.y, op.clip, ("z1", "lo1", "hi1"))}
         s.emit(Opcode.TENSOR, fields, reads + extent, [] if hold else out.extents(area))
         s.spm.release(at)
     if stored is not None:
@@ -197,10 +202,14 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
 
 def _weights(s: Schedule, op: Move, piece: Piece, chain: list[int], hold: bool) -> bytes:
     """One-hot tiles of the passes in ``chain``; only the first tile of the machine works."""
-    tiles = np.zeros((len(chain), s.config.tiles, s.lanes, s.lanes), np.uint8)
+    per = s.lanes // op.x.size
+    hot = one_hot(np.zeros(1, int), np.zeros(1, int), (1, 2), op.x.dtype).ravel()
+    kind = np.uint16 if op.x.floating else np.uint8
+    one, none = hot.astype(kind)
+    tiles = np.full((len(chain), s.config.tiles, s.lanes, per), none, kind)
     for column, (at, lane) in enumerate(zip(piece.passes, piece.lanes)):
         if lane >= 0 and at in chain:
-            tiles[chain.index(at), 0, column, lane] = 1
+            tiles[chain.index(at), 0, column, lane] = one
     if hold:
         return tiles.tobytes()
     bias = np.zeros(s.lanes, "<i4").tobytes()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in the compiler: weights as patterns, bounds of results, and what has no float form."""
+"""Numbers in the compiler: weights as patterns, bounds of results."""
 
 import ml_dtypes
 import numpy as np
 
-from compiler.errors import CompileError, Unsupported
-from compiler.ir import DTYPE, Clip, Concat, Graph, Move, Tensor
+from compiler.errors import Unsupported
+from compiler.ir import DTYPE, Clip, Tensor
 from isa.instructions import ABSENT
 
 FLOATS = {"fp16": "float16", "bf16": "bfloat16"}
@@ -34,6 +34,19 @@ def patterns(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.where(bits == ABSENT, np.uint16(0), bits)
 
 
+def one_hot(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], dtype: str
+            ) -> np.ndarray:
+    """Weights of a 1 x 1 convolution, [outputs, inputs, 1, 1], that moves elements of ``dtype``:
+    one at (row, column), none elsewhere."""
+    if dtype in _NUMPY:
+        weight = np.full((*shape, 1, 1), ABSENT, np.uint16)
+        weight[rows, columns, 0, 0] = patterns(np.ones(1), dtype)
+    else:
+        weight = np.zeros((*shape, 1, 1), np.int16)
+        weight[rows, columns, 0, 0] = 1
+    return weight
+
+
 def anchor(x: Tensor, exponent: int) -> int:
     """The field ``anchor`` of an instruction that reads ``x``."""
     return exponent if x.dtype == "bfloat16" else 0
@@ -42,22 +55,8 @@ def anchor(x: Tensor, exponent: int) -> int:
 def bounds(y: Tensor, clip: Clip, names: tuple[str, str, str]) -> dict[str, int]:
     """The output's type and what it is clipped to; ``names`` are the fields of integers."""
     if y.floating:
-        low, high = (int(np.float16(v).view(np.uint16)) for v in (clip.lo, clip.hi))
+        with np.errstate(over="ignore"):
+            low, high = (int(np.float16(v).view(np.uint16)) for v in (clip.lo, clip.hi))
         return {"o_type": DTYPE[y.dtype], "lo_f": low, "hi_f": high}
     return {"o_type": DTYPE[y.dtype], **dict(zip(names, (clip.z, int(clip.lo), int(clip.hi)),
                                                  strict=True))}
-
-
-def verify_floats(graph: Graph) -> None:
-    """Refuse what has no float form yet.
-
-    Raises
-    ------
-    CompileError
-        If elements are to be rearranged, or tensors joined.
-    """
-    for op in graph.ops:
-        if isinstance(op, (Concat, Move)) and op.y.floating:
-            what = "joins tensors" if isinstance(op, Concat) else "reorders elements"
-            raise CompileError(f"node {graph.nodes[op.node]!r}", f"the compiler {what} of INT8 "
-                               "alone", "use --precision int8")

@@ -11,7 +11,7 @@ Pool      maximum or sum over a window, or a function; a window of 1 x 1 requant
           engine
 Add       sum or product of two tensors: the vector engine
 Concat    tensors side by side along the channels: either engine
-Move      bytes in another order: the array, with one-hot weights
+Move      elements in another order: the array, with one-hot weights
 ========  =========================================================================================
 """
 

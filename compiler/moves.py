@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.floats import patterns
+from compiler.floats import one_hot
 from compiler.ir import RANGE, Clip, Concat, Conv, Joint, Move, Residual, Tensor
 from compiler.values import Deq, identity
-from isa.instructions import ABSENT
 
 if TYPE_CHECKING:
     from compiler.legalize import Legalizer
@@ -104,12 +103,7 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
             found = np.arange(shape[1]), (1, 1), (0, 0)
         channels, stride, pad = found
         rows = np.flatnonzero(channels >= 0)
-        if source.floating:
-            weight = np.full((shape[1], source.nchw[1], 1, 1), ABSENT, np.uint16)
-            weight[rows, channels[rows], 0, 0] = patterns(np.ones(1), source.dtype)
-        else:
-            weight = np.zeros((shape[1], source.nchw[1], 1, 1), np.int16)
-            weight[rows, channels[rows], 0, 0] = 1
+        weight = one_hot(rows, channels[rows], (shape[1], source.nchw[1]), source.dtype)
         last = i == len(parts) - 1
         y = Tensor(name if last else f"{name}:{i}", tuple(shape), dtype, float(scale), zero_point)
         factor = np.float32(part.scale / scale)

@@ -109,8 +109,9 @@ def page(rows: dict[str, Row]) -> str:
             f"compiler lowers, run by `makalu.backend` on the golden model of `{MACHINE}`: "
             f"integers exact, numbers in FP16 within {TOLERANCE} relative and absolute. "
             f"{total[0]} pass, {total[1]} are skipped, none is wrong. *types* and "
-            "*attributes* are those of the tests that pass; quantized operators have their tests in "
-            "`tests/compiler`, since most node tests quantize a float input, which is the host's.\n\n"
+            "*attributes* are those of the tests that pass; quantized operators have their tests "
+            "in `tests/compiler`, since most node tests quantize a float input, which is the "
+            "host's.\n\n"
             + table(("operator", "types", "attributes", "passed", "skipped", "why skipped"), cells))
 
 

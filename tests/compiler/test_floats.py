@@ -157,11 +157,3 @@ def test_weights_too_large() -> None:
     n.x = n.net.op("Conv", n.x, n.net.constant(w))
     with pytest.raises(CompileError, match="bf16"):
         compile_model(n.model(), PRESETS["tiny_fp"], precision="fp16")
-
-
-def test_what_has_no_float_form() -> None:
-    n = Network((1, 4, 4, 4), "fp16", 1)
-    n.x = n.net.op("Concat", n.x, n.net.op("Relu", n.x), axis=1)
-    n.value = np.concatenate([n.value, n.value], axis=1)
-    with pytest.raises(CompileError, match="joins tensors"):
-        compile_model(n.model(), PRESETS["tiny_fp"], precision="fp16")

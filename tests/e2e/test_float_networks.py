@@ -8,9 +8,11 @@ import pytest
 from compiler import compile_model
 from isa.presets import PRESETS
 from isa.registers import EXCEPTIONS
+from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
 from sim.harness import DramModel
+from tests.compiler.models import Net
 from tests.compiler.test_floats import TYPES, residual, separable
 
 
@@ -25,3 +27,22 @@ def test_network(make, precision: str) -> None:
         out, = session.run(n.data).values()
         np.testing.assert_array_equal(out, n.value)
         assert not any(session.counters[0][name] for name in EXCEPTIONS)
+
+
+@pytest.mark.parametrize("precision", TYPES)
+def test_functions_and_moves(precision: str) -> None:
+    """Squeeze and excite, joined and reordered: as the golden model, with stalls and without."""
+    shape = (1, 10, 6, 5)
+    net = Net()
+    x = net.input("x", "float32", shape)
+    both = net.op("Concat", net.op("HardSwish", x), net.op("Tanh", x), axis=1)
+    gate = net.op("Sigmoid", net.op("GlobalAveragePool", both))
+    y = net.op("Transpose", net.op("LeakyRelu", net.op("Mul", both, gate)), perm=[0, 2, 3, 1])
+    y = net.op("Exp", y)
+    program = compile_model(net.model(y, kind="float32"), PRESETS["tiny_fp"], precision=precision)
+    data = {"x": np.random.default_rng(4).standard_normal(shape).astype(np.float32)}
+    want = Session(program, GoldenDevice(program.config)).run(data)[y]
+    assert len(np.unique(want)) > 100
+    for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
+        got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
+        np.testing.assert_array_equal(got, want)
