@@ -19,7 +19,7 @@ OPERATIONS = {"Exp": VectorOp.EXP, "Reciprocal": VectorOp.RECIPROCAL,
               "Sigmoid": VectorOp.SIGMOID, "Tanh": VectorOp.TANH}
 
 
-def _operand(lg: Legalizer, inputs: list) -> Deq:
+def _operand(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> Deq:
     """The operand, stored in its type.
 
     Raises
@@ -28,13 +28,14 @@ def _operand(lg: Legalizer, inputs: list) -> Deq:
         If the network is one of integers.
     """
     if not lg.floats:
-        raise Unsupported("the machine computes it on numbers alone", "use --precision fp16")
+        raise Unsupported(f"the machine does not run {node.op_type} on integers, only on numbers "
+                          "(--precision fp16)")
     return deq_of(inputs[0])
 
 
 @handles(*OPERATIONS)
 def function(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    return [Real(Function(_operand(lg, inputs), OPERATIONS[node.op_type]))]
+    return [Real(Function(_operand(lg, node, inputs), OPERATIONS[node.op_type]))]
 
 
 def _hard_sigmoid(lg: Legalizer, x: Deq, alpha: float, beta: float) -> Real:
@@ -45,12 +46,12 @@ def _hard_sigmoid(lg: Legalizer, x: Deq, alpha: float, beta: float) -> Real:
 @handles("HardSigmoid")
 def hard_sigmoid(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     a = attributes(node)
-    return [_hard_sigmoid(lg, _operand(lg, inputs), a.get("alpha", 0.2), a.get("beta", 0.5))]
+    return [_hard_sigmoid(lg, _operand(lg, node, inputs), a.get("alpha", 0.2), a.get("beta", 0.5))]
 
 
 @handles("HardSwish")
 def hard_swish(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    x = _operand(lg, inputs)
+    x = _operand(lg, node, inputs)
     gate = lg.stored(_hard_sigmoid(lg, x, 1 / 6, 0.5), node.output[0] + ":gate")
     return [Real(Sum(x, gate, product=True))]
 
@@ -61,7 +62,7 @@ def leaky_relu(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     alpha = attributes(node).get("alpha", 0.01)
     if not 0 <= alpha < 1:
         raise Unsupported(f"its slope {alpha:g} is not in [0, 1)", "use such a slope")
-    x = _operand(lg, inputs)
+    x = _operand(lg, node, inputs)
     if alpha == 0:
         return [real_of(inputs[0]).clipped(0.0, INF)]
     positive = lg.stored(Real(x).clipped(0.0, INF), node.output[0] + ":positive")
