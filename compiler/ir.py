@@ -163,10 +163,12 @@ class Pool:
 
     @property
     def vop(self) -> VectorOp:
-        """The vector engine's operation."""
+        """The vector engine's operation; the maximum of one number has no range of its own, the sum
+        of BF16 has."""
         if self.function is not None:
             return self.function
-        return VectorOp.MAX if self.maximum else VectorOp.SUM
+        alone = self.x.floating and self.kernel == (1, 1)
+        return VectorOp.MAX if self.maximum or alone else VectorOp.SUM
 
 
 @dataclass(eq=False, kw_only=True)

@@ -30,8 +30,9 @@ CASES: list[tuple[str, dict[str, float], Callable[[np.ndarray], np.ndarray], flo
     ("LeakyRelu", {"alpha": 0.0}, lambda x: np.maximum(x, 0), 0.0)]
 
 
-def run(net: Net, y: str, machine: str, **data: np.ndarray) -> np.ndarray:
-    program = compile_model(net.model(y, kind="float32"), PRESETS[machine], precision="fp16")
+def run(net: Net, y: str, machine: str, precision: str = "fp16", **data: np.ndarray
+        ) -> np.ndarray:
+    program = compile_model(net.model(y, kind="float32"), PRESETS[machine], precision=precision)
     assert not any(row["engine"] == "host" for row in program.placement)
     session = Session(program, GoldenDevice(program.config))
     return next(iter(session.run(data).values())).astype(np.float64)
@@ -66,6 +67,16 @@ def test_product(pixel: bool) -> None:
               **{n: v.astype(np.float32) for n, v in data.items()})
     want = data["a"].astype(np.float64) * data["b"].astype(np.float64)
     assert (np.abs(got - want) / places(want)).max() <= 0.5
+
+
+def test_large_and_small() -> None:
+    """A clip of BF16 has the whole range of the type."""
+    x = np.array([1e30, -1e30, 2.0 ** -100, 1.0], np.float32).reshape(1, 4, 1, 1)
+    x = (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    net = Net()
+    y = net.op("Relu", net.input("x", "float32", x.shape))
+    got = run(net, y, "tiny_fp", "bf16", x=x)
+    np.testing.assert_array_equal(got, np.maximum(x, 0))
 
 
 def test_integers_have_none() -> None:

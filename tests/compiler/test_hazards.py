@@ -9,7 +9,7 @@ import pytest
 
 from compiler import compile_model
 from isa.config import PARAM_WORDS
-from isa.instructions import QUEUE_OF, QUEUES, Instruction, Opcode
+from isa.instructions import QUEUE_OF, QUEUES, Instruction, Opcode, VectorOp
 from isa.presets import PRESETS
 from isa.program import Program
 from tests.compiler.models import Net
@@ -111,7 +111,7 @@ def vector(i: Instruction) -> tuple[set, set]:
                 rows = circle(i.a_row + y * i.a_y + r * i.a_r, i.a_wrap)
                 at = (i.a_base + x[None] * i.a_x + s * i.a_s + cb * i.a_cb + rows[:, None])[ok]
                 reads.update((-1, int(v)) for v in at)
-        if i.vop == 0:
+        if i.vop in (VectorOp.ADD, VectorOp.MUL):
             rows = circle(i.b_row + y * i.b_y, i.b_wrap)
             reads.update((-1, int(v)) for v in (i.b_base + x[None] * i.b_x + cb * i.b_cb
                                                 + rows[:, None]).ravel())
