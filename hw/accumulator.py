@@ -17,7 +17,8 @@ from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, S
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.column import FLAGS, compress, sum_layout
+from hw.align import FLAGS
+from hw.column import compress, sum_layout
 from hw.ports import view_of
 from isa.config import Config
 

@@ -12,10 +12,11 @@ numbers' sum leaves as two words that are added later, in the accumulator; INT8'
 alone. ``SUM_BITS`` are enough for any reduction, so that nothing is ever out of range.
 """
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.align import FLAGS, align
 from hw.delay import delay, later
 from hw.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
 from hw.ports import view_of
@@ -29,15 +30,6 @@ INTEGER_BITS = 32
 
 SUM_BITS = 96
 """Of a sum in a machine with floating point: 2^15 products below 2^80, and the sign."""
-
-PRODUCT_BITS = 81
-"""Of an aligned product."""
-
-HIGHEST = 64
-"""Largest shift of a product."""
-
-FLAGS = data.StructLayout({"nan": 1, "positive": 1, "negative": 1, "overflow": 1})
-"""What other than numbers is in a sum: NaN, infinities of either sign; and overflows."""
 
 
 def tree_stages(lanes: int) -> int:
@@ -138,7 +130,7 @@ class Column(wiring.Component):
             first = self._product(m, 2 * k, a.first, w.first, SIGNIFICAND_BITS)
             firsts.append(first[:2 * OPERAND_BITS].as_signed())
             seconds.append(self._product(m, 2 * k + 1, a.second, w.second, OPERAND_BITS))
-            value, flag = self._align(m, k, a, w, first)
+            value, flag = align(m, str(k), a, w, first, self._config)
             aligned.append(value)
             flags.append(flag)
         integers = [t for pair in zip(firsts, seconds, strict=True) for t in pair]
@@ -162,37 +154,6 @@ class Column(wiring.Component):
                 terms.append(part)
             level += 1
         return terms[0]
-
-    def _align(self, m: Module, k: int, a: data.View, w: data.View, product: Signal
-               ) -> tuple[Signal, data.View]:
-        """A product in fixed point, and what it is other than a number, a cycle after it."""
-        shift = Signal(signed(len(a.shift) + 1), name=f"shift{k}", reset_less=True)
-        nan = (a.nan & ~w.absent) | w.nan | (a.inf & w.zero) | (a.zero & w.inf)
-        kind = Signal(3, name=f"kind{k}", reset_less=True)
-        m.d.sync += [shift.eq(a.shift + w.shift),
-                     kind.eq(Cat(nan, ((a.inf & ~w.absent) | w.inf) & ~nan,
-                                 a.negative ^ w.negative))]
-        aligned = Signal(signed(PRODUCT_BITS), name=f"aligned{k}", reset_less=True)
-        flag = view_of(FLAGS, name=f"flag{k}", reset_less=True)
-        beyond = Signal(name=f"beyond{k}")
-        left = Signal(range(HIGHEST + 1), name=f"left{k}")
-        kept: Value = product
-        m.d.comb += left.eq(shift)
-        if "bf16" in self._config.dtypes:
-            # magnitudes lose what is below the window, and none has more than 16 bits
-            right = Signal(range(18), name=f"right{k}")
-            whole = Signal(signed(len(product)), name=f"whole{k}")
-            m.d.comb += [beyond.eq((shift > HIGHEST) & (product != 0)),
-                         right.eq(Mux(shift < -16, 17, (-shift)[:5])),
-                         left.eq(Mux((shift < 0) | beyond, 0, shift[:7])),
-                         whole.eq((product + Mux(product < 0, ((1 << right) - 1)[:17], 0))
-                                  >> right)]
-            kept = Mux(beyond, 0, Mux(shift < 0, whole, product))
-        m.d.sync += [
-            aligned.eq(kept.as_signed() << left), flag.nan.eq(kind[0]), flag.overflow.eq(beyond),
-            flag.positive.eq((kind[1] & ~kind[2]) | (beyond & ~product[-1])),
-            flag.negative.eq((kind[1] & kind[2]) | (beyond & product[-1]))]
-        return aligned, flag
 
     def _select(self, m: Module, integer: Value, aligned: list[Value], flags: list[data.View]
                 ) -> None:

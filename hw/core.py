@@ -129,7 +129,8 @@ class Machine(wiring.Component):
             self.fault_index.eq(sequencer.fault_index),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
-        self._events(m, sequencer, [tensor, vector] if config.floats else [])
+        counted = [tensor, vector, *([window] if window else [])]
+        self._events(m, sequencer, counted if config.floats else [])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
             observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)

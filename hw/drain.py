@@ -18,20 +18,18 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, V
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
+from hw.align import HALF_UNIT
+from hw.float_lane import KIND
 from hw.ports import SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.post import Post, landing_depth, slice_columns, slices, types, unit
 from hw.read_port import ReadPort, lockstep
-from hw.accumulator import entry_layout
-from hw.float_lane import KIND
 from hw.weights import beat_layout
 from isa.config import Config
 from isa.instructions import SPM_ADDRESS_BITS, DType, Opcode
 
 WORD = SPM_ADDRESS_BITS
-
-HALF_UNIT = -48
-"""Exponent of the lowest bit of a sum of FP16 products."""
 
 
 class Drain(wiring.Component):

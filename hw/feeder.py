@@ -20,6 +20,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import operand
+from hw.align import BRAIN_BASE
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
@@ -27,9 +28,6 @@ from isa.config import GRANULE, Config
 from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
 
 ADDRESS_BITS = next(f.width for f in TENSOR_FIELDS if f.name == "a_base")
-
-BRAIN_BASE = -266
-"""Exponent of the product of the smallest BF16 subnormals."""
 
 
 def vector_layout(config: Config) -> data.StructLayout:

@@ -19,7 +19,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import float32, float_function, float_output
-from hw.column import FLAGS
+from hw.align import FLAGS
 from hw.delay import delay, later
 from hw.float32 import STAGES
 from hw.float_lane import KIND

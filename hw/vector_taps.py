@@ -9,7 +9,7 @@ for BF16, whose elements lose their bits below it, sign and magnitude.
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from hw.column import FLAGS
+from hw.align import FLAGS
 from hw.ports import view_of
 from hw.vector_lane import SUM_BITS
 from isa.instructions import DType, VectorOp
@@ -28,18 +28,22 @@ STATE = data.StructLayout({"raw": 32, "integer": signed(10), "key": signed(KEY_B
 if it is INT8, its place in the order of numbers, whether there was none; and the sum."""
 
 
+def ordered(raw: Value, mantissa: int) -> Value:
+    """Integers in the order of the numbers of a format, +0 above -0, NaN above all."""
+    magnitude = Cat(raw[:-1], Const(0, 1))
+    nan = raw[mantissa:-1].all() & raw[:mantissa].any()
+    return Mux(nan, (1 << len(raw) - 1) - 1, Mux(raw[-1], ~magnitude, magnitude).as_signed())
+
+
 def key(m: Module, name: str, raw: Value, dtype: Value, integer: Value) -> Signal:
-    """Integers in the order of an element type's numbers, +0 above -0, NaN above all."""
+    """Integers in the order of an element type's numbers."""
     found = Signal(signed(KEY_BITS), name=name)
     with m.Switch(dtype):
         with m.Case(DType.INT8):
             m.d.comb += found.eq(integer)
         for t, mantissa, width in ((DType.FP16, 10, 16), (DType.BF16, 7, 16), (DType.FP32, 23, 32)):
             with m.Case(t):
-                magnitude = Cat(raw[:width - 1], Const(0, 1))
-                nan = raw[mantissa:width - 1].all() & raw[:mantissa].any()
-                m.d.comb += found.eq(Mux(nan, (1 << (KEY_BITS - 1)) - 1, Mux(
-                    raw[width - 1], ~magnitude, magnitude).as_signed()))
+                m.d.comb += found.eq(ordered(raw[:width], mantissa))
     return found
 
 

@@ -20,13 +20,17 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, V
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.align import BRAIN_BASE, HALF_UNIT
 from hw.fifo import Fifo
+from hw.float_lane import KIND
+from hw.operand import known
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
 from hw.semaphore import blocked, satisfied
-from hw.window_group import CONTROL, WindowGroup
-from hw.window_post import CLIP, WindowPost
-from hw.window_read import SETUP, WindowRead
+from hw.window_fir import control_layout, stages
+from hw.window_group import WindowGroup
+from hw.window_post import WindowPost, clip_layout
+from hw.window_read import WindowRead, setup_layout
 from hw.window_walk import WindowWalk, reach_of
 from hw.window_weights import WindowWeights
 from isa.config import Config
@@ -51,6 +55,8 @@ class WindowEngine(wiring.Component):
         The last word of an instruction leaves, for each port of ``out``.
     events : Out(events_layout("window"))
         What the groups do in a cycle; at most one bit is set, none in a step without taps.
+    nan, infinite, overflow : Out
+        With floating point: results of these kinds in this cycle.
     """
 
     SETUPS = 4
@@ -70,7 +76,9 @@ class WindowEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.WINDOW))),
             "engine": Out(Engine()), "act": Out(SpmRead(config)).array(config.tiles),
             "weights": Out(SpmRead(config)), "out": Out(SpmWrite(config)).array(config.tiles),
-            "ends": Out(config.tiles), "events": Out(events_layout("window"))})
+            "ends": Out(config.tiles), "events": Out(events_layout("window")),
+            **({kind: Out(range(config.tiles * config.lanes + 1)) for kind, _ in KIND}
+               if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -78,7 +86,7 @@ class WindowEngine(wiring.Component):
         m.submodules.walk = walk = WindowWalk(self._config)
         m.submodules.read = read = WindowRead(self._config)
         m.submodules.post = post = WindowPost(self._config)
-        m.submodules.setups = setups = Fifo(SETUP, self.SETUPS)
+        m.submodules.setups = setups = Fifo(setup_layout(self._config), self.SETUPS)
         wiring.connect(m, loader.port, wiring.flipped(self.weights))
         wiring.connect(m, walk.visits, read.visits)
         wiring.connect(m, setups.o, read.setups)
@@ -95,6 +103,8 @@ class WindowEngine(wiring.Component):
                      self.engine.done.eq(post.done), self.ends.eq(post.ends),
                      self.engine.busy.eq((under_way != 0) | holds),
                      read.halt.eq(self.engine.halt | self.engine.fault)]
+        for kind, _ in KIND if self._config.floats else ():
+            m.d.comb += getattr(self, kind).eq(getattr(post, kind))
         causes = ((illegal, Fault.BAD_FIELD, index),
                   (loader.fault, Fault.SPM_RANGE, loader.fault_index),
                   (read.fault, Fault.SPM_RANGE, read.fault_index))
@@ -139,8 +149,15 @@ class WindowEngine(wiring.Component):
             setups.i.valid.eq(walk.instr.valid & walk.instr.ready),
             setup.max.eq(i.wop == WindowOp.MAX),
             setup.slot.eq(Array(k % taps for k in range(WINDOW_KERNEL))[reach]),
-            *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi"))]
+            *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi")),
+            *(setup[f].eq(v) for f, v in self._types(i).items() if f in setup.shape().members)]
         return have, have & ~legal, i.index
+
+    def _types(self, i: data.View) -> dict[str, Value]:
+        """What an instruction on numbers sets up, as far as the machine has it."""
+        brain = i.dtype == DType.BF16
+        return {"dtype": i.dtype, "base": Mux(brain, BRAIN_BASE - i.anchor, 0),
+                "unit": Mux(brain, i.anchor, HALF_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}
 
     def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
         """The rules of :mod:`golden.window`."""
@@ -157,7 +174,8 @@ class WindowEngine(wiring.Component):
             *(c != 0 for c in counts), i.stride * i.nr * i.ng <= WINDOW_STEPS,
             i.ng == Array(k // taps + 1 for k in range(WINDOW_KERNEL))[reach],
             i.m_split < tiles.bit_length(), i.m_last <= split, i.n_last <= columns,
-            i.dtype == DType.INT8, on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
+            i.dtype != DType.FP32, known(self._config, i.dtype),
+            on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)).all())
         return legal
 
@@ -171,28 +189,27 @@ class WindowEngine(wiring.Component):
         loaded, full = Signal(2), Signal(2)
         go, load, weights_ok, under_way = Signal(), Signal(), Signal(), Signal()
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
-        stages = [view_of(data.StructLayout({
-            "valid": 1, "emit": 1, "closes": 1, "control": CONTROL, "clip": CLIP}),
-            name=f"stage{k}") for k in range(WindowGroup.STAGES)]
+        steps = [view_of(data.StructLayout({
+            "valid": 1, "emit": 1, "closes": 1, "control": control_layout(config),
+            "clip": clip_layout(config)}), name=f"stage{k}") for k in range(stages(config))]
         fire = read.steps.valid & weights_ok & ~self.engine.halt
         m.d.comb += [
             weights_ok.eq(loaded.bit_select(work, 1)),
             loader.words.ready.eq(~full.bit_select(fill, 1)),
             load.eq(loader.words.valid & loader.words.ready),
-            go.eq(~(stages[-1].valid & stages[-1].emit) | post.ready),
+            go.eq(~(steps[-1].valid & steps[-1].emit) | post.ready),
             read.steps.ready.eq(weights_ok & go & ~self.engine.halt),
-            stages[0].valid.eq(fire), stages[0].emit.eq(step.emit),
-            stages[0].closes.eq(step.closes), stages[0].control.max.eq(step.setup.max),
-            stages[0].control.slot.eq(step.setup.slot),
-            *(stages[0].control[f].eq(step[f]) for f in ("g", "fresh", "shift")),
-            *(stages[0].clip[f].eq(step.setup[f]) for f in ("z", "lo", "hi")),
+            steps[0].valid.eq(fire), steps[0].emit.eq(step.emit),
+            steps[0].closes.eq(step.closes),
+            *(steps[0][part][f].eq(step[f] if f in ("g", "fresh", "shift") else step.setup[f])
+              for part in ("control", "clip") for f, _ in steps[0][part].shape()),
             self.events.active.eq(fire & go & step.inside.any()),
             under_way.eq(walk.busy | read.busy),
             self.events.wait_data.eq(under_way & ~read.steps.valid),
             self.events.wait_weights.eq(read.steps.valid & ~weights_ok),
             self.events.wait_out.eq(Mux(under_way, fire & ~go, held_up))]
         with m.If(go):
-            m.d.sync += [late.eq(early) for early, late in zip(stages, stages[1:], strict=False)]
+            m.d.sync += [late.eq(early) for early, late in zip(steps, steps[1:], strict=False)]
         with m.If(load & word.last):
             m.d.sync += [fill.eq(~fill), loaded.bit_select(fill, 1).eq(1),
                          full.bit_select(fill, 1).eq(1)]
@@ -201,7 +218,7 @@ class WindowEngine(wiring.Component):
         with m.If(post.release):
             m.d.sync += [oldest.eq(~oldest), full.bit_select(oldest, 1).eq(0)]
 
-        late = stages[-1]
+        late = steps[-1]
         m.d.comb += [
             post.bank.eq(fill), post.slot.eq(word.slot), post.raw.eq(word.raw),
             post.valid.eq(late.valid & late.emit), post.closes.eq(late.closes),
@@ -216,6 +233,7 @@ class WindowEngine(wiring.Component):
                 group.weights.eq(word.weights), post.load[t].eq(mine & word.params),
                 group.go.eq(go), group.word.eq(step.words[t]), group.inside.eq(step.inside[t]),
                 group.a_signed.eq(step.setup.a_signed), group.a_zp.eq(step.setup.a_zp),
-                group.step.eq(Cat(step.weight, work)), group.max.eq(stages[1].control.max),
-                group.valid.eq(late.valid), group.control.eq(late.control),
+                group.step.eq(Cat(step.weight, work)),
+                *(group.controls[k].eq(s.control) for k, s in enumerate(steps)),
+                group.valid.eq(late.valid),
                 post.sums[t].eq(group.sums)]

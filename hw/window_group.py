@@ -1,37 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One group of the window engine: L lanes of multiply-accumulators in transposed-FIR form.
+"""One group of the window engine: L lanes of multiply-accumulators.
 
 ::
 
     weight store ─► step's weights ─┐
     word ─► operands ───────────────┴─► products ─► running sums of the live outputs ─► sums
 
-An activation is an operand of every output whose kernel row covers it, so a lane adds its products
-with ``window_taps`` weights to as many running sums in a cycle, and needs neither a window of
-activations nor a line buffer. Running sum k belongs to the output k macro columns back; at the end
-of a macro column all move up by one. The output that is complete is among those that the last step
-changes, hence the sums need no selection among all of them.
-
-A step goes through STAGES registers, which all stand still together while ``go`` is low.
+A step goes through the stages of :func:`hw.window_fir.stages`, which all stand still together while
+``go`` is low. A machine with floating point has pairs of lanes (:mod:`hw.window_pair`).
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.operand import OPERAND_BITS, field, integer
 from hw.ports import view_of
-from hw.operand import OPERAND_BITS
 from hw.vector import MAX_START
+from hw.window_fir import PRODUCT_BITS, SUM_BITS, control_layout, running_sums, stages
+from hw.window_pair import PACKED_BITS, PAIR_SUM, WindowPair, pack
 from isa.config import Config
-from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS
+from isa.instructions import WINDOW_STEPS
 
-PRODUCT_BITS = 2 * OPERAND_BITS
-SUM_BITS = PRODUCT_BITS - 1 + (WINDOW_KERNEL ** 2 - 1).bit_length()
-"""A product of two operands has a magnitude of at most 2**(PRODUCT_BITS - 2)."""
 
-CONTROL = data.StructLayout({
-    "g": range(WINDOW_KERNEL), "fresh": 1, "shift": 1, "max": 1, "slot": 2})
-"""What the groups do in the last stage; see :mod:`hw.window_read`."""
+def sums_layout(config: Config) -> data.ArrayLayout:
+    """A complete output of each lane, or of each pair of lanes."""
+    if config.floats:
+        return data.ArrayLayout(PAIR_SUM, config.lanes // 2)
+    return data.ArrayLayout(signed(SUM_BITS), config.lanes)
 
 
 class WindowGroup(wiring.Component):
@@ -48,15 +44,13 @@ class WindowGroup(wiring.Component):
         The stages move.
     word, inside, a_signed, a_zp, step : In
         First stage: activations, if there are any, and the step whose weights they meet.
-    max : In(1)
-        Second stage.
-    valid, control : In(1), In(CONTROL)
+    controls : In(array of control_layout)
+        Of the step in each stage.
+    valid : In(1)
         Last stage.
-    sums : Out(array of signed)
+    sums : Out(sums_layout)
         Last stage: the complete output, if the step completes one.
     """
-
-    STAGES = 3
 
     load: Signal
     load_step: Signal
@@ -68,9 +62,8 @@ class WindowGroup(wiring.Component):
     a_signed: Signal
     a_zp: Signal
     step: Signal
-    max: Signal
+    controls: data.View
     valid: Signal
-    control: data.View
     sums: data.View
 
     def __init__(self, config: Config):
@@ -81,8 +74,8 @@ class WindowGroup(wiring.Component):
             "load": In(1), "load_step": In(step), "slot": In(range(max(2, config.window_taps))),
             "weights": In(vector), "go": In(1), "word": In(8 * config.word_bytes),
             "inside": In(1), "a_signed": In(1), "a_zp": In(signed(9)), "step": In(step),
-            "max": In(1), "valid": In(1), "control": In(CONTROL),
-            "sums": Out(data.ArrayLayout(signed(SUM_BITS), config.lanes))})
+            "controls": In(data.ArrayLayout(control_layout(config), stages(config))),
+            "valid": In(1), "sums": Out(sums_layout(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -98,41 +91,51 @@ class WindowGroup(wiring.Component):
             m.d.comb += [write.en.eq(self.load & (self.slot == j)), write.addr.eq(self.load_step),
                          write.data.eq(self.weights), read.en.eq(self.go),
                          read.addr.eq(self.step)]
-            weights.append(data.View(vector, read.data))
+            weights.append(read.data)
         operands, inside = view_of(vector, reset_less=True), Signal(reset_less=True)
+        integers = [integer(self.word[8 * k:8 * k + 8], self.a_signed, self.a_zp)
+                    for k in range(lanes)]
         with m.If(self.go):
             m.d.sync += inside.eq(self.inside)
+            if self._config.floats:
+                dtype = field(self.controls[0], "dtype")
+                m.d.sync += operands.as_value().eq(Cat(
+                    pack(integers[k:k + 2], self.word[8 * k:8 * k + 16], dtype)
+                    for k in range(0, lanes, 2)))
+            else:
+                m.d.sync += [o.eq(v) for o, v in zip(operands, integers, strict=True)]
+        if not self._config.floats:
+            views = [data.View(vector, w) for w in weights]
             for k in range(lanes):
-                byte = self.word[8 * k:8 * k + 8]
-                m.d.sync += operands[k].eq(
-                    Cat(byte, byte[7] & self.a_signed).as_signed() - self.a_zp)
-        for k in range(lanes):
-            self._lane(m, k, operands[k], [w[k] for w in weights], inside)
+                self._lane(m, k, operands[k], [w[k] for w in views], inside)
+            return m
+        for k in range(lanes // 2):
+            m.submodules[f"pair{k}"] = pair = WindowPair(self._config)
+            at = slice(k * PACKED_BITS, (k + 1) * PACKED_BITS)
+            m.d.comb += [pair.go.eq(self.go), pair.a.eq(operands.as_value()[at]),
+                         *(pair.weights[j].eq(w[at]) for j, w in enumerate(weights)),
+                         pair.inside.eq(inside), pair.controls.eq(self.controls),
+                         pair.valid.eq(self.valid), self.sums[k].eq(pair.sum)]
         return m
 
     def _lane(self, m: Module, k: int, operand: Value, weights: list[Value],
               inside: Value) -> None:
-        taps, c = self._config.window_taps, self.control
-        start = Mux(c.max, MAX_START, 0)
-        sums = [Signal(signed(SUM_BITS), name=f"sum{k}_{n}", reset_less=True)
-                for n in range(WINDOW_KERNEL)]
-        now = [Mux(c.fresh, start, s) for s in sums]
-        results = []
+        multiplying, c = self.controls[1], self.controls[2]
+        terms = []
         for j, weight in enumerate(weights):
             product = Signal(signed(PRODUCT_BITS), name=f"product{k}_{j}")
             term = Signal(signed(PRODUCT_BITS), name=f"term{k}_{j}", reset_less=True)
             counts = Signal(name=f"counts{k}_{j}", reset_less=True)
-            old, result = (Signal(signed(SUM_BITS), name=f"{name}{k}_{j}")
-                           for name in ("old", "result"))
-            m.d.comb += [
-                product.eq(operand * weight), old.eq(Array(now[j::taps])[c.g]),
-                result.eq(Mux(~counts, old, Mux(c.max, Mux(term > old, term, old), old + term)))]
+            m.d.comb += product.eq(operand * weight)
             with m.If(self.go):
-                m.d.sync += [term.eq(Mux(self.max, operand, product)),
-                             counts.eq(inside & (~self.max | (weight != 0)))]
-            results.append(result)
-        m.d.comb += self.sums[k].eq(Array(results)[c.slot])
-        new = [Mux(c.g == n // taps, results[n % taps], now[n]) for n in range(WINDOW_KERNEL)]
-        with m.If(self.go & self.valid):
-            for n, s in enumerate(sums):
-                m.d.sync += s.eq(Mux(c.shift, new[n - 1] if n else start, new[n]))
+                m.d.sync += [term.eq(Mux(multiplying.max, operand, product)),
+                             counts.eq(inside & (~multiplying.max | (weight != 0)))]
+            terms.append((term, counts))
+
+        def result(j: int, old: Value) -> Value:
+            term, counts = terms[j]
+            return Mux(~counts, old, Mux(c.max, Mux(term > old, term, old), old + term))
+
+        m.d.comb += self.sums[k].eq(running_sums(
+            m, f"sum{k}", signed(SUM_BITS), Mux(c.max, MAX_START, 0), result, c,
+            self._config.window_taps, self.go & self.valid))

@@ -16,17 +16,22 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.fifo import Fifo
+from hw.operand import type_shapes
 from hw.ports import SpmPort, SpmRead
 from hw.read_port import ReadPort, lockstep
 from hw.window_walk import mark_layout, visit_layout
 from isa.config import Config
 from isa.instructions import INDEX_BITS, WINDOW_KERNEL, WINDOW_STEPS
 
-SETUP = data.StructLayout({
-    "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": signed(9), "z": signed(9),
-    "lo": signed(9), "hi": signed(9)})
-"""What an instruction's steps and results have in common. ``slot``: that of an output's last taps
-in the last weight step of a kernel row."""
+
+def setup_layout(config: Config) -> data.StructLayout:
+    """What an instruction's steps and results have in common. ``slot``: that of an output's last
+    taps in the last weight step of a kernel row; with floating point also the type, what is added
+    to exponents, the exponent of a sum's lowest bit, and the bounds of the results."""
+    floats = {**type_shapes(config), "unit": signed(10), "lo_f": 16, "hi_f": 16}
+    return data.StructLayout({
+        "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": signed(9), "z": signed(9),
+        "lo": signed(9), "hi": signed(9), **(floats if config.floats else {})})
 
 
 def step_layout(config: Config) -> data.StructLayout:
@@ -35,7 +40,7 @@ def step_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({
         "words": data.ArrayLayout(8 * config.word_bytes, config.tiles), "inside": config.tiles,
         "weight": range(WINDOW_STEPS), "g": range(WINDOW_KERNEL), "fresh": 1, "shift": 1,
-        "emit": 1, "closes": 1, "setup": SETUP})
+        "emit": 1, "closes": 1, "setup": setup_layout(config)})
 
 
 def out_layout(config: Config) -> data.StructLayout:
@@ -53,7 +58,7 @@ class WindowRead(wiring.Component):
     Members
     -------
     visits : In(stream of visit_layout)
-    setups : In(stream of SETUP)
+    setups : In(stream of setup_layout)
         One for each instruction, no later than its visits.
     steps : Out(stream of step_layout)
     outs : Out(stream of out_layout)
@@ -84,7 +89,7 @@ class WindowRead(wiring.Component):
         self._config = config
         super().__init__({
             "visits": In(stream.Signature(visit_layout(config))),
-            "setups": In(stream.Signature(SETUP)),
+            "setups": In(stream.Signature(setup_layout(config))),
             "steps": Out(stream.Signature(step_layout(config))),
             "outs": Out(stream.Signature(out_layout(config))),
             "port": Out(SpmRead(config)).array(config.tiles), "busy": Out(1),

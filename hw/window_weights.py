@@ -6,27 +6,31 @@ parameters. The loader walks the channel blocks of a group one after another thr
 port, and the groups without looking at what is done with them, so that the weights of the next
 group, or of the next instruction, arrive while the present ones are used.
 
-A word of weights whose kernel column does not exist becomes a vector of zero operands.
+A word of weights whose kernel column does not exist becomes a vector of zero operands, or of
+numbers that make no product.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest
 from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
 from hw.read_port import ReadPort
-from hw.operand import OPERAND_BITS
-from isa.config import PARAM_WORDS, Config
-from isa.instructions import SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS, Opcode
+from hw.operand import OPERAND_BITS, integer
+from hw.window_pair import pack
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
+from isa.instructions import (ABSENT, SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS, DType,
+                              Opcode)
 
 WORD = SPM_ADDRESS_BITS
 
 
 def word_layout(config: Config) -> data.StructLayout:
-    """``raw``: the word; ``weights``: the same less the zero point; ``params``: it is one of the
-    parameters; ``m_split``, ``column``: channel block of the group that it belongs to; ``step``,
-    ``slot``: where it goes, for parameters ``slot`` alone; ``last``: the group is complete."""
+    """``raw``: the word; ``weights``: the same less the zero point, or packed numbers; ``params``:
+    it is one of the parameters; ``m_split``, ``column``: channel block of the group that it belongs
+    to; ``step``, ``slot``: where it goes, for parameters ``slot`` alone; ``last``: the group is
+    complete."""
     return data.StructLayout({
         "raw": 8 * config.word_bytes, "weights": data.ArrayLayout(signed(OPERAND_BITS),
                                                                   config.lanes),
@@ -69,7 +73,8 @@ class WindowWeights(wiring.Component):
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "m_split", "column", "step", "slot",
                                             "last")},
-            "none": 1, "w_signed": 1, "w_zp": signed(OPERAND_BITS)})
+            "none": 1, "w_signed": 1, "w_zp": signed(OPERAND_BITS),
+            **({"dtype": 2} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config
@@ -77,6 +82,7 @@ class WindowWeights(wiring.Component):
         m = Module()
         i = view_of(instruction_layout(Opcode.WINDOW))
         active, params = Signal(), Signal()
+        numbers = i.dtype != DType.INT8 if config.floats else Const(0)
         slots, columns = Signal(range(PARAM_WORDS + 1)), Signal(range(config.tiles + 1))
         ng, nr, stride = (Signal.like(c) for c in (i.ng, i.nr, i.stride))
         # the parameters are one more, longer step behind the last
@@ -84,7 +90,7 @@ class WindowWeights(wiring.Component):
                         ("nb", i.nnb)])
         m.d.comb += [
             columns.eq(Mux(nest.last("nb"), i.n_last, config.tiles >> i.m_split)),
-            slots.eq(Mux(params, PARAM_WORDS, taps)),
+            slots.eq(Mux(params, Mux(numbers, FLOAT_PARAM_WORDS, PARAM_WORDS), taps)),
             *(n.eq(Mux(params, 1, c)) for n, c in ((ng, i.ng), (nr, i.nr), (stride, i.stride)))]
         address, block = (Signal(signed(WORD), name=n, reset_less=True)
                           for n in ("address", "block"))
@@ -115,9 +121,15 @@ class WindowWeights(wiring.Component):
         meta = view_of(self._meta)
         m.d.comb += [
             meta.params.eq(params), meta.m_split.eq(i.m_split), meta.column.eq(nest.index("n")),
-            meta.step.eq(step), meta.slot.eq(nest.index("slot")),
+            meta.step.eq(step),
+            # scales lie behind as many biases as there are integers
+            meta.slot.eq(nest.index("slot") + Mux(
+                params & numbers & (nest.index("slot") >= FLOAT_PARAM_WORDS // 2),
+                (PARAM_WORDS - FLOAT_PARAM_WORDS) // 2, 0)),
+
             meta.last.eq(params & nest.all_last(["slot", "n"])), meta.none.eq(kernel >= i.ns),
-            meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp)]
+            meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp),
+            *([meta.dtype.eq(i.dtype)] if config.floats else [])]
         self._issue(m, active, go, address, i.index, meta)
         return m
 
@@ -146,8 +158,12 @@ class WindowWeights(wiring.Component):
             reader.data.ready.eq(take), out.raw.eq(reader.data.payload),
             *(out[f].eq(head[f]) for f in ("params", "m_split", "column", "step", "slot",
                                            "last"))]
-        for lane in range(self._config.lanes):
-            byte = reader.data.payload[8 * lane:8 * lane + 8]
-            m.d.comb += out.weights[lane].eq(Mux(
-                head.none, 0, (Cat(byte, byte[7] & head.w_signed).as_signed() - head.w_zp)
-                [:OPERAND_BITS].as_signed()))
+        words = [reader.data.payload[8 * k:8 * k + 8] for k in range(self._config.lanes)]
+        integers = [Mux(head.none, 0, integer(byte, head.w_signed, head.w_zp)[:OPERAND_BITS])
+                    for byte in words]
+        if not self._config.floats:
+            m.d.comb += [out.weights[k].eq(v) for k, v in enumerate(integers)]
+            return
+        m.d.comb += out.weights.as_value().eq(Cat(
+            pack(integers[k:k + 2], Mux(head.none, ABSENT, Cat(*words[k:k + 2])), head.dtype)
+            for k in range(0, self._config.lanes, 2)))

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from isa.config import PARAM_WORDS, Config
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import (ABSENT, QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Instruction,
                               Opcode, Region, VectorOp, WindowOp)
 from isa.program import Program
@@ -190,7 +190,8 @@ def window(rng: np.random.Generator, config: Config) -> Instruction:
         ow = (w + 2 * px - dx * (s - 1) - 1) // (stride * dx) + 1
         ng = (s - 1) // stride // config.window_taps + 1
         pitch = w + pick(0, 2)
-        words = stride * r * ng * config.window_taps + PARAM_WORDS
+        dtype = DType(int(rng.integers(3))) if config.floats else DType.INT8
+        words = stride * r * ng * config.window_taps + param_words(dtype)
         if (min(oh, ow) > 0 and stride * r * ng <= WINDOW_STEPS and blocks * words <= 3 * eighth
                 and blocks * h * pitch <= 2 * eighth - MARGIN and blocks * oh * ow <= 2 * eighth):
             break
@@ -207,10 +208,17 @@ def window(rng: np.random.Generator, config: Config) -> Instruction:
         w_zp=pick(0, 127), m_split=m_split, m_last=oh - (rows - 1) * gm,
         n_last=(blocks - 1) % gn + 1, o_base=6 * eighth, o_x=1, o_n=oh * ow, o_y=gm * ow, o_m=ow,
         z=pick(-128, 127), lo=pick(-128, -60), hi=pick(60, 127))
+    if config.floats:
+        fields |= dict(dtype=dtype, **bounds(rng, -70, -40))
     if circle:
         for name in ("a_row", "a_y", "a_r", "a_m"):
             fields[name] %= circle
     return Instruction(Opcode.WINDOW, fields)
+
+
+def param_words(dtype: int) -> int:
+    """Words of a WINDOW's parameters for a channel block."""
+    return FLOAT_PARAM_WORDS if dtype else PARAM_WORDS
 
 
 def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
@@ -228,8 +236,9 @@ def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
     if i.opcode is Opcode.WINDOW:
         for b in range(((i.nnb - 1) * config.tiles >> i.m_split) + i.n_last):
             at = i.w_base + b * i.w_n + i.stride * i.nr * i.ng * config.window_taps
-            biases += range(at, at + PARAM_WORDS // 2)
-            scales += range(at + PARAM_WORDS // 2, at + PARAM_WORDS)
+            half = param_words(i.dtype) // 2
+            biases += range(at, at + half)
+            scales += range(at + half, at + 2 * half)
     return biases, scales
 
 
@@ -238,7 +247,11 @@ def masks(rng: np.random.Generator, i: Instruction, config: Config, spm: np.ndar
     steps = i.stride * i.nr * i.ng * config.window_taps
     for b in range(((i.nnb - 1) * config.tiles >> i.m_split) + i.n_last):
         words = spm[i.w_base + b * i.w_n:][:steps]
-        words[rng.random(words.shape) < 0.5] = i.w_zp
+        if i.dtype:
+            patterns = words.view(np.uint16)
+            patterns[rng.random(patterns.shape) < 0.5] = ABSENT
+        else:
+            words[rng.random(words.shape) < 0.5] = i.w_zp
 
 
 def contents(rng: np.random.Generator, config: Config,

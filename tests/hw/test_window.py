@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The window engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.back import rtlil
 
 from golden import window
 from golden.fault import MachineFault
+from golden.results import Exceptions
 from hw.window import WindowEngine
 from isa.config import Config
-from isa.instructions import QUEUES, Fault, Instruction, Opcode, WindowOp
+from isa.instructions import QUEUES, DType, Fault, Instruction, Opcode, WindowOp
 from isa.presets import PRESETS
 from tests.e2e.programs import contents, window as random_window
 from tests.golden.test_window import BAD, place
@@ -28,6 +31,13 @@ MACHINES = {
     "4 groups, 3 taps": Config(**{**SMALL, "lanes": 8, "spm_banks": 16, "spm_bytes": 32768},
                                tiles=4, window_taps=3, window_lanes=4),
 }
+FLOATS = ("int8", "fp16", "bf16")
+FLOATING = {
+    "4 lanes, 1 slot": replace(MACHINES["4 lanes, 1 tap"], dtypes=FLOATS),
+    "8 lanes, FP16 alone": replace(MACHINES["8 lanes, 2 taps"], dtypes=FLOATS[:2]),
+    "16 lanes, 3 taps": replace(MACHINES["16 lanes, 3 taps"], dtypes=FLOATS),
+    "4 groups, 3 taps": replace(MACHINES["4 groups, 3 taps"], dtypes=FLOATS),
+}
 
 
 def bench(config: Config) -> EngineBench:
@@ -37,11 +47,13 @@ def bench(config: Config) -> EngineBench:
 
 def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
           **options: float) -> int:
-    want = spm.copy()
+    want, kinds = spm.copy(), Exceptions()
     for index, i in enumerate(instructions):
-        window.execute(i, index, want, config)
-    got, cycles, fault = bench(config).run(spm, instructions, "window", **options)
+        window.execute(i, index, want, config, kinds)
+    machine = bench(config)
+    got, cycles, fault = machine.run(spm, instructions, "window", **options)
     assert fault is None
+    assert all(machine.kinds[k] == n for k, n in vars(kinds).items()), (machine.kinds, kinds)
     different = np.argwhere((got != want).any(axis=1)).ravel()
     assert not different.size, f"words {different[:8]}: {got[different[0]]} {want[different[0]]}"
     return cycles
@@ -54,6 +66,34 @@ def test_random_instructions(name: str, rivalry: float) -> None:
     rng = np.random.default_rng([3, config.lanes, config.tiles])
     program = [random_window(rng, config) for _ in range(6)]
     check(config, contents(rng, config, program), program, rivalry=rivalry)
+
+
+@pytest.mark.parametrize("rivalry", [0.0, 0.5])
+@pytest.mark.parametrize("name", FLOATING)
+def test_random_numbers(name: str, rivalry: float) -> None:
+    """Instructions on numbers and on integers between one another."""
+    config = FLOATING[name]
+    rng = np.random.default_rng([5, config.lanes, config.tiles])
+    program: list[Instruction] = []
+    while len(program) < 10:
+        i = random_window(rng, config)
+        if DType(i.dtype).needs in config.dtypes:
+            program.append(i)
+    assert {i.dtype for i in program} == {DType[d.upper()] for d in config.dtypes}
+    check(config, contents(rng, config, program), program, rivalry=rivalry)
+
+
+@pytest.mark.parametrize("dtypes,dtype", [(FLOATS[:1], DType.FP16), (FLOATS[:2], DType.BF16),
+                                          (FLOATS, DType.FP32)])
+def test_unknown_type(dtypes: tuple[str, ...], dtype: DType) -> None:
+    """What the machine has no lanes for is refused by both."""
+    config = replace(MACHINES["4 lanes, 1 tap"], dtypes=dtypes)
+    spm, fields, _ = place(PRESETS["tiny"], WindowOp.MAC, 0)
+    bad = Instruction(Opcode.WINDOW, {**fields, "dtype": dtype})
+    with pytest.raises(MachineFault) as e:
+        window.execute(bad, 0, spm.copy(), config)
+    _, _, fault = bench(config).run(spm, [bad], "window")
+    assert fault == (e.value.code, 0) == (Fault.BAD_FIELD, 0)
 
 
 @pytest.mark.parametrize("change,code", [c for c in BAD if c[1] is not None])
