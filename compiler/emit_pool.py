@@ -107,7 +107,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     operands: list[Operands] = []
     if taps is not None:
         for part in op.parts:
-            data = pool_weights(taps, s.config, part.scale)
+            data = pool_weights(op, taps, s.config, part.scale)
             operands.append(load_operands(s, data, None, Coding(True, 0), need(*size) - weights))
     blocks = op.y.blocks(s.lanes)
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
@@ -155,7 +155,8 @@ def _inside(area: Box, part: Part) -> Box | None:
 def window_engine(s: Schedule, op: Pool) -> Taps | None:
     """How the window engine takes the pool, if it is to."""
     taps = taps_of(op, s.config)
-    if taps is None or op.kernel == (1, 1):
+    # sums of BF16 have the same window whatever the machine: the vector engine's
+    if taps is None or op.kernel == (1, 1) or op.x.dtype == "bfloat16" and not op.maximum:
         return None
     whole = Box(0, 1, 0, op.y.blocks(s.lanes), 0, op.y.nchw[2], 0, op.y.nchw[3])
     return taps if split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None

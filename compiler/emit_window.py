@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.ir import Clip, Conv, Pool
+from compiler.floats import PRODUCT_ANCHOR, anchor, bounds, patterns
+from compiler.ir import DTYPE, Conv, Pool
 from compiler.place import Box, View
 from compiler.schedule import Schedule
 from compiler.shape import clamp
 from compiler.steps import SPM
 from compiler.timing import window_cycles
 from compiler.weights import Coding, addends
-from isa.config import PARAM_WORDS, Config
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, Opcode, WindowOp
 
 STRIDE_MAX = 7
@@ -34,6 +35,7 @@ class Taps:
     stride: int
     unit: int
     phases: int
+    floating: bool = False
 
     def groups(self, config: Config) -> int:
         """Weight steps of a column and kernel row."""
@@ -46,18 +48,21 @@ class Taps:
 
     def words(self, config: Config) -> int:
         """Words of a channel block's weights and parameters."""
-        return self.steps(config) * config.window_taps + PARAM_WORDS
+        params = FLOAT_PARAM_WORDS if self.floating else PARAM_WORDS
+        return self.steps(config) * config.window_taps + params
 
 
 def taps_of(op: Conv | Pool, config: Config) -> Taps | None:
-    """How the engine takes the operator's kernel; None if it does not: it has no floats."""
-    if not config.window_taps or op.x.floating:
+    """How the engine takes the operator's kernel; None if it does not. Its results have the type
+    that it computes with."""
+    if not config.window_taps or DTYPE[op.x.dtype] != DTYPE[op.y.dtype]:
         return None
     (rows, columns), step, unit = op.kernel, op.stride[1], op.dilation[1] if op.kernel[1] > 1 else 1
     if op.y.nchw[3] == 1 and unit == 1:  # nothing to be apart: a stride that fills the lanes' MACs
         step = -(-columns // config.window_taps)
     phases = unit // math.gcd(step, unit)
-    taps = Taps(rows, columns, phases * step // unit if unit > 1 else step, unit, phases)
+    taps = Taps(rows, columns, phases * step // unit if unit > 1 else step, unit, phases,
+                op.x.floating)
     if max(rows, columns) > WINDOW_KERNEL or taps.stride > STRIDE_MAX or \
             taps.steps(config) > WINDOW_STEPS:
         return None
@@ -80,38 +85,45 @@ def weights(taps: Taps, config: Config, lanes: np.ndarray, coding: Coding, bias:
     Parameters
     ----------
     lanes : int16 [blocks, L, rows, columns]
-        Weights less their zero point.
-    bias, scale : int32, float32 [blocks, L]
+        Weights less their zero point. Of numbers uint16 [blocks, L / 2, rows, columns], patterns.
+    bias, scale : int32 (of numbers float32), float32 [blocks, L or L / 2]
     """
     blocks, width = lanes.shape[:2]
     ng, st, each = taps.groups(config), taps.stride, config.window_taps
-    full = np.zeros((blocks, width, taps.rows, ng * each * st), np.int16)
+    full = np.zeros((blocks, width, taps.rows, ng * each * st), lanes.dtype)
     full[..., :taps.columns] = lanes
     # column s = p + k * stride is product k of phase p
     order = (full.reshape(blocks, width, taps.rows, ng * each, st).transpose(0, 4, 2, 3, 1))
-    data = ((order + np.int16(coding.zp)) & 0xFF).astype(np.uint8).reshape(blocks, -1)
-    params = np.concatenate([bias.astype("<i4").view(np.uint8), scale.astype("<f4").view(np.uint8)],
-                            axis=1)
+    if taps.floating:
+        data = np.ascontiguousarray(order, "<u2").reshape(blocks, -1).view(np.uint8)
+    else:
+        data = ((order + np.int16(coding.zp)) & 0xFF).astype(np.uint8).reshape(blocks, -1)
+    params = np.concatenate([bias.astype("<f4" if taps.floating else "<i4").view(np.uint8),
+                             scale.astype("<f4").view(np.uint8)], axis=1)
     return np.concatenate([data, params], axis=1).tobytes()
 
 
 def depthwise_weights(op: Conv, taps: Taps, config: Config) -> tuple[bytes, Coding]:
     """A depthwise convolution's; absent channels have zero weights, bias 0 and scale 1."""
     ((weight, coding),) = addends(op.weight)
-    k, lanes = len(op.bias), config.lanes
+    k, lanes = len(op.bias), config.lanes // DTYPE[op.x.dtype].size
     blocks = -(-k // lanes)
-    full = np.zeros((blocks * lanes, *weight.shape[2:]), np.int16)
-    bias, scale = np.zeros(blocks * lanes, np.int32), np.ones(blocks * lanes, np.float32)
+    full = np.zeros((blocks * lanes, *weight.shape[2:]), weight.dtype)
+    bias, scale = np.zeros(blocks * lanes, op.bias.dtype), np.ones(blocks * lanes, np.float32)
     full[:k], bias[:k], scale[:k] = weight[:, 0], op.bias, op.scale
     return weights(taps, config, full.reshape(blocks, lanes, *weight.shape[2:]), coding,
                    bias.reshape(blocks, lanes), scale.reshape(blocks, lanes)), coding
 
 
-def pool_weights(taps: Taps, config: Config, scale: np.float32) -> bytes:
-    """A pool's: ones, for every channel block the same."""
-    lanes = config.lanes
-    return weights(taps, config, np.ones((1, lanes, taps.rows, taps.columns), np.int16),
-                   Coding(True, 0), np.zeros((1, lanes), np.int32),
+def pool_weights(op: Pool, taps: Taps, config: Config, scale: np.float32) -> bytes:
+    """A pool's: ones, for every channel block the same. -0 as a number's bias keeps the sign of a
+    maximum that is zero."""
+    lanes = config.lanes // DTYPE[op.x.dtype].size
+    ones = np.ones((1, lanes, taps.rows, taps.columns), np.int16)
+    bias = np.zeros((1, lanes), np.int32)
+    if taps.floating:
+        ones, bias = patterns(ones, op.x.dtype), np.full((1, lanes), -0.0, np.float32)
+    return weights(taps, config, ones, Coding(True, 0), bias,
                    np.full((1, lanes), scale, np.float32))
 
 
@@ -153,7 +165,8 @@ def split(config: Config, taps: Taps, blocks: int, rows: int, columns: int, ix0:
         gm = 1 << m
         fields = {"nnb": -(-blocks // (config.tiles >> m)), "ny": -(-rows // gm), "nx": columns,
                   "stride": taps.stride, "ns": taps.columns, "nr": taps.rows,
-                  "ng": taps.groups(config), "ix0": ix0, "ix_x": unit, "iw": iw, "m_split": m}
+                  "ng": taps.groups(config), "ix0": ix0, "ix_x": unit, "iw": iw, "m_split": m,
+                  "dtype": int(taps.floating)}
         cycles = window_cycles(config, fields)
         if best is None or cycles < best[1]:
             best = (m, cycles)
@@ -175,7 +188,6 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
     a_base, a_row = x.origin(area.n0, area.b0, iy, ix)
     o_base, o_row = out.origin(area.n0, area.b0, area.y0, x0)
     maximum = isinstance(op, Pool) and op.maximum
-    clip: Clip = op.clip
     f = {
         "wop": int(WindowOp.MAX if maximum else WindowOp.MAC), "nx": nx, "ny": ny, "nnb": nnb,
         "ns": taps.columns, "nr": taps.rows, "stride": taps.stride, "ng": taps.groups(s.config),
@@ -189,7 +201,9 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
         "m_split": m_split, "m_last": rows - gm * (ny - 1), "n_last": blocks - gn * (nnb - 1),
         "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": taps.phases,
         "o_n": out.block, "o_y": out.step(gm), "o_m": out.step(1),
-        "z": clip.z, "lo": int(clip.lo), "hi": int(clip.hi)}
+        "dtype": DTYPE[op.x.dtype], "anchor": anchor(op.x, PRODUCT_ANCHOR),
+        **bounds(op.y, op.clip, ("z", "lo", "hi"))}
+    del f["o_type"]  # the engine's results have the type of its operands
     reads = x.extents(Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb))
     s.emit(Opcode.WINDOW, f, [*reads, w.extent(area)], out.extents(area))
 

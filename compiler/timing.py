@@ -11,7 +11,7 @@ import functools
 import math
 
 from compiler.steps import Step
-from isa.config import PARAM_WORDS, Config
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
 FETCH_LATENCY = 48
@@ -128,7 +128,8 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW) * (f["nr"] > 1)
     row = inside * step * lost + columns - inside
     row += (slices - 1) * (high < columns)
-    words = f["stride"] * step * config.window_taps + PARAM_WORDS
+    params = FLOAT_PARAM_WORDS if f["dtype"] else PARAM_WORDS
+    words = f["stride"] * step * config.window_taps + params
     load = (config.tiles >> f["m_split"]) * words * lost + BLOCK_SWAP
     return round(f["nnb"] * max(f["ny"] * max(row, f["nx"] * slices), load))
 

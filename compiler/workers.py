@@ -160,7 +160,7 @@ class PoolWorker(_Windowed):
         if self._taps is None:
             return
         for k, part in enumerate(self.op.parts):
-            data = pool_weights(self._taps, self.s.config, part.scale)
+            data = pool_weights(self.op, self._taps, self.s.config, part.scale)
             self.s.load_weights(data, at + k * self._each)
             self._operands.append(Operands(at + k * self._each, 0, len(data) // self.s.lanes, 0,
                                            Coding(True, 0)))

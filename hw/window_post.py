@@ -167,7 +167,8 @@ class WindowPost(wiring.Component):
         """Group t's requantizers: bytes of a slice."""
         config, count = self._config, self._slices
         width, clip = config.window_lanes, clips[Requantizer.LATENCY - 1]
-        every = [s.integers[h] for s in sums for h in range(2)] if config.floats else sums
+        every = [sums[c // 2].integers[c % 2] if config.floats else sums[c]
+                 for c in range(config.lanes)]
         values = []
         for k in range(width):
             m.submodules[f"lane{t}_{k}"] = lane = Requantizer()
