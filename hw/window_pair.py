@@ -12,7 +12,8 @@ is kept between them and added with the next product. A maximum is kept as an in
 of numbers.
 """
 
-from amaranth.hdl import Cat, Elaboratable, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.hdl import (Cat, Const, Elaboratable, EnableInserter, Module, Mux, Signal, Value,
+                          signed)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -138,19 +139,14 @@ class WindowPair(wiring.Component):
                     new.number.flags.eq(old.number.flags.as_value() | flags.as_value())]
             return new.as_value()
 
-        start = view_of(PAIR_SUM, name="start")
-        with m.If(c.max):
-            with m.Switch(c.dtype):
-                with m.Case(DType.INT8):
-                    m.d.comb += [total.eq(MAX_START) for total in
-                                 (start.integers[0], start.integers[1])]
-                for t, mantissa in MANTISSAS.items():
-                    with m.Case(t):
-                        least = ((1 << 15 - mantissa) - 1) << mantissa  # -infinity
-                        m.d.comb += start.key.eq(~least)
-        taps, shape = self._config.window_taps, start.as_value().shape()
-        m.d.comb += self.sum.eq(running_sums(m, "sum", shape, start.as_value(), result, c, taps,
-                                             self.valid))
+        lowest: Value = Cat(Const(MAX_START, SUM_BITS), Const(MAX_START, SUM_BITS))
+        for t, mantissa in MANTISSAS.items():
+            infinity = ((1 << 15 - mantissa) - 1) << mantissa
+            lowest = Mux(c.dtype == t, Const(~infinity, KEY_BITS).as_unsigned(), lowest)
+        start = Signal(PAIR_SUM.size, name="start")
+        m.d.comb += start.eq(Mux(c.max, lowest, 0))
+        m.d.comb += self.sum.eq(running_sums(m, "sum", start.shape(), start, result, c,
+                                             self._config.window_taps, self.valid))
         return outer
 
     def _operand(self, m: Module, name: str, packed: Value, c: data.View, base: Value | int
