@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes of operators that work channel block by channel block: pools, additions, depthwise
 convolutions. What is not resident is loaded and stored box by box; a box goes to its engine in
-bands of rows, so that the reader of the first band need not wait for the last."""
+bands of rows, so that the reader of the first band need not wait for the last.
+
+Where an operator's tensors have types of several sizes, the channel blocks of its boxes are those
+of the smallest; another tensor has several blocks for each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,10 +28,37 @@ def _halvings(blocks: int, rows: int, columns: int) -> Iterator[tuple[int, int, 
             yield now["blocks"], now["rows"], now["columns"]
 
 
+def tensors(op: Conv | Pool | Add) -> list[Tensor]:
+    """What an operator reads and writes."""
+    return [*op.inputs, op.y]
+
+
+def ratio(op: Conv | Pool | Add, t: Tensor) -> int:
+    """Channel blocks of one of the operator's tensors in one of its boxes' blocks."""
+    return t.size // min(x.size for x in tensors(op))
+
+
+def blocks_in(s: Schedule, op: Conv | Pool | Add) -> int:
+    """Channel blocks of the operator's boxes."""
+    return min(t.blocks(s.lanes) for t in tensors(op))
+
+
+def box_of(s: Schedule, op: Conv | Pool | Add, t: Tensor, area: Box) -> Box:
+    """A box of the operator in terms of one of its tensors."""
+    k = ratio(op, t)
+    return replace(area, b0=area.b0 * k, b1=min(area.b1 * k, t.blocks(s.lanes)))
+
+
+def channel_blocks(s: Schedule, op: Conv | Pool | Add, area: Box) -> int:
+    """Channel blocks of the largest type in a box, as a VECTOR counts them."""
+    parts = (box_of(s, op, t, area) for t in tensors(op))
+    return max(box.b1 - box.b0 for box in parts)
+
+
 def room(s: Schedule, op: Conv | Pool | Add, need: Callable[[int, int, int], int]
          ) -> tuple[int, int, int]:
     """Blocks, rows and columns of a box that fits, after evicting what must go."""
-    blocks = op.y.blocks(s.lanes)
+    blocks = blocks_in(s, op)
     while True:
         for size in _halvings(blocks, op.y.nchw[2], op.y.nchw[3]):
             if need(*size) + SLACK <= s.spm.largest or need(*size) == 0:

@@ -21,8 +21,8 @@ The intermediate representation is verified after each of the passes that make i
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ from compiler.fuse import fuse
 from compiler.hazards import waits
 from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
 from compiler.legalize import Legalizer
+from compiler.mixed import NUMBERS, Recipe, by_hand
 from compiler.order import best_order
 from compiler.place import Layout
 from compiler.prepare import prepare
-from compiler.quantize import is_quantized, quantize
+from compiler.quantize import Calibration, is_quantized, quantize, samples
 from compiler.schedule import Schedule, aligned
+from compiler.sensitivity import GOAL, Goal, choose
 from compiler.stem import space_to_depth
 from compiler.steps import Step
 from compiler.strips import emit_chain
@@ -79,9 +81,11 @@ CHANNEL_BYTES = 8
 
 def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                   allow_host: Collection[str] = (),
-                  calibration: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+                  calibration: Calibration | None = None,
                   batch: int | None = None, name: str | None = None,
-                  precision: str = "int8") -> Program:
+                  precision: str = "int8", keep: Mapping[str, str] | None = None,
+                  goal: Goal = GOAL, say: Callable[[str], None] = lambda text: None
+                  ) -> Program:
     """Compile a model for a machine.
 
     Parameters
@@ -102,13 +106,20 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         The program's name (the file's or graph's).
     precision : str
         ``int8``; ``fp16`` or ``bf16``: an FP32 model with every activation and weight rounded to
-        that type.
+        that type; ``mixed``: some layers quantized, the others numbers.
+    keep : dict of str to str
+        Of a mixed FP32 model: layers that are not quantized, and their type. Unless given, the
+        fewest that meet the ``goal`` on the calibration data.
+    say : function of str
+        Called with progress while these are looked for.
 
     Raises
     ------
     CompileError
         If the model is not valid, not quantized, or does not run on the machine.
     """
+    if precision == "mixed":
+        return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
     if precision not in config.dtypes:
         raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
                            f"{', '.join(config.dtypes)} alone", "use one of these, or a machine "
@@ -120,7 +131,41 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
                            "give the FP32 model, or leave --precision out")
     if not floats and not is_quantized(source.model):
-        source = frontend.load(quantize(source, calibration), batch, source.name)
+        source = frontend.load(quantize(source, calibration)[0], batch, source.name)
+    return _compiled(source, config, allow_host, floats, precision)
+
+
+def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
+           calibration: Calibration | None, batch: int | None, name: str | None,
+           keep: Mapping[str, str] | None, goal: Goal, say: Callable[[str], None]) -> Program:
+    """A quantized model whose other layers are numbers, or an FP32 model of which as many are."""
+    source = frontend.load(model, batch, name)
+    if is_quantized(source.model):
+        if keep:
+            raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",
+                               "give the FP32 model")
+        return _compiled(source, config, allow_host, _numbers(NUMBERS, config), "mixed")
+    recipe = Recipe.of(*quantize(source, calibration))
+    if keep is not None:
+        numbers, choices = by_hand(recipe, keep)
+    else:
+        assert calibration is not None
+        numbers, choices = NUMBERS, choose(recipe, list(samples(source, calibration)), goal, say)
+    floats = _numbers(numbers, config)
+    kept = [row["layer"] for row in choices if row["type"] != "int8"]
+    source = frontend.load(recipe.compose(kept), batch, source.name)
+    return replace(_compiled(source, config, allow_host, floats, "mixed"), choices=choices)
+
+
+def _numbers(precision: str, config: Config) -> str:
+    if precision not in config.dtypes:
+        raise CompileError("precision mixed", f"the machine {config.name!r} has no {precision}",
+                           f"use a machine that has it: --config {config.name}_fp")
+    return FLOATS[precision]
+
+
+def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
+              precision: str) -> Program:
     legal = Legalizer(source, allow_host, floats)
     legal.run()
     verify(legal.graph)
@@ -133,10 +178,12 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
 
 @dataclass(frozen=True)
 class Work:
-    """What a network asks for, whatever the machine: each node's multiply-accumulates, and the
-    bytes of its weights with a bias and a scale for each output channel."""
+    """What a network asks for, whatever the machine: each node's multiply-accumulates; the same in
+    multipliers of INT8, of which a 16-bit type takes two; and the bytes of its weights with a bias
+    and a scale for each output channel."""
 
     macs: Counter[int]
+    slots: int
     weight_bytes: int
 
     @classmethod
@@ -145,7 +192,7 @@ class Work:
         macs: Counter[int] = Counter()
         for op in convs:
             macs[op.node] += op.macs
-        return cls(macs,
+        return cls(macs, sum(op.macs * op.x.size for op in convs),
                    sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
                        for op in convs))
 
@@ -260,7 +307,8 @@ class _Backend:
             inputs=inputs, outputs=outputs,
             region_sizes={int(r): aligned(sizes[r]) for r in Region},
             nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
-            macs=self.work.macs.total(), precision=self.precision,
+            macs=self.work.macs.total(), multiplications=self.work.slots,
+            precision=self.precision,
             node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
             compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
             predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """VECTOR instructions for additions."""
 
-from compiler.boxes import bands, boxes, fetch, output, room, words
+from compiler.boxes import (bands, blocks_in, box_of, boxes, channel_blocks, fetch, output, ratio,
+                            room, words)
 from compiler.conv_instructions import bits
 from compiler.floats import bounds
 from compiler.ir import DTYPE, Add
@@ -26,20 +27,20 @@ def emit_add(s: Schedule, op: Add) -> None:
 
     def need(blocks: int, rows: int, columns: int) -> int:
         each = rows * columns
-        return blocks * ((0 if s.resident(op.a) else each + 8)
-                         + (0 if s.resident(op.b) else (1 if pixel else each) + 8)
-                         + (0 if s.resident(op.y) else each + 8))
+        return blocks * sum(0 if s.resident(t) else ratio(op, t) * (n + 8) for t, n in (
+            (op.a, each), (op.b, 1 if pixel else each), (op.y, each)))
 
     size = room(s, op, need)
     n, _, h, w = op.y.nchw
-    for area in boxes(op.y.blocks(s.lanes), h, w, n, size):
-        small = _operand(area) if pixel else area
-        rest = words(s, op.y, area)
-        a, release_a = fetch(s, op.a, area, rest + words(s, op.b, small))
+    for area in boxes(blocks_in(s, op), h, w, n, size):
+        small = box_of(s, op, op.b, _operand(area) if pixel else area)
+        mine = box_of(s, op, op.y, area)
+        rest = words(s, op.y, mine)
+        a, release_a = fetch(s, op.a, box_of(s, op, op.a, area), rest + words(s, op.b, small))
         b, release_b = fetch(s, op.b, small, rest)
-        out, done = output(s, op.y, area)
-        for band in bands(s, area, vector_cycles(s.config, _counts(op, area))):
-            add_rows(s, op, band, _operand(band) if pixel else band, a, b, out)
+        out, done = output(s, op.y, mine)
+        for band in bands(s, area, vector_cycles(s.config, _counts(s, op, area))):
+            add_rows(s, op, band, pixel, a, b, out)
         if done is not None:
             s.store_box(op.y, out)
             s.spm.release(done)
@@ -53,19 +54,21 @@ def _operand(area: Box) -> Box:
     return Box(area.n0, area.n1, area.b0, area.b1, 0, 1, 0, 1)
 
 
-def _counts(op: Add, area: Box) -> dict[str, int]:
+def _counts(s: Schedule, op: Add, area: Box) -> dict[str, int]:
     return {"vop": int(VectorOp.MUL if op.product else VectorOp.ADD),
             "a_type": DTYPE[op.a.dtype], "ns": 1, "nr": 1, "nx": area.x1 - area.x0,
-            "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0}
+            "ny": area.y1 - area.y0, "ncb": channel_blocks(s, op, area)}
 
 
-def add_rows(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out: View) -> None:
-    """Append the instruction of a box; ``small`` is the second operand's."""
-    pixel = small is not area
-    a_base, a_row = a.origin(area.n0, area.b0, area.y0, area.x0)
-    b_base, b_row = b.origin(small.n0, small.b0, small.y0, small.x0)
-    o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
-    f = {**_counts(op, area),
+def add_rows(s: Schedule, op: Add, area: Box, pixel: bool, a: View, b: View, out: View) -> None:
+    """Append the instruction of a box; ``pixel``: the second operand is one."""
+    first, second, mine = (box_of(s, op, t, area) for t in (op.a, op.b, op.y))
+    if pixel:
+        second = _operand(second)
+    (a_base, a_row), (b_base, b_row), (o_base, o_row) = (
+        view.origin(box.n0, box.b0, box.y0, box.x0)
+        for view, box in ((a, first), (b, second), (out, mine)))
+    f = {**_counts(s, op, area),
          "a_base": a_base, "a_row": a_row, "a_wrap": a.wrap, "a_x": 1, "a_cb": a.block,
          "a_y": a.step(1), "ix_x": 1, "iy_y": 1, "iw": area.x1 - area.x0, "ih": area.y1 - area.y0,
          "b_base": b_base, "b_row": b_row, "b_wrap": b.wrap, "b_x": 0 if pixel else 1,
@@ -76,4 +79,4 @@ def add_rows(s: Schedule, op: Add, area: Box, small: Box, a: View, b: View, out:
          "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": 1, "o_cb": out.block,
          "o_y": out.step(1), "b_type": DTYPE[op.b.dtype],
          **bounds(op.y, op.clip, ("z", "lo", "hi"))}
-    s.emit(Opcode.VECTOR, f, a.extents(area) + b.extents(small), out.extents(area))
+    s.emit(Opcode.VECTOR, f, a.extents(first) + b.extents(second), out.extents(mine))

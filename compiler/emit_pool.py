@@ -5,7 +5,8 @@ The window engine takes what it can and what it is not slower at than the vector
 no bound on the window but takes two taps a cycle.
 """
 
-from compiler.boxes import bands, blocks_of, boxes, fetch, output, room, words
+from compiler.boxes import (bands, blocks_in, blocks_of, box_of, boxes, channel_blocks, fetch,
+                            output, ratio, room, words)
 from compiler.conv_instructions import bits
 from compiler.emit_window import (Operands, Taps, depthwise_weights, emit_window, load_operands,
                                   pool_weights, split, taps_of, windowed)
@@ -30,19 +31,21 @@ def _need(s: Schedule, op: Conv | Pool, weights: int, each: int):
     def need(blocks: int, rows: int, columns: int) -> int:
         inside = (min(h, (rows - 1) * sy + (kr - 1) * dy + 1)
                   * min(w, (columns - 1) * sx + (ks - 1) * dx + 1))
-        return weights + blocks * (each + (0 if s.resident(op.x) else inside + 8)
-                                   + (0 if s.resident(op.y) else rows * columns + 8))
+        return weights + blocks * (each + sum(
+            0 if s.resident(t) else ratio(op, t) * (n + 8)
+            for t, n in ((op.x, inside), (op.y, rows * columns))))
     return need
 
 
-def _source(op: Conv | Pool, area: Box) -> Box:
-    """The input of a box of outputs."""
+def _source(s: Schedule, op: Conv | Pool, area: Box) -> Box:
+    """The input of a box of the operator."""
     (kr, ks), (sy, sx), (dy, dx) = op.kernel, op.stride, op.dilation
     ya, yb = clamp(area.y0 * sy - op.pad[0],
                    (area.y1 - 1) * sy - op.pad[0] + (kr - 1) * dy + 1, op.x.nchw[2])
     xa, xb = clamp(area.x0 * sx - op.pad[1],
                    (area.x1 - 1) * sx - op.pad[1] + (ks - 1) * dx + 1, op.x.nchw[3])
-    return Box(area.n0, area.n1, area.b0, area.b1, ya, yb, xa, xb)
+    mine = box_of(s, op, op.x, area)
+    return Box(mine.n0, mine.n1, mine.b0, mine.b1, ya, yb, xa, xb)
 
 
 def split_cycles(s: Schedule, op: Conv | Pool, taps: Taps, area: Box) -> int:
@@ -69,7 +72,7 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
     data, coding = depthwise_weights(op, taps, s.config)
     blocks, operands, loaded = op.y.blocks(s.lanes), None, None
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
-        source, rest = _source(op, area), words(s, op.y, area)
+        source, rest = _source(s, op, area), words(s, op.y, area)
         if loaded != (area.b0, area.b1):
             if operands is not None:
                 s.spm.release(operands.at)
@@ -109,10 +112,10 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         for part in op.parts:
             data = pool_weights(op, taps, s.config, part.scale)
             operands.append(load_operands(s, data, None, Coding(True, 0), need(*size) - weights))
-    blocks = op.y.blocks(s.lanes)
-    for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
-        x, release = fetch(s, op.x, _source(op, area), words(s, op.y, area))
-        out, done = output(s, op.y, area)
+    for area in boxes(blocks_in(s, op), *op.y.nchw[2:], op.y.nchw[0], size):
+        mine = box_of(s, op, op.y, area)
+        x, release = fetch(s, op.x, _source(s, op, area), words(s, op.y, mine))
+        out, done = output(s, op.y, mine)
         pieces = (_pieces(s, op, area) if taps is None else
                   bands(s, area, split_cycles(s, op, taps, area)))
         for piece in pieces:
@@ -158,14 +161,14 @@ def window_engine(s: Schedule, op: Pool) -> Taps | None:
     # sums of BF16 have the same window whatever the machine: the vector engine's
     if taps is None or op.kernel == (1, 1) or op.x.dtype == "bfloat16" and not op.maximum:
         return None
-    whole = Box(0, 1, 0, op.y.blocks(s.lanes), 0, op.y.nchw[2], 0, op.y.nchw[3])
+    whole = Box(0, 1, 0, blocks_in(s, op), 0, op.y.nchw[2], 0, op.y.nchw[3])
     return taps if split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None
 
 
 def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
     return vector_cycles(s.config, {
         "vop": int(op.vop), "a_type": DTYPE[op.x.dtype],
-        "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": area.b1 - area.b0,
+        "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": channel_blocks(s, op, area),
         "nr": op.kernel[0], "ns": op.kernel[1]})
 
 
@@ -179,15 +182,16 @@ def _pieces(s: Schedule, op: Pool, area: Box) -> list[Box]:
 def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) -> None:
     (kr, ks), (sy, sx), (dy, dx) = op.kernel, op.stride, op.dilation
     iy, ix = area.y0 * sy - op.pad[0], area.x0 * sx - op.pad[1]
-    a_base, a_row = x.origin(area.n0, area.b0, iy, ix)
-    o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
+    source, mine = _source(s, op, area), box_of(s, op, op.y, area)
+    a_base, a_row = x.origin(source.n0, source.b0, iy, ix)
+    o_base, o_row = out.origin(mine.n0, mine.b0, mine.y0, mine.x0)
     f = {"vop": int(op.vop), "ns": ks, "nr": kr,
          "a_base": a_base, "a_row": a_row, "a_wrap": x.wrap, "a_x": sx, "a_s": dx,
          "a_cb": x.block, "a_y": x.step(sy), "a_r": x.step(dy), "ix0": ix, "ix_x": sx, "ix_s": dx,
          "iy0": iy, "iy_y": sy, "iy_r": dy, "iw": op.x.nchw[3], "ih": op.x.nchw[2],
          "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "scale_a": bits(part.scale),
          "scale_b": bits(op.factor), "nx": area.x1 - area.x0, "ny": area.y1 - area.y0,
-         "ncb": area.b1 - area.b0, "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
+         "ncb": channel_blocks(s, op, area), "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap,
          "o_x": 1, "o_cb": out.block, "o_y": out.step(1), "a_type": DTYPE[op.x.dtype],
          "anchor": anchor(op.x, SUM_ANCHOR), **bounds(op.y, op.clip, ("z", "lo", "hi"))}
-    s.emit(Opcode.VECTOR, f, x.extents(_source(op, area)), out.extents(area))
+    s.emit(Opcode.VECTOR, f, x.extents(source), out.extents(mine))

@@ -12,14 +12,18 @@ from collections import Counter
 
 import numpy as np
 
-from compiler.ir import Add, Conv, Graph, Residual, verify
+from compiler.ir import Add, Conv, Graph, Residual, Tensor, verify
 
 
-def _plain(conv: Conv, side: tuple) -> bool:
-    """Whether a float convolution's result goes into the addition as it is: unclipped, unscaled,
-    and the other operand of its type."""
-    return (np.isinf(conv.clip.lo) and np.isinf(conv.clip.hi) and side[2] == 1
-            and side[3].dtype == conv.y.dtype)
+def _fits(conv: Conv, side: tuple, y: Tensor) -> bool:
+    """Whether the post-processor does what addition and convolution do one after the other: on
+    integers alone; or on numbers of one type, where the convolution's result goes into the addition
+    as it is, unclipped and unscaled."""
+    types = {conv.y.dtype, side[3].dtype, y.dtype}
+    if not any(t.floating for t in (conv.x, conv.y, side[3], y)):
+        return True
+    return (len(types) == 1 and y.floating and side[2] == 1
+            and bool(np.isinf(conv.clip.lo) and np.isinf(conv.clip.hi)))
 
 
 def fuse(graph: Graph) -> Graph:
@@ -38,7 +42,7 @@ def fuse(graph: Graph) -> Graph:
             found = [(order[id(c)], side) for side in sides
                      if isinstance(c := maker.get(id(side[0])), Conv) and uses[id(side[0])] == 1
                      and c.residual is None and c.clip.z == side[1] and id(c) not in gone
-                     and (not c.y.floating or _plain(c, side))]
+                     and _fits(c, side, op.y)]
             if found:
                 _, (mine, _, scale, other, zp, other_scale) = max(found, key=lambda f: f[0])
                 conv = maker[id(mine)]

@@ -18,7 +18,7 @@ from compiler.floats import FLOATS, patterns
 from compiler.frontend import Source
 from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
 from compiler.values import (INF, Deq, Function, Host, Joined, Linear, Quantized, Real, Storage,
-                             Sum, Weights, as_view, canonical, identity)
+                             Sum, Weights, as_view, canonical, identity, is_number)
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between numbers and integers: a network with one of them at its edge has the other as well."""
@@ -48,8 +48,19 @@ def handles(*ops: str, domain: str = "") -> Callable[[Handler], Handler]:
     return register
 
 
+def _one_type(e: object) -> bool:
+    """Whether an expression of numbers is computed as numbers before it is quantized: the window
+    engine's results have the type of its operands, and what is moved keeps its type."""
+    if isinstance(e, Joined):
+        return is_number(e.parts[0])
+    return isinstance(e, Linear) and e.groups == e.nchw[1] > 1 and e.tensor.floating
+
+
 class Legalizer:
-    """One run over a graph; ``graph``, ``placement`` and the host's nodes are its result."""
+    """One run over a graph; ``graph``, ``placement`` and the host's nodes are its result.
+
+    ``floats`` is the type of what is not quantized, empty in a network of integers.
+    """
 
     def __init__(self, source: Source, allow_host: Collection[str], floats: str = ""):
         self.source, self.allow, self.floats = source, set(allow_host), floats
@@ -67,6 +78,7 @@ class Legalizer:
         self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.node = 0
         self.makers = {o: n for n in source.nodes for o in n.output}
+        self.numbers: dict[tuple, Deq] = {}
 
     # -- the walk -------------------------------------------------------------------------------
 
@@ -81,7 +93,7 @@ class Legalizer:
                 self.values[value.name] = self.new_input(
                     value.name, s.shapes[value.name],
                     "int8" if kind == onnx.TensorProto.INT8 else "uint8")
-            elif self.floats and kind in REALS:
+            elif self.floats and kind in REALS and not self._quantized_before(value.name):
                 q = self.new_input(value.name, s.shapes[value.name], self.floats)
                 self.values[value.name] = Real(Deq(q, np.float32(1), 0))
             else:
@@ -89,6 +101,15 @@ class Legalizer:
         for self.node, node in enumerate(s.nodes):
             self._place(node)
         self._finish()
+
+    def _quantized_before(self, name: str) -> bool:
+        """Whether the host quantizes an input, perhaps moved before: it may, and nobody wants it
+        otherwise."""
+        return name in self.readers and all(
+            {n.op_type, "all"} & self.allow and (
+                n.op_type == "QuantizeLinear"
+                or (n.op_type in RIDE_ALONG and self._quantized_before(n.output[0])))
+            for n in self.readers[name])
 
     def get(self, name: str) -> Value | None:
         """The value of an input name; None for an absent optional input."""
@@ -126,7 +147,7 @@ class Legalizer:
         readers = self.readers.get(name, [])
         outputs = {o.name for o in self.source.model.graph.output}
         if len(readers) == 1 and name not in outputs and (
-                readers[0].op_type in CLIPS
+                readers[0].op_type in {*CLIPS, "QuantizeLinear"}
                 or (readers[0].op_type in AFFINE and isinstance(value.expr, Linear)
                     and (value.lo, value.hi) == (-INF, INF)
                     and any(n in self.source.constants for n in readers[0].input))):
@@ -136,6 +157,15 @@ class Legalizer:
     def stored(self, value: Real, name: str) -> Deq:
         """A value rounded to the network's type of numbers."""
         return Deq(self.quantize(value, np.float32(1), 0, self.floats, name), np.float32(1), 0)
+
+    def number(self, x: Deq) -> Deq:
+        """A value in the network's type of numbers, which integers are brought into once."""
+        if is_number(x):
+            return x
+        key = (id(x.q.storage), x.q.index.tobytes(), x.scale, x.zero_point)
+        if key not in self.numbers:
+            self.numbers[key] = self.stored(Real(x), x.q.name + ":number")
+        return self.numbers[key]
 
     def permission(self, op: str) -> str:
         """The cure that lets the host run an operator, with what it is allowed already."""
@@ -186,7 +216,7 @@ class Legalizer:
         if isinstance(value, Quantized):
             self.crossing[name] = value
             return
-        if self.floats and isinstance(value, Real) and isinstance(value.expr, Deq):
+        if isinstance(value, Real) and isinstance(value.expr, Deq) and is_number(value.expr):
             self.crossing[name] = value.expr.q
             return
         maker = self.makers.get(name)
@@ -313,12 +343,18 @@ class Legalizer:
             if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
                 return replace(e.q, name=name)
             return finish.requantize(self, e, scale, clip, dtype, name)
+        floating = dtype in FLOATS.values()
+        if not floating and _one_type(e):
+            number = self.stored(replace(real, lo=-INF, hi=INF), name + ":number")
+            return finish.requantize(self, number, scale, clip, dtype, name)
         if isinstance(e, Linear):
             y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
             factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
-            weight = patterns(e.weight, e.tensor.dtype) if e.tensor.floating else e.weight
+            weight, bias = e.weight, e.bias
+            if e.tensor.floating:
+                weight, bias = patterns(weight, e.tensor.dtype), bias / scale
             out = self.emit(Conv(
-                node=self.node, x=e.tensor, y=y, weight=weight, bias=e.bias,
+                node=self.node, x=e.tensor, y=y, weight=weight, bias=bias,
                 scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
                 stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups,
                 counted=e.counted))
@@ -330,6 +366,8 @@ class Legalizer:
             shape = canonical(e.which.shape)
             if shape is None:
                 raise Unsupported("it concatenates tensors of more than four dimensions")
+            if floating:
+                e = replace(e, parts=tuple(self.number(p) for p in e.parts))
             return finish.join(self, e, shape, scale, clip, dtype, name)
         else:
             out = finish.window(self, e, scale, clip, dtype, name)
@@ -343,11 +381,13 @@ class Legalizer:
             v = self.get(value.name)
             if isinstance(v, Quantized):
                 self.crossing[value.name] = v
-            elif self.floats and isinstance(v, Real):
-                self._leave(value.name, v)
             elif isinstance(v, Real):
                 maker = self.makers.get(value.name)
-                if maker is None or not (maker.op_type in self.allow or "all" in self.allow):
+                allowed = maker is not None and bool({maker.op_type, "all"} & self.allow)
+                if self.floats and isinstance(v.expr, Deq) and not allowed:
+                    v = Real(self.number(v.expr))
+                number = isinstance(v.expr, Deq) and is_number(v.expr)
+                if not allowed and not number:
                     op = maker.op_type if maker else "Identity"
                     where = f"node {maker.name!r} ({op})" if maker else f"output {value.name!r}"
                     raise CompileError(

@@ -16,7 +16,7 @@ from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import bias_integers
 from compiler.lower_quant import operands, real_of
-from compiler.values import INF, Deq, Linear, Real, Weights, identity
+from compiler.values import INF, Deq, Linear, Real, Weights, identity, is_number
 
 UNIT = 64
 """Weight of a channel that is multiplied by one."""
@@ -37,10 +37,11 @@ def _linear(lg: Legalizer, x: Real) -> tuple[Linear, Real]:
     index = e.q.positions()
     if (index < 0).any():
         raise Unsupported("it follows a Pad", "quantize in between")
-    unit = 1 if lg.floats else UNIT
-    line = Linear(e, tensor, np.full((c, 1, 1, 1), unit, np.float32 if lg.floats else np.int16),
+    number = is_number(e)
+    unit = 1 if number else UNIT
+    line = Linear(e, tensor, np.full((c, 1, 1, 1), unit, np.float32 if number else np.int16),
                   np.full(c, 1 / unit, np.float32),
-                  np.zeros(c, np.float32 if lg.floats else np.int32), tensor.nchw, groups=c,
+                  np.zeros(c, np.float32 if number else np.int32), tensor.nchw, groups=c,
                   counted=False)
     return line, Real(line, index=index, node=x.node)
 
@@ -75,8 +76,8 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
 def plus(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
     e, x = _linear(lg, x)
-    bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, bool(lg.floats))
-    if lg.floats:
+    bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, is_number(e.x))
+    if is_number(e.x):
         return replace(x, expr=replace(e, bias=e.bias + bias))
     total = e.bias.astype(np.int64) + bias
     return replace(x, expr=replace(e, bias=np.clip(total, -2**31, 2**31 - 1).astype(np.int32)))
@@ -89,7 +90,7 @@ def times(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
     factor = values.real.ravel() if isinstance(values, Weights) else values
     sign = np.sign(factor).astype(np.int16)
     size = np.where(factor == 0, 1.0, np.abs(factor))
-    if lg.floats:
+    if is_number(e.x):
         return replace(x, expr=replace(
             e, weight=e.weight * sign[:, None, None, None], w_scale=(e.w_scale * size).astype(
                 np.float32), bias=(e.bias * factor).astype(np.float32)))
@@ -110,7 +111,8 @@ def _constant_last(inputs: list) -> tuple[object, np.ndarray | Weights]:
 @handles("Mul")
 def mul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if lg.floats and all(isinstance(v, Real) for v in inputs):
-        return [Real(operands(inputs, product=True))]
+        pair = operands(inputs, product=True)
+        return [Real(replace(pair, a=lg.number(pair.a)))]
     a, b = _constant_last(inputs)
     return [times(lg, real_of(a), b)]
 

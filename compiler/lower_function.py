@@ -29,8 +29,8 @@ def _operand(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> Deq:
     """
     if not lg.floats:
         raise Unsupported(f"the machine does not run {node.op_type} on integers, only on numbers "
-                          "(--precision fp16)")
-    return deq_of(inputs[0])
+                          "(--precision fp16 or mixed)")
+    return lg.number(deq_of(inputs[0]))
 
 
 @handles(*OPERATIONS)

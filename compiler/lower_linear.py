@@ -16,24 +16,29 @@ from compiler.errors import Unsupported
 from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_quant import deq_of, scalar
-from compiler.values import INF, Deq, Linear, Quantized, Real, Weights, identity
+from compiler.values import INF, Deq, Linear, Quantized, Real, Weights, identity, is_number
 
 
-def weights_of(lg: Legalizer, value: object, what: str = "its weight") -> Weights:
-    """The value as constant weights: quantized, or numbers where the network is of floats.
+def factors(lg: Legalizer, activation: object, weight: object) -> tuple[Deq, Weights]:
+    """An activation and constant weights of one kind: both quantized, or both numbers, if one is
+    and the network has numbers.
 
     Raises
     ------
     Unsupported
-        If they are not constant, not of 8 bits, or quantized along a wrong axis.
+        If the weights are not constant, or not of 8 bits in a network of integers.
     """
-    if lg.floats and isinstance(value, (np.ndarray, Weights)):
-        data = value.real if isinstance(value, Weights) else value
-        return Weights(data.astype(np.float32), np.ones((), np.float32), np.zeros((), np.int8), 0)
-    if not isinstance(value, Weights) or value.data.dtype not in (np.int8, np.uint8):
-        raise Unsupported(f"{what} is not a quantized constant",
+    x = deq_of(activation)
+    quantized = isinstance(weight, Weights) and weight.data.dtype in (np.int8, np.uint8)
+    if lg.floats and isinstance(weight, (np.ndarray, Weights)) and (is_number(x) or not quantized):
+        data = weight.real if isinstance(weight, Weights) else weight
+        return lg.number(x), Weights(data.astype(np.float32), np.ones((), np.float32),
+                                     np.zeros((), np.int8), 0)
+    if not quantized:
+        raise Unsupported("its weight is not a quantized constant",
                           "quantize the weights to INT8 or UINT8 as initializers")
-    return value
+    assert isinstance(weight, Weights)
+    return x, weight
 
 
 def per_channel(values: np.ndarray, count: int) -> np.ndarray:
@@ -126,7 +131,7 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | 
     w_scale = per_channel(w.scale, k)
     nchw = (index.shape[0], k, out[0], out[1])
     place = identity(nchw)
-    offset = bias_integers(bias, x.scale, w_scale, bool(lg.floats))
+    offset = bias_integers(bias, x.scale, w_scale, is_number(x))
     return Real(Linear(x, tensor, data, w_scale, offset, nchw, (stride[0], stride[1]),
                        (dilation[0], dilation[1]),
                        (front[0] + border[0], front[1] + border[1]), at.get("group", 1)),
@@ -135,7 +140,7 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | 
 
 @handles("Conv")
 def conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    return [convolution(lg, deq_of(inputs[0]), weights_of(lg, inputs[1]),
+    return [convolution(lg, *factors(lg, inputs[0], inputs[1]),
                         inputs[2] if len(inputs) > 2 else None, attributes(node))]
 
 
@@ -164,7 +169,7 @@ def matrix_product(lg: Legalizer, x: Deq, w: np.ndarray, w_scale: np.ndarray,
     lead = x.q.shape[:-1]
     order, kind = _rows(lg, x, k)
     scale = per_channel(w_scale, n_out)
-    ints = bias_integers(bias, x.scale, scale, bool(lg.floats))
+    ints = bias_integers(bias, x.scale, scale, is_number(x))
     if kind == "maps":
         tensor = lg.settle(x.q)
         n, c, h, wd = tensor.nchw
@@ -189,7 +194,7 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
-    x, w = deq_of(inputs[0]), weights_of(lg, inputs[1])
+    x, w = factors(lg, inputs[0], inputs[1])
     if w.data.ndim == 2:
         if w.scale.size > 1 and w.axis != 1:
             raise Unsupported("its weights are quantized along the reduction",
@@ -204,7 +209,7 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     tensor = lg.demand(x.q, x.q.index.transpose(0, 2, 1).reshape(1, b * k, 1, m), x.zero_point)
     weight = w.integers.transpose(0, 2, 1).reshape(b * n, k, 1, 1)
     scale = per_channel(w.scale, b * n)
-    none = bias_integers(None, x.scale, scale, bool(lg.floats))
+    none = bias_integers(None, x.scale, scale, is_number(x))
     return [Real(Linear(x, tensor, weight, scale, none, (1, b * n, 1, m), groups=b),
                  index=identity((b, n, m)).transpose(0, 2, 1))]
 
@@ -212,7 +217,7 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
 @handles("Gemm")
 def gemm(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
-    x, w = deq_of(inputs[0]), weights_of(lg, inputs[1])
+    x, w = factors(lg, inputs[0], inputs[1])
     return [_gemm(lg, x, w, inputs[2] if len(inputs) > 2 else None, at)]
 
 

@@ -17,7 +17,7 @@ from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import activation, target
 from compiler.lower_quant import deq_of, scalar
-from compiler.values import Deq, Joined, Quantized, Real, Sum, Weights
+from compiler.values import Deq, Joined, Quantized, Real, Sum, Weights, is_number
 
 
 def _through(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
@@ -166,7 +166,9 @@ def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(inputs[0], change)]
 
 
-def _joined(parts: list[Deq], axis: int) -> Real:
+def _joined(lg: Legalizer, parts: list[Deq], axis: int) -> Real:
+    if any(is_number(p) for p in parts):
+        parts = [lg.number(p) for p in parts]
     which = np.concatenate([np.full(p.q.shape, i, np.int8) for i, p in enumerate(parts)], axis)
     return Real(Joined(tuple(parts), which))
 
@@ -176,14 +178,14 @@ def concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     axis = attributes(node)["axis"]
     if all(isinstance(v, Quantized) for v in inputs):
         parts = [Deq(v, np.float32(1), 0) for v in inputs]
-        real = _joined(parts, axis)
+        real = _joined(lg, parts, axis)
         return [lg.quantize(real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
     parts = [deq_of(v, f"input {i}") for i, v in enumerate(inputs)]
-    return [_joined(parts, axis)]
+    return [_joined(lg, parts, axis)]
 
 
 @handles("QLinearConcat", domain="com.microsoft")
 def qlinear_concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     parts = [activation(lg, inputs, i) for i in range(2, len(inputs), 3)]
-    return [lg.quantize(_joined(parts, attributes(node)["axis"]), *target(inputs, 0),
+    return [lg.quantize(_joined(lg, parts, attributes(node)["axis"]), *target(inputs, 0),
                         node.output[0])]

@@ -44,14 +44,25 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     return False
 
 
-def _samples(data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-             shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+Calibration = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Arrays by input name, of one sample or several along the first axis; or one mapping a sample."""
+
+
+def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]]:
+    """The samples of calibration data, one after another.
+
+    Raises
+    ------
+    CompileError
+        If they do not fit the model.
+    """
+    shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
+              if i.name not in source.constants}
     if isinstance(data, Mapping):
-        arrays = {k: np.asarray(v) for k, v in data.items()}
-        for k in arrays:
-            if k not in shapes:
-                raise CompileError(f"calibration data {k!r}", "the model has no such input",
-                                   f"name one of {', '.join(shapes)}")
+        arrays = {k: np.asarray(v) for k, v in data.items() if k in shapes}
+        if not arrays:
+            raise CompileError("calibration data", f"none of its arrays ({', '.join(data)}) is "
+                               "named like an input", f"name one {', '.join(shapes)}")
         counts = {k: max(1, len(v) // shapes[k][0]) if shapes[k] else 1
                   for k, v in arrays.items()}
         data = [{k: v[i * shapes[k][0]:(i + 1) * shapes[k][0]].reshape(shapes[k])
@@ -64,9 +75,10 @@ def _samples(data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         yield {k: np.asarray(v, np.float32).reshape(shapes[k]) for k, v in sample.items()}
 
 
-def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-             ) -> onnx.ModelProto:
-    """The model in QDQ form.
+def quantize(source: Source, calibration: Calibration | None
+             ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The model in QDQ form, and the FP32 model that it was made of: nodes have the same names,
+    and clips (Relu) are still there.
 
     Raises
     ------
@@ -86,16 +98,13 @@ def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[s
                            "quantized model") from e
     finally:
         logging.disable(logging.NOTSET)
-    shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
-              if i.name not in source.constants}
-
     data = calibration
 
     class Reader(CalibrationDataReader):
         """The samples, one after another."""
 
         def __init__(self) -> None:
-            self.left = _samples(data, shapes)
+            self.left = samples(source, data)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.left, None)
@@ -115,4 +124,4 @@ def quantize(source: Source, calibration: Mapping[str, Any] | Sequence[Mapping[s
                                "QDQDisableWeightAdjustForInt32Bias": True})
         finally:
             logging.disable(logging.NOTSET)
-        return onnx.load(out)
+        return onnx.load(out), onnx.load(ready)

@@ -116,6 +116,11 @@ class Deq:
     zero_point: int
 
 
+def is_number(x: Deq) -> bool:
+    """Whether a value is of a floating-point type."""
+    return x.q.dtype not in ("int8", "uint8")
+
+
 @dataclass(frozen=True, eq=False)
 class Linear:
     """A convolution or matrix product of one dequantized value, not yet requantized.

@@ -7,6 +7,7 @@ A worker is made when a chain is tried; it allocates nothing until :meth:`Worker
 
 from abc import ABC, abstractmethod
 
+from compiler.boxes import blocks_in
 from compiler.conv_instructions import ConvInstructions
 from compiler.emit_add import add_rows
 from compiler.emit_pool import pool_rows, split_cycles, window_engine
@@ -71,7 +72,7 @@ class _Windowed(Worker):
     def area(self, n: int, y0: int, y1: int) -> Box:
         """Rows of the output, all channels."""
         w = self.op.y.nchw[3]
-        return Box(n, n + 1, 0, self.op.y.blocks(self.s.lanes), y0, y1, 0, w)
+        return Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
 
 
 class ConvWorker(_Windowed):
@@ -177,8 +178,8 @@ class AddWorker(Worker):
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         w = self.op.y.nchw[3]
-        area = Box(n, n + 1, 0, self.op.y.blocks(self.s.lanes), y0, y1, 0, w)
-        add_rows(self.s, self.op, area, area, views[id(self.op.a)], views[id(self.op.b)],
+        area = Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
+        add_rows(self.s, self.op, area, False, views[id(self.op.a)], views[id(self.op.b)],
                  views[id(self.op.y)])
 
 

@@ -51,16 +51,21 @@ class Program:
         For each instruction, its source node's position in ``nodes``; -1: none.
     macs : int
         Multiply-accumulates of the network as its author would count them.
+    multiplications : int
+        Those that the array's multipliers do for them: one of INT8 is one, of a 16-bit type two.
     node_macs : list[int]
         Those of each node; may be empty.
     compulsory_bytes : int
         DRAM bytes that no schedule avoids: weights, inputs and outputs once.
     precision : str
-        ``"int8"``, ``"fp16"`` or ``"bf16"``.
+        ``"int8"``, ``"fp16"``, ``"bf16"`` or ``"mixed"``.
     predicted_cycles : list[int]
         For each instruction, the compiler's estimate of the cycles it adds; may be empty.
     placement : list[dict[str, str]]
         For the report: node, operator, engine (``array``, ``vector``, ``host``, ``none``), reason.
+    choices : list[dict[str, str]]
+        Of a mixed network, for each layer: ``layer``, ``op``, ``type``, ``reason``, and if it was
+        measured ``sqnr_alone``, in dB.
     host_pre, host_post : bytes
         ONNX models for the host; empty where there is nothing to do.
     """
@@ -75,19 +80,21 @@ class Program:
     nodes: list[str] = field(default_factory=list)
     node_of: list[int] = field(default_factory=list)
     macs: int = 0
+    multiplications: int = 0
     node_macs: list[int] = field(default_factory=list)
     compulsory_bytes: int = 0
     precision: str = "int8"
     predicted_cycles: list[int] = field(default_factory=list)
     placement: list[dict[str, str]] = field(default_factory=list)
+    choices: list[dict[str, str]] = field(default_factory=list)
     host_pre: bytes = b""
     host_post: bytes = b""
 
     @property
     def roofline_cycles(self) -> int:
-        """``max(MACs / peak, compulsory DRAM bytes / bus bytes)``, rounded up; with 16-bit types
-        the peak is half of that with INT8."""
-        return max(-(-self.macs * (1 if self.precision == "int8" else 2) // self.config.macs),
+        """``max(multiplications / multipliers, compulsory DRAM bytes / bus bytes)``, rounded up;
+        with 16-bit types the peak is half of that with INT8."""
+        return max(-(-self.multiplications // self.config.macs),
                    -(-self.compulsory_bytes // self.config.bus_bytes))
 
     def instructions(self) -> list[Instruction]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from makalu import console
-from makalu.options import compile_options, json_option, load_net
+from makalu.options import How, compile_options, json_option, load_net
 
 
 @click.command()
@@ -16,8 +16,7 @@ from makalu.options import compile_options, json_option, load_net
               help="Write the timeline as a picture and for Perfetto.")
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
 @json_option
-def profile(net: str, config: str, host: str, batch: int | None, calibration: str | None,
-            precision: str, output: str | None, seed: int, as_json: bool) -> None:
+def profile(net: str, how: How, output: str | None, seed: int, as_json: bool) -> None:
     """Run NET (.mkl or .onnx) once on the simulated hardware and show where its cycles went: layer
     by layer, and engine by engine.
 
@@ -34,7 +33,7 @@ def profile(net: str, config: str, host: str, batch: int | None, calibration: st
     from makalu import profile as profiles
     from makalu.profile_table import show
 
-    program = load_net(net, config, host, batch, calibration, precision)
+    program = load_net(net, how)
     with console.err.status(f"simulating {program.name} on {program.config.name}"):
         run = profiles.measure(program, seed)
     files = profiles.write(run, Path(output)) if output else []
@@ -54,8 +53,7 @@ def profile(net: str, config: str, host: str, batch: int | None, calibration: st
                    "@CYCLE may be left out; can be given several times.")
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
 @json_option
-def bisect(net: str, config: str, host: str, batch: int | None, calibration: str | None,
-           precision: str, faults: tuple[str, ...], seed: int, as_json: bool) -> None:
+def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool) -> None:
     """Run NET (.mkl or .onnx) on the golden model and on the simulated hardware, and name the first
     instruction that writes something else on the hardware.
 
@@ -70,7 +68,7 @@ def bisect(net: str, config: str, host: str, batch: int | None, calibration: str
     """
     from makalu import bisect as bisection
 
-    program = load_net(net, config, host, batch, calibration, precision)
+    program = load_net(net, how)
     try:
         flips = tuple(bisection.Flip.parse(fault) for fault in faults)
         with console.err.status(f"running {program.name} on both"):

@@ -25,8 +25,8 @@ CALIBRATION = 64
 
 def measure(model: str | Path | onnx.ModelProto, config: Config, inputs: Mapping[str, np.ndarray],
             labels: np.ndarray | None = None, precisions: Sequence[str] = (),
-            device: str = "golden", say: Callable[[str], None] = lambda text: None
-            ) -> list[dict[str, Any]]:
+            device: str = "golden", sqnr: float | None = None,
+            say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """A row for FP32, and one for each precision.
 
     Parameters
@@ -38,7 +38,9 @@ def measure(model: str | Path | onnx.ModelProto, config: Config, inputs: Mapping
     labels : int array [samples], optional
         Right answers: the position of the largest element of the first output.
     precisions : sequence of str
-        Those of the machine unless given.
+        Those of the machine unless given, and ``mixed`` if it has FP16.
+    sqnr : float, optional
+        What the mixed network has to reach on the samples that it is calibrated with, in dB.
     device : str
         ``golden`` or ``rtl``, for cycles instead of predicted ones.
 
@@ -55,11 +57,14 @@ def measure(model: str | Path | onnx.ModelProto, config: Config, inputs: Mapping
         np.full(len(flat), np.inf)
     clear = lead > MARGIN * (flat.max() - flat.min())
     machine = api.open_device(device, config)
-    for precision in precisions or config.dtypes:
+    mixed = ("mixed",) if "fp16" in config.dtypes else ()
+    for precision in precisions or (*config.dtypes, *mixed):
         say(f"{precision} on {config.name}")
         calibration = {k: v[:CALIBRATION] for k, v in inputs.items()}
-        program = api.compile(model, config, host=("all",), precision=precision,
-                              calibration=calibration if precision == "int8" else None)
+        program = api.compile(
+            model, config, host=("all",), precision=precision, say=say,
+            calibration=calibration if precision in ("int8", "mixed") else None,
+            sqnr=sqnr if precision == "mixed" else None)
         session = Session(program, machine)
         found = session.run(inputs)
         ours = found[name].reshape(flat.shape).astype(np.float64)
@@ -67,7 +72,7 @@ def measure(model: str | Path | onnx.ModelProto, config: Config, inputs: Mapping
         noise = float(((ours - flat) ** 2).sum())
         numbers = facts.measured(program, session.counters)
         rows.append({
-            "precision": precision, "accuracy": _right(ours, labels),
+            "precision": precision, "choices": program.choices, "accuracy": _right(ours, labels),
             "sqnr_db": 10 * np.log10(float((flat ** 2).sum()) / noise) if noise else None,
             "max_relative_error": float(np.abs(ours - flat).max() / np.abs(flat).max()),
             "same_top1": int(same.sum()), "same_top1_with_margin": int((same & clear).sum()),

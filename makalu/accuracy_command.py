@@ -20,8 +20,11 @@ from makalu.options import json_option
 @click.option("--labels", metavar="NAME", help="The array of the right answers in that file.")
 @click.option("--config", default="core256_fp", show_default=True, metavar="NAME",
               help="The machine.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(DTYPES),
-              help="One to compare; can be given several times.  [default: those of the machine]")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice((*DTYPES, "mixed")),
+              help="One to compare; can be given several times.  [default: those of the machine, "
+                   "and mixed]")
+@click.option("--sqnr", type=float, metavar="DB",
+              help="What the mixed network has to reach.  [default: 35]")
 @click.option("--samples", "count", default=100, show_default=True, type=click.IntRange(1),
               help="How many of them to take.")
 @click.option("--device", type=click.Choice(api.DEVICES), default="golden", show_default=True,
@@ -29,12 +32,13 @@ from makalu.options import json_option
 @click.option("-o", "--output", metavar="FILE.png", help="Draw a picture.")
 @json_option
 def accuracy(model: str, samples: str, labels: str | None, config: str,
-             precisions: tuple[str, ...], count: int, device: str, output: str | None,
-             as_json: bool) -> None:
+             precisions: tuple[str, ...], sqnr: float | None, count: int, device: str,
+             output: str | None, as_json: bool) -> None:
     """Compare MODEL.onnx, an FP32 network, in each precision of a machine with ONNX Runtime: how
     close it is, how often it is right, and what it costs.
 
-    INT8 is calibrated with the first samples.
+    INT8 is calibrated with the first samples, with which the layers of the mixed network are chosen
+    as well.
 
     \b
     Examples:
@@ -53,7 +57,7 @@ def accuracy(model: str, samples: str, labels: str | None, config: str,
                                    f"{', '.join(arrays)}")
     right = arrays.pop(labels).ravel() if labels is not None else None
     with console.err.status("comparing") as status:
-        rows = measure(model, load_config(config), arrays, right, precisions, device,
+        rows = measure(model, load_config(config), arrays, right, precisions, device, sqnr,
                        lambda text: status.update(text))
     if output:
         draw(rows, Path(output))
@@ -65,11 +69,19 @@ def accuracy(model: str, samples: str, labels: str | None, config: str,
         [("precision", "left"), ("accuracy", "right"), ("SQNR, dB", "right"),
          ("max. error", "right"), ("top-1 same", "right"), ("with a margin", "right"),
          ("cycles", "right"), ("roofline", "right"), ("DRAM bytes", "right")],
-        [[r["precision"], percent(r["accuracy"]), *_cells(r)] for r in rows]))
+        [[_name(r), percent(r["accuracy"]), *_cells(r)] for r in rows]))
     if device == "golden":
         console.out.print("Cycles are the compiler's prediction; --device rtl counts them.")
     if output:
         console.out.print(f"written to {output}")
+
+
+def _name(row: dict) -> str:
+    """The precision; of a mixed network with the layers that are not INT8."""
+    if not row.get("choices"):
+        return row["precision"]
+    kept = sum(c["type"] != "int8" for c in row["choices"])
+    return f"mixed, {kept} of {len(row['choices'])} layers fp16"
 
 
 def _cells(row: dict) -> list[str]:

@@ -5,7 +5,7 @@ Compiler, golden model and simulator are imported where they are used, so that `
 ``makalu --help`` stay quick.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ def _config(config: Config | str) -> Config:
 
 def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256", *,
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
-            name: str | None = None, precision: str = "int8") -> Program:
+            name: str | None = None, precision: str = "int8",
+            keep: Mapping[str, str] | None = None, sqnr: float | None = None,
+            agreement: float | None = None,
+            say: Callable[[str], None] = lambda text: None) -> Program:
     """A network as a program for a machine.
 
     Parameters
@@ -47,7 +50,15 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     name : str, optional
         The program's name; the file's or the graph's unless given.
     precision : str
-        ``int8``; ``fp16`` or ``bf16`` for an FP32 model on a machine that has the type.
+        ``int8``; ``fp16`` or ``bf16`` for an FP32 model on a machine that has the type; ``mixed``.
+    keep : dict of str to str, optional
+        Of a mixed network: layers that are not quantized, and their type. Unless given, the fewest
+        that are close enough on the calibration data.
+    sqnr, agreement : float, optional
+        What is close enough: a ratio in dB, 35 unless given; or the share of samples whose largest
+        output is the one of FP32.
+    say : function of str
+        Called with progress.
 
     Raises
     ------
@@ -55,9 +66,11 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
         If the model cannot run on the machine; names the node, the reason and the cure.
     """
     from compiler import compile_model
+    from compiler.sensitivity import GOAL, Goal
 
     return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
-                         batch=batch, name=name, precision=precision)
+                         batch=batch, name=name, precision=precision, keep=keep,
+                         goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
 
 
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:

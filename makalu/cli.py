@@ -18,7 +18,8 @@ from makalu import api, console, facts
 from makalu.account_commands import bisect, profile
 from makalu.accuracy_command import accuracy
 from makalu.inputs import read_inputs
-from makalu.options import compile_net, compile_options, config_option, json_option, load_net
+from makalu.options import (How, compile_net, compile_options, config_option, json_option,
+                            load_net)
 from runtime.device import DeviceFault
 from runtime.session import InputError, Session
 
@@ -50,8 +51,7 @@ def cli() -> None:
 @compile_options
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
-def compile_command(model: str, output: str | None, config: str, host: str, batch: int | None,
-                    calibration: str | None, precision: str, report: bool, as_json: bool) -> None:
+def compile_command(model: str, output: str | None, how: How, report: bool, as_json: bool) -> None:
     """Compile MODEL.onnx into a program file.
 
     MODEL is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not
@@ -64,8 +64,10 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
       makalu compile examples/digits_int8.onnx --host all -o net.mkl --config core1024 --report
       makalu compile net_fp32.onnx --host all --calibration samples.npz
       makalu compile net_fp32.onnx --host all --config core256_fp --precision fp16
+      makalu compile net_fp32.onnx --host all --config core256_fp --precision mixed --sqnr 40
+        --calibration samples.npz --report
     """
-    program = compile_net(model, config, host, batch, calibration, precision)
+    program = compile_net(model, how)
     path = Path(output) if output else Path(model).with_suffix(".mkl")
     program.save(path)
     if as_json:
@@ -91,9 +93,8 @@ def compile_command(model: str, output: str | None, config: str, host: str, batc
 @click.option("--model", metavar="MODEL.onnx", help="What --check compares a .mkl program with.")
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
-def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, batch: int | None,
-        calibration: str | None, precision: str, output: str | None, check: bool, model: str | None,
-        waves: str | None, as_json: bool) -> None:
+def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | None, check: bool,
+        model: str | None, waves: str | None, as_json: bool) -> None:
     """Run NET, a program (.mkl) or a model (.onnx), on a device.
 
     The first run on a configuration's hardware builds its simulation, which takes a minute or two;
@@ -112,7 +113,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], config: str, host: str, 
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
-    program = load_net(net, config, host, batch, calibration, precision)
+    program = load_net(net, how)
     options = {"waves": waves} if device == "rtl" else {}
     machine = api.open_device(device, program.config, **options)
     session = Session(program, machine)
@@ -183,8 +184,7 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
 @click.argument("net")
 @compile_options
 @json_option
-def report(net: str, config: str, host: str, batch: int | None, calibration: str | None,
-           precision: str, as_json: bool) -> None:
+def report(net: str, how: How, as_json: bool) -> None:
     """Show where each node of NET (.mkl or .onnx) runs, and the cycles that the compiler predicts.
 
     \b
@@ -192,7 +192,7 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
       makalu report net.mkl
       makalu report examples/digits_int8.onnx --config core1024 --host all
     """
-    program = load_net(net, config, host, batch, calibration, precision)
+    program = load_net(net, how)
     if as_json:
         console.emit_json({**facts.summary(program), "placement": program.placement,
                            "node_cycles": facts.node_cycles(program)})
@@ -203,15 +203,14 @@ def report(net: str, config: str, host: str, batch: int | None, calibration: str
 @cli.command()
 @click.argument("net")
 @compile_options
-def disassemble(net: str, config: str, host: str, batch: int | None, calibration: str | None,
-                precision: str) -> None:
+def disassemble(net: str, how: How) -> None:
     """Print the instructions of NET (.mkl or .onnx), one a line, under the node that they are for.
 
     \b
     Example:
       makalu disassemble net.mkl | less
     """
-    click.echo(load_net(net, config, host, batch, calibration, precision).disassemble())
+    click.echo(load_net(net, how).disassemble())
 
 
 @cli.command()

@@ -90,6 +90,12 @@ def report(program: Program) -> None:
     predicted = (f", {s['predicted_cycles']:,} predicted ({percent(s['predicted_share'])} of the "
                  "roofline)" if s["predicted_cycles"] else "")
     out.print(f"roofline {s['roofline_cycles']:,} cycles{predicted}")
+    if program.choices:
+        rows = [[c["layer"], c["op"], c["type"], c.get("sqnr_alone", "-"), c["reason"]]
+                for c in program.choices]
+        out.print(table("what each layer is computed in",
+                        [("layer", "left"), ("operator", "left"), ("type", "left"),
+                         ("alone in INT8, dB", "right"), ("why", "left")], rows), soft_wrap=False)
     out.print(f"{len(host)} of {len(program.placement)} nodes run on the host"
               + (":" if host else ""))
     for line in on_host(program):

@@ -123,7 +123,8 @@ def _quantized(name: str) -> onnx.ModelProto:
     source = frontend.load(model(name), name=name)
     ports = [Port(i.name, np.dtype(np.float32), source.shapes[i.name])
              for i in source.model.graph.input]
-    return quantize.quantize(source, [random_inputs(ports, 1 + n) for n in range(CALIBRATION)])
+    qdq, _ = quantize.quantize(source, [random_inputs(ports, 1 + n) for n in range(CALIBRATION)])
+    return qdq
 
 
 def half(name: str, part: str) -> onnx.ModelProto:
