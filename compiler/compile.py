@@ -30,7 +30,7 @@ import numpy as np
 import onnx
 
 from compiler import (frontend, hosts, lower_affine, lower_function,  # noqa: F401
-                      lower_linear, lower_pool, lower_quant, lower_shape)
+                      lower_linear, lower_pool, lower_quant, lower_shape, lower_softmax)
 from compiler.emit_concat import emit_concat
 from compiler.emit_conv import emit_conv
 from compiler.emit_move import emit_move

@@ -25,10 +25,12 @@ from isa.instructions import DType, VectorOp
 INF = float("inf")
 
 RANGE: dict[str, tuple[float, float]] = {
-    "int8": (-128, 127), "uint8": (0, 255), "float16": (-INF, INF), "bfloat16": (-INF, INF)}
+    "int8": (-128, 127), "uint8": (0, 255), "float16": (-INF, INF), "bfloat16": (-INF, INF),
+    "float32": (-INF, INF)}
 """Smallest and largest value of each element type."""
 
-DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16}
+DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16,
+         "float32": DType.FP32}
 """The machine's name of each element type."""
 
 SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
@@ -325,7 +327,9 @@ def verify(graph: Graph) -> None:
         else:
             _check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
                    where, "shapes do not fit")
-            check_scale(np.array([op.scale_a, op.scale_b]), where)
+            factors = np.array([op.scale_a, op.scale_b])
+            floating = any(t.floating for t in (op.a, op.b, op.y))
+            check_scale(np.abs(factors) if floating else factors, where)
         known.add(id(op.y))
     for p in graph.outputs:
         _check(id(p.tensor) in known, p.name, "the output is never made")

@@ -14,11 +14,12 @@ import onnx
 
 from compiler import finish
 from compiler.errors import CompileError, Unsupported
-from compiler.floats import FLOATS, patterns
+from compiler.floats import patterns
 from compiler.frontend import Source
-from compiler.ir import RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
+from compiler.ir import DTYPE, RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
 from compiler.values import (INF, Deq, Function, Host, Joined, Linear, Quantized, Real, Storage,
                              Sum, Weights, as_view, canonical, identity, is_number)
+from isa.instructions import DType
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between numbers and integers: a network with one of them at its edge has the other as well."""
@@ -154,9 +155,10 @@ class Legalizer:
             return value
         return Real(self.stored(value, name))
 
-    def stored(self, value: Real, name: str) -> Deq:
-        """A value rounded to the network's type of numbers."""
-        return Deq(self.quantize(value, np.float32(1), 0, self.floats, name), np.float32(1), 0)
+    def stored(self, value: Real, name: str, dtype: str = "") -> Deq:
+        """A value rounded to the network's type of numbers, or to another."""
+        return Deq(self.quantize(value, np.float32(1), 0, dtype or self.floats, name),
+                   np.float32(1), 0)
 
     def number(self, x: Deq) -> Deq:
         """A value in the network's type of numbers, which integers are brought into once."""
@@ -313,7 +315,7 @@ class Legalizer:
     def clip_of(self, real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
         """A real clip as integers of the output: quantization is monotonic, so they commute."""
         low, high = RANGE[dtype]
-        if dtype in FLOATS.values():
+        if DTYPE[dtype] is not DType.INT8:
             return Clip(0, real.lo, real.hi)
 
         def q(v: float) -> float:
@@ -343,7 +345,7 @@ class Legalizer:
             if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
                 return replace(e.q, name=name)
             return finish.requantize(self, e, scale, clip, dtype, name)
-        floating = dtype in FLOATS.values()
+        floating = DTYPE[dtype] is not DType.INT8
         if not floating and _one_type(e):
             number = self.stored(replace(real, lo=-INF, hi=INF), name + ":number")
             return finish.requantize(self, number, scale, clip, dtype, name)

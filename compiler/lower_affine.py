@@ -15,7 +15,7 @@ from compiler.errors import Unsupported
 from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import bias_integers
-from compiler.lower_quant import operands, real_of
+from compiler.lower_quant import deq_of, operands, real_of
 from compiler.values import INF, Deq, Linear, Real, Weights, identity, is_number
 
 UNIT = 64
@@ -120,6 +120,9 @@ def mul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
 @handles("Div", "Sub")
 def div_sub(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     b = inputs[1]
+    if lg.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
+        x, y = (lg.number(deq_of(v)) for v in inputs)
+        return [Real(operands([Real(x), Real(replace(y, scale=-y.scale))]))]
     if not isinstance(b, (np.ndarray, Weights)):
         raise Unsupported("its second operand is not constant", "use a constant")
     values = np.asarray(b.real if isinstance(b, Weights) else b, np.float64)

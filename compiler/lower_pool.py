@@ -11,6 +11,9 @@ rounding of the sum then decides, ours is to even: 2 % differ by 1, all of them 
 ``s_x / n`` first gives the same rates.
 """
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
@@ -19,7 +22,10 @@ from compiler.frontend import attributes
 from compiler.legalize import Legalizer, handles
 from compiler.lower_linear import activation, pads, target
 from compiler.lower_quant import deq_of, real_of
-from compiler.values import INF, Deq, Quantized, Real, Sum, Window, identity
+from compiler.values import INF, Deq, Quantized, Real, Storage, Sum, Window, identity
+
+WINDOW_MAX = 255
+"""Rows and columns of the largest window."""
 
 
 def _geometry(shape: tuple[int, ...], at: dict) -> tuple[list, list, list, list, list, list]:
@@ -107,20 +113,51 @@ def global_max_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [window(inputs[0], _global(real_of(inputs[0]).shape), True)]
 
 
+def _map(count: int) -> tuple[int, int]:
+    """Rows and columns of a map of so many pixels, as square as it can be.
+
+    Raises
+    ------
+    Unsupported
+        If there is none that a window covers.
+    """
+    for rows in range(math.isqrt(count), 0, -1):
+        if count % rows == 0 and count // rows <= WINDOW_MAX:
+            return rows, count // rows
+    raise Unsupported(f"its {count} elements are no map of up to {WINDOW_MAX} rows and columns",
+                      "use another size")
+
+
+def as_maps(lg: Legalizer, x: Deq, axes: list[int]) -> Deq:
+    """A value of which the elements along some axes are the pixels of a map of one channel, each
+    map an image: [product of the other axes, 1, rows, columns]."""
+    rank = len(x.q.shape)
+    last = sorted(a % rank for a in axes)
+    index = np.moveaxis(x.q.index, last, range(rank - len(last), rank))
+    count = int(np.prod(index.shape[rank - len(last):]))
+    tensor = lg.demand(x.q, index.reshape(-1, 1, *_map(count)), x.zero_point)
+    storage = Storage(tensor.name, tensor.nchw, tensor.dtype, tensor)
+    return replace(x, q=Quantized(tensor.name, storage, identity(tensor.nchw)))
+
+
 @handles("ReduceMean")
 def reduce_mean(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     at, real = attributes(node), real_of(inputs[0])
     axes = inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else \
         at.get("axes", [])
     rank = len(real.shape)
-    if rank not in (3, 4) or sorted(a % rank for a in axes) != list(range(2, rank)):
-        raise Unsupported("it takes a mean over other axes than the image's",
-                          "use GlobalAveragePool")
-    out = window(inputs[0], _global(real.shape), False)
-    if at.get("keepdims", 1):
-        return [out]
+    if not axes and at.get("noop_with_empty_axes", 0):
+        return [real]
+    over = {a % rank for a in axes or range(rank)}
+    if rank in (3, 4) and over == set(range(2, rank)):
+        out = window(real, _global(real.shape), False)
+    else:
+        maps = Real(as_maps(lg, deq_of(real), list(over)))
+        out = window(maps, _global(maps.shape), False)
     assert out.index is not None
-    return [Real(out.expr, index=out.index.reshape(real.shape[:2]))]
+    keep = at.get("keepdims", 1)
+    left = [1 if k in over else n for k, n in enumerate(real.shape) if keep or k not in over]
+    return [Real(out.expr, index=out.index.reshape(left))]
 
 
 @handles("QLinearAveragePool", domain="com.microsoft")

@@ -151,4 +151,4 @@ def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
         _FLOATS.get(buffer.dtype, buffer.dtype)).transpose(0, 3, 1, 2)
     view = np.array(buffer.view)[list(buffer.perm)]
     x = elements.reshape(view).transpose(np.argsort(buffer.perm)).reshape(buffer.shape)
-    return np.ascontiguousarray(x).astype(host_dtype(buffer))
+    return x.astype(host_dtype(buffer), order="C")

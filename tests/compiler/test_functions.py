@@ -12,6 +12,7 @@ from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from tests.compiler.models import Net
+from tests.compiler.test_floats import MACHINES, TYPES
 
 SHAPE = (1, 19, 5, 6)
 
@@ -85,3 +86,50 @@ def test_integers_have_none() -> None:
               1 / 256, -128, "int8")
     with pytest.raises(CompileError, match="Sigmoid"):
         compile_model(net.model(y), PRESETS["tiny"])
+
+
+@pytest.mark.parametrize("shape,axis", [((1, 10), -1), ((3, 12), 1), ((1, 1000), -1),
+                                        ((1, 7, 4, 5), 1), ((2, 3, 6), 2), ((2, 6, 5), 0)])
+@pytest.mark.parametrize("precision", TYPES)
+def test_softmax(precision: str, shape: tuple[int, ...], axis: int) -> None:
+    """Two roundings to the type, of the powers and of the quotient; the same bits everywhere."""
+    x = (4 * np.random.default_rng(6).standard_normal(shape)).astype(np.float32)
+    x = x.astype(TYPES[precision]).astype(np.float32)
+    net = Net()
+    y = net.op("Softmax", net.input("x", "float32", shape), axis=axis)
+    got = [run(net, y, machine, precision, x=x) for machine in MACHINES]
+    power = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
+    want = power / power.sum(axis, keepdims=True)
+    near = {"fp16": 2.0 ** -10, "bf16": 2.0 ** -7}[precision]
+    assert (np.abs(got[0] - want) <= near * want + 2.0 ** -24).all()
+    for other in got[1:]:
+        np.testing.assert_array_equal(other, got[0])
+
+
+def test_softmax_of_so_many_elements_that_no_window_covers_them() -> None:
+    net = Net()
+    y = net.op("Softmax", net.input("x", "float32", (1, 257)))
+    with pytest.raises(CompileError, match="257 elements"):
+        compile_model(net.model(y, kind="float32"), PRESETS["tiny_fp"], precision="fp16")
+
+
+@pytest.mark.parametrize("axes", [[1], [0], [3], [1, 2], [2, 3], [0, 1, 2, 3], []])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_means(axes: list[int], keepdims: int) -> None:
+    x = np.random.default_rng(7).standard_normal(SHAPE).astype(np.float16).astype(np.float32)
+    net = Net()
+    over = [net.constant(np.array(axes, np.int64))] if axes else []
+    y = net.op("ReduceMean", net.input("x", "float32", SHAPE), *over, keepdims=keepdims)
+    got = run(net, y, "tiny_fp", x=x)
+    want = x.astype(np.float64).mean(tuple(axes) or None, keepdims=bool(keepdims))
+    assert got.shape == want.shape
+    assert (np.abs(got - want) / places(want)).max() <= 0.51
+
+
+def test_differences() -> None:
+    rng = np.random.default_rng(8)
+    a, b = (rng.standard_normal(SHAPE).astype(np.float16).astype(np.float32) for _ in range(2))
+    net = Net()
+    y = net.op("Sub", net.input("a", "float32", SHAPE), net.input("b", "float32", SHAPE))
+    got = run(net, y, "tiny_fp", a=a, b=b)
+    np.testing.assert_array_equal(got, (a - b).astype(np.float16).astype(np.float32))

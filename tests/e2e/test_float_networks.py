@@ -14,6 +14,7 @@ from sim.device import RtlDevice
 from sim.harness import DramModel
 from tests.compiler.models import Net
 from tests.compiler.test_floats import TYPES, residual, separable
+from tests.compiler.test_mixed import compiled, data, network, recipe
 
 
 @pytest.mark.parametrize("precision", TYPES)
@@ -31,14 +32,15 @@ def test_network(make, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", TYPES)
 def test_functions_and_moves(precision: str) -> None:
-    """Squeeze and excite, joined and reordered: as the golden model, with stalls and without."""
+    """Squeeze and excite, joined, reordered, normalized: as the golden model, with stalls and
+    without."""
     shape = (1, 10, 6, 5)
     net = Net()
     x = net.input("x", "float32", shape)
     both = net.op("Concat", net.op("HardSwish", x), net.op("Tanh", x), axis=1)
     gate = net.op("Sigmoid", net.op("GlobalAveragePool", both))
     y = net.op("Transpose", net.op("LeakyRelu", net.op("Mul", both, gate)), perm=[0, 2, 3, 1])
-    y = net.op("Exp", y)
+    y = net.op("Softmax", net.op("Exp", y), axis=2)
     program = compile_model(net.model(y, kind="float32"), PRESETS["tiny_fp"], precision=precision)
     data = {"x": np.random.default_rng(4).standard_normal(shape).astype(np.float32)}
     want = Session(program, GoldenDevice(program.config)).run(data)[y]
@@ -46,3 +48,16 @@ def test_functions_and_moves(precision: str) -> None:
     for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
         got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_mixed(share: float) -> None:
+    """INT8 and FP16 next to one another in every operator."""
+    model = network(3)
+    layers = list(recipe(model).layers)
+    kept = [layer for k, layer in enumerate(layers) if k % 2 < 2 * share]
+    program = compiled(model, "tiny_fp", kept)
+    want = next(iter(Session(program, GoldenDevice(program.config)).run(data(1)).values()))
+    for dram in (DramModel(), DramModel(stall=0.3, seed=6)):
+        session = Session(program, RtlDevice(program.config, dram=dram))
+        np.testing.assert_array_equal(next(iter(session.run(data(1)).values())), want)

@@ -20,7 +20,8 @@ def make() -> Program:
     return Program(name="net", config=PRESETS["core256"],
                    image=b"".join(i.encode() for i in code) + b"weights", instruction_count=2,
                    inputs=[buffer], outputs=[], region_sizes={Region.INPUT: 64}, nodes=["conv"],
-                   node_of=[0, -1], macs=2561, compulsory_bytes=64, host_post=b"onnx")
+                   node_of=[0, -1], macs=2561, multiplications=2561,
+                   compulsory_bytes=64, host_post=b"onnx")
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ def rows():
 def test_rows(rows):
     found, images, labels = rows
     by = {r["precision"]: r for r in found}
-    assert list(by) == ["fp32", "int8", "fp16", "bf16"]
+    assert list(by) == ["fp32", "int8", "fp16", "bf16", "mixed"]
     truth, = witness.reference(MODEL, {"image": images}).values()
     assert by["fp32"]["accuracy"] == (truth.argmax(axis=1) == labels).mean()
     assert by["fp16"]["sqnr_db"] >= 55 > by["bf16"]["sqnr_db"] > by["int8"]["sqnr_db"] > 25
+    # its layers were chosen with FP32 in place of FP16
+    assert by["mixed"]["sqnr_db"] > 34 and len(by["mixed"]["choices"]) == 10
     for name in ("fp16", "bf16"):
         assert by[name]["same_top1_with_margin"] == by[name]["with_margin"] > SAMPLES / 2
         assert by[name]["roofline_cycles"] > by["int8"]["roofline_cycles"]
