@@ -6,6 +6,7 @@ Activations INT8 with a zero point, weights symmetric INT8 for each output chann
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,18 @@ def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]
         yield {k: np.asarray(v, np.float32).reshape(shapes[k]) for k, v in sample.items()}
 
 
+def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of Gemm that are a row, [1, N], as [N]: quantized for each channel, a row is no model
+    that onnxruntime 1.32 runs."""
+    rows = {n.input[2] for n in model.graph.node if n.op_type == "Gemm" and len(n.input) > 2}
+    readers = Counter(name for n in model.graph.node for name in n.input)
+    for constant in model.graph.initializer:
+        if constant.name in rows and readers[constant.name] == 1 and len(constant.dims) == 2 \
+                and constant.dims[0] == 1:
+            del constant.dims[0]
+    return model
+
+
 def quantize(source: Source, calibration: Calibration | None
              ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The model in QDQ form, and the FP32 model that it was made of: nodes have the same names,
@@ -115,6 +128,7 @@ def quantize(source: Source, calibration: Calibration | None
         logging.disable(logging.WARNING)
         try:
             quant_pre_process(plain, ready, skip_symbolic_shape=True)
+            onnx.save(_flat_biases(onnx.load(ready)), ready)
             quantize_static(
                 ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
