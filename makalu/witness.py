@@ -28,6 +28,10 @@ class Arithmetic(enum.Enum):
     INTEGER = enum.auto()
 
 
+STEPS = 1 << 12
+"""Steps of the longest scale that values are said to lie on."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How one output compares.
@@ -39,9 +43,12 @@ class Agreement:
     largest : float
         Largest absolute difference.
     step : float
-        Smallest difference between two values that the witness gives: a quantization step.
+        Smallest difference between two values: a quantization step. 0 if they lie on no scale of
+        up to :data:`STEPS`.
     rows, same_top1 : int
         Rows of the first axis, and those with the same largest element.
+    sqnr_db : float or None
+        Signal-to-quantization-noise ratio in dB; None if all elements are the same.
     """
 
     elements: int
@@ -50,13 +57,17 @@ class Agreement:
     step: float
     rows: int
     same_top1: int
+    sqnr_db: float | None = None
 
     def __str__(self) -> str:
         if not self.different:
             return f"all {self.elements} elements are the same bits"
-        steps = f" ({self.largest / self.step:.0f} steps)" if self.step else ""
-        return (f"{self.different} of {self.elements} elements differ, by {self.largest:.4g}"
-                f"{steps} at most; top-1 is the same in {self.same_top1} of {self.rows}")
+        if self.step:
+            what = (f"{self.different} of {self.elements} elements differ, by {self.largest:.4g} "
+                    f"({self.largest / self.step:.0f} steps) at most")
+        else:
+            what = f"{self.sqnr_db:.1f} dB, elements differ by {self.largest:.4g} at most"
+        return (f"{what}; top-1 is the same in {self.same_top1} of {self.rows}")
 
     def json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -129,9 +140,11 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> Agreement:
     """Two arrays of one shape."""
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     gaps = np.diff(np.unique(np.concatenate([a.ravel(), b.ravel()])))
-    rows = len(a) if a.ndim else 1
+    step = float(gaps.min(initial=np.inf)) if gaps.size else 0.0
+    rows, noise = len(a) if a.ndim else 1, float(((a - b) ** 2).sum())
     same = a.reshape(rows, -1).argmax(axis=1) == b.reshape(rows, -1).argmax(axis=1)
     return Agreement(elements=a.size, different=int((a != b).sum()),
                      largest=float(np.abs(a - b).max(initial=0)),
-                     step=float(gaps.min(initial=np.inf)) if gaps.size else 0.0,
-                     rows=rows, same_top1=int(same.sum()))
+                     step=step if gaps.sum() <= STEPS * step else 0.0,
+                     rows=rows, same_top1=int(same.sum()),
+                     sqnr_db=float(10 * np.log10((b ** 2).sum() / noise)) if noise else None)

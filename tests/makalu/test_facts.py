@@ -16,7 +16,7 @@ def program():
         Instruction(Opcode.STORE, {"n0": 7, "n1": 1, "n2": 1, "n3": 1}),
         Instruction(Opcode.END)))
     p.instruction_count, p.node_of, p.predicted_cycles = 3, [0, 0, -1], [10, 20, 5]
-    p.macs, p.compulsory_bytes = 256_000, 320
+    p.macs, p.multiplications, p.compulsory_bytes = 256_000, 256_000, 320
     return p
 
 

@@ -23,3 +23,12 @@ def test_reference_runs_a_whole_batch():
     images, labels = held_out()
     logits = reference(FP32, {"image": images[:20]})["logits"]
     assert logits.shape == (20, 10) and (logits.argmax(axis=1) == labels[:20]).mean() >= 0.9
+
+
+def test_numbers_lie_on_no_scale():
+    theirs = np.linspace(-1, 1, 4000, dtype=np.float32).reshape(4, 1000)
+    ours = theirs + np.float32(1e-3) * np.sign(np.sin(np.arange(4000))).reshape(4, 1000)
+    a = compare(ours.astype(np.float32), theirs)
+    want = 10 * np.log10(float((theirs.astype(np.float64) ** 2).mean()) / 1e-6)
+    assert a.step == 0 and abs(a.sqnr_db - want) < 0.1
+    assert str(a).startswith(f"{a.sqnr_db:.1f} dB, elements differ by 0.001 at most; top-1")
