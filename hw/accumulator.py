@@ -40,6 +40,29 @@ def add_layout(config: Config) -> data.StructLayout:
                               "overwrite": 1})
 
 
+def accumulate(m: Module, name: str, config: Config, total: data.View, old: Value,
+               column: data.View) -> None:
+    """Register ``total``: the entry ``old`` with a column's sum."""
+    entry = data.View(entry_layout(config), old)
+    if not config.floats:
+        m.d.sync += total.low.eq(entry.low + column.sum)
+        return
+    saved = Cat(entry.low, entry.middle, entry.high)
+    a, b = compress(m, name, [saved, column.sum, column.carry])
+    carries = (Const(0, 1), entry.to_middle, entry.to_high)
+    parts = []
+    for s, carry in enumerate(carries):
+        part = Signal(SEGMENT_BITS + 1, name=f"{name}_segment{s}")
+        at = slice(s * SEGMENT_BITS, (s + 1) * SEGMENT_BITS)
+        m.d.comb += part.eq(a[at] + b[at] + carry)
+        parts.append(part)
+    m.d.sync += [
+        *(total[name].eq(part) for name, part in zip(("low", "middle", "high"), parts,
+                                                     strict=True)),
+        total.to_middle.eq(parts[0][-1]), total.to_high.eq(parts[1][-1]),
+        total.flags.eq(entry.flags.as_value() | column.flags.as_value())]
+
+
 class Accumulator(wiring.Component):
     """Parameters
     ----------
@@ -104,29 +127,10 @@ class Accumulator(wiring.Component):
             outputs.append(read.data)
         old = Array(outputs)[now.bank]
         for k in range(self._config.columns):
-            self._add(m, k, total[k], Mux(now.overwrite, 0, old[k].as_value()), self.sums[k])
+            accumulate(m, f"column{k}", self._config, total[k],
+                       Mux(now.overwrite, 0, old[k].as_value()), self.sums[k])
         drain_bank = Signal()
         with m.If(self.drain_en):
             m.d.sync += drain_bank.eq(self.drain_bank)
         m.d.comb += self.drained.eq(Array(outputs)[drain_bank])
         return m
-
-    def _add(self, m: Module, k: int, total: data.View, old: Value, column: data.View) -> None:
-        entry = data.View(entry_layout(self._config), old)
-        if not self._config.floats:
-            m.d.sync += total.low.eq(entry.low + column.sum)
-            return
-        saved = Cat(entry.low, entry.middle, entry.high)
-        a, b = compress(m, f"column{k}", [saved, column.sum, column.carry])
-        carries = (Const(0, 1), entry.to_middle, entry.to_high)
-        parts = []
-        for s, carry in enumerate(carries):
-            part = Signal(SEGMENT_BITS + 1, name=f"segment{k}_{s}")
-            at = slice(s * SEGMENT_BITS, (s + 1) * SEGMENT_BITS)
-            m.d.comb += part.eq(a[at] + b[at] + carry)
-            parts.append(part)
-        m.d.sync += [
-            *(total[name].eq(part) for name, part in zip(("low", "middle", "high"), parts,
-                                                         strict=True)),
-            total.to_middle.eq(parts[0][-1]), total.to_high.eq(parts[1][-1]),
-            total.flags.eq(entry.flags.as_value() | column.flags.as_value())]

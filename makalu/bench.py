@@ -27,7 +27,9 @@ from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
 
-CONFIGS = ("core256", "core1024")
+CONFIGS = {"int8": ("core256", "core1024"), "fp16": ("core256_fp", "core1024_fp")}
+"""Machines that are measured in a precision."""
+
 QUIET, OFTEN = 2.0, 10.0
 """Seconds until a piece of work first says how far it is, and between its further words."""
 
@@ -112,11 +114,14 @@ class Bench:
         Takes lines about the progress.
     found : callable
         Gets the result so far and the new row, after each row.
+    precision : str
+        ``int8``, of quantized networks; ``fp16``, of FP32 networks.
     """
 
     def __init__(self, networks: Sequence[Network], configs: Sequence[str], say: Say,
-                 found: Callable[[Result, dict[str, Any]], None]):
+                 found: Callable[[Result, dict[str, Any]], None], precision: str = "int8"):
         self._networks, self._say, self._found = networks, say, found
+        self._precision = precision
         self._machines = [load_config(c) for c in configs]
         self.result = Result([n.label for n in networks], [m.name for m in self._machines])
         self._stop, self._lock = threading.Event(), threading.Lock()
@@ -167,7 +172,8 @@ class Bench:
         """The row of a network on a machine."""
         where = f"{network.label} on {device.config.name}"
         self._say(f"{where}: compiling")
-        program = api.compile(network.source(), device.config, host=("all",), name=network.label)
+        program = api.compile(network.source(), device.config, host=("all",), name=network.label,
+                              precision=self._precision)
         device.progress = Progress(self._say, where, "cycles", sum(program.predicted_cycles),
                                    self._stop)
         session = Session(program, device)
@@ -185,7 +191,7 @@ class Bench:
             "dram_share": facts.share(numbers["dram_bytes"],
                                       numbers["cycles"] * device.config.bus_bytes),
             "memory_bound": (program.compulsory_bytes * device.config.macs
-                             > program.macs * device.config.bus_bytes),
+                             > program.multiplications * device.config.bus_bytes),
             "array_active_share": numbers["array_active_share"],
             "seconds": round(device.simulated_seconds - before, 1), "host": on_host(program),
             "golden": all(np.array_equal(outputs[k], golden[k]) for k in golden)}

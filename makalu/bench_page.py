@@ -22,6 +22,12 @@ The networks named as in the [`onnx`](https://github.com/onnx/onnx) package's li
 their true structures and synthetic weights, quantized by the compiler; of VGG-19 the convolutions
 and the fully connected layers are measured apart as well."""
 
+ABOUT_NUMBERS = """\
+Made by `makalu bench --precision {precision}`: FP32 networks in this precision, as in
+[benchmarks.md](benchmarks.md). The peak is half of that of INT8. The networks named as in the
+[`onnx`](https://github.com/onnx/onnx) package's light models have their true structures and
+synthetic weights."""
+
 COLUMNS = ("network", "machine", "MACs", "cycles", "predicted", "error", "roofline", "share",
            "DRAM bytes", "DRAM share", "array active", "golden")
 MACHINE_COLUMNS = ("machine", "lines of Verilog", "simulation build, s",
@@ -38,10 +44,12 @@ def cells(row: Mapping[str, Any]) -> list[str]:
             percent(row["array_active_share"]), "same" if row["golden"] else "DIFFERENT"]
 
 
-def markdown(result: Result, left: Mapping[str, str]) -> str:
+def markdown(result: Result, left: Mapping[str, str], precision: str = "int8") -> str:
     """The page; ``left`` are networks by label that nobody tried, and why."""
     rows = result.sorted_rows()
-    lines = [HEADING, "", ABOUT, "", *_table(COLUMNS, 2, [cells(r) for r in rows])]
+    lines = [HEADING + ("" if precision == "int8" else f" in {precision.upper()}"), "",
+             ABOUT if precision == "int8" else ABOUT_NUMBERS.format(precision=precision), "",
+             *_table(COLUMNS, 2, [cells(r) for r in rows])]
     lines += ["", *_table(MACHINE_COLUMNS, 1, [
         [name, number(m["verilog_lines"]), number(m["build_seconds"]),
          number(m["cycles_per_second"])]
@@ -68,11 +76,14 @@ def _table(columns: Sequence[str], text: int, rows: Sequence[Sequence[str]]) -> 
             *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def write(result: Result, left: Mapping[str, str], folder: Path) -> tuple[Path, Path]:
-    """``benchmarks.md``, and ``benchmarks.json`` with a list of the rows, in a folder."""
+def write(result: Result, left: Mapping[str, str], folder: Path, precision: str = "int8"
+          ) -> tuple[Path, Path]:
+    """``benchmarks.md``, and ``benchmarks.json`` with a list of the rows, in a folder; of another
+    precision than INT8 with its name."""
     folder.mkdir(parents=True, exist_ok=True)
-    page, data = folder / "benchmarks.md", folder / "benchmarks.json"
-    for path, text in ((page, markdown(result, left)),
+    name = "benchmarks" + ("" if precision == "int8" else f"_{precision}")
+    page, data = folder / f"{name}.md", folder / f"{name}.json"
+    for path, text in ((page, markdown(result, left, precision)),
                        (data, json.dumps(result.sorted_rows(), indent=1) + "\n")):
         temporary = path.with_name(f".{path.name}")
         temporary.write_text(text)

@@ -239,14 +239,17 @@ def verilog(config: str, output: str | None) -> None:
 @click.option("--models", metavar="FOLDER", help="A folder with more networks (.onnx), also below "
               "it.  [default: MAKALU_MODELS]")
 @click.option("--config", "configs", multiple=True, metavar="NAME",
-              help="A machine; can be given several times.  [default: core256 and core1024]")
+              help="A machine; can be given several times.  [default: core256 and core1024, for "
+                   "fp16 core256_fp and core1024_fp]")
+@click.option("--precision", type=click.Choice(["int8", "fp16"]), default="int8",
+              show_default=True, help="Measure quantized networks, or FP32 networks in FP16.")
 @click.option("--quick", is_flag=True, help="Only networks that are simulated in seconds.")
 @click.option("--docs", metavar="FOLDER", type=click.Path(path_type=Path),
               help="Where benchmarks.md and benchmarks.json go.  [default: docs; build/bench for "
                    "files and --quick]")
 @json_option
-def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...], quick: bool,
-          docs: Path | None, as_json: bool) -> None:
+def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...], precision: str,
+          quick: bool, docs: Path | None, as_json: bool) -> None:
     """Measure networks on the simulated hardware: FILES, or the table of the documentation.
 
     That table has the shipped network, those of the models' folder, and light models of the onnx
@@ -257,6 +260,7 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
       makalu bench
       makalu bench --quick --config core256
       makalu bench net.onnx other.onnx
+      makalu bench --precision fp16 --quick
     """
     from makalu import bench as benches
     from makalu import bench_page as page
@@ -264,24 +268,26 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
     from sim.build import say
 
     folder = docs or Path("build/bench" if files or quick else "docs")
-    if files:
+    if files and precision == "int8":
         given, left = networks.quantized(files)
         chosen = networks.of_files(given)
+    elif files:
+        chosen, left = networks.of_files(files), {}
     else:
-        chosen, left = networks.networks(models)
+        chosen, left = networks.networks(models, precision)
     for label, reason in left.items():
         say(f"{label} is left out: {reason}")
     if not as_json:
         console.out.print(" | ".join(page.COLUMNS), markup=False)
 
     def found(result: benches.Result, row: dict[str, Any]) -> None:
-        page.write(result, left, folder)
+        page.write(result, left, folder, precision)
         if not as_json:
             console.out.print(" | ".join(page.cells(row)), markup=False)
 
     result = benches.Bench([n for n in chosen if not (quick and n.large)],
-                           configs or benches.CONFIGS, say, found).run()
-    paths = page.write(result, left, folder)
+                           configs or benches.CONFIGS[precision], say, found, precision).run()
+    paths = page.write(result, left, folder, precision)
     if as_json:
         console.emit_json({"networks": result.sorted_rows(), "machines": result.machines,
                            "skipped": result.skipped, "left_out": left})

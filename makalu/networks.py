@@ -13,12 +13,16 @@ import onnx
 from makalu import light
 
 SHIPPED = Path(__file__).resolve().parent.parent / "examples" / "digits_int8.onnx"
+SHIPPED_FP32 = SHIPPED.with_name("digits_fp32.onnx")
 MODELS = "MAKALU_MODELS"
 """Environment variable that names a folder with more networks."""
 
 LIGHT = ("squeezenet", "shufflenet", "resnet50", "vgg19")
 """The light models that are measured. Inception v2 and DenseNet-121 run, too; the others normalize
 across channels (LRN) in their middle, which the machine does not do."""
+
+LIGHT_FP32 = ("squeezenet", "resnet50")
+"""Those that are measured in FP16."""
 
 HALVES = "vgg19"
 """The light model whose convolutions and fully connected layers are measured apart as well."""
@@ -43,10 +47,17 @@ class Network:
     large: bool = False
 
 
-def networks(folder: str | Path | None = None) -> tuple[list[Network], dict[str, str]]:
+def networks(folder: str | Path | None = None, precision: str = "int8"
+             ) -> tuple[list[Network], dict[str, str]]:
     """All that ``makalu bench`` measures by itself: the shipped network, those of a folder if one
-    is named, and the light models; and why FP32 files of the folder are left out."""
+    is named, and the light models, quantized or in FP32 for another precision; and why files of the
+    folder are left out."""
     files = networks_in(folder) if folder or os.environ.get(MODELS) else []
+    if precision != "int8":
+        real = [p for p in (SHIPPED_FP32, *files) if p not in quantized([p])[0]]
+        rest = {label: "it is quantized" for p, label in labels(files).items() if p not in real}
+        return [*of_files(real), *(Network(name, partial(light.model, name), large=True)
+                                   for name in LIGHT_FP32)], rest
     given, left = quantized([SHIPPED, *files])
     whole = [Network(name, partial(light.quantized, name), large=name != LIGHT[0])
              for name in LIGHT]

@@ -12,7 +12,7 @@ from isa.presets import PRESETS
 from makalu import bench as benches
 from makalu.bench import Bench, Progress, Result, Stopped
 from makalu.bench_page import markdown, write
-from makalu.networks import SHIPPED, Network, of_files
+from makalu.networks import SHIPPED, SHIPPED_FP32, Network, of_files
 
 LEFT = {"net_fp32": "FP32; net is beside it"}
 
@@ -50,6 +50,16 @@ def test_the_shipped_network_on_the_smallest_machine(tmp_path):
     assert "- digits_int8: image_QuantizeLinear (QuantizeLinear): " in page.read_text()
     assert "- broken on tiny: no such thing" in page.read_text()
     assert "- net_fp32: FP32; net is beside it" in page.read_text()
+
+
+def test_fp16(tmp_path):
+    result = Bench(of_files([SHIPPED_FP32]), ["tiny_fp"], lambda line: None,
+                   lambda result, row: None, "fp16").run()
+    row, = result.rows
+    assert row["golden"] and row["precision"] == "fp16" and not result.skipped
+    page, data = write(result, {}, tmp_path, "fp16")
+    assert (page.name, data.name) == ("benchmarks_fp16.md", "benchmarks_fp16.json")
+    assert "in FP16" in page.read_text() and "--precision fp16" in page.read_text()
 
 
 def test_an_interrupt_ends_the_simulation_and_keeps_the_rows(monkeypatch):

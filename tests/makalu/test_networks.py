@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from makalu.networks import MODELS, SHIPPED, labels, networks, networks_in, quantized
+from makalu.networks import MODELS, SHIPPED, SHIPPED_FP32, labels, networks, networks_in, quantized
 
 
 def fp32(path: Path) -> Path:
@@ -50,6 +50,14 @@ def test_fp32_files_are_left_out_with_a_reason(tmp_path):
     assert kept == [int8]
     assert left == {"alone": "FP32 without calibration data",
                     "twin_fp32": "FP32; twin_int8 is beside it"}
+
+
+def test_fp32_networks_for_another_precision(tmp_path):
+    fp32(tmp_path / "real.onnx")
+    (tmp_path / "int8.onnx").write_bytes(SHIPPED.read_bytes())
+    found, left = networks(tmp_path, "fp16")
+    assert [n.label for n in found][:2] == [SHIPPED_FP32.stem, "real"]
+    assert not found[0].large and found[-1].large and left == {"int8": "it is quantized"}
 
 
 def test_labels_tell_networks_apart():
