@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area zoo docs lint lock clean
+.PHONY: help run test long bench verilog area asic zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -30,12 +30,15 @@ long: $(READY)  ## run the tests that take many minutes
 bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
 	@$(BIN)/makalu bench $(if $(QUICK),--quick)
 
-verilog: $(READY)  ## write build/$(CONFIG).v (CONFIG=tiny, ecp5, core256, core1024 or a .json file)
-	@mkdir -p build
-	@$(BIN)/makalu verilog --config $(CONFIG) -o build/$(basename $(notdir $(CONFIG))).v
+verilog: $(READY)  ## write build/verilog/$(CONFIG): Verilog, register map, FuseSoC core, Vivado script (CONFIG=tiny, ecp5, core256, … or a .json file)
+	@$(BIN)/makalu verilog --config $(CONFIG) --package build/verilog/$(basename $(notdir $(CONFIG)))
 
 area: $(READY)  ## synthesize each block of CONFIG with Yosys: docs/area.md
 	@$(BIN)/python -m synth.area --config $(CONFIG)
+
+asic: $(READY)  ## map each block of CONFIG to the cells of LIBERTY=FILE with Yosys: docs/asic.md
+	@test -n "$(LIBERTY)" || { echo "makalu: name a Liberty file: make asic LIBERTY=cells.lib" >&2; exit 1; }
+	@$(BIN)/python -m synth.asic --liberty $(LIBERTY) --config $(CONFIG)
 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)

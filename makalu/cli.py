@@ -216,17 +216,27 @@ def disassemble(net: str, how: How) -> None:
 @cli.command()
 @config_option
 @click.option("-o", "--output", metavar="FILE.v", help="[default: standard output]")
-def verilog(config: str, output: str | None) -> None:
-    """Write the machine's Verilog: one file, top module `makalu`, AXI4 and AXI4-Lite ports.
+@click.option("--package", "folder", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="Write makalu.v with a C header and a JSON of the registers, a table of the "
+                   "ports, a FuseSoC core and a script that packages a Vivado IP.")
+def verilog(config: str, output: str | None, folder: Path | None) -> None:
+    """Write the machine's Verilog: one file of Verilog-2001, top module `makalu`, AXI4 and
+    AXI4-Lite ports.
 
     \b
     Examples:
       makalu verilog --config ecp5 -o makalu.v
       makalu verilog --config mine.json | wc -l
+      makalu verilog --config ecp5 --package build/ecp5
     """
-    from sim.build import rtl
+    from makalu import package
 
-    text = rtl(makalu.load_config(config))
+    if folder is not None:
+        for path in package.write(makalu.load_config(config), folder):
+            console.out.print(f"wrote {path}")
+        if output is None:
+            return
+    text = package.source(makalu.load_config(config))
     if output is None:
         click.echo(text, nl=False)
         return

@@ -19,8 +19,11 @@ from tests.compiler.test_mixed import compiled, data, network, recipe
 
 @pytest.mark.parametrize("precision", TYPES)
 @pytest.mark.parametrize("make", [residual, separable])
-def test_network(make, precision: str) -> None:
-    config = PRESETS["tiny_fp"]
+@pytest.mark.parametrize("machine", ["tiny_fp", *(
+    pytest.param(name, marks=pytest.mark.long) for name in ("core256_fp", "core1024_fp"))])
+def test_network(machine: str, make, precision: str) -> None:
+    """The same bits on every machine, those of exact sums, rounded."""
+    config = PRESETS[machine]
     n = make(precision, 1)
     program = compile_model(n.model(), config, precision=precision)
     for dram in (DramModel(), DramModel(stall=0.3, seed=3)):
