@@ -121,8 +121,8 @@ class FloatAdderColumn(wiring.Component):
         """The two integer products, and the product of numbers in binary32, exact."""
         def significand(x: Value) -> Value:
             number = Cat(x[:10], x[10:15].any())
-            return Mux(self.floating, Mux(x[15], -number, number)[:SIGNIFICAND_BITS],
-                       x[:OPERAND_BITS].as_signed()).as_signed()
+            negated = Mux(x[15], -number, number)[:SIGNIFICAND_BITS].as_signed()
+            return Mux(self.floating, negated, x[:OPERAND_BITS].as_signed())
 
         first = register(m, f"first{k}", significand(a) * significand(w))
         second = register(m, f"second{k}",
