@@ -18,6 +18,7 @@ import numpy as np
 from compiler.ir import Conv, Graph, Port, Tensor
 from compiler.weights import steps_along
 from isa.config import GRANULE, Config
+from isa.instructions import ABSENT
 
 
 def space_to_depth(graph: Graph, config: Config) -> Graph:
@@ -42,19 +43,17 @@ def space_to_depth(graph: Graph, config: Config) -> Graph:
 def _cell(graph: Graph, port: Port, readers: list, config: Config) -> tuple[int, int] | None:
     """The stride that all readers share, if regrouping saves them passes."""
     t = port.tensor
-    if t.floating:
-        return None
     convs = [op for op in readers if isinstance(op, Conv) and op.x is t and op.groups == 1
              and op.dilation == (1, 1) and op.residual is None]
     kinds = {(op.stride, op.a_zp) for op in convs}
     if len(kinds) != 1 or len(convs) < len(readers) or any(p.tensor is t for p in graph.outputs):
         return None
     cell = convs[0].stride
-    if t.nchw[1] * cell[0] * cell[1] > GRANULE or config.lanes <= GRANULE:
+    if t.nchw[1] * cell[0] * cell[1] > GRANULE or config.lanes <= GRANULE * t.size:
         return None
 
     def passes(kernel: tuple[int, int]) -> int:
-        return kernel[0] * steps_along(kernel[1], config.lanes, True)
+        return kernel[0] * steps_along(kernel[1], config.lanes, True, t.size)
 
     saved = sum(passes(op.kernel) - passes(_kernel(op, cell)[0]) for op in convs)
     return cell if saved > 0 else None
@@ -73,7 +72,8 @@ def _regrouped(op: Conv, x: Tensor, cell: tuple[int, int]) -> Conv:
     (r, s), pad, (dy, dx) = _kernel(op, cell)
     sy, sx = cell
     k, c = op.weight.shape[:2]
-    full = np.zeros((k, c, r * sy, s * sx), np.int16)
+    absent = ABSENT if x.floating else 0
+    full = np.full((k, c, r * sy, s * sx), absent, op.weight.dtype)
     full[:, :, dy:dy + op.kernel[0], dx:dx + op.kernel[1]] = op.weight
     weight = (full.reshape(k, c, r, sy, s, sx).transpose(0, 3, 5, 1, 2, 4)
               .reshape(k, sy * sx * c, r, s))

@@ -125,7 +125,7 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
     n, c, h, w = _machine_shape(buffer)
     if buffer.cell != (1, 1):
         sy, sx = buffer.cell
-        whole = np.full((n, buffer.nchw[1], h * sy, w * sx), buffer.fill & 0xFF, np.uint8)
+        whole = np.full((n, x.shape[1], h * sy, w * sx), buffer.fill & 0xFF, np.uint8)
         whole[:, :, :buffer.nchw[2], :buffer.nchw[3]] = x
         x = (whole.reshape(n, -1, h, sy, w, sx).transpose(0, 3, 5, 1, 2, 4)
              .reshape(n, c, h, w))
@@ -145,7 +145,7 @@ def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
     x = source.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c]
     if buffer.cell != (1, 1):
         sy, sx = buffer.cell
-        x = (x.reshape(n, sy, sx, buffer.nchw[1], h, w).transpose(0, 3, 4, 1, 5, 2)
+        x = (x.reshape(n, sy, sx, -1, h, w).transpose(0, 3, 4, 1, 5, 2)
              .reshape(n, -1, h * sy, w * sx))[:, :, :buffer.nchw[2], :buffer.nchw[3]]
     elements = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).view(
         _FLOATS.get(buffer.dtype, buffer.dtype)).transpose(0, 3, 1, 2)

@@ -130,8 +130,25 @@ def separable(precision: str, batch: int) -> Network:
     return n
 
 
+def gray(precision: str, batch: int) -> Network:
+    """A strided stem of one channel, whose pixels are regrouped where a word has room."""
+    n = Network((batch, 1, 21, 12), precision, 3)
+    n.conv(9, 5, stride=2, pad=2)
+    n.conv(7, 3, pad=1)
+    n.mean()
+    return n
+
+
 @pytest.mark.parametrize("precision", TYPES)
-@pytest.mark.parametrize("make", [residual, separable])
+def test_gray_stems_are_regrouped(precision: str) -> None:
+    cells = [compile_model(gray(precision, 1).model(), PRESETS[machine],
+                           precision=precision).inputs[0].cell for machine in MACHINES]
+    assert cells[MACHINES.index("tiny_fp")] == (1, 1)
+    assert cells[MACHINES.index("core256_fp")] == (2, 2)
+
+
+@pytest.mark.parametrize("precision", TYPES)
+@pytest.mark.parametrize("make", [residual, separable, gray])
 def test_bits(make, precision: str) -> None:
     results = []
     for machine in MACHINES:
