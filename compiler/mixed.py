@@ -109,7 +109,8 @@ class _Composer:
             if at not in self._made:
                 self._bracket(at)
                 for reader in self._readers[at]:
-                    reader.input[0] = self._made[at]
+                    if reader.op_type in SHAPES:
+                        reader.input[0] = self._made[at]
             return name
         if name not in self._recipe._activations:
             return name

@@ -99,6 +99,26 @@ def test_same_bits_on_every_machine(seed: int) -> None:
         np.testing.assert_array_equal(other, results[0])
 
 
+def test_a_value_that_is_moved_and_read_in_second_place() -> None:
+    """It is quantized once, in front of what moves it; every reader keeps its other operands."""
+    rng, net = np.random.default_rng(5), Net()
+    weights = [net.constant(rng.standard_normal((8, c, 1, 1)).astype(np.float32) / 2)
+               for c in (5, 8, 16)]
+    a = net.op("Relu", net.op("Conv", net.input("x", "float32", (1, 5, 6, 6)), weights[0]))
+    b = net.op("Conv", net.op("Transpose", a, perm=[0, 1, 3, 2]), weights[1])
+    model = net.model(net.op("Conv", net.op("Concat", b, a, axis=1), weights[2]), kind="float32")
+    x = {"x": rng.standard_normal((4, 5, 6, 6)).astype(np.float32)}
+    made = Recipe.of(*quantize(frontend.load(model), x))
+    composed = made.compose([])
+    assert sum(n.op_type == "QuantizeLinear" for n in composed.graph.node) == 4
+    program = compile_model(model, PRESETS["core256_fp"], precision="mixed", calibration=x,
+                            allow_host={"QuantizeLinear"}, keep={})
+    want = np.concatenate([open_session(composed).run(None, {"x": v[None]})[0] for v in x["x"]])
+    got = outputs(program, x)
+    # an operand that is lost or another one's would leave no signal; some integers differ by one
+    assert 10 * np.log10((want ** 2).sum() / ((got - want) ** 2).sum()) > 30
+
+
 def test_types_of_layers_are_in_the_program() -> None:
     """A layer of numbers counts twice in the roofline; the table survives the file."""
     model = network()
