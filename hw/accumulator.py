@@ -9,8 +9,9 @@
 With floating point an entry is three segments of 32 bits, whose carries are kept beside them until
 the entry is revisited or drained, so that no addition is longer than a segment.
 
-An entry is revisited no sooner than a weight tile takes to load, which is at least four cycles
-(:class:`isa.config.Config` sees to it); the read-add-write takes three, so there is no bypass.
+The read-add-write takes three cycles, and there is no bypass: a pass of three pixels or more takes
+that long, the weights of a pass of one take four cycles to load (:class:`isa.config.Config` sees to
+it), and a pass of two waits a cycle where it has to (:mod:`hw.tensor`).
 """
 
 from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed

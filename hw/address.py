@@ -9,24 +9,26 @@ Sums are modulo the width of the field they come from, as in :mod:`golden.addres
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 
 
 def circle_add(a: Value, b: Value, size: Value, width: int) -> Value:
     """``a + b`` (signed, ``width`` bits), less ``size`` if ``size`` is not 0 and the sum reaches
-    it. With both in [0, size) that is the sum modulo ``size``."""
-    total = (a + b)[:width].as_signed()
-    over = (size != 0) & (total >= size.as_unsigned())
-    return Mux(over, total - size.as_unsigned(), total)[:width].as_signed()
+    it. With both in [0, size) that is the sum modulo ``size``. The sums with and without ``size``
+    are formed side by side."""
+    around = a + (b - size.as_unsigned())
+    return Mux((size != 0) & ~around[-1], around, a + b)[:width].as_signed()
 
 
 @dataclass
 class Level:
-    """One loop: ``count`` iterations; ``enter`` assigns terms when the loop goes on, ``leave`` when
-    it starts again from zero (the next outer level then enters)."""
+    """One loop: ``count`` iterations, as many as when ``single`` says one; ``enter`` assigns terms
+    when the loop goes on, ``leave`` when it starts again from zero (the next outer level then
+    enters)."""
 
     name: str
     count: Value
+    single: Value
     enter: Sequence[object] = ()
     leave: Sequence[object] = ()
     index: Signal = field(init=False)
@@ -34,32 +36,43 @@ class Level:
 
 
 class Nest:
-    """Counters of a loop nest.
+    """Counters of a loop nest. Whether a level is in its last iteration is a register of its own,
+    so that a step asks flip-flops alone.
 
     Parameters
     ----------
     m : Module
         Where the logic goes.
     levels : sequence of (name, count)
-        Inner to outer; counts stand still while the nest runs and are 1 or more.
+        Inner to outer; counts are 1 or more and change only where a level starts again from zero
+        (:meth:`varies`).
     """
 
     def __init__(self, m: Module, levels: Sequence[tuple[str, Value]]):
         self._m = m
         self.levels: dict[str, Level] = {}
         for name, count in levels:
-            level = Level(name, count)
-            width = len(count)
-            level.index = Signal(width, name=f"{name}_index")
+            level = Level(name, count, count == 1)
+            level.index = Signal(len(count), name=f"{name}_index")
             level.last = Signal(name=f"{name}_last")
-            m.d.comb += level.last.eq(level.index == (count - 1)[:width])
             self.levels[name] = level
         self.done = Signal(name="nest_done")
         m.d.comb += self.done.eq(self.all_last(list(self.levels)))
 
+    def varies(self, name: str, single: Value) -> None:
+        """The count of level ``name`` changes: ``single`` is, in a step in which the level starts
+        again, whether it is 1 from then on."""
+        self.levels[name].single = single
+
     def last(self, name: str) -> Signal:
         """Level ``name`` is in its last iteration."""
         return self.levels[name].last
+
+    def next_last(self, name: str) -> Value:
+        """Level ``name`` is in its last iteration after a step."""
+        level, inner = self.levels[name], list(self.levels)[:list(self.levels).index(name)]
+        stepped = Mux(level.last, level.single, self._before_last(level))
+        return Mux(self.all_last(inner), stepped, level.last) if inner else stepped
 
     def index(self, name: str) -> Signal:
         """Iteration of level ``name``."""
@@ -67,20 +80,26 @@ class Nest:
 
     def all_last(self, names: Sequence[str]) -> Value:
         """Every level of ``names`` is in its last iteration."""
-        result: Value | None = None
-        for name in names:
-            result = self.last(name) if result is None else result & self.last(name)
-        assert result is not None
-        return result
+        return Cat(self.last(name) for name in names).all()
 
     def on(self, name: str, *, enter: Sequence[object] = (), leave: Sequence[object] = ()) -> None:
         """Statements for when level ``name`` advances, and for when it wraps around."""
         self.levels[name].enter = [*self.levels[name].enter, *enter]
         self.levels[name].leave = [*self.levels[name].leave, *leave]
 
-    def reset(self) -> list[object]:
-        """Statements that put every counter to zero."""
-        return [level.index.eq(0) for level in self.levels.values()]
+    def start(self, **singles: Value) -> list[object]:
+        """Statements that put every counter to zero; for each level, whether its first count
+        is 1."""
+        if singles.keys() != self.levels.keys():
+            raise ValueError(f"the nest has levels {', '.join(self.levels)}, not "
+                             f"{', '.join(singles)}")
+        return [s for name, level in self.levels.items()
+                for s in (level.index.eq(0), level.last.eq(singles[name]))]
+
+    def rewind(self, names: Sequence[str]) -> list[object]:
+        """Statements that start levels again from zero, without a step of those around them."""
+        return [s for name in names for s in (self.levels[name].index.eq(0),
+                                              self.levels[name].last.eq(self.levels[name].single))]
 
     def step(self) -> None:
         """Add the logic of one step, inside the caller's ``m.If``."""
@@ -91,10 +110,15 @@ class Nest:
             return
         m, level = self._m, levels[0]
         with m.If(level.last):
-            m.d.sync += [level.index.eq(0), *level.leave]
+            m.d.sync += [*self.rewind([level.name]), *level.leave]
             self._step(levels[1:])
         with m.Else():
-            m.d.sync += [level.index.eq(level.index + 1), *level.enter]
+            m.d.sync += [level.index.eq(level.index + 1), level.last.eq(self._before_last(level)),
+                         *level.enter]
+
+    @staticmethod
+    def _before_last(level: Level) -> Value:
+        return level.index == (level.count - 2)[:len(level.count)]
 
 
 class Term:

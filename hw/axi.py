@@ -11,9 +11,10 @@ from typing import Protocol
 
 from amaranth.hdl import Elaboratable, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
+from hw.fifo import Fifo
 from hw.ports import view_of
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS
@@ -106,7 +107,7 @@ class BurstSplitter(wiring.Component):
 
     Cuts are made at multiples of the burst limit (or of 4 KiB, if that is less), so that one
     subtraction gives the length, and all bursts of a long run but the first are aligned. Throughput
-    one burst a cycle, latency one cycle.
+    one burst a cycle, latency two cycles.
 
     Parameters
     ----------
@@ -120,6 +121,9 @@ class BurstSplitter(wiring.Component):
     o : stream of ``burst_layout(config, tag)``
     """
 
+    COMING = 2
+    """Runs that wait, enough for one a cycle."""
+
     i: stream.Interface
     o: stream.Interface
 
@@ -131,6 +135,9 @@ class BurstSplitter(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
+        # whoever makes runs does not wait for the comparisons of this one
+        m.submodules.coming = coming = Fifo(self._run, self.COMING)
+        connect(m, flipped(self.i), coming.i)
         run = view_of(self._run)
         valid, first = Signal(), Signal()
         within = exact_log2(self._window)
@@ -144,13 +151,13 @@ class BurstSplitter(wiring.Component):
             burst.beat.eq(run.beat), burst.len.eq(beats - 1),
             burst.first.eq(first), burst.tag.eq(run.tag),
             self.o.valid.eq(valid),
-            self.i.ready.eq(~valid | (self.o.ready & burst.last)),
+            coming.o.ready.eq(~valid | (self.o.ready & burst.last)),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [run.beat.eq(run.beat + beats), run.beats.eq(run.beats - beats),
                          first.eq(0)]
             with m.If(burst.last):
                 m.d.sync += valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [run.eq(self.i.payload), valid.eq(1), first.eq(1)]
+        with m.If(coming.o.valid & coming.o.ready):
+            m.d.sync += [run.eq(coming.o.payload), valid.eq(1), first.eq(1)]
         return m

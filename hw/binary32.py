@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pieces of binary32 arithmetic that the post-processor is made of, each one combinational.
+"""The pieces of binary32 arithmetic that the post-processor is made of, each with its registers.
 
 A number is sign, 24-bit significand with its leading one in bit 23 (or zero), and the exponent of
 the significand's lowest bit: ``(-1)**sign * mant * 2**exp``. There are no subnormals, infinities or
@@ -9,6 +9,8 @@ subnormal or overflows, and a difference that were subnormal rounds to the integ
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
+
+from hw.delay import cut
 
 MANT_BITS = 24
 EXP_BIAS = 127 + MANT_BITS - 1
@@ -25,60 +27,93 @@ def unpack_scale(bits: Value) -> tuple[Value, Value]:
     return Cat(bits[:23], 1), bits[23:31].as_unsigned() - EXP_BIAS
 
 
-def normalize(m: Module, name: str, magnitude: Value) -> tuple[Value, Value]:
-    """``magnitude`` shifted left until its top bit is one, and the shift; (0, width - 1) for 0."""
-    width = len(magnitude)
-    stages = max(1, (width - 1).bit_length())
-    value = magnitude
-    shift: list[Value] = []
-    for stage in reversed(range(stages)):
-        step = 1 << stage
-        empty = Signal(name=f"{name}_empty{stage}")
-        moved = Signal(width, name=f"{name}_norm{stage}")
-        top = min(step, width)
-        m.d.comb += [empty.eq(value[width - top:] == 0),
-                     moved.eq(Mux(empty, (value << step)[:width], value))]
-        value = moved
-        shift.insert(0, empty)
-    count = Signal(stages, name=f"{name}_shift")
-    m.d.comb += count.eq(Cat(*shift))
-    return value, count
+def leading_zeros(value: Value) -> Value:
+    """Zeros above the leading one; all ones if there is none."""
+    bits = (len(value) - 1).bit_length()
+    if bits == 1:
+        return ~value[1]
+    padded = Cat(Const(0, (1 << bits) - len(value)), value) if len(value) < 1 << bits else value
+    low, high = padded[:1 << bits - 1], padded[1 << bits - 1:]
+    return Cat(Mux(high.any(), leading_zeros(high), leading_zeros(low)), ~high.any())
 
 
-def round_even(m: Module, name: str, value: Value, drop: int) -> tuple[Value, Value]:
-    """``value`` (top bit one, or zero) without its low ``drop`` bits, rounded to nearest even to
-    :data:`MANT_BITS` bits, and whether the rounding carried into a new bit (then the significand
-    is 2**23 and the exponent goes up by one)."""
-    kept = value[drop:]
-    assert len(kept) == MANT_BITS, f"{name}: {len(kept)} bits kept"
-    up = Signal(name=f"{name}_up")
-    rounded = Signal(MANT_BITS + 1, name=f"{name}_rounded")
-    mant = Signal(MANT_BITS, name=f"{name}_mant")
-    guard = value[drop - 1]
+NORMALIZE = 2
+"""Cycles of :func:`normalize`."""
+
+
+def normalize(m: Module, name: str, magnitude: Value, *beside: Value
+              ) -> tuple[Value, Value, list[Value]]:
+    """``magnitude`` shifted left until its top bit is one, the shift (of zero: some), and what goes
+    ``beside`` it; two cycles later."""
+    value, count, *others = cut(m, f"{name}_counted", magnitude, leading_zeros(magnitude), *beside)
+    moved, shift, *others = cut(m, f"{name}_normal", (value << count)[:len(value)], count, *others)
+    return moved, shift, others
+
+
+ROUND = 2
+"""Cycles of :func:`round_even`."""
+
+
+def round_even(m: Module, name: str, value: Value, drop: int, exp: Value, *beside: Value
+               ) -> tuple[Value, Value, list[Value]]:
+    """``value * 2**exp`` (top bit one, or zero) rounded to nearest even: the significand of
+    :data:`MANT_BITS` bits that is left when the low ``drop`` bits go, the exponent of its lowest
+    bit, and what goes ``beside`` it; two cycles later. Rounding up the largest significand gives
+    2**23."""
+    assert len(value) - drop == MANT_BITS, f"{name}: {len(value) - drop} bits kept"
     sticky = value[:drop - 1].any() if drop > 1 else 0
-    m.d.comb += [up.eq(guard & (sticky | kept[0])), rounded.eq(kept + up),
-                 mant.eq(Mux(rounded[MANT_BITS], rounded[1:], rounded[:MANT_BITS]))]
-    return mant, rounded[MANT_BITS]
+    up = value[drop - 1] & (sticky | value[drop])
+    kept, up, exp, *others = cut(m, f"{name}_kept", value[drop:], up, exp + drop, *beside)
+    rounded = Signal(MANT_BITS + 1, name=f"{name}_rounded")
+    m.d.comb += rounded.eq(kept + up)
+    carry = rounded[MANT_BITS]
+    mant, exp, *others = cut(
+        m, f"{name}_mant", Mux(carry, rounded[1:], rounded[:MANT_BITS]),
+        Mux(carry, exp + 1, exp), *others)
+    return mant, exp, others
 
 
-def to_integer(m: Module, name: str, number: data.View) -> Signal:
-    """``number`` rounded to the nearest integer, ties to even, saturated to ±2**10."""
-    magnitude = Signal(INTEGER_BITS, name=f"{name}_magnitude")
-    result = Signal(signed(INTEGER_BITS + 1), name=f"{name}_integer")
-    right = Signal(5, name=f"{name}_right")
-    shifted = Signal(INTEGER_BITS + MANT_BITS, name=f"{name}_shifted")
+PRODUCT = 2
+"""Cycles of :func:`product`."""
+
+
+def product(m: Module, name: str, a: Value, b: Value, *beside: Value
+            ) -> tuple[Value, list[Value]]:
+    """``a * b``, not negative, from products of halves of MANT_BITS / 2 bits, each fit for a DSP
+    block with its register, and what goes ``beside`` it; two cycles later."""
+    half = MANT_BITS // 2
+    parts = [[n[:half], n[half:]] if len(n) > half else [n] for n in (a, b)]
+    places = [(i + j, x * y) for i, x in enumerate(parts[0]) for j, y in enumerate(parts[1])]
+    multiplied = cut(m, f"{name}_part", *(v for _, v in places), *beside)
+    at: dict[int, list[Value]] = {}
+    for (place, _), value in zip(places, multiplied, strict=False):
+        at.setdefault(place, []).append(value)
+    # the lowest and the highest product do not overlap
+    total: Value = Cat(at[0][0], *at.get(2, []))
+    for value in at.get(1, []):
+        total = total + (value << half)
+    result, *others = cut(m, f"{name}_product", total[:len(a) + len(b)], *multiplied[len(places):])
+    return result, others
+
+
+INTEGER = 3
+"""Cycles of :func:`to_integer`."""
+
+
+def to_integer(m: Module, name: str, number: data.View) -> Value:
+    """``number`` rounded to the nearest integer, ties to even, saturated to ±2**10; three cycles
+    later."""
     # mant < 2**24, so at exp < -25 the number is under a half, and between the two bounds the
     # shift is 14 … 25, which leaves at most INTEGER_BITS bits of whole
     huge, small = number.exp >= INTEGER_BITS - MANT_BITS, number.exp < -25
-    m.d.comb += [right.eq(Mux(small, 25, (-number.exp)[:5])),
-                 shifted.eq((Cat(Const(0, MANT_BITS), number.mant)) >> right)]
+    right, huge, small, mant, sign = cut(
+        m, f"{name}_right", Mux(small, 25, (-number.exp)[:5]), huge & (number.mant != 0), small,
+        number.mant, number.sign)
+    wide = Signal(INTEGER_BITS + MANT_BITS, name=f"{name}_wide")
+    m.d.comb += wide.eq(Cat(Const(0, MANT_BITS), mant) >> right)
+    shifted, huge, small, sign = cut(m, f"{name}_shifted", wide, huge, small, sign)
     whole = shifted[MANT_BITS:]
-    up = Signal(name=f"{name}_half_up")
-    m.d.comb += [
-        up.eq(shifted[MANT_BITS - 1] & (shifted[:MANT_BITS - 1].any() | whole[0])),
-        magnitude.eq(Mux(huge & (number.mant != 0), 1 << (INTEGER_BITS - 1),
-                         Mux(small, 0, whole + up))),
-        result.eq(Mux(number.sign, -magnitude, magnitude)),
-    ]
-    return result
-
+    up = shifted[MANT_BITS - 1] & (shifted[:MANT_BITS - 1].any() | whole[0])
+    magnitude, sign = cut(m, f"{name}_magnitude", Mux(
+        huge, 1 << (INTEGER_BITS - 1), Mux(small, 0, whole + up))[:INTEGER_BITS], sign)
+    return Mux(sign, -magnitude, magnitude)

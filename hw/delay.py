@@ -12,6 +12,11 @@ def register(m: Module, name: str, value: Value, shape: Shape | None = None) -> 
     return kept
 
 
+def cut(m: Module, name: str, *values: Value) -> list[Value]:
+    """Several values, a cycle later: the end of a pipeline stage."""
+    return [register(m, f"{name}_{k}", value) for k, value in enumerate(values)]
+
+
 def delay(m: Module, value: Value, cycles: int, name: str) -> Value:
     """``value`` some cycles later."""
     for k in range(cycles):

@@ -4,8 +4,8 @@
 ::
 
     loop nest ─► addresses ─┬─► residual reads ─────────────┐
-     (waits for a full      │                               ▼
-      PSUM bank)            └─► entries ─► issue: PSUM read, slices ─► lanes ─► scratchpad
+       (up to here ahead of │                               ▼
+        a full PSUM bank)   └─► entries ─► issue: PSUM read, slices ─► lanes ─► scratchpad
 
 A type of more than a byte makes several words of an entry; each of them goes its own way, as an
 entry of its own that reads the same sums. An entry is issued when its residual word has arrived,
@@ -99,18 +99,29 @@ class Drain(wiring.Component):
             "done": Out(1), "fault": Out(1),
             "fault_index": Out(layout["index"].shape), "halt": In(1)})
         address = range(config.spm_words)
-        self._entry = data.StructLayout({
-            "addr": data.ArrayLayout(address, config.tiles), "write": config.tiles,
+        self._mark = data.StructLayout({
             "index": range(config.psum_depth), "bank": 1, "first": 1, "last": 1,
             **({"word": 2} if config.floats else {})})
+        self._entry = data.StructLayout({
+            "addr": data.ArrayLayout(address, config.tiles), "write": config.tiles,
+            **self._mark.members})
+        term, terms = signed(WORD), data.ArrayLayout(signed(WORD), config.tiles)
+        self._walked = data.StructLayout({
+            "valid": 1, **dict.fromkeys(("out", "residual", "out_row", "residual_row"), term),
+            "end_word": 1, "last_group": 1, "last_row": 1, "word": 2,
+            **{f: s.shape for f, s in self._mark if f != "word"}})
+        self._sums = data.StructLayout({"valid": 1, "mark": self._mark, "write": config.tiles,
+                                        "out": terms, "residual": terms})
+        self._parts = data.StructLayout({**self._sums.members, "out_row": terms,
+                                         "residual_row": terms})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.TENSOR))
         active, walking = Signal(), Signal()
         step = Signal()
-        finished = self._walk(m, i, walking, step)
-        queue = self._look_up(m, i, walking, step, finished)
+        walked = self._walk(m, i, walking, step)
+        queue = self._look_up(m, i, step, walked)
         idle = self._issue(m, i, queue)
         kept = Signal(range(3))
         ending = active & ~walking & idle & (~i.hold | (kept != 0))
@@ -124,8 +135,8 @@ class Drain(wiring.Component):
                          walking.eq(~self.instr.payload.hold)]
         return m
 
-    def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> dict[str, Value]:
-        """The loop nest; the current entry's address terms and flags."""
+    def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> data.View:
+        """The loop nest and, one cycle later, the entry's address terms and flags."""
         nx, ny = Signal(9), Signal(9)
         words = Signal(3)
         log_o, log_r = self._log_size(i.o_type), self._log_size(i.r_type)
@@ -134,6 +145,8 @@ class Drain(wiring.Component):
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny)),
                      words.eq(1 << log_o)]
+        nest.varies("x", Mux(nest.next_last("tx"), i.nx_last == 1, i.nx == 1))
+        nest.varies("y", Mux(nest.next_last("ty"), i.ny_last == 1, i.ny == 1))
         split = (self._config.tiles.bit_length() - 1) - i.m_split
         xo, no, nr, wo, wr = (Term(n, WORD) for n in ("xo", "no", "nr", "wo", "wr"))
         yo, yr = Term("yo", WORD, i.o_wrap), Term("yr", WORD, i.r_wrap)
@@ -163,22 +176,31 @@ class Drain(wiring.Component):
         with m.If(step):
             with m.If(nest.last("word")):
                 m.d.sync += psum.eq(Mux(last, 0, psum + 1))
-            with m.If(last):
+            with m.If(last & walking):
                 m.d.sync += bank.eq(~bank)
             nest.step()
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [*nest.reset(), psum.eq(0), to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0),
+            m.d.sync += [*nest.start(word=self._log_size(n.o_type) == 0,
+                                     x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
+                                     y=Mux(n.nty == 1, n.ny_last, n.ny) == 1,
+                                     nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),
+                         psum.eq(0), to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0),
                          to(no, n.o_base), to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row),
                          to(yr, n.r_row), yr0.eq(n.r_row)]
-        return {"out": xo.plus(no.value) + wo.value, "residual": xo.plus(nr.value) + wr.value,
-                "word": nest.index("word"), "words": words, "out_row": yo.value,
-                "residual_row": yr.value, "psum": psum, "bank": bank,
-                "first": ((nest.index("word") == 0) & (nest.index("x") == 0)
-                          & (nest.index("y") == 0)), "last": last,
-                "last_group": nest.last("nb"), "last_row": nest.last("ty") & nest.last("y")}
+        now = view_of(self._walked)
+        with m.If(step):
+            m.d.sync += [
+                now.valid.eq(walking), now.out.eq(xo.plus(no.value) + wo.value),
+                now.residual.eq(xo.plus(nr.value) + wr.value), now.out_row.eq(yo.value),
+                now.residual_row.eq(yr.value), now.word.eq(nest.index("word")),
+                now.end_word.eq(nest.index("word") + i.w_skip >= words), now.index.eq(psum),
+                now.bank.eq(bank), now.last.eq(last), now.last_group.eq(nest.last("nb")),
+                now.last_row.eq(nest.last("ty") & nest.last("y")),
+                now.first.eq(Cat(nest.index(n) == 0 for n in ("word", "x", "y")).all())]
+        return now
 
     def _log_size(self, dtype: Value) -> Value:
         """The logarithm of a type's bytes; INT8 alone has nothing to tell."""
@@ -199,59 +221,60 @@ class Drain(wiring.Component):
                            << self._log_size(i.r_type)))
         return result
 
-    def _look_up(self, m: Module, i: data.View, walking: Signal, step: Signal,
-                 now: dict[str, Value]) -> fifo.SyncFIFO:
-        """Addresses of the entry, checked; residual reads and the queue of entries."""
+    def _look_up(self, m: Module, i: data.View, step: Signal, now: data.View) -> fifo.SyncFIFO:
+        """Addresses of the entry in two cycles, checked in a third; residual reads and the queue of
+        entries, from when the entry's bank is full."""
         config, words = self._config, self._config.spm_words
-        entry = view_of(self._entry)
-        valid, bad = Signal(), Signal()
-        r_addr = view_of(data.ArrayLayout(range(words), config.tiles))
-        outside = []
         multiples = {}
         for kind, circle in (("o", i.o_wrap), ("r", i.r_wrap)):
             multiple: Value = Signal(signed(WORD), name=f"{kind}_m0")
             multiples[kind] = [multiple]
             for k in range(1, config.tiles):
                 following = Signal(signed(WORD), name=f"{kind}_m{k}")
-                m.d.comb += following.eq(circle_add(multiple, i.o_m, circle, WORD))
+                m.d.comb += following.eq(circle_add(multiple, i.o_m, circle, WORD)
+                                         if k > 1 else i.o_m)
                 multiple = following
                 multiples[kind].append(multiple)
-        take = Signal()
-        load = Signal()
-        # a bank stays full until its last entry has been read, which is after it was walked
-        walked = Signal(2)
-        ready = (self.full & ~walked).bit_select(now["bank"], 1)
-        m.d.comb += [load.eq(walking & (~valid | take) & ready & ~self.halt & ~self.fault),
-                     step.eq(load)]
-        for bank in range(2):
-            with m.If(load & now["last"] & (now["bank"] == bank)):
-                m.d.sync += walked[bank].eq(1)
-            with m.If(self.release & (self.release_bank == bank)):
-                m.d.sync += walked[bank].eq(0)
+        parts, sums, entry = view_of(self._parts), view_of(self._sums), view_of(self._entry)
+        valid, bad = Signal(), Signal()
+        r_addr = view_of(data.ArrayLayout(range(words), config.tiles))
+        with m.If(step):
+            m.d.sync += [
+                parts.valid.eq(now.valid), sums.valid.eq(parts.valid), valid.eq(sums.valid),
+                *(parts.mark[f].eq(now[f]) for f, _ in self._mark), sums.mark.eq(parts.mark),
+                *(entry[f].eq(sums.mark[f]) for f, _ in self._mark)]
+        outside = []
         for t, (stream_of, n, o_n, r_n) in enumerate(self._splits(i)):
-            out, res = Signal(signed(WORD), name=f"out{t}"), Signal(signed(WORD), name=f"res{t}")
-            write = Signal(name=f"write{t}")
-            o_row = circle_add(now["out_row"], Array(multiples["o"])[stream_of], i.o_wrap, WORD)
-            r_row = circle_add(now["residual_row"], Array(multiples["r"])[stream_of], i.r_wrap,
-                               WORD)
-            m.d.comb += [
-                out.eq(now["out"] + o_n + o_row), res.eq(now["residual"] + r_n + r_row),
-                write.eq((~now["last_group"] | (n < i.n_last))
-                         & (~now["last_row"] | (stream_of < i.m_last))
-                         & ~(now["last_group"] & (n == i.n_last - 1)
-                             & (now["word"] + i.w_skip >= now["words"])))]
-            outside.append(write & ((out < 0) | (out >= words)
-                                    | (i.residual & ((res < 0) | (res >= words)))))
-            with m.If(load):
-                m.d.sync += [entry.addr[t].eq(out), r_addr[t].eq(res), entry.write[t].eq(write)]
-        m.d.comb += bad.eq(load & Cat(*outside).any())
-        with m.If(load):
-            m.d.sync += [*(entry[f].eq(now[k]) for f, k in (
-                ("index", "psum"), ("bank", "bank"), ("first", "first"), ("last", "last"),
-                *([("word", "word")] if config.floats else [])))]
-        with m.If(bad):
+            write = ((~now.last_group | (n < i.n_last)) & (~now.last_row | (stream_of < i.m_last))
+                     & ~(now.last_group & (n == i.n_last - 1) & now.end_word))
+            out, residual = sums.out[t], sums.residual[t]
+            outside.append(sums.write[t] & (
+                (out < 0) | (out >= words) | (i.residual & ((residual < 0) | (residual >= words)))))
+            with m.If(step):
+                m.d.sync += [
+                    parts.out[t].eq(now.out + o_n), parts.residual[t].eq(now.residual + r_n),
+                    parts.out_row[t].eq(circle_add(now.out_row, Array(multiples["o"])[stream_of],
+                                                   i.o_wrap, WORD)),
+                    parts.residual_row[t].eq(circle_add(
+                        now.residual_row, Array(multiples["r"])[stream_of], i.r_wrap, WORD)),
+                    parts.write[t].eq(write), sums.out[t].eq(parts.out[t] + parts.out_row[t]),
+                    sums.residual[t].eq(parts.residual[t] + parts.residual_row[t]),
+                    sums.write[t].eq(parts.write[t]), entry.addr[t].eq(out),
+                    r_addr[t].eq(residual), entry.write[t].eq(sums.write[t])]
+        with m.If(step):
+            m.d.sync += bad.eq(sums.valid & Cat(*outside).any())
+
+        # a bank stays full until its last entry has been read, which is after it was queued
+        take, queued, ready = Signal(), Signal(2), Signal()
+        m.d.comb += [ready.eq(valid & (self.full & ~queued).bit_select(entry.bank, 1)
+                              & ~self.halt & ~self.fault), step.eq(~valid | take)]
+        for bank in range(2):
+            with m.If(take & entry.last & (entry.bank == bank)):
+                m.d.sync += queued[bank].eq(1)
+            with m.If(self.release & (self.release_bank == bank)):
+                m.d.sync += queued[bank].eq(0)
+        with m.If(ready & bad):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
-        m.d.sync += valid.eq((load & ~bad) | (valid & ~take))
 
         m.submodules.entries = queue = fifo.SyncFIFO(width=self._entry.size,
                                                      depth=self.ENTRY_DEPTH)
@@ -260,14 +283,14 @@ class Drain(wiring.Component):
             m.submodules[f"reader{t}"] = reader = ReadPort(config, **lockstep(config))
             wiring.connect(m, reader.port, wiring.flipped(self.residual[t]))
             issued, want = Signal(name=f"residual_issued{t}"), Signal(name=f"residual_want{t}")
-            m.d.comb += [want.eq(valid & i.residual & entry.write[t]),
+            m.d.comb += [want.eq(ready & ~bad & i.residual & entry.write[t]),
                          reader.addr.payload.eq(r_addr[t]), reader.addr.valid.eq(want & ~issued)]
             finished.append(~want | issued | reader.addr.ready)
             m.d.sync += issued.eq(want & finished[-1] & ~take)
             self._readers.append(reader)
-        m.d.comb += [take.eq(valid & queue.w_rdy & Cat(*finished).all()), queue.w_en.eq(take),
-                     queue.w_data.eq(entry)]
-        self._pending = valid
+        m.d.comb += [take.eq(ready & ~bad & queue.w_rdy & Cat(*finished).all()),
+                     queue.w_en.eq(take), queue.w_data.eq(entry)]
+        self._pending = now.valid | parts.valid | sums.valid | valid
         return queue
 
     def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:

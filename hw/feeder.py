@@ -3,10 +3,10 @@
 
 ::
 
-    loop nest ─► sums ─► address and mask of each stream ─► two read ports a stream ─┐
-                                    │                                                ▼
-                                    └────────── what goes with the vector ──► join ─► align ─►
-                                                                    zero point, padding ─► vector
+    loop nest ─► sums ─► address and mask of each stream ─► needs ─► two read ports a stream ─┐
+                                                              │                               ▼
+                                                              └─ what goes with the vector ► join
+                                                           vector ◄─ zero point, padding ◄─ align
 
 A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
 ports and joined. A word that the vector before has read through the same port is not read again:
@@ -87,26 +87,30 @@ class Feeder(wiring.Component):
             "busy": Out(1), "fault": Out(1), "fault_index": Out(layout["index"].shape),
             "halt": In(1)})
         per = config.granules
-        self._request = data.StructLayout({
-            "addr": signed(ADDRESS_BITS), "mask": per, "same": 1})
+        self._request = data.StructLayout({"addr": signed(ADDRESS_BITS), "mask": per})
         self._common = data.StructLayout({
             "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
             "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9),
             **operand.type_shapes(config)})
         self._constants = data.StructLayout({
             f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
+        turn = max(1, (per - 1).bit_length())
+        self._tag = data.StructLayout({"valid": 1, "begin": 1, "bad": 1, "common": self._common,
+                                       "index": layout["index"].shape})
+        self._read = data.StructLayout({
+            "word": ADDRESS_BITS - (per - 1).bit_length(), "turn": turn, "mask": per,
+            "used": ports_per_stream(config), "need": ports_per_stream(config)})
         self._meta = data.StructLayout({
             "common": self._common,
-            "need": data.ArrayLayout(2, config.tiles),
-            "turn": data.ArrayLayout(max(1, (per - 1).bit_length()), config.tiles),
+            "need": data.ArrayLayout(2, config.tiles), "turn": data.ArrayLayout(turn, config.tiles),
             "mask": data.ArrayLayout(per, config.tiles)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         go = Signal()
         sums = self._sums(m, go)
-        requests, common, valid, index = self._addresses(m, go, sums)
-        self._issue(m, go, requests, common, valid, index)
+        requests, tag = self._addresses(m, go, sums)
+        self._issue(m, go, *self._needs(m, go, requests, tag))
         return m
 
     def _sums(self, m: Module, go: Signal) -> data.View:
@@ -118,6 +122,8 @@ class Feeder(wiring.Component):
                         ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
+        nest.varies("x", Mux(nest.next_last("tx"), i.nx_last == 1, i.nx == 1))
+        nest.varies("y", Mux(nest.next_last("ty"), i.ny_last == 1, i.ny == 1))
         xa, ca, sa, na = (Term(n, ADDRESS_BITS) for n in ("xa", "ca", "sa", "na"))
         ya, ra = (Term(n, ADDRESS_BITS, i.a_wrap) for n in ("ya", "ra"))
         ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
@@ -172,16 +178,17 @@ class Feeder(wiring.Component):
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
                 *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
-            with m.If(active):
-                m.d.sync += begin.eq(0)
-                m.d.sync += psum.eq(Mux(last_pixel, 0, psum + 1))
-                nest.step()
-                with m.If(nest.done):
-                    m.d.sync += active.eq(0)
+            m.d.sync += [begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
+            nest.step()
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
         with m.If(start):
             n = self.instr.payload
             m.d.sync += [
-                i.eq(n), active.eq(1), begin.eq(1), psum.eq(0), *nest.reset(),
+                i.eq(n), active.eq(1), begin.eq(1), psum.eq(0),
+                *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
+                            y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
+                            r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),
                 to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, n.a_base),
                 to(ya, n.a_row), ya0.eq(n.a_row), to(ix, n.ix0), ix0.eq(n.ix0), to(sx, 0),
                 to(iy, n.iy0), iy0.eq(n.iy0), to(ry, 0)]
@@ -189,22 +196,19 @@ class Feeder(wiring.Component):
         return out
 
     def _addresses(self, m: Module, go: Signal, out: data.View
-                   ) -> tuple[list[data.View], data.View, Signal, Signal]:
-        """Each stream's address and mask of granules inside the image, in two cycles."""
+                   ) -> tuple[list[data.View], data.View]:
+        """Each stream's address and mask of granules inside the image, in two cycles; and what
+        goes with them."""
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
-        common, common2 = view_of(self._common), view_of(self._common)
-        valid, valid2, begin = Signal(), Signal(), Signal()
-        bits = (config.granules - 1).bit_length()
-        index, index2 = Signal.like(i.index), Signal.like(i.index)
+        tag, tag2 = view_of(self._tag), view_of(self._tag)
         lane_dx, iw, ih = Signal(2), Signal(16), Signal(16)
         rows, lines, used = [], [], []
         offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         with m.If(go):
-            m.d.sync += [col.eq(out.t0 + out.t1), ix.eq(out.ix), common.eq(out.common),
-                         valid.eq(out.valid), begin.eq(out.begin), index.eq(i.index),
-                         lane_dx.eq(i.lane_dx), iw.eq(i.iw), ih.eq(i.ih), common2.eq(common),
-                         valid2.eq(valid), index2.eq(index)]
+            m.d.sync += [col.eq(out.t0 + out.t1), ix.eq(out.ix), tag.common.eq(out.common),
+                         tag.valid.eq(out.valid), tag.begin.eq(out.begin), tag.index.eq(i.index),
+                         lane_dx.eq(i.lane_dx), iw.eq(i.iw), ih.eq(i.ih), tag2.eq(tag)]
         for k in range(config.tiles):
             row = Signal(signed(ADDRESS_BITS), name=f"row{k}")
             line = Signal(signed(IMAGE_BITS), name=f"line{k}")
@@ -213,11 +217,12 @@ class Feeder(wiring.Component):
                              line.eq(out.iy + line_offset)]
             rows.append(row)
             lines.append(line)
-            used.append(k < (1 << common.m_split))
+            used.append(k < (1 << tag.common.m_split))
             if k + 1 < config.tiles:
                 following = Signal(signed(ADDRESS_BITS), name=f"offset{k + 1}")
                 line_following = Signal(signed(IMAGE_BITS), name=f"line_offset{k + 1}")
-                m.d.comb += [following.eq(circle_add(offset, i.a_m, i.a_wrap, ADDRESS_BITS)),
+                m.d.comb += [following.eq(circle_add(offset, i.a_m, i.a_wrap, ADDRESS_BITS)
+                                          if k else i.a_m),
                              line_following.eq(line_offset + i.iy_m)]
                 offset, line_offset = following, line_following
         requests = []
@@ -232,61 +237,62 @@ class Feeder(wiring.Component):
             addr = Signal(signed(ADDRESS_BITS), name=f"addr{k}")
             m.d.comb += addr.eq(col + rows[k])
             with m.If(go):
-                m.d.sync += [request.addr.eq(addr), request.mask.eq(mask), request.same.eq(
-                    valid2 & ~begin & (addr[bits:] == request.addr[bits:]))]
+                m.d.sync += [request.addr.eq(addr), request.mask.eq(mask)]
             requests.append(request)
-        return requests, common2, valid2, index2
+        self._on_the_way = tag.valid | tag2.valid
+        return requests, tag2
 
-    def _issue(self, m: Module, go: Signal, requests: list[data.View], common: data.View,
-               valid: Signal, index: Signal) -> None:
-        """Fork each set of requests to the ports; join the words to vectors."""
+    def _needs(self, m: Module, go: Signal, requests: list[data.View], tag: data.View
+               ) -> tuple[list[data.View], data.View]:
+        """What each stream reads, a cycle later: no word that it has read for the vector before."""
         config, per = self._config, self._config.granules
         bits = (per - 1).bit_length()
         limit = (config.spm_words - 1) * per
+        late, outside, reads = view_of(self._tag), [], []
+        for k, request in enumerate(requests):
+            read = view_of(self._read, name=f"read{k}")
+            inside, turn = request.mask.any(), request.addr[:bits]
+            outside.append(inside & ((request.addr < 0) | (request.addr > limit)))
+            used = Cat(inside, inside & (turn != 0)) if bits else inside
+            same = late.valid & ~tag.begin & (request.addr[bits:] == read.word)
+            with m.If(go):
+                m.d.sync += [read.word.eq(request.addr[bits:]), read.turn.eq(turn),
+                             read.mask.eq(request.mask), read.used.eq(used),
+                             read.need.eq(used & ~Mux(same, read.used, 0))]
+            reads.append(read)
+        with m.If(go):
+            m.d.sync += [late.eq(tag), late.bad.eq(tag.valid & Cat(*outside).any())]
+        return reads, late
+
+    def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> None:
+        """Fork each set of reads to the ports; join the words to vectors."""
+        config = self._config
         meta = view_of(self._meta)
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
-        m.d.comb += meta.common.eq(common)
-        wants, taken, outside = [], [], []
-        readers = []
-        for k, request in enumerate(requests):
-            any_inside = request.mask.any()
-            turn = request.addr[:bits]
-            outside.append(any_inside & ((request.addr < 0) | (request.addr > limit)))
-            used = [any_inside, any_inside & (turn != 0)] if bits else [any_inside]
-            before = Signal(len(used), name=f"before{k}")
-            with m.If(go):
-                m.d.sync += before.eq(Cat(*used))
-            need = [use & ~(request.same & had) for use, had in zip(used, before, strict=True)]
-            m.d.comb += [meta.need[k].eq(Cat(*need)), meta.mask[k].eq(request.mask)]
-            if bits:
-                m.d.comb += meta.turn[k].eq(turn)
-            for half, want in enumerate(need):
-                reader = ReadPort(config, **lockstep(config))
+        with m.If(tag.bad & ~self.halt & ~self.fault):
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
+        may, queued = Signal(), Signal()
+        m.d.comb += [may.eq(tag.valid & ~tag.bad & ~self.halt & ~self.fault),
+                     meta.common.eq(tag.common)]
+        readers, finished = [], []
+        for k, read in enumerate(reads):
+            m.d.comb += [meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")]
+            for half in range(ports_per_stream(config)):
+                reader, done = ReadPort(config, **lockstep(config)), Signal(name=f"done{k}_{half}")
                 m.submodules[f"reader{k}_{half}"] = reader
                 number = k * ports_per_stream(config) + half
                 wiring.connect(m, reader.port, wiring.flipped(self.port[number]))
-                m.d.comb += reader.addr.payload.eq(request.addr[bits:] + half)
+                want, taken = read.need[half], reader.addr.ready
+                m.d.comb += [reader.addr.payload.eq(read.word + half),
+                             reader.addr.valid.eq(may & want & ~done)]
+                finished.append(done | ~want | taken)
+                m.d.sync += done.eq(may & want & (done | taken) & ~go)
                 readers.append(reader)
-                wants.append(want)
-                taken.append(reader.addr.ready)
-        bad = Signal()
-        m.d.comb += bad.eq(valid & Cat(*outside).any())
-        with m.If(bad & ~self.halt & ~self.fault):
-            m.d.sync += [self.fault.eq(1), self.fault_index.eq(index)]
-        may = Signal()
-        m.d.comb += may.eq(valid & ~bad & ~self.halt & ~self.fault)
-        finished = []
-        for k, (reader, want) in enumerate(zip(readers, wants, strict=True)):
-            done = Signal(name=f"read_issued{k}")
-            m.d.comb += reader.addr.valid.eq(may & want & ~done)
-            finished.append(done | ~want | taken[k])
-            m.d.sync += done.eq(may & want & (done | taken[k]) & ~go)
-        queued = Signal()
         m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
-                     go.eq(~valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
+                     go.eq(~tag.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
         m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
         self._join(m, queue, readers)
-        m.d.comb += self.busy.eq(self._active | valid | queue.r_rdy)
+        m.d.comb += self.busy.eq(self._active | self._on_the_way | tag.valid | queue.r_rdy)
 
     def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
         config = self._config

@@ -9,11 +9,12 @@ takes operands of one cycle and gives its result so many cycles later, as its na
 :data:`STAGES` says; it has no stall.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from hw.binary32 import MANT_BITS, normalize, round_even
-from hw.delay import delay, later
+from hw.binary32 import (MANT_BITS, NORMALIZE, PRODUCT, ROUND, leading_zeros, normalize, product,
+                         round_even)
+from hw.delay import cut, later
 from hw.ports import view_of
 from isa.instructions import DType
 
@@ -22,8 +23,12 @@ LOWEST, HIGHEST = -149, 104
 
 NUMBER = data.StructLayout({"sign": 1, "exp": signed(11), "mant": MANT_BITS, "nan": 1, "inf": 1})
 
-STAGES = {"multiply": 3, "add": 3, "round_fixed": 3, "convert": 1}
+STAGES = {"multiply": PRODUCT + NORMALIZE + 2 + ROUND, "add": 4 + NORMALIZE + 1 + ROUND,
+          "round_fixed": 1 + NORMALIZE + 2 + ROUND, "clip": 2, "convert": 3}
 """Cycles that the functions take."""
+
+UNIT = 1 + NORMALIZE
+"""Cycles after the value in which :func:`round_fixed` looks at the unit."""
 
 GUARD_BITS = 3
 
@@ -73,24 +78,22 @@ def from_pattern(m: Module, name: str, bits: Value) -> data.View:
 
 
 def from_half(m: Module, name: str, bits: Value) -> data.View:
-    """The number of a binary16 pattern, normalized."""
+    """The number of a binary16 pattern, normalized; combinational."""
     f = _fields(bits, 10, 5, -24)
     assert isinstance(f["mant"], Value)
-    value, shift = normalize(m, name, f["mant"])
-    zero = ~value[-1]
+    shift = Signal(4, name=f"{name}_shift")
+    m.d.comb += shift.eq(leading_zeros(f["mant"]))
     return assign(m, named(name), sign=f["sign"], nan=f["nan"], inf=f["inf"],
-                  mant=Cat(Const(0, MANT_BITS - 11), value),
-                  exp=Mux(zero, LOWEST, f["exp"] - (MANT_BITS - 11) - shift))
+                  mant=Cat(Const(0, MANT_BITS - 11), (f["mant"] << shift)[:11]),
+                  exp=Mux(f["mant"] == 0, LOWEST, f["exp"] - (MANT_BITS - 11) - shift))
 
 
 def _round(m: Module, name: str, value: Value, exp: Value, sign: Value, nan: Value, inf: Value
            ) -> data.View:
-    """The number nearest to ``value * 2**exp``; ``value`` has its leading one on top, or lies at
-    the smallest exponent, where ``exp + len(value) - MANT_BITS`` is LOWEST."""
-    drop = len(value) - MANT_BITS
-    mant, carry = round_even(m, name, value, drop)
-    rounded = Signal(signed(12), name=f"{name}_exp")
-    m.d.comb += rounded.eq(exp + drop + carry)
+    """The number nearest to ``value * 2**exp``, ROUND cycles later; ``value`` has its leading one
+    on top, or lies at the smallest exponent, where ``exp + len(value) - MANT_BITS`` is LOWEST."""
+    mant, rounded, (sign, nan, inf) = round_even(m, name, value, len(value) - MANT_BITS, exp, sign,
+                                                 nan, inf)
     zero = mant == 0
     return assign(m, named(name), sign=sign, mant=mant, exp=Mux(zero, LOWEST, rounded), nan=nan,
                   inf=inf | ((rounded > HIGHEST) & ~zero))
@@ -102,106 +105,89 @@ def multiply(m: Module, name: str, a: data.View, b: data.View) -> data.View:
         return (n.mant == 0) & ~n.nan & ~n.inf
 
     nan = a.nan | b.nan | (a.inf & zero(b)) | (zero(a) & b.inf)
-    flags = Cat(a.sign ^ b.sign, nan, (a.inf | b.inf) & ~nan)
-    flags1 = delay(m, flags, 1, f"{name}_flags1")
-    product = delay(m, a.mant * b.mant, 1, f"{name}_product")
-    exp1 = delay(m, a.exp + b.exp, 1, f"{name}_exp1")
-
-    value, shift = normalize(m, f"{name}_product", product)
-    top = Signal(signed(12), name=f"{name}_top")
-    m.d.comb += top.eq(exp1 - shift)
-    flags2 = delay(m, flags1, 1, f"{name}_flags2")
-    value2 = delay(m, value, 1, f"{name}_value2")
-    top2 = delay(m, top, 1, f"{name}_top2")
+    flags: Value = Cat(a.sign ^ b.sign, nan, (a.inf | b.inf) & ~nan)
+    value, (exp, flags) = product(m, name, a.mant, b.mant, a.exp + b.exp, flags)
+    value, shift, (exp, flags) = normalize(m, name, value, exp, flags)
 
     # subnormals lose as many bits more as their exponent is too small
     least = LOWEST - MANT_BITS
-    missing = Signal(signed(13), name=f"{name}_missing")
+    top = exp - shift
+    missing = least - top
     few = Signal(range(MANT_BITS + 3), name=f"{name}_few")
+    m.d.comb += few.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 1, MANT_BITS + 2, missing)))
+    right, exp, value, flags = cut(m, f"{name}_missing", few, Mux(missing > 0, least, top), value,
+                                 flags)
     wide = Signal(3 * MANT_BITS + 2, name=f"{name}_wide")
-    m.d.comb += [
-        missing.eq(least - top2),
-        few.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 1, MANT_BITS + 2, missing))),
-        wide.eq(Cat(Const(0, MANT_BITS + 2), value2) >> few)]
-    lost = wide[:MANT_BITS + 2].any()
-    shifted = Cat(wide[MANT_BITS + 2] | lost, wide[MANT_BITS + 3:])
-    number = _round(m, name, shifted, Mux(missing > 0, least, top2), flags2[0], flags2[1],
-                    flags2[2])
-    return later(m, number, 1, f"{name}_result")
+    m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + 2), value) >> right)
+    lost = wide[:MANT_BITS + 3].any()
+    shifted, exp, flags = cut(m, f"{name}_shifted", Cat(lost, wide[MANT_BITS + 3:]), exp, flags)
+    return _round(m, f"{name}_result", shifted, exp, flags[0], flags[1], flags[2])
 
 
 def add(m: Module, name: str, a: data.View, b: data.View) -> data.View:
     """``a + b`` rounded."""
-    swap = Signal(name=f"{name}_swap")
-    m.d.comb += swap.eq((b.exp > a.exp) | ((b.exp == a.exp) & (b.mant > a.mant)))
+    swap = (b.exp > a.exp) | ((b.exp == a.exp) & (b.mant > a.mant))
+    swap, *both = cut(m, f"{name}_ordered", swap, a.as_value(), b.as_value())
+    a, b = (data.View(NUMBER, n) for n in both)
     big, small = view_of(NUMBER, name=f"{name}_big"), view_of(NUMBER, name=f"{name}_small")
     m.d.comb += [big.eq(Mux(swap, b.as_value(), a.as_value())),
                  small.eq(Mux(swap, a.as_value(), b.as_value()))]
     nan = a.nan | b.nan | (a.inf & b.inf & (a.sign ^ b.sign))
     inf = (a.inf | b.inf) & ~nan
     distance = Signal(11, name=f"{name}_distance")
-    far = Signal(5, name=f"{name}_far")
-    wide = Signal(2 * MANT_BITS + GUARD_BITS, name=f"{name}_aligned")
     # beyond MANT_BITS + 2 only the sticky bit is left
-    m.d.comb += [distance.eq(big.exp - small.exp),
-                 far.eq(Mux(distance > MANT_BITS + 2, MANT_BITS + 2, distance)),
-                 wide.eq(Cat(Const(0, MANT_BITS + GUARD_BITS), small.mant) >> far)]
-    sticky = wide[:MANT_BITS].any()
-    large = delay(m, Cat(Const(0, GUARD_BITS), big.mant), 1, f"{name}_large")
-    little = delay(m, Cat(wide[MANT_BITS] | sticky, wide[MANT_BITS + 1:]), 1, f"{name}_little")
+    far = Mux(distance > MANT_BITS + 2, MANT_BITS + 2, distance)[:5]
+    m.d.comb += distance.eq(big.exp - small.exp)
     # an exact zero is positive unless both are negative
-    flags = Cat(Mux(a.inf, a.sign, Mux(b.inf, b.sign, big.sign)), a.sign ^ b.sign, nan, inf)
-    flags1 = delay(m, flags, 1, f"{name}_flags1")
-    exp1 = delay(m, big.exp, 1, f"{name}_exp1")
+    flags: Value = Cat(Mux(a.inf, a.sign, Mux(b.inf, b.sign, big.sign)), a.sign ^ b.sign, nan, inf)
+    far, large, little, exp, flags = cut(m, f"{name}_far", far, big.mant, small.mant, big.exp,
+                                         flags)
 
-    total = Signal(unsigned(MANT_BITS + GUARD_BITS + 1), name=f"{name}_total")
-    m.d.comb += total.eq(Mux(flags1[1], large - little, large + little))
-    total2 = delay(m, total, 1, f"{name}_total2")
-    flags2 = delay(m, flags1, 1, f"{name}_flags2")
-    exp2 = delay(m, exp1, 1, f"{name}_exp2")
+    wide = Signal(2 * MANT_BITS + GUARD_BITS, name=f"{name}_wide")
+    m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + GUARD_BITS), little) >> far)
+    little, large, exp, flags = cut(
+        m, f"{name}_aligned", Cat(wide[:MANT_BITS + 1].any(), wide[MANT_BITS + 1:]),
+        Cat(Const(0, GUARD_BITS), large), exp, flags)
+    total, exp, flags = cut(
+        m, f"{name}_total", Mux(flags[1], large - little, large + little)
+        [:MANT_BITS + GUARD_BITS + 1], exp, flags)
+    negative = flags[0] & ~((total == 0) & flags[1] & ~flags[3])
+    value, shift, (exp, sign, flags) = normalize(m, f"{name}_sum", total, exp, negative, flags)
 
-    value, shift = normalize(m, f"{name}_total", total2)
-    room = Signal(signed(12), name=f"{name}_room")
-    top = Signal(len(total), name=f"{name}_top")
-    back = Signal(range(len(total) + 1), name=f"{name}_back")
     # a total has one bit more than a number: its exponent may go down to LOWEST, no further
-    m.d.comb += [room.eq(exp2 + 1 - LOWEST),
-                 back.eq(Mux(shift > room, shift - room, 0)),
-                 top.eq(value >> back)]
-    sign = flags2[0] & ~((total2 == 0) & flags2[1] & ~flags2[3])
-    number = _round(m, name, top, exp2 - GUARD_BITS - shift + back, sign, flags2[2], flags2[3])
-    return later(m, number, 1, f"{name}_result")
+    room = exp + 1 - LOWEST
+    back = Signal(range(len(total) + 1), name=f"{name}_back")
+    m.d.comb += back.eq(Mux(shift > room, shift - room, 0))
+    right, exp, value, sign, flags = cut(m, f"{name}_room", back, exp - GUARD_BITS - shift, value,
+                                        sign, flags)
+    return _round(m, f"{name}_result", (value >> right)[:len(total)], exp + right, sign, flags[2],
+                  flags[3])
 
 
 def round_fixed(m: Module, name: str, value: Value, unit: Value, flags: data.View) -> data.View:
     """Fixed point ``value * 2**unit`` (signed, many bits) rounded; no result is subnormal but
-    exactly so. ``flags``: ``nan``, ``positive`` and ``negative`` infinities that were in it."""
+    exactly so. ``flags``: ``nan``, ``positive`` and ``negative`` infinities that were in it;
+    ``unit`` is that of the value UNIT cycles before."""
     width = len(value)
     negative = value < 0
-    magnitude = delay(m, Mux(negative, -value, value)[:width], 1, f"{name}_magnitude")
     both = flags.positive & flags.negative
     nan = flags.nan | both
     inf = (flags.positive | flags.negative) & ~nan
-    kind = delay(m, Cat(Mux(inf, flags.negative, negative), nan, inf), 1, f"{name}_kind")
+    magnitude, kind = cut(m, f"{name}_magnitude", Mux(negative, -value, value)[:width],
+                          Cat(Mux(inf, flags.negative, negative), nan, inf))
+    top, shift, (kind,) = normalize(m, name, magnitude, kind)
 
-    top, shift = normalize(m, name, magnitude)
     low = width - MANT_BITS - 2
-    short = delay(m, Cat(top[:low].any(), top[low:]), 1, f"{name}_short")
-    shift2 = delay(m, shift, 1, f"{name}_shift2")
-    kind2 = delay(m, kind, 1, f"{name}_kind2")
-
-    exp = Signal(signed(12), name=f"{name}_low")
-    back = Signal(range(MANT_BITS + 4), name=f"{name}_back")
-    moved = Signal(len(short), name=f"{name}_moved")
+    short: Value = Cat(top[:low].any(), top[low:])
     drop = len(short) - MANT_BITS
-    missing = Signal(signed(13), name=f"{name}_missing")
-    m.d.comb += [exp.eq(unit + (low - 1) - shift2), missing.eq(LOWEST - drop - exp),
-                 back.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 2, MANT_BITS + 3,
-                                                  missing))),
-                 moved.eq(short >> back)]
-    number = _round(m, f"{name}_number", moved, Mux(missing > 0, LOWEST - drop, exp), kind2[0],
-                    kind2[1], kind2[2])
-    return later(m, number, 1, f"{name}_result")
+    exp = unit + (low - 1) - shift
+    missing = LOWEST - drop - exp
+    back = Signal(range(MANT_BITS + 4), name=f"{name}_back")
+    m.d.comb += back.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 2, MANT_BITS + 3, missing)))
+    short, right, exp, kind = cut(m, f"{name}_short", short, back,
+                                 Mux(missing > 0, LOWEST - drop, exp), kind)
+    moved, exp, kind = cut(m, f"{name}_moved", (short >> right)[:len(short)], exp, kind)
+    return _round(m, f"{name}_result", moved, exp, kind[0], kind[1], kind[2])
 
 
 def pattern(number: data.View) -> Value:
@@ -218,50 +204,54 @@ def key(number: data.View) -> Value:
 
 
 def clip(m: Module, name: str, number: data.View, low: data.View, high: data.View) -> data.View:
-    """``number`` between ``low`` and ``high``; NaN stays, and of zeros its own sign."""
+    """``number`` between ``low`` and ``high``, which are looked at a cycle apart; NaN stays, and of
+    zeros its own sign."""
     def below(a: data.View, b: data.View) -> Value:
         none = (a.mant == 0) & (b.mant == 0) & ~a.inf & ~b.inf
         return (key(a) < key(b)) & ~none & ~a.nan
 
     raised, result = named(f"{name}_raised"), named(name)
-    m.d.comb += [raised.eq(Mux(below(number, low), low.as_value(), number.as_value())),
-                 result.eq(Mux(below(high, raised) & ~raised.nan, high.as_value(),
-                               raised.as_value()))]
-    return result
+    m.d.comb += raised.eq(Mux(below(number, low), low.as_value(), number.as_value()))
+    raised = later(m, raised, 1, f"{name}_low")
+    m.d.comb += result.eq(Mux(below(high, raised) & ~raised.nan, high.as_value(),
+                              raised.as_value()))
+    return later(m, result, 1, f"{name}_high")
 
 
 def convert(m: Module, name: str, number: data.View, dtype: Value) -> tuple[Value, Value]:
-    """A number rounded to FP16, BF16 or FP32: the pattern (32 bits, the low ones first), and
-    ``Cat(nan, inf)`` of the result; a cycle later."""
+    """A number rounded to FP16, BF16 or FP32, which is looked at in the last cycle: the pattern (32
+    bits, the low ones first), and ``Cat(nan, inf)`` of the result."""
     single = Signal(32, name=f"{name}_single")
-    m.d.comb += single.eq(Mux(number.nan, 0x7FC00000, pattern(number)))
     brain = Signal(32, name=f"{name}_brain")
-    m.d.comb += brain.eq(single + 0x7FFF + single[16])
-
-    drop = Signal(range(MANT_BITS + 2), name=f"{name}_drop")
     far = Signal(signed(12), name=f"{name}_far")
+    m.d.comb += [single.eq(Mux(number.nan, 0x7FC00000, pattern(number))),
+                 far.eq(-24 - number.exp)]
+    drop = Mux(far > MANT_BITS + 1, MANT_BITS + 1, Mux(far < MANT_BITS - 11, MANT_BITS - 11, far))
+    base = Mux(far > MANT_BITS - 11, 0, (number.exp + 37) << 10)
+    bits32, drop, base, mant, sign, nan, inf = cut(
+        m, f"{name}_pattern", single, drop[:5], base[:20].as_signed(), number.mant, number.sign,
+        number.nan, number.inf)
+
     kept = Signal(2 * MANT_BITS + 2, name=f"{name}_kept")
-    m.d.comb += [
-        far.eq(-24 - number.exp),
-        drop.eq(Mux(far > MANT_BITS + 1, MANT_BITS + 1, Mux(far < MANT_BITS - 11, MANT_BITS - 11,
-                                                            far))),
-        kept.eq(Cat(Const(0, MANT_BITS + 2), number.mant) >> drop)]
+    m.d.comb += [kept.eq(Cat(Const(0, MANT_BITS + 2), mant) >> drop),
+                 brain.eq(bits32 + 0x7FFF + bits32[16])]
     whole, guard = kept[MANT_BITS + 2:], kept[MANT_BITS + 1]
     up = guard & (kept[:MANT_BITS + 1].any() | whole[0])
+    bits32, upper, whole, up, base, sign, nan, inf = cut(
+        m, f"{name}_kept", bits32, brain, whole[:12], up, base, sign, nan, inf)
+
     code = Signal(signed(20), name=f"{name}_code")
-    base = Mux(far > MANT_BITS - 11, 0, (number.exp + 37) << 10)
-    m.d.comb += code.eq(base + whole[:12] + up)
-    infinite = Signal(name=f"{name}_infinite")
-    m.d.comb += infinite.eq(number.inf | (code >= 31 << 10))
-    half = Mux(number.nan, 0x7E00, Cat(Mux(infinite, Const(31 << 10, 15), code[:15]), number.sign))
-    bits, inf = Signal(32, name=f"{name}_bits"), Signal(name=f"{name}_inf")
+    infinite = inf | (code >= 31 << 10)
+    m.d.comb += code.eq(base + whole + up)
+    half = Mux(nan, 0x7E00, Cat(Mux(infinite, Const(31 << 10, 15), code[:15]), sign))
+    bits, special = Signal(32, name=f"{name}_bits"), Signal(name=f"{name}_inf")
     with m.Switch(dtype):
         with m.Case(DType.FP16):
-            m.d.comb += [bits.eq(half), inf.eq(infinite)]
+            m.d.comb += [bits.eq(half), special.eq(infinite)]
         with m.Case(DType.BF16):
-            m.d.comb += [bits.eq(Mux(number.nan, 0x7FC0, brain[16:])),
-                         inf.eq(number.inf | brain[23:31].all())]
+            m.d.comb += [bits.eq(Mux(nan, 0x7FC0, upper[16:])),
+                         special.eq(inf | upper[23:31].all())]
         with m.Default():
-            m.d.comb += [bits.eq(single), inf.eq(number.inf)]
-    return (delay(m, bits, 1, f"{name}_pattern"),
-            delay(m, Cat(number.nan, inf & ~number.nan), 1, f"{name}_class"))
+            m.d.comb += [bits.eq(bits32), special.eq(inf)]
+    result, kind = cut(m, f"{name}_out", bits, Cat(nan, special & ~nan))
+    return result, kind

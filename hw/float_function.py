@@ -14,8 +14,8 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from hw import float32
-from hw.binary32 import MANT_BITS, normalize, round_even
-from hw.delay import delay, later, register
+from hw.binary32 import MANT_BITS, NORMALIZE, ROUND, normalize, round_even
+from hw.delay import cut, delay, later, register
 from hw.float32 import HIGHEST, LOWEST
 from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
 from isa.instructions import VectorOp
@@ -27,8 +27,11 @@ EXPONENT_BITS = 12
 """Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
 
 LOOKUP = 3
-LATENCY = 2 + 2 * LOOKUP + 4
-"""Fixed point, × log2 e; two tables; E, select, normalize, round."""
+ARGUMENT = 3
+"""Fixed point in two cycles, × log2 e."""
+
+LATENCY = ARGUMENT + 2 * LOOKUP + 5 + NORMALIZE + ROUND
+"""Argument; two tables; E in two cycles, × E, select; normalize, round; what is no such number."""
 
 SMALL = -8 - (MANT_BITS - 1)
 """Exponent of the lowest bit of the numbers from 2^-8 on."""
@@ -39,23 +42,25 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
     tanh, exp, reciprocal = (vop == op for op in (VectorOp.TANH, VectorOp.EXP,
                                                   VectorOp.RECIPROCAL))
     power, i = _power(m, name, x, tanh, exp)
-    at = 2 + LOOKUP
-    late = later(m, x, at, f"{name}_x")
+    late = later(m, x, ARGUMENT + LOOKUP + 1, f"{name}_x")
 
     shift = Signal(range(VALUE_BITS + 2), name=f"{name}_right")
     far = Signal(signed(EXPONENT_BITS + 1), name=f"{name}_far")
     wide = Signal(INVERSE.fraction_bits + 2, name=f"{name}_e")
     m.d.comb += [far.eq(VALUE_BITS - INVERSE.fraction_bits - i),
-                 shift.eq(Mux(far > VALUE_BITS + 1, VALUE_BITS + 1, far)),
-                 wide.eq(power >> shift)]
+                 shift.eq(Mux(far > VALUE_BITS + 1, VALUE_BITS + 1, far))]
+    right, power, i = cut(m, f"{name}_e_shift", shift, power, i)
+    m.d.comb += wide.eq(power >> right)
     mantissa = late.mant[:MANT_BITS - 1] << (INVERSE.fraction_bits - (MANT_BITS - 1))
     fraction = register(m, f"{name}_fraction",
                         Mux(reciprocal, mantissa, wide[:INVERSE.fraction_bits])
                         [:INVERSE.fraction_bits])
     whole = delay(m, ~reciprocal & wide[INVERSE.fraction_bits], 1 + LOOKUP, f"{name}_whole")
     inverse = Mux(whole, 1 << (VALUE_BITS - 1), _lookup(m, f"{name}_inverse", INVERSE, fraction))
-    late = later(m, late, 1 + LOOKUP, f"{name}_later")
     power, i = (delay(m, v, 1 + LOOKUP, f"{name}_{n}") for n, v in (("power", power), ("i", i)))
+    scaled, inverse, power, i = cut(m, f"{name}_scaled", (power * inverse) >> VALUE_BITS, inverse,
+                                    power, i)
+    late = later(m, late, 2 + LOOKUP, f"{name}_later")
 
     value = Signal(VALUE_BITS + 1, name=f"{name}_value", reset_less=True)
     exponent = Signal(signed(EXPONENT_BITS), name=f"{name}_exponent", reset_less=True)
@@ -65,13 +70,12 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
         with m.Case(VectorOp.RECIPROCAL):
             m.d.sync += [value.eq(inverse), exponent.eq(-(MANT_BITS - 1) - late.exp)]
         with m.Case(VectorOp.SIGMOID):
-            m.d.sync += [value.eq(Mux(late.sign, (power * inverse) >> VALUE_BITS, inverse)),
+            m.d.sync += [value.eq(Mux(late.sign, scaled, inverse)),
                          exponent.eq(Mux(late.sign, i, 0))]
         with m.Default():
             m.d.sync += [value.eq((inverse << 1) - (1 << VALUE_BITS)), exponent.eq(0)]
-    late = later(m, late, 1, f"{name}_late")
     number = _round(m, name, value, exponent)
-    late = later(m, late, 1, f"{name}_last")
+    late = later(m, late, 1 + NORMALIZE + ROUND, f"{name}_last")
 
     result = float32.named(f"{name}_chosen")
     m.d.comb += [result.eq(number), result.nan.eq(late.nan),
@@ -86,18 +90,17 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
 def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple[Value, Value]:
     """e^x, or E, as a value in [1, 2) and an exponent of 2."""
     bits = FIXED_BITS + INTEGER_BITS
-    right, fixed = Signal(range(bits + 1), name=f"{name}_down"), Signal(bits, name=f"{name}_fixed")
     away = Signal(signed(12), name=f"{name}_away")
-    above = (x.exp > INTEGER_BITS - MANT_BITS) | x.inf
-    m.d.comb += [
-        away.eq(INTEGER_BITS - MANT_BITS - x.exp),
-        right.eq(Mux(away > bits, bits, away)),
-        fixed.eq(Mux(above, (1 << bits) - 1,
-                     Cat(Const(0, bits - MANT_BITS), Mux(x.nan, 0, x.mant)) >> right))]
+    m.d.comb += away.eq(INTEGER_BITS - MANT_BITS - x.exp)
+    right, above, mant = cut(m, f"{name}_down", Mux(away > bits, bits, away)[:6],
+                             (x.exp > INTEGER_BITS - MANT_BITS) | x.inf, Mux(x.nan, 0, x.mant))
+    fixed = Signal(bits, name=f"{name}_fixed")
+    m.d.comb += fixed.eq(Mux(above, (1 << bits) - 1,
+                             Cat(Const(0, bits - MANT_BITS), mant) >> right))
     argument = register(m, f"{name}_argument", Mux(tanh, fixed << 1, fixed))
     product = register(m, f"{name}_product", (argument * LOG2_E)
                        >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits))
-    rises = delay(m, exp & ~x.sign, 2, f"{name}_rises")
+    rises = delay(m, exp & ~x.sign, ARGUMENT, f"{name}_rises")
     exponent = Signal(signed(EXPONENT_BITS + POWER.fraction_bits), name=f"{name}_binary")
     m.d.comb += exponent.eq(Mux(rises, product, -product))
     i = delay(m, exponent[POWER.fraction_bits:].as_signed(), LOOKUP, f"{name}_whole_exponent")
@@ -121,14 +124,11 @@ def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
 
 
 def _round(m: Module, name: str, value: Value, exponent: Value) -> data.View:
-    """``value * 2**(exponent - VALUE_BITS)`` as a number, a cycle later; zero if too small."""
-    top, shift = normalize(m, f"{name}_value", value)
-    top = register(m, f"{name}_top", top)
-    low = register(m, f"{name}_low", exponent - VALUE_BITS - shift)
-    drop = VALUE_BITS + 1 - MANT_BITS
-    mant, carry = round_even(m, name, top, drop)
-    exp = Signal(signed(EXPONENT_BITS + 1), name=f"{name}_exp")
-    m.d.comb += exp.eq(low + drop + carry)
+    """``value * 2**(exponent - VALUE_BITS)`` as a number, NORMALIZE + ROUND cycles later; zero if
+    too small."""
+    top, shift, (exponent,) = normalize(m, f"{name}_value", value, exponent)
+    mant, exp, _ = round_even(m, name, top, VALUE_BITS + 1 - MANT_BITS,
+                              exponent - VALUE_BITS - shift)
     none = (mant == 0) | (exp < LOWEST)
     return float32.assign(m, float32.named(f"{name}_rounded"), mant=Mux(none, 0, mant),
                           exp=Mux(none, LOWEST, exp), inf=~none & (exp > HIGHEST))

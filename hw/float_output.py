@@ -9,31 +9,31 @@ from amaranth.lib import data
 
 from hw import float32
 from hw.binary32 import FLOAT
-from hw.delay import later, register
+from hw.delay import delay, later
 from hw.float32 import STAGES
 from hw.ports import view_of
-from hw.requantize import clip_register
+from hw.requantize import CLIP, clip_register
 from isa.instructions import DType
 
 OUTPUT = data.StructLayout({
     "o_type": 2, "lo_f": 16, "hi_f": 16, "z": signed(9), "lo": signed(9), "hi": signed(9)})
 """What stands still during an instruction."""
 
-LATENCY = 1 + STAGES["convert"]
+LATENCY = STAGES["clip"] + STAGES["convert"]
 
 
 def output(m: Module, number: data.View, c: data.View) -> tuple[Value, Value]:
     """The result in the low bytes of 32 bits, and ``Cat(nan, infinite)``; ``c`` has the fields of
     :data:`OUTPUT`."""
     ends = (float32.from_half(m, n, c[n]) for n in ("lo_f", "hi_f"))
-    clipped = later(m, float32.clip(m, "clip", number, *ends), 1, "clipped")
+    clipped = float32.clip(m, "clip", number, *ends)
     bits, kind = float32.convert(m, "converted", clipped, c.o_type)
 
-    whole = later(m, number, 1, "whole")
+    whole = later(m, number, LATENCY - CLIP, "whole")
     finite = view_of(FLOAT, name="finite")
     m.d.comb += [finite.sign.eq(whole.sign), finite.exp.eq(Mux(whole.inf, 0, whole.exp)),
                  finite.mant.eq(Mux(whole.nan, 0, Mux(whole.inf, 1 << 23, whole.mant)))]
     integer = clip_register(m, "integer_out", finite, c.z, c.lo, c.hi)
-    integer_kind = register(m, "integer_kind", Cat(whole.nan, whole.inf & ~whole.nan))
+    integer_kind = delay(m, Cat(whole.nan, whole.inf & ~whole.nan), CLIP, "integer_kind")
     to_integer = c.o_type == DType.INT8
     return Mux(to_integer, integer[:8], bits), Mux(to_integer, integer_kind, kind)

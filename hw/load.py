@@ -11,7 +11,7 @@ Addresses run ahead of the data by up to ``config.outstanding`` bursts, across i
 that a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes'
 scratchpad ports stall each on its own.
 
-Latency, with an idle machine: ``Pattern.LATENCY`` + 1 cycles from instruction to ``ar``; 1 cycle
+Latency, with an idle machine: ``Pattern.LATENCY`` + 2 cycles from instruction to ``ar``; 1 cycle
 from ``r`` to ``write``; ``done`` is the cycle in which the last word is accepted.
 On halt, data under way is taken and dropped.
 """

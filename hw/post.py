@@ -17,10 +17,9 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import entry_layout
-from hw.delay import delay
 from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.ports import SpmPort, SpmWrite, view_of
-from hw.post_lane import POST_CONSTANTS, PostLane
+from hw.post_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import DType
@@ -47,8 +46,8 @@ def slices(config: Config, dtype: DType) -> int:
 
 
 def latency(config: Config) -> int:
-    """Cycles from a slice to its bytes."""
-    return FloatLane.LATENCY if config.floats else PostLane.LATENCY
+    """Most cycles from a slice to its bytes; instructions that do less take less."""
+    return max(PostLane.LATENCY, FloatLane.LATENCY if config.floats else 0)
 
 
 def landing_depth(config: Config) -> int:
@@ -157,8 +156,7 @@ class Post(wiring.Component):
                 m.d.comb += [number.entry.eq(entry), number.bias.eq(lane_bias),
                              number.scale.eq(lane_scale), number.b.eq(raw),
                              number.b_integer.eq(value), number.constants.eq(self.floats)]
-                late = delay(m, result, FloatLane.LATENCY - PostLane.LATENCY, f"integer{k}")
-                result = Mux(self.all_integer, late, number.out)
+                result = Mux(self.all_integer, result, number.out)
                 kinds.append(number.kind)
             results.append(result)
         self._gather(m, results, kinds)
@@ -181,8 +179,12 @@ class Post(wiring.Component):
     def _gather(self, m: Module, results: list[Value], kinds: list[data.View]) -> None:
         """Slices to words, words to the landing, exceptional results to counts."""
         config = self._config
-        arriving = Signal(latency(config))
-        m.d.sync += arriving.eq(Cat(self.valid, arriving))
+        integer = self.valid & (self.all_integer if config.floats else 1)
+        arrived = arrivals(m, integer, self.constants.add)
+        if config.floats:
+            numbers = Signal(FloatLane.LATENCY)
+            m.d.sync += numbers.eq(Cat(self.valid & ~self.all_integer, numbers))
+            arrived = Mux(self.all_integer, arrived, numbers[-1])
         word = Signal(8 * config.word_bytes, reset_less=True)
         whole, last = Signal(8 * config.word_bytes), Signal()
         position = Signal(range(max(2, *(slices(config, t) for t in types(config)))))
@@ -192,9 +194,9 @@ class Post(wiring.Component):
                     chunk = Cat(r[:8 * t.size] for r in results[:slice_columns(config, t)])
                     m.d.comb += [whole.eq(Cat(word, chunk)[len(chunk):]),
                                  last.eq(position == slices(config, t) - 1)]
-        with m.If(arriving[-1]):
+        with m.If(arrived):
             m.d.sync += [word.eq(whole), position.eq(Mux(last, 0, position + 1))]
-        m.d.comb += self.finished.eq(arriving[-1] & last)
+        m.d.comb += self.finished.eq(arrived & last)
 
         # a slice of few columns leaves the last lanes with what is not written
         used = Signal(config.ppu_lanes)
@@ -202,7 +204,7 @@ class Post(wiring.Component):
             for t in types(config):
                 with m.Case(t):
                     m.d.comb += used.eq((1 << slice_columns(config, t)) - 1)
-        counted = arriving[-1] & self.keep & ~self.all_integer
+        counted = arrived & self.keep & ~self.all_integer
         for kind, _ in KIND:
             if kinds:
                 flags = [counted & used[k] & value[kind] for k, value in enumerate(kinds)]

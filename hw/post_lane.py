@@ -9,21 +9,22 @@
                                                           operand b × scale_b ─ round ┴ + ─ round
                                                                       integer + z2, clip ─► out
 
-Each arrow is a pipeline register; there is no stall, and every operand taken in cycle ``t`` gives
-its result in ``t + LATENCY``. The arithmetic is that of :mod:`golden.arith`, each step rounded to
-nearest even in binary32. Constants of an instruction (zero points, clips, scales of the addition)
-have to stand still while its elements are under way; ``scale`` and ``bias`` travel with the
-element.
+There is no stall, and every operand taken in cycle ``t`` gives its result in ``t + LATENCY``, or
+without an addition in ``t + PLAIN``. The arithmetic is that of :mod:`golden.arith`, each step
+rounded to nearest even in binary32. Constants of an instruction (zero points, clips, scales of the
+addition) have to stand still while its elements are under way; ``scale`` and ``bias`` travel with
+the element.
 """
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.binary32 import FLOAT, MANT_BITS, normalize, round_even, unpack_scale
-from hw.delay import delay, register
+from hw.binary32 import (FLOAT, MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product,
+                         round_even, unpack_scale)
+from hw.delay import cut, delay
 from hw.ports import view_of
-from hw.requantize import Requantizer, clip_register, float_register
+from hw.requantize import CLIP, Requantizer, clip_register
 
 POST_CONSTANTS = data.StructLayout({
     "z1": signed(9), "lo1": signed(9), "hi1": signed(9), "scale_a": 32, "scale_b": 32,
@@ -45,10 +46,11 @@ class PostLane(wiring.Component):
         Second operand of the addition.
     constants : In(POST_CONSTANTS)
     out : Out(signed(9))
-        The result, LATENCY cycles later.
+        The result, LATENCY cycles later, or PLAIN without an addition.
     """
 
-    LATENCY = Requantizer.LATENCY + 6
+    PLAIN = Requantizer.LATENCY
+    LATENCY = PLAIN + 1 + PRODUCT + 2 * (NORMALIZE + ROUND) + 4 + CLIP
 
     acc: Signal
     bias: Signal
@@ -72,56 +74,62 @@ class PostLane(wiring.Component):
         operand_a = delay(m, self.acc[:10].as_signed(), Requantizer.LATENCY, "direct")
         operand_b = delay(m, self.b, Requantizer.LATENCY, "operand")
         a = Signal(signed(10))
-        m.d.comb += a.eq(Mux(c.direct, operand_a, v1 - c.z1))
-        total = self._add(m, a, operand_b)
-        plain = delay(m, v1, self.LATENCY - Requantizer.LATENCY, "plain")
-        m.d.comb += self.out.eq(Mux(c.add, total, plain))
+        m.d.comb += [a.eq(Mux(c.direct, operand_a, v1 - c.z1)),
+                     self.out.eq(Mux(c.add, self._add(m, a, operand_b), v1))]
         return m
 
     def _scaled(self, m: Module, name: str, integer: Value, scale: Value) -> data.View:
-        """``f32(integer * scale)`` for a ten-bit integer, in two cycles."""
+        """``f32(integer * scale)`` for a ten-bit integer."""
         factor, exp = unpack_scale(scale)
-        magnitude = Signal(9, name=f"{name}_magnitude")
-        m.d.comb += magnitude.eq(Mux(integer < 0, -integer, integer))
-        product = register(m, f"{name}_product", magnitude * factor)
-        sign = register(m, f"{name}_sign", integer < 0)
-        value, shift = normalize(m, name, product)
-        mant, carry = round_even(m, name, value, len(product) - MANT_BITS)
-        return float_register(m, f"{name}_scaled", sign,
-                              exp + (len(product) - MANT_BITS) - shift + carry, mant)
+        sign = integer < 0
+        magnitude, sign = cut(m, f"{name}_magnitude", Mux(sign, -integer, integer)[:9], sign)
+        value, (sign,) = product(m, name, magnitude, factor, sign)
+        value, shift, (sign,) = normalize(m, name, value, sign)
+        mant, exp, (sign,) = round_even(m, name, value, len(value) - MANT_BITS, exp - shift, sign)
+        number = view_of(FLOAT, name=f"{name}_scaled")
+        m.d.comb += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
+        return number
 
     def _add(self, m: Module, a: Value, b: Value) -> Signal:
-        """``clip(rint(f32(f32(a * scale_a) + f32(b * scale_b))) + z2)`` in six cycles."""
+        """``clip(rint(f32(f32(a * scale_a) + f32(b * scale_b))) + z2)``."""
         c = self.constants
         x, y = self._scaled(m, "a", a, c.scale_a), self._scaled(m, "b", b, c.scale_b)
 
         # The larger magnitude first. A zero has the smallest exponent, whatever its field says.
-        swap = Signal()
-        m.d.comb += swap.eq((x.mant == 0) | ((y.mant != 0) & (
-            (y.exp > x.exp) | ((y.exp == x.exp) & (y.mant > x.mant)))))
+        swap = (x.mant == 0) | ((y.mant != 0) & (
+            (y.exp > x.exp) | ((y.exp == x.exp) & (y.mant > x.mant))))
+        swap, *both = cut(m, "ordered", swap, x.as_value(), y.as_value())
+        x, y = (data.View(FLOAT, v) for v in both)
         big, small = view_of(FLOAT), view_of(FLOAT)
         m.d.comb += [big.eq(Mux(swap, y.as_value(), x.as_value())),
                      small.eq(Mux(swap, x.as_value(), y.as_value()))]
         distance = Signal(signed(11))
         m.d.comb += distance.eq(big.exp - small.exp)
-        wide = Signal(2 * MANT_BITS + GUARD_BITS)
         # beyond MANT_BITS + 2 only the sticky bit is left
         far = (distance < 0) | (distance > MANT_BITS + 2)
-        m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + GUARD_BITS), small.mant)
-                            >> Mux(far, MANT_BITS + 2, distance)[:5])
-        sticky = wide[:MANT_BITS].any()
-        large = register(m, "large", Cat(Const(0, GUARD_BITS), big.mant))
-        little = register(m, "little", Cat(wide[MANT_BITS] | sticky, wide[MANT_BITS + 1:]))
-        exp = register(m, "add_exp", big.exp)
-        sign = register(m, "add_sign", big.sign)
-        minus = register(m, "minus", big.sign ^ small.sign)
+        right, large, little, exp, sign, minus = cut(
+            m, "distance", Mux(far, MANT_BITS + 2, distance)[:5], big.mant, small.mant, big.exp,
+            big.sign, big.sign ^ small.sign)
 
-        total = register(m, "total", Mux(minus, large - little, large + little),
-                               unsigned(MANT_BITS + GUARD_BITS + 1))
-        exp, sign = register(m, "add_exp2", exp), register(m, "add_sign2", sign)
-
-        value, shift = normalize(m, "total", total)
-        mant, carry = round_even(m, "total", value, GUARD_BITS + 1)
-        number = float_register(m, "added", sign, exp + 1 - shift + carry, mant)
+        wide = Signal(2 * MANT_BITS + GUARD_BITS)
+        m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + GUARD_BITS), little) >> right)
+        little, large, exp, sign, minus = cut(
+            m, "aligned", Cat(wide[:MANT_BITS + 1].any(), wide[MANT_BITS + 1:]),
+            Cat(Const(0, GUARD_BITS), large), exp, sign, minus)
+        total, exp, sign = cut(
+            m, "total", Mux(minus, large - little, large + little)[:MANT_BITS + GUARD_BITS + 1],
+            exp, sign)
+        value, shift, (exp, sign) = normalize(m, "total", total, exp, sign)
+        mant, exp, (sign,) = round_even(m, "total", value, GUARD_BITS + 1,
+                                        exp - GUARD_BITS - shift, sign)
+        number = view_of(FLOAT, name="added")
+        m.d.comb += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
         return clip_register(m, "sum", number, c.z2, c.lo2, c.hi2)
 
+
+def arrivals(m: Module, enters: Value, add: Value) -> Value:
+    """Whether results leave the lanes, given whether operands enter them; ``add`` stands still as
+    long as any are under way."""
+    plain, added = Signal(PostLane.PLAIN), Signal(PostLane.LATENCY - PostLane.PLAIN)
+    m.d.sync += [plain.eq(Cat(enters, plain)), added.eq(Cat(plain[-1] & add, added))]
+    return Mux(add, added[-1], plain[-1])

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream of word addresses in, a stream of words out: a scratchpad port with a landing buffer.
 
-Streams that walk memory in lockstep (the pixel streams of an M split, the tiles' residuals) often
-want the same bank at the same time, over and over. With a queue of addresses before each port one
+A queue of addresses stands before the port. The scratchpad's arbiter, through which every port's
+``ready`` depends on the requests of others, thus begins and ends at registers, and no walker waits
+for it in the same cycle. Streams that walk memory in lockstep (the pixel streams of an M split, the
+tiles' residuals) often want the same bank at the same time, over and over; with a deeper queue one
 stream gets ahead of the other by a cycle, and from then on they take turns on neighboring banks.
 
 A read is issued only when a place in the buffer is kept for its word, so the reader may stall for
@@ -30,10 +32,9 @@ class ReadPort(wiring.Component):
     config : Config
         The scratchpad's shape.
     depth : int
-        Words that the landing buffer holds; ``LATENCY + 1`` or more sustains a word a cycle.
+        Words that the landing buffer holds; ``LATENCY`` or more sustain a word a cycle.
     queue : int
-        Addresses that wait before the port; 0: none, the stream goes to the port directly. A queue
-        adds a cycle of latency.
+        Addresses that wait before the port; 2 or more sustain a word a cycle.
 
     Members
     -------
@@ -42,13 +43,13 @@ class ReadPort(wiring.Component):
     port : Out(SpmRead(config))
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     addr: stream.Interface
     data: stream.Interface
     port: SpmPort
 
-    def __init__(self, config: Config, depth: int = 4, queue: int = 0):
+    def __init__(self, config: Config, depth: int = 4, queue: int = 2):
         self._depth, self._queue = depth, queue
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
@@ -62,17 +63,12 @@ class ReadPort(wiring.Component):
         accept = self.port.valid & self.port.ready
         popped = self.data.valid & self.data.ready
         arrived = Signal()
-        if self._queue == 0:
-            valid, addr, take = self.addr.valid, self.addr.payload, self.addr.ready
-        else:
-            m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.port.addr),
-                                                       depth=self._queue)
-            valid, addr, take = queue.r_rdy, queue.r_data, queue.r_en
-            m.d.comb += [queue.w_data.eq(self.addr.payload), queue.w_en.eq(self.addr.valid),
-                         self.addr.ready.eq(queue.w_rdy)]
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.port.addr), depth=self._queue)
         m.d.comb += [
-            self.port.valid.eq(valid & (room != 0)), self.port.addr.eq(addr),
-            take.eq(self.port.ready & (room != 0)),
+            queue.w_data.eq(self.addr.payload), queue.w_en.eq(self.addr.valid),
+            self.addr.ready.eq(queue.w_rdy),
+            self.port.valid.eq(queue.r_rdy & (room != 0)), self.port.addr.eq(queue.r_data),
+            queue.r_en.eq(accept),
             landing.w_en.eq(arrived), landing.w_data.eq(self.port.data),
             self.data.valid.eq(landing.r_rdy), self.data.payload.eq(landing.r_data),
             landing.r_en.eq(self.data.ready),

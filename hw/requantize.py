@@ -5,33 +5,31 @@
 
     acc ─ + bias ─ normalize ─ round ─ × scale ─ round ─ integer + z, clip ─► out
 
-Each arrow is a pipeline register; there is no stall, and every sum taken in cycle ``t`` gives its
-result in ``t + LATENCY``. The arithmetic is that of :func:`golden.arith.requantize`, each step
-rounded to nearest even in binary32. ``scale`` and ``bias`` travel with the element; ``z``, ``lo``
-and ``hi`` are looked at in the last stage, ``LATENCY - 1`` cycles after the element has entered.
+There is no stall, and every sum taken in cycle ``t`` gives its result in ``t + LATENCY``. The
+arithmetic is that of :func:`golden.arith.requantize`, each step rounded to nearest even in
+binary32. ``scale`` and ``bias`` travel with the element; ``z`` is looked at ``OFFSET`` cycles after
+the element has entered, ``lo`` and ``hi`` one later.
 """
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.binary32 import FLOAT, MANT_BITS, normalize, round_even, to_integer, unpack_scale
-from hw.delay import register
+from hw.binary32 import (FLOAT, INTEGER, MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product,
+                         round_even, to_integer, unpack_scale)
+from hw.delay import cut, register
 from hw.ports import view_of
 
 
-def float_register(m: Module, name: str, sign: Value, exp: Value, mant: Value) -> data.View:
-    """The binary32 number of these parts, a cycle later."""
-    number = view_of(FLOAT, name=name, reset_less=True)
-    m.d.sync += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
-    return number
+CLIP = INTEGER + 2
+"""Cycles of :func:`clip_register`."""
 
 
 def clip_register(m: Module, name: str, number: data.View, zero: Value, low: Value,
                   high: Value) -> Signal:
-    """``number`` rounded, offset and clipped, a cycle later."""
-    offset = Signal(signed(13), name=f"{name}_offset")
-    m.d.comb += offset.eq(to_integer(m, name, number) + zero)
+    """``number`` rounded, offset and clipped, CLIP cycles later; the offset is looked at two cycles
+    before the end, the bounds one."""
+    offset = register(m, f"{name}_offset", to_integer(m, name, number) + zero, signed(13))
     raised = Mux(offset < low, low, offset)
     return register(m, f"{name}_clipped", Mux(raised > high, high, raised), signed(9))
 
@@ -43,12 +41,14 @@ class Requantizer(wiring.Component):
     scale : In(32)
         binary32 pattern.
     z, lo, hi : In(signed(9))
-        Zero point and clip of the element in the last stage.
+        Zero point and clip, each of the element that has come to them.
     out : Out(signed(9))
         The result, LATENCY cycles later.
     """
 
-    LATENCY = 6
+    LATENCY = 2 + NORMALIZE + 2 * ROUND + PRODUCT + CLIP
+    OFFSET = LATENCY - 2
+    """Cycles from an element's entry until its zero point is looked at; its clip one later."""
 
     acc: Signal
     bias: Signal
@@ -65,30 +65,18 @@ class Requantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        biased = register(m, "biased", (self.acc + self.bias)[:32].as_signed())
-        scale = register(m, "scale1", self.scale)
-
-        magnitude = Signal(32)
-        m.d.comb += magnitude.eq(Mux(biased < 0, -biased, biased))
-        value, shift = normalize(m, "int", magnitude)
-        value2 = register(m, "value2", value)
-        shift2 = register(m, "shift2", shift)
-        sign2 = register(m, "sign2", biased < 0)
-        scale2 = register(m, "scale2", scale)
-
-        mant, carry = round_even(m, "int", value2, 8)
-        number = float_register(m, "number", sign2, 8 - shift2 + carry, mant)
-        scale3 = register(m, "scale3", scale2)
-
-        factor, exp = unpack_scale(scale3)
-        product = register(m, "product", number.mant * factor)
-        exp4 = register(m, "exp4", number.exp + exp, signed(10))
-        sign4 = register(m, "sign4", number.sign)
-
-        high = product[2 * MANT_BITS - 1]
-        aligned = Signal(2 * MANT_BITS)
-        m.d.comb += aligned.eq(Mux(high, product, product << 1))
-        mant, carry = round_even(m, "product", aligned, MANT_BITS)
-        scaled = float_register(m, "scaled", sign4, exp4 + MANT_BITS - 1 + high + carry, mant)
-        m.d.comb += self.out.eq(clip_register(m, "requantized", scaled, self.z, self.lo, self.hi))
+        biased, scale = cut(m, "biased", (self.acc + self.bias)[:32].as_signed(), self.scale)
+        sign = biased < 0
+        magnitude, sign, scale = cut(m, "magnitude", Mux(sign, -biased, biased)[:32], sign, scale)
+        value, shift, (sign, scale) = normalize(m, "int", magnitude, sign, scale)
+        mant, exp, (sign, scale) = round_even(m, "int", value, 8, -shift, sign, scale)
+        factor, exp2 = unpack_scale(scale)
+        value, (exp, sign) = product(m, "scaled", mant, factor, exp + exp2, sign)
+        # the product of two leading ones has its own in one of two places
+        high = value[-1]
+        mant, exp, (sign,) = round_even(m, "scaled", Mux(high, value, value << 1)[:2 * MANT_BITS],
+                                        MANT_BITS, Mux(high, exp, exp - 1), sign)
+        number = view_of(FLOAT, name="scaled")
+        m.d.comb += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
+        m.d.comb += self.out.eq(clip_register(m, "requantized", number, self.z, self.lo, self.hi))
         return m

@@ -7,12 +7,11 @@ the top bit of ``completed - wait`` is all that is looked at: no read-modify-wri
 nothing to initialize, and any number of instructions may wait for the same event.
 
 ``done`` in cycle t raises the counter in t + 1, and the waiting instruction leaves its queue in
-that same cycle t + 1.
+t + 2: the comparison has a cycle of its own. A counter only grows, so what was satisfied a cycle
+ago still is.
 """
 
-from collections.abc import Collection
-
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,37 +19,15 @@ from hw.ports import COMPLETED, instruction_layout
 from isa.instructions import QUEUES, WAIT_BITS, Opcode
 
 
-def blocked(instr: data.View, completed: data.View,
-            only: Collection[str] | None = None) -> Value:
+def blocked(instr: data.View, completed: data.View) -> Value:
     """A bit for each queue: ``instr`` (a view of an ``instruction_layout``) still waits for it,
-    as the counters ``completed`` (a view of ``COMPLETED``) tell. ``only`` names the queues to look
-    at, all of them when it is None.
-
-    Raises
-    ------
-    ValueError
-        If ``only`` names something that is not a queue.
-    """
-    chosen = QUEUES if only is None else tuple(only)
-    unknown = [q for q in chosen if q not in QUEUES]
-    if unknown:
-        raise ValueError(f"no queue {', '.join(map(repr, unknown))}: a queue is one of "
-                         f"{', '.join(QUEUES)}")
-    bits: list[ValueLike] = []
-    for k, queue in enumerate(QUEUES):
-        behind = (completed[queue] - instr[f"wait_{queue}"])[WAIT_BITS - 1]
-        bits.append(instr["wait_mask"][k] & behind if queue in chosen else Const(0, 1))
-    return Cat(*bits)
-
-
-def satisfied(instr: data.View, completed: data.View,
-              only: Collection[str] | None = None) -> Value:
-    """One bit: ``instr`` waits for no queue any more; see :func:`blocked`."""
-    return ~blocked(instr, completed, only).any()
+    as the counters ``completed`` (a view of ``COMPLETED``) tell."""
+    behind = [(completed[q] - instr[f"wait_{q}"])[WAIT_BITS - 1] for q in QUEUES]
+    return instr["wait_mask"] & Cat(*behind)
 
 
 class WaitGate(wiring.Component):
-    """Lets the head of a queue through once its waits are satisfied; no latency.
+    """Lets the head of a queue through once its waits are satisfied, a cycle after it has come.
 
     Parameters
     ----------
@@ -77,11 +54,13 @@ class WaitGate(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        waits, free = blocked(self.i.payload, self.completed), Signal()
+        waits, compared = Signal(len(QUEUES)), Signal()
+        m.d.sync += [waits.eq(blocked(self.i.payload, self.completed)),
+                     compared.eq(self.i.valid & ~self.i.ready)]
         m.d.comb += [
-            free.eq(~waits.any()), self.blocked.eq(Mux(self.i.valid, waits, 0)),
+            self.blocked.eq(Mux(compared, waits, 0)),
             self.o.payload.eq(self.i.payload),
-            self.o.valid.eq(self.i.valid & free),
-            self.i.ready.eq(self.o.ready & free),
+            self.o.valid.eq(compared & ~waits.any()),
+            self.i.ready.eq(self.o.valid & self.o.ready),
         ]
         return m

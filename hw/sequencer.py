@@ -19,16 +19,15 @@ The first fault is kept and halts every engine from the next cycle on. Among fau
 order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
 not be fetched), watchdog.
 
-Latency: 1 cycle from ``instr`` to the engine, 1 cycle from ``done`` of an instruction to the start
-of one that waits for it.
+Latency: 2 cycles from ``instr`` to the engine, 2 cycles from ``done`` of an instruction to the
+start of one that waits for it.
 """
-
-from functools import reduce
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hw.delay import register
 from hw.fetch import RAW_INSTRUCTION
 from hw.fifo import Fifo
 from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
@@ -202,7 +201,10 @@ class Sequencer(wiring.Component):
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
                 oldest: dict[Opcode, Fifo]) -> None:
         late, waited = Signal(), Signal(32)
+        first, named = self._first(m, oldest)
+        expired = Signal(named + 1)
         m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
+        m.d.sync += expired.eq(Mux(late, Cat(1, expired), 0))
         with m.If(self.start | self.completions.any()):
             m.d.sync += waited.eq(0)
         with m.Elif(self.busy & ~late):
@@ -211,17 +213,22 @@ class Sequencer(wiring.Component):
             causes: list[tuple[Value, ValueLike, Value]] = [
                 (e.fault, e.fault_code, e.fault_index) for e in engines.values()]
             causes += [(decode_fault != 0, decode_fault, self.instr.payload.index),
-                       (late, Fault.WATCHDOG, self._first(m, oldest))]
+                       (expired[-1] & late, Fault.WATCHDOG, first)]
             for condition, code, index in reversed(causes):
                 with m.If(condition):
                     m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
                                  self.fault_index.eq(index)]
         m.d.comb += self.halt.eq(self.fault | self.abort)
 
-    def _first(self, m: Module, oldest: dict[Opcode, Fifo]) -> Value:
+    def _first(self, m: Module, oldest: dict[Opcode, Fifo]) -> tuple[Value, int]:
         """Position of the oldest instruction that has not completed, or, if there is none, of the
-        one that is to come next."""
-        def earlier(a: Value, b: Value) -> Value:
-            return Mux(a < b, a, b)
-        waiting = [Mux(o.o.valid, o.o.payload, self.instr.payload.index) for o in oldest.values()]
-        return reduce(earlier, waiting)
+        one that is to come next; and the cycles that this takes."""
+        cycles = 0
+        firsts = [Mux(o.o.valid, o.o.payload, self.instr.payload.index) for o in oldest.values()]
+        while len(firsts) > 1:
+            pairs = [firsts[k:k + 2] for k in range(0, len(firsts), 2)]
+            firsts = [register(m, f"first{cycles}_{k}",
+                               Mux(pair[0] < pair[-1], pair[0], pair[-1]))
+                      for k, pair in enumerate(pairs)]
+            cycles += 1
+        return firsts[0], cycles

@@ -16,22 +16,23 @@ The array has no handshake inside. A vector enters (``fire``) only when its weig
 shadow set, if it is the first of a pass, and a PSUM bank is free, if it is the first of a block.
 """
 
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator, add_layout
+from hw.delay import register
+from hw.dispatch import Dispatch, verdict
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
 from hw.float_lane import KIND
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
-from hw.semaphore import blocked, satisfied
 from hw.operand import field, known
 from hw.tile import Tile
 from hw.weights import WeightLoader
 from isa.config import REDUCTION, Config
-from isa.instructions import DType, Fault, Opcode
+from isa.instructions import QUEUES, DType, Fault, Opcode
 
 
 class TensorEngine(wiring.Component):
@@ -86,59 +87,52 @@ class TensorEngine(wiring.Component):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
         m.d.comb += [getattr(self, kind).eq(getattr(drain, kind)) for kind, _ in KIND]
-        holds, *bad = self._dispatch(m, feeder, loader, drain)
+        dispatch = self._dispatch(m, feeder, loader, drain)
         self._array(m, feeder, loader, drain)
-        self._report(m, feeder, loader, drain, holds, (bad[0], bad[1]))
+        self._report(m, feeder, loader, drain, dispatch)
         return m
 
     def _dispatch(self, m: Module, feeder: Feeder, loader: WeightLoader,
-                  drain: Drain) -> tuple[Value, Value, Value]:
-        """Check an instruction, then hand it to the three walkers, each in its time; returns
-        whether there is one, whether it is illegal, and its position."""
-        i, have = view_of(instruction_layout(Opcode.TENSOR)), Signal()
+                  drain: Drain) -> Dispatch:
+        """Check an instruction, then hand it to the three walkers, each in its time."""
+        m.submodules.dispatch = dispatch = Dispatch(Opcode.TENSOR, parts=3)
+        i, passing = dispatch.i, dispatch.passing
+        wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
         held_split = Signal.like(i.m_split)
         same = held & (held_nx == i.nx) & (held_ny == i.ny) & (held_split == i.m_split)
-        passing = Signal()
-        legal = self._legal(m, i, same & self._same_sums(m, i, passing))
-        halt = self.engine.halt | self.engine.fault
-        waits = blocked(i, self.engine.completed)
-        targets: tuple[tuple[Feeder | WeightLoader | Drain, ValueLike], ...] = (
-            (loader, satisfied(i, self.engine.completed, only=("load",))),
-            (feeder, ~waits.any()), (drain, 1))
-        finished = []
-        for k, (target, free) in enumerate(targets):
-            taken = Signal(name=f"taken{k}")
-            m.d.comb += [target.instr.payload.eq(i), target.halt.eq(halt),
-                         target.instr.valid.eq(have & legal & ~taken & free & ~halt)]
-            accepted = taken | (target.instr.valid & target.instr.ready)
-            finished.append(accepted)
-            m.d.sync += taken.eq(have & accepted & ~passing)
-        m.d.comb += [passing.eq(have & Cat(*finished).all()),
-                     self.engine.blocked.eq(Mux(have, waits, 0)),
-                     self.instr.ready.eq((~have | passing) & ~halt)]
         with m.If(passing):
-            m.d.sync += [have.eq(0), held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
+            m.d.sync += [held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
                          held_split.eq(i.m_split)]
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), have.eq(1)]
-        return have, have & ~legal, i.index
+        halt = self.engine.halt | self.engine.fault
+        m.d.comb += [
+            dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
+            dispatch.legal.eq(self._legal(m, i, same & self._same_sums(m, i, passing))),
+            dispatch.may.eq(Cat(~dispatch.waits[QUEUES.index("load")], ~dispatch.waits.any(), 1)),
+            self.engine.blocked.eq(dispatch.waits)]
+        walkers: tuple[WeightLoader | Feeder | Drain, ...] = (loader, feeder, drain)
+        for k, walker in enumerate(walkers):
+            m.d.comb += [walker.instr.payload.eq(i), walker.halt.eq(halt),
+                         walker.instr.valid.eq(dispatch.valid[k]),
+                         dispatch.ready[k].eq(walker.instr.ready)]
+        return dispatch
 
     def _legal(self, m: Module, i: data.View, held: Value) -> Value:
-        """The rules of :meth:`golden.tensor.Tensor._check`."""
+        """The rules of :meth:`golden.tensor.Tensor._check`, CHECK_CYCLES later."""
         config = self._config
         counts = (i.nx, i.ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty, i.nx_last, i.ny_last,
                   i.m_last, i.n_last)
         split = Signal(range(config.tiles + 1))
         columns = Signal(range(config.tiles + 1))
         m.d.comb += [split.eq(1 << i.m_split), columns.eq(config.tiles >> i.m_split)]
+        pixels = register(m, "pixels", i.nx * i.ny)
         single = (i.nnb == 1) & (i.ntx == 1) & (i.nty == 1)
 
         def on_circle(size: Value, *rows: Value) -> Value:
             return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
 
         rules = [
-            *(c != 0 for c in counts), i.nx * i.ny <= config.psum_depth, i.nx_last <= i.nx,
+            *(c != 0 for c in counts), pixels <= config.psum_depth, i.nx_last <= i.nx,
             i.ny_last <= i.ny, i.m_split < config.tiles.bit_length(), i.m_last <= split,
             i.n_last <= columns, i.w_base & (config.weight_words - 1) == 0,
             ~(i.hold | i.acc) | single, ~i.acc | held,
@@ -151,9 +145,7 @@ class TensorEngine(wiring.Component):
             (i.w_skip >> Array((0, 1, 1, 2))[i.o_type]) == 0,
             ~i.lane_dx[1] | ((i.dtype != DType.INT8) & ~i.lane_dx[0]),
             (i.dtype == DType.INT8) | ~self._too_long]
-        legal = Signal()
-        m.d.comb += legal.eq(Cat(*rules).all())
-        return legal
+        return verdict(m, rules)
 
     def _same_sums(self, m: Module, i: data.View, passing: Signal) -> Value:
         """Whether a held bank is of the instruction's kind; counts the passes in it."""
@@ -163,7 +155,7 @@ class TensorEngine(wiring.Component):
         dtype, anchor = Signal.like(i.dtype), Signal.like(i.anchor)
         most = 2 * REDUCTION // self._config.lanes
         before, passes = Signal(range(most + 1)), Signal(len(i.nr) + len(i.ns) + len(i.ncb) + 1)
-        m.d.comb += passes.eq(i.nr * i.ns * i.ncb + Mux(i.acc, before, 0))
+        m.d.comb += passes.eq(register(m, "kernel", i.nr * i.ns) * i.ncb + Mux(i.acc, before, 0))
         self._too_long = passes > most
         with m.If(passing):
             m.d.sync += [dtype.eq(i.dtype), anchor.eq(i.anchor), before.eq(passes)]
@@ -174,8 +166,11 @@ class TensorEngine(wiring.Component):
         config = self._config
         vector, beat = feeder.vectors.payload, loader.beats.payload
         shadow_full, bank, busy, held = Signal(), Signal(), Signal(2), Signal()
-        fire = Signal()
-        weights_ok = ~vector.swap | shadow_full
+        fire, second = Signal(), Signal()
+        # of two pixels the second is revisited a cycle after the first, so the pass has to wait for
+        # its sum; a single one waits for its weights anyway
+        m.d.sync += second.eq(fire & (vector.index == 1))
+        weights_ok = ~vector.swap | (shadow_full & ~second)
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         psum_ok = ~vector.opens | ~busy.bit_select(bank, 1) | held
         m.d.comb += [
@@ -244,17 +239,17 @@ class TensorEngine(wiring.Component):
                 drain.entries[t].eq(accumulator.drained)]
 
     def _report(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain,
-                holds: Value, bad: tuple[Value, Value]) -> None:
-        """Completion and faults; ``holds``: an instruction is there that has not begun."""
+                dispatch: Dispatch) -> None:
+        """Completion and faults."""
         under_way = Signal(range(4))
         m.d.sync += under_way.eq(under_way + self.engine.start - drain.done)
         m.d.comb += [self.engine.start.eq(feeder.instr.valid & feeder.instr.ready),
-                     self.engine.done.eq(drain.done), self.engine.busy.eq((under_way != 0) | holds)]
+                     self.engine.done.eq(drain.done),
+                     self.engine.busy.eq((under_way != 0) | dispatch.holds)]
         for walker in (feeder, loader, drain):
             with m.If(walker.fault & ~self.engine.fault):
                 m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                              self.engine.fault_index.eq(walker.fault_index)]
-        illegal, index = bad
-        with m.If(illegal & ~self.engine.fault):
+        with m.If(dispatch.illegal & ~self.engine.fault):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
-                         self.engine.fault_index.eq(index)]
+                         self.engine.fault_index.eq(dispatch.i.index)]

@@ -18,6 +18,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
+from hw.dispatch import CHECK_CYCLES, verdict
 from hw.float_lane import KIND
 from hw.operand import known
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
@@ -74,13 +75,18 @@ class VectorEngine(wiring.Component):
             "engine": Out(Engine()), "a": Out(SpmRead(config)), "b": Out(SpmRead(config)),
             "out": Out(SpmWrite(config)), "events": Out(events_layout("vector")),
             **{kind: Out(range(config.lanes + 1)) for kind, _ in KIND if config.floats}})
-        unit = {"unit": unit_layout(config)} if config.floats else {}
-        self._pair = data.StructLayout({
-            "valid": 1, "a": signed(WORD), "b": signed(WORD), "out": signed(WORD), "want_a": 1,
-            "want_b": 1, "first": 1, "last": 1, **unit})
-        self._meta = data.StructLayout({
-            "addr": range(config.spm_words), "want_a": 1, "want_b": 1, "first": 1, "last": 1,
-            **unit})
+        mark = data.StructLayout({
+            "first": 1, "last": 1,
+            **({"unit": unit_layout(config)} if config.floats else {})})
+        wants, word, image = {"want_a": 1, "want_b": 1}, signed(WORD), signed(IMAGE_BITS)
+        self._terms = data.StructLayout({
+            "valid": 1, "mark": mark, "there": 1, "single": 1,
+            **dict.fromkeys(("x", "part", "even", "odd", "bx", "by", "out", "out_row"), word),
+            **dict.fromkeys(("column", "above", "below"), image)})
+        self._sums = data.StructLayout({"valid": 1, "mark": mark, **wants,
+                                        **dict.fromkeys(("a", "b", "out"), word)})
+        self._pair = data.StructLayout({**self._sums.members, "bad": 1})
+        self._meta = data.StructLayout({"addr": range(config.spm_words), "mark": mark, **wants})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -88,29 +94,28 @@ class VectorEngine(wiring.Component):
         active, walking, go = Signal(), Signal(), Signal()
         pair = self._walk(m, i, walking, go)
         queue, readers = self._issue(m, i, pair, go)
-        idle = self._compute(m, i, queue, readers, coming=walking | pair.valid)
-        ending = active & ~walking & ~pair.valid & ~queue.r_rdy & idle
-        legal = self._legal(m, i)
+        idle = self._compute(m, i, queue, readers, coming=walking | self._on_the_way)
+        ending = active & ~walking & ~self._on_the_way & ~queue.r_rdy & idle
         halt = self.engine.halt | self.engine.fault
         m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
                      self.engine.done.eq(ending & ~self.engine.fault),
                      self.engine.busy.eq(active),
                      self.instr.ready.eq((~active | ending) & ~halt)]
-        checking = Signal()
+        # the verdict is there before the first pair can be read
+        legal, age = self._legal(m, i), Signal(CHECK_CYCLES)
+        m.d.sync += age.eq(Cat(self.engine.start, age))
         with m.If(ending):
             m.d.sync += active.eq(0)
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1), checking.eq(1)]
-        with m.Else():
-            m.d.sync += checking.eq(0)
-        with m.If(checking & ~legal):
+        with m.If(self.engine.start):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1)]
+        with m.If(age[-1] & ~legal):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
                          self.engine.fault_index.eq(i.index)]
-        m.d.comb += self._held.eq(halt | (checking & ~legal))
+        m.d.comb += self._held.eq(halt)
         return m
 
     def _legal(self, m: Module, i: data.View) -> Signal:
-        """The rules of :func:`golden.vector.execute`."""
+        """The rules of :func:`golden.vector.execute`, CHECK_CYCLES after the start."""
         two, function = self._two(i), is_function(i.vop)
         types = {n: i[f"{n}_type"] for n in "abo"}
         floating = (types["a"] != DType.INT8) | (types["o"] != DType.INT8) | (
@@ -119,16 +124,14 @@ class VectorEngine(wiring.Component):
         def on_circle(size: Value, *rows: Value) -> Value:
             return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
 
-        legal = Signal()
-        m.d.comb += legal.eq(Cat(
+        return verdict(m, [
             *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)),
             *(known(self._config, t) for t in types.values()),
             ((i.vop != VectorOp.MUL) & ~function) | floating,
             (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),
             ~(two | function) | ((i.ns == 1) & (i.nr == 1)),
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r), ~two | on_circle(i.b_wrap, i.b_row, i.b_y),
-            on_circle(i.o_wrap, i.o_row, i.o_y)).all())
-        return legal
+            on_circle(i.o_wrap, i.o_row, i.o_y)])
 
     def _two(self, i: data.View) -> Value:
         """Whether the operation has two operands."""
@@ -146,13 +149,14 @@ class VectorEngine(wiring.Component):
         return {"gather": (largest - o)[:2], "a": (largest - a)[:2], "b": (largest - b)[:2]}
 
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal) -> data.View:
-        """The loop nest, and one cycle later the addresses of a pair of taps."""
+        """The loop nest, and the addresses of a pair of taps: terms, sums, checks, a cycle each."""
         self._held = Signal()
         n = self.instr.payload
         pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
-        logs = self._units(m, i)
+        logs, new = self._units(m, i), self._units(m, n)
         parts, words = Signal(3), Signal.like(i.ncb)
-        m.d.comb += [parts.eq(1 << logs["gather"]), words.eq((i.ncb + parts - 1) >> logs["gather"])]
+        new_words = (n.ncb + ((1 << new["gather"]) - 1)) >> new["gather"]
+        m.d.comb += parts.eq(1 << logs["gather"])
         nest = Nest(m, [("s", i.ns), ("r", pairs), ("part", parts), ("x", i.nx), ("y", i.ny),
                         ("cb", words)])
         xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
@@ -178,45 +182,69 @@ class VectorEngine(wiring.Component):
                 (cb, self._block_step(nest, i.b_cb, logs["b"], logs["gather"]), i.b_base),
                 (co, i.o_cb, i.o_base))
 
-        pair = view_of(self._pair)
-        add = self._two(i)
-        column = ix.plus(sx.value)
-        above, below = iy.plus(iy_even.value), iy.plus(iy_odd.value)
-        inside = (column >= 0) & (column < i.iw)
-        corner = xa.plus(ca.plus(pa.value))
+        two = self._two(i)
         unit = (nest.index("cb") << logs["gather"]) + nest.index("part")
-        there = unit < i.ncb
-        single = nest.last("r") & i.nr[0]
-        window_first = (nest.index("s") == 0) & (nest.index("r") == 0)
+        terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
         with m.If(go):
             m.d.sync += [
-                pair.valid.eq(walking & ~self._held),
-                pair.a.eq(corner + sa.plus(ya.plus(even.value))),
-                pair.b.eq(Mux(add, xb.plus(cb.plus(pb.value)), corner)
-                          + sa.plus(Mux(add, yb.value, ya.plus(odd.value)))),
-                pair.out.eq(xo.plus(co.value) + yo.value),
-                pair.want_a.eq(there & inside & (above >= 0) & (above < i.ih)),
-                pair.want_b.eq(there & (add | (inside & (below >= 0) & (below < i.ih)
-                                               & ~single))),
-                pair.first.eq(window_first), pair.last.eq(nest.all_last(["s", "r"]))]
+                terms.valid.eq(walking & ~self._held), terms.x.eq(xa.plus(ca.value)),
+                terms.part.eq(pa.plus(sa.value)), terms.even.eq(ya.plus(even.value)),
+                terms.odd.eq(ya.plus(odd.value)), terms.bx.eq(xb.plus(cb.value)),
+                terms.by.eq(pb.plus(yb.value)), terms.out.eq(xo.plus(co.value)),
+                terms.out_row.eq(yo.value), terms.column.eq(ix.plus(sx.value)),
+                terms.above.eq(iy.plus(iy_even.value)), terms.below.eq(iy.plus(iy_odd.value)),
+                terms.there.eq(unit < i.ncb), terms.single.eq(nest.last("r") & i.nr[0]),
+                terms.mark.first.eq((nest.index("s") == 0) & (nest.index("r") == 0)),
+                terms.mark.last.eq(nest.all_last(["s", "r"]))]
             if self._config.floats:
                 m.d.sync += [
-                    pair.unit.sub_a.eq(unit & ((1 << logs["a"]) - 1)),
-                    pair.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)), pair.unit.there.eq(there),
-                    pair.unit.part.eq(nest.index("part")), pair.unit.ends.eq(nest.last("part"))]
+                    terms.mark.unit.sub_a.eq(unit & ((1 << logs["a"]) - 1)),
+                    terms.mark.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)),
+                    terms.mark.unit.part.eq(nest.index("part")),
+                    terms.mark.unit.ends.eq(nest.last("part"))]
             with m.If(walking & ~self._held):
                 nest.step()
                 with m.If(nest.done):
                     m.d.sync += walking.eq(0)
+            self._add_up(m, i, two, terms, sums, pair)
         with m.If(self.instr.valid & self.instr.ready):
             m.d.sync += [
-                *nest.reset(), pairs.eq((n.nr + 1) >> 1),
+                *nest.start(s=n.ns == 1, r=(n.nr == 1) | (n.nr == 2), part=new["gather"] == 0,
+                            x=n.nx == 1, y=n.ny == 1, cb=new_words == 1),
+                pairs.eq((n.nr + 1) >> 1), words.eq(new_words),
                 two_rows.eq(circle_add(n.a_r, n.a_r, n.a_wrap, WORD)),
                 *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even, pa, pb)),
                 *(t.value.eq(v) for t, v in (
                     (ca, n.a_base), (cb, n.b_base), (co, n.o_base), (ya, n.a_row), (yb, n.b_row),
                     (yo, n.o_row), (odd, n.a_r), (ix, n.ix0), (iy, n.iy0), (iy_odd, n.iy_r)))]
+        self._on_the_way = terms.valid | sums.valid | pair.valid
         return pair
+
+    def _add_up(self, m: Module, i: data.View, two: Value, terms: data.View, sums: data.View,
+                pair: data.View) -> None:
+        """From terms to addresses, and whether they are inside image and scratchpad."""
+        words = self._config.spm_words
+
+        def outside(address: Value) -> Value:
+            return (address < 0) | (address >= words)
+
+        inside = (terms.column >= 0) & (terms.column < i.iw)
+        m.d.sync += [
+            sums.valid.eq(terms.valid), sums.mark.eq(terms.mark),
+            sums.a.eq(terms.x + terms.part + terms.even),
+            sums.b.eq(Mux(two, terms.bx, terms.x) + Mux(two, terms.by, terms.part)
+                      + Mux(two, 0, terms.odd)),
+            sums.out.eq(terms.out + terms.out_row),
+            sums.want_a.eq(terms.there & inside & (terms.above >= 0) & (terms.above < i.ih)),
+            sums.want_b.eq(terms.there & (two | (inside & (terms.below >= 0)
+                                                 & (terms.below < i.ih) & ~terms.single))),
+            pair.valid.eq(sums.valid), pair.mark.eq(sums.mark), pair.want_a.eq(sums.want_a),
+            pair.want_b.eq(sums.want_b), pair.a.eq(sums.a), pair.b.eq(sums.b),
+            pair.out.eq(sums.out),
+            pair.bad.eq((sums.want_a & outside(sums.a)) | (sums.want_b & outside(sums.b))
+                        | (sums.mark.last & outside(sums.out)))]
+        if self._config.floats:
+            m.d.sync += sums.mark.unit.there.eq(terms.there)
 
     def _part_step(self, nest: Nest, step: Value, log: Value) -> Value:
         """To the next unit of an output word: a step of the operand, if it is in its next word."""
@@ -231,24 +259,16 @@ class VectorEngine(wiring.Component):
 
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
-        """Check the pair's addresses, read its words, queue what goes with them."""
-        words = self._config.spm_words
+        """Read the pair's words, queue what goes with them."""
         bad, may = Signal(), Signal()
-
-        def outside(address: Value) -> Value:
-            return (address < 0) | (address >= words)
-
-        m.d.comb += [
-            bad.eq(pair.valid & ((pair.want_a & outside(pair.a)) | (pair.want_b & outside(pair.b))
-                                 | (pair.last & outside(pair.out)))),
-            may.eq(pair.valid & ~bad & ~self._held)]
+        m.d.comb += [bad.eq(pair.valid & pair.bad), may.eq(pair.valid & ~bad & ~self._held)]
         with m.If(bad & ~self._held):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                          self.engine.fault_index.eq(i.index)]
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         meta = view_of(self._meta)
-        m.d.comb += [meta.addr.eq(pair.out), queue.w_data.eq(meta),
-                     *(meta[k].eq(pair[k]) for k, _ in self._meta if k != "addr")]
+        m.d.comb += [meta.addr.eq(pair.out), queue.w_data.eq(meta), meta.want_a.eq(pair.want_a),
+                     meta.want_b.eq(pair.want_b), meta.mark.eq(pair.mark)]
         readers, finished = [], []
         for name, port, want, address in (("a", self.a, pair.want_a, pair.a),
                                           ("b", self.b, pair.want_b, pair.b)):
@@ -281,7 +301,7 @@ class VectorEngine(wiring.Component):
                                             ~have | post.take, post.idle & ~have)
         m.d.comb += [
             present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
-            room.eq(~head.last | free), take.eq(queue.r_rdy & present & room),
+            room.eq(~head.mark.last | free), take.eq(queue.r_rdy & present & room),
             queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
             b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
         with m.If(queue.r_rdy):
@@ -297,12 +317,12 @@ class VectorEngine(wiring.Component):
         addr = Signal(range(self._config.spm_words))
         m.d.comb += [post.acc.eq(whole), post.second.eq(second), post.addr.eq(addr)]
         for k in range(lanes):
-            m.d.comb += sums[k].eq(self._accumulate(m, k, i, head.first, acc[k], taps))
+            m.d.comb += sums[k].eq(self._accumulate(m, k, i, head.mark.first, acc[k], taps))
         with m.If(take):
             m.d.sync += acc.eq(sums)
-            with m.If(head.last):
+            with m.If(head.mark.last):
                 m.d.sync += [whole.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
-        m.d.sync += have.eq((take & head.last & integers) | (have & ~post.take))
+        m.d.sync += have.eq((take & head.mark.last & integers) | (have & ~post.take))
         return idle
 
     def _floats(self, m: Module, i: data.View, head: data.View, take: Signal,
@@ -320,8 +340,9 @@ class VectorEngine(wiring.Component):
         m.d.comb += [
             integers.eq((i.a_type == DType.INT8) & (i.o_type == DType.INT8)
                         & (~self._two(i) | (i.b_type == DType.INT8))),
-            floats.instr.eq(i), floats.take.eq(take & ~integers), floats.first.eq(head.first),
-            floats.last.eq(head.last), floats.unit.eq(head.unit), floats.addr.eq(head.addr),
+            floats.instr.eq(i), floats.take.eq(take & ~integers), floats.first.eq(head.mark.first),
+            floats.last.eq(head.mark.last), floats.unit.eq(head.mark.unit),
+            floats.addr.eq(head.addr),
             floats.want_a.eq(head.want_a), floats.want_b.eq(head.want_b),
             floats.word_a.eq(a.data.payload), floats.word_b.eq(b.data.payload),
             *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]

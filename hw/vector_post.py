@@ -15,7 +15,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.ports import SpmPort, SpmWrite, instruction_layout
-from hw.post_lane import PostLane
+from hw.post_lane import PostLane, arrivals
 from isa.config import Config
 from isa.instructions import Opcode, VectorOp
 
@@ -89,14 +89,13 @@ class VectorPost(wiring.Component):
                 c.hi2.eq(i.hi), c.scale_a.eq(i.scale_a), c.scale_b.eq(i.scale_b), c.add.eq(add),
                 c.direct.eq(add)]
             values.append(lane.out[:8])
-        arriving = Signal(PostLane.LATENCY)
-        m.d.sync += arriving.eq(Cat(running, arriving))
+        arrived = arrivals(m, running, add)
         word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(max(2, count)))
         whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
-        with m.If(arriving[-1]):
+        with m.If(arrived):
             m.d.sync += [word.eq(whole),
                          position.eq(Mux(position == count - 1, 0, position + 1))]
-        finished = arriving[-1] & (position == count - 1)
+        finished = arrived & (position == count - 1)
         popped = self.out.valid & self.out.ready
         m.d.comb += [
             landing.w_data.eq(Cat(whole, pending.r_data)), landing.w_en.eq(finished),

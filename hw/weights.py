@@ -8,7 +8,7 @@ PSUM bank is held). The loader runs ahead of the feeder by whatever the shadow w
 buffers and the next instruction allow.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -90,6 +90,12 @@ class WeightLoader(wiring.Component):
         passes_done = nest.all_last(["beat", "tile", "cb", "s", "r"])
         to_params = passes_done & ~params & ~i.hold
         block_done = passes_done & (params | i.hold)
+        # from a step on: the next pass is one of parameters
+        short = to_params | (params & ~block_done)
+        lengths = (config.lanes // words == 1, PARAM_WORDS // words == 1)
+        nest.varies("beat", Mux(short, int(lengths[1]), int(lengths[0])))
+        for n in ("cb", "s", "r"):
+            nest.varies(n, short | (i[f"n{n}"] == 1))
         go = Signal()
         start = self.instr.valid & self.instr.ready
         m.d.comb += self.instr.ready.eq(
@@ -97,8 +103,7 @@ class WeightLoader(wiring.Component):
         with m.If(go & active):
             m.d.sync += address.eq(address + words)
             with m.If(to_params):
-                m.d.sync += [params.eq(1), *(nest.index(n).eq(0)
-                                             for n in ("beat", "tile", "cb", "s", "r"))]
+                m.d.sync += [params.eq(1), *nest.rewind(["beat", "tile", "cb", "s", "r"])]
             with m.Else():
                 nest.step()
                 with m.If(block_done):
@@ -108,8 +113,12 @@ class WeightLoader(wiring.Component):
                     with m.If(nest.done):
                         m.d.sync += active.eq(0)
         with m.If(start):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1), params.eq(0), *nest.reset(),
-                         address.eq(self.instr.payload.w_base)]
+            n = self.instr.payload
+            m.d.sync += [i.eq(n), active.eq(1), params.eq(0), address.eq(n.w_base),
+                         *nest.start(beat=Const(lengths[0]),
+                                     tile=config.tiles >> n.m_split == 1,
+                                     **{f: n[f"n{f}"] == 1 for f in (
+                                         "cb", "s", "r", "nb", "tx", "ty")})]
         self._issue(m, i, active, go, params, address, nest)
         return m
 

@@ -16,17 +16,18 @@ A step enters when its words and its channel blocks' weights are there. The grou
 inside; they stand still as a whole while complete sums wait for the post stage.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.align import BRAIN_BASE, HALF_UNIT
+from hw.delay import register
+from hw.dispatch import Dispatch, verdict
 from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.operand import known
 from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
 from hw.profile import events_layout
-from hw.semaphore import blocked, satisfied
 from hw.window_fir import control_layout, stages
 from hw.window_group import WindowGroup
 from hw.window_post import WindowPost, clip_layout
@@ -34,7 +35,7 @@ from hw.window_read import WindowRead, setup_layout
 from hw.window_walk import WindowWalk, reach_of
 from hw.window_weights import WindowWeights
 from isa.config import Config
-from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
+from isa.instructions import QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
 
 
 class WindowEngine(wiring.Component):
@@ -94,18 +95,18 @@ class WindowEngine(wiring.Component):
         for mine, theirs in ((self.act, read.port), (self.out, post.out)):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
-        holds, illegal, index = self._dispatch(m, loader, walk, setups)
+        dispatch = self._dispatch(m, loader, walk, setups)
         self._groups(m, loader, walk, read, post)
 
         under_way = Signal(range(2 * WindowRead.OUTS))
         m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
         m.d.comb += [self.engine.start.eq(walk.instr.valid & walk.instr.ready),
                      self.engine.done.eq(post.done), self.ends.eq(post.ends),
-                     self.engine.busy.eq((under_way != 0) | holds),
+                     self.engine.busy.eq((under_way != 0) | dispatch.holds),
                      read.halt.eq(self.engine.halt | self.engine.fault)]
         for kind, _ in KIND if self._config.floats else ():
             m.d.comb += getattr(self, kind).eq(getattr(post, kind))
-        causes = ((illegal, Fault.BAD_FIELD, index),
+        causes = ((dispatch.illegal, Fault.BAD_FIELD, dispatch.i.index),
                   (loader.fault, Fault.SPM_RANGE, loader.fault_index),
                   (read.fault, Fault.SPM_RANGE, read.fault_index))
         with m.If(~self.engine.fault):
@@ -116,34 +117,24 @@ class WindowEngine(wiring.Component):
         return m
 
     def _dispatch(self, m: Module, loader: WindowWeights, walk: WindowWalk,
-                  setups: Fifo) -> tuple[Value, Value, Value]:
-        """Check an instruction, then hand it to loader and walk, each in its time; returns whether
-        there is one, whether it is illegal, and its position."""
-        i, have = view_of(instruction_layout(Opcode.WINDOW)), Signal()
-        taps = self._config.window_taps
-        reach = Signal(range(WINDOW_KERNEL))
-        m.d.comb += reach.eq(reach_of(i))
-        legal = self._legal(m, i, reach)
+                  setups: Fifo) -> Dispatch:
+        """Check an instruction, then hand it to loader and walk, each in its time."""
+        m.submodules.dispatch = dispatch = Dispatch(Opcode.WINDOW, parts=2)
+        i, taps = dispatch.i, self._config.window_taps
+        wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
+        reach = register(m, "reach", reach_of(i))
         halt = self.engine.halt | self.engine.fault
-        waits = blocked(i, self.engine.completed)
-        targets: tuple[tuple[WindowWeights | WindowWalk, ValueLike], ...] = (
-            (loader, satisfied(i, self.engine.completed, only=("load",))),
-            (walk, ~waits.any() & setups.i.ready))
-        passing, finished = Signal(), []
-        for k, (target, free) in enumerate(targets):
-            taken = Signal(name=f"taken{k}")
-            m.d.comb += [target.instr.payload.eq(i), target.halt.eq(halt),
-                         target.instr.valid.eq(have & legal & ~taken & free & ~halt)]
-            accepted = taken | (target.instr.valid & target.instr.ready)
-            finished.append(accepted)
-            m.d.sync += taken.eq(have & accepted & ~passing)
-        m.d.comb += [passing.eq(have & Cat(*finished).all()),
-                     self.engine.blocked.eq(Mux(have, waits, 0)),
-                     self.instr.ready.eq((~have | passing) & ~halt)]
-        with m.If(passing):
-            m.d.sync += have.eq(0)
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), have.eq(1)]
+        m.d.comb += [
+            dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
+            dispatch.legal.eq(self._legal(m, i, reach)),
+            dispatch.may.eq(Cat(~dispatch.waits[QUEUES.index("load")],
+                                ~dispatch.waits.any() & setups.i.ready)),
+            self.engine.blocked.eq(dispatch.waits)]
+        parts: tuple[WindowWeights | WindowWalk, ...] = (loader, walk)
+        for k, part in enumerate(parts):
+            m.d.comb += [part.instr.payload.eq(i), part.halt.eq(halt),
+                         part.instr.valid.eq(dispatch.valid[k]),
+                         dispatch.ready[k].eq(part.instr.ready)]
         setup = setups.i.payload
         m.d.comb += [
             setups.i.valid.eq(walk.instr.valid & walk.instr.ready),
@@ -151,7 +142,7 @@ class WindowEngine(wiring.Component):
             setup.slot.eq(Array(k % taps for k in range(WINDOW_KERNEL))[reach]),
             *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi")),
             *(setup[f].eq(v) for f, v in self._types(i).items() if f in setup.shape().members)]
-        return have, have & ~legal, i.index
+        return dispatch
 
     def _types(self, i: data.View) -> dict[str, Value]:
         """What an instruction on numbers sets up, as far as the machine has it."""
@@ -160,7 +151,7 @@ class WindowEngine(wiring.Component):
                 "unit": Mux(brain, i.anchor, HALF_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}
 
     def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
-        """The rules of :mod:`golden.window`."""
+        """The rules of :mod:`golden.window`, CHECK_CYCLES later."""
         tiles, taps = self._config.tiles, self._config.window_taps
         counts = (i.nx, i.ny, i.nnb, i.ns, i.nr, i.stride, i.ng, i.m_last, i.n_last)
         split, columns = Signal(range(2 * tiles)), Signal(range(tiles + 1))
@@ -169,15 +160,14 @@ class WindowEngine(wiring.Component):
         def on_circle(size: Value, *rows: Value) -> Value:
             return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
 
-        legal = Signal()
-        m.d.comb += legal.eq(Cat(
-            *(c != 0 for c in counts), i.stride * i.nr * i.ng <= WINDOW_STEPS,
+        steps = register(m, "steps_of_kernel", i.stride * i.nr * i.ng)
+        return verdict(m, [
+            *(c != 0 for c in counts), steps <= WINDOW_STEPS,
             i.ng == Array(k // taps + 1 for k in range(WINDOW_KERNEL))[reach],
             i.m_split < tiles.bit_length(), i.m_last <= split, i.n_last <= columns,
             i.dtype != DType.FP32, known(self._config, i.dtype),
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
-            on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)).all())
-        return legal
+            on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)])
 
     def _groups(self, m: Module, loader: WindowWeights, walk: WindowWalk, read: WindowRead,
                 post: WindowPost) -> None:

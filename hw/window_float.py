@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw import float32
 from hw.delay import delay, later, register
-from hw.float32 import STAGES
+from hw.float32 import STAGES, UNIT
 from hw.float_lane import KIND
 from hw.window_pair import HIGH_BITS, LOW_BITS, PAIR_SUM
 
@@ -39,8 +39,8 @@ class WindowFloat(wiring.Component):
     """
 
     RESOLVE = 1
-    CLIP = RESOLVE + STAGES["round_fixed"] + STAGES["multiply"] + STAGES["add"]
-    LATENCY = CLIP + 1 + STAGES["convert"]
+    CLIP = RESOLVE + STAGES["round_fixed"] + STAGES["multiply"] + STAGES["add"] - 1
+    LATENCY = CLIP + 1 + STAGES["clip"] + STAGES["convert"]
 
     sum: data.View
     scale: Signal
@@ -65,8 +65,7 @@ class WindowFloat(wiring.Component):
         value = register(m, "value", Cat(number.low, (number.high + number.to_high)[:HIGH_BITS]))
         assert len(value) == LOW_BITS + HIGH_BITS
         flags = later(m, number.flags, self.RESOLVE, "flags")
-        # round_fixed looks at the unit two cycles after the value
-        unit = delay(m, self.unit, self.RESOLVE + STAGES["round_fixed"] - 1, "unit")
+        unit = delay(m, self.unit, self.RESOLVE + UNIT, "unit")
         total = float32.round_fixed(m, "total", value.as_signed(), unit, flags)
         at = self.RESOLVE + STAGES["round_fixed"]
         dtype = delay(m, self.dtype, at, "dtype")
@@ -81,9 +80,12 @@ class WindowFloat(wiring.Component):
         bias = float32.from_pattern(m, "bias", delay(m, self.bias, at, "bias_later"))
         biased = float32.add(m, "biased", scaled, bias)
 
-        ends = (float32.from_half(m, n, getattr(self, n)) for n in ("lo_f", "hi_f"))
-        clipped = later(m, float32.clip(m, "clip", biased, *ends), 1, "clipped")
-        late = delay(m, dtype, STAGES["multiply"] + STAGES["add"] + 1, "dtype_late")
+        low, high = (later(m, float32.from_half(m, n, getattr(self, n)), cycles, f"{n}_later")
+                     for n, cycles in (("lo_f", 1), ("hi_f", 2)))
+        clipped = float32.clip(m, "clip", biased, low, high)
+        # convert looks at the type in its last cycle
+        late = delay(m, dtype, STAGES["multiply"] + STAGES["add"] + STAGES["clip"]
+                     + STAGES["convert"] - 1, "dtype_late")
         bits, kind = float32.convert(m, "converted", clipped, late)
         overflow = delay(m, number.flags.overflow & ~self.max, self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(bits), Cat(self.kind.nan, self.kind.infinite).eq(kind),

@@ -97,6 +97,7 @@ class WindowWalk(wiring.Component):
         """The loop nest and, one cycle later, what all groups have in common."""
         i = view_of(instruction_layout(Opcode.WINDOW))
         active = Signal()
+        n = self.instr.payload
         reach, columns, nr = Signal(3), Signal(range((1 << 16) + WINDOW_KERNEL)), Signal.like(i.nr)
         nest = Nest(m, [("r", nr), ("p", i.stride), ("X", columns), ("y", i.ny), ("nb", i.nnb)])
         xa, na, xo, no = (Term(n, WORD) for n in ("xa", "na", "xo", "no"))
@@ -109,11 +110,18 @@ class WindowWalk(wiring.Component):
         behind = Signal(range(2 * WINDOW_KERNEL))      # columns behind those of output nx - 1
         used, emit = Signal(), Signal()
         past_last = (nest.index("X") == i.nx - 1) | (behind != 0)
+        behind_next = Mux(past_last, behind + i.stride, 0)
+        next_inside = self._inside(ix.plus(i.ix_x), i.iw)
+        used_next, used_first = Signal(), Signal()
         m.d.comb += [
-            reach.eq(reach_of(i)), columns.eq(i.nx + reach),
-            used.eq((ix.value >= 0) & (ix.value < i.iw) & (behind + nest.index("p") < i.ns)),
+            used_first.eq(self._inside(n.ix0, n.iw)),
+            used_next.eq(Mux(nest.last("p"),
+                             Mux(nest.last("X"), self._inside(i.ix0, i.iw),
+                                 next_inside & (behind_next < i.ns)),
+                             next_inside & (behind + nest.index("p") + 1 < i.ns))),
             nr.eq(Mux(used, i.nr, 1)),
             emit.eq(nest.all_last(["r", "p"]) & (nest.index("X") >= reach))]
+        nest.varies("r", ~used_next | (i.nr == 1))
         split = (self._config.tiles.bit_length() - 1) - i.m_split
 
         def to(term: Term, value: Value | int) -> object:
@@ -122,10 +130,10 @@ class WindowWalk(wiring.Component):
         next_column = [to(xa, xa.plus(i.a_x)), to(ix, ix.plus(i.ix_x))]
         nest.on("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r)),
                             row_step.eq(row_step + i.ng)],
-                leave=[to(ra, 0), to(ry, 0), row_step.eq(0)])
+                leave=[to(ra, 0), to(ry, 0), row_step.eq(0), used.eq(used_next)])
         nest.on("p", enter=[*next_column, phase_step.eq(phase_step + i.nr * i.ng)],
                 leave=[phase_step.eq(0)])
-        nest.on("X", enter=[*next_column, behind.eq(Mux(past_last, behind + i.stride, 0)),
+        nest.on("X", enter=[*next_column, behind.eq(behind_next),
                             to(xo, Mux(emit, xo.plus(i.o_x), xo.value))],
                 leave=[to(xa, 0), to(ix, i.ix0), behind.eq(0), to(xo, 0)])
         nest.on("y", enter=[to(ya, ya.plus(i.a_y)), to(iy, iy.plus(i.iy_y)),
@@ -153,14 +161,22 @@ class WindowWalk(wiring.Component):
                 with m.If(nest.done):
                     m.d.sync += active.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
-            n = self.instr.payload
+            first_reach = reach_of(n)
             m.d.sync += [
-                i.eq(n), active.eq(1), *nest.reset(), behind.eq(0), row_step.eq(0),
+                i.eq(n), active.eq(1), behind.eq(0), row_step.eq(0), used.eq(used_first),
+                reach.eq(first_reach), columns.eq(n.nx + first_reach),
+                *nest.start(r=~used_first | (n.nr == 1), p=n.stride == 1,
+                            X=(n.nx == 1) & (first_reach == 0), y=n.ny == 1, nb=n.nnb == 1),
                 phase_step.eq(0), *(to(t, 0) for t in (xa, ra, ry, xo)),
                 *(to(t, v) for t, v in ((na, n.a_base), (no, n.o_base), (ya, n.a_row),
                                         (yo, n.o_row), (ix, n.ix0), (iy, n.iy0)))]
         self._active = active
         return out
+
+    @staticmethod
+    def _inside(column: Value, width: Value) -> Value:
+        """Whether a column is one of the image."""
+        return (column >= 0) & (column < width)
 
     def _offsets(self, m: Module, name: str, step: Value, circle: Value | None,
                  bits: int) -> list[Value]:

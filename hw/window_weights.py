@@ -97,6 +97,12 @@ class WindowWeights(wiring.Component):
         step = Signal(range(WINDOW_STEPS))
         kernel = Signal(range((WINDOW_KERNEL + taps) * WINDOW_KERNEL))
         steps_done = nest.all_last(["slot", "g", "r", "p"])
+        # from a step on: the next step is one of parameters
+        long = (steps_done & ~params) | (params & ~steps_done)
+        nest.varies("slot", ~long & int(taps == 1))
+        for level, count in (("g", i.ng), ("r", i.nr), ("p", i.stride)):
+            nest.varies(level, long | (count == 1))
+        nest.varies("n", Mux(nest.next_last("nb"), i.n_last, config.tiles >> i.m_split) == 1)
         nest.on("slot", enter=[kernel.eq(kernel + i.stride)], leave=[step.eq(step + 1)])
         nest.on("g", enter=[kernel.eq(kernel + i.stride)])
         nest.on("r", enter=[kernel.eq(nest.index("p"))])
@@ -106,7 +112,7 @@ class WindowWeights(wiring.Component):
         with m.If(go & active):
             m.d.sync += address.eq(address + 1)
             with m.If(steps_done & ~params):
-                m.d.sync += [params.eq(1), *(nest.index(n).eq(0) for n in ("slot", "g", "r", "p"))]
+                m.d.sync += [params.eq(1), *nest.rewind(["slot", "g", "r", "p"])]
             with m.Else():
                 nest.step()
                 with m.If(steps_done):
@@ -117,7 +123,10 @@ class WindowWeights(wiring.Component):
         with m.If(self.instr.valid & self.instr.ready):
             n = self.instr.payload
             m.d.sync += [i.eq(n), active.eq(1), params.eq(0), step.eq(0), kernel.eq(0),
-                         *nest.reset(), address.eq(n.w_base), block.eq(n.w_base)]
+                         address.eq(n.w_base), block.eq(n.w_base),
+                         *nest.start(slot=Const(taps == 1), g=n.ng == 1, r=n.nr == 1,
+                                     p=n.stride == 1, nb=n.nnb == 1,
+                                     n=Mux(n.nnb == 1, n.n_last, config.tiles >> n.m_split) == 1)]
         meta = view_of(self._meta)
         m.d.comb += [
             meta.params.eq(params), meta.m_split.eq(i.m_split), meta.column.eq(nest.index("n")),

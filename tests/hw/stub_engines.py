@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
 from hw.profile import events_layout
-from hw.semaphore import satisfied
+from hw.semaphore import blocked
 from hw.sequencer import SELF_GATED
 from isa.config import Config
 from isa.instructions import QUEUE_OF, Fault, Opcode
@@ -30,7 +30,7 @@ class Stub(wiring.Component):
         m = Module()
         left, busy = Signal(16), Signal()
         i, engine = self.instr.payload, self.engine
-        free = satisfied(i, engine.completed) if self._opcode in SELF_GATED else 1
+        free = ~blocked(i, engine.completed).any() if self._opcode in SELF_GATED else 1
         m.d.comb += [self.instr.ready.eq(~busy & free & ~engine.halt & ~engine.fault),
                      engine.busy.eq(busy), engine.done.eq(busy & (left == 0) & ~engine.fault)]
         with m.If(self.instr.valid & self.instr.ready):

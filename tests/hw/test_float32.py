@@ -102,7 +102,7 @@ def test_clip() -> None:
                     for n, v in (("low", low), ("high", high)))
             return float32.clip(m, "clip", x, *ends)
         dut = Bench(make)
-        got = stream(dut, [(dut.a, a)], dut.out, 0)
+        got = stream(dut, [(dut.a, a)], dut.out, STAGES["clip"])
         want = bits_of(clip(a.view(np.float32), pattern(low), pattern(high)))
         np.testing.assert_array_equal(got, want)
 

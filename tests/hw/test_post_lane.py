@@ -13,16 +13,17 @@ BOUNDS = {"z1": -3, "lo1": -128, "hi1": 127, "z2": 7, "lo2": -100, "hi2": 120}
 
 def run(inputs: list[dict[str, int]], constants: dict[str, int]) -> np.ndarray:
     dut = PostLane()
+    latency = dut.LATENCY if constants["add"] else dut.PLAIN
     results = []
 
     async def bench(ctx):
         for name, value in constants.items():
             ctx.set(getattr(dut.constants, name), value)
-        for i in range(len(inputs) + dut.LATENCY):
+        for i in range(len(inputs) + latency):
             if i < len(inputs):
                 for name, value in inputs[i].items():
                     ctx.set(getattr(dut, name), value)
-            if i >= dut.LATENCY:
+            if i >= latency:
                 results.append(ctx.get(dut.out))
             await ctx.tick()
 
