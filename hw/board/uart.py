@@ -11,7 +11,7 @@
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal
-from amaranth.lib import cdc, data, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 DATA_BITS = 8
@@ -63,11 +63,10 @@ class UartReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        line, before = Signal(init=1), Signal(init=1)
-        m.submodules.synchronizer = cdc.FFSynchronizer(self.rx, line, init=1)
+        settling, line, before = Signal(init=1), Signal(init=1), Signal(init=1)
         busy, timer = Signal(), Signal(range(self._divisor))
         bit, shift = Signal(range(DATA_BITS + 2)), Signal(DATA_BITS)
-        m.d.sync += before.eq(line)
+        m.d.sync += [settling.eq(self.rx), line.eq(settling), before.eq(line)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(~busy):
