@@ -30,16 +30,20 @@ MAX_PAYLOAD = 2048
 BEAT_BYTES = 8
 """What address and count of a memory command are multiples of."""
 
-REGISTER_BYTES = 4
+REGISTER_BYTES, HELLO_BYTES = 4, 8
 PROTOCOL_VERSION = 1
 
 
 class Command(enum.IntEnum):
-    """What a host may ask for. HELLO answers with eight bytes: version of the protocol, logarithm
-    of the memory's bytes, largest payload (2 bytes), and four that are zero; the board forgets the
-    last sequence number. WAIT answers when the interrupt is high or ``address`` clock cycles have
-    gone by, with a byte that is 1 or 0 accordingly. WRITE_REGISTER is done once: with the
-    sequence number of the packet before, it is only answered."""
+    """What a host may ask for.
+
+    HELLO answers with eight bytes: the protocol's version, logarithm of the memory's bytes, largest
+    payload (2 bytes), zeros; the board forgets the last sequence number. WAIT answers when the
+    interrupt is high or ``address`` clock cycles have gone by, with a byte that is 1 or 0
+    accordingly. WRITE_REGISTER is done once: with the sequence number of the one just before it, it
+    is only answered. ``count`` is 4 for registers, a multiple of 8 up to :data:`MAX_PAYLOAD` for
+    memory, otherwise 0.
+    """
 
     HELLO = 1
     WRITE_MEMORY = 2
@@ -50,10 +54,6 @@ class Command(enum.IntEnum):
 
 
 WITH_PAYLOAD = (Command.WRITE_MEMORY, Command.WRITE_REGISTER)
-
-COUNTS = {Command.HELLO: 0, Command.WRITE_REGISTER: REGISTER_BYTES,
-          Command.READ_REGISTER: REGISTER_BYTES, Command.WAIT: 0}
-"""The only legal ``count`` of a command; the memory's take 8 to :data:`MAX_PAYLOAD`."""
 
 
 class Status(enum.IntEnum):
