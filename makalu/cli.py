@@ -20,7 +20,7 @@ from makalu.accuracy_command import accuracy
 from makalu.inputs import read_inputs
 from makalu.options import (How, compile_net, compile_options, config_option, json_option,
                             load_net)
-from runtime.device import DeviceFault
+from runtime.device import DeviceFault, MachineError
 from runtime.session import InputError, Session
 
 
@@ -347,9 +347,9 @@ cli.add_command(bisect)
 @functools.cache
 def _failures() -> tuple[type[Exception], ...]:
     """What a user can cause, and is told in a sentence."""
-    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault, OSError]
-    for module, name in (("compiler.errors", "CompileError"), ("sim.verilator", "ToolError"),
-                         ("sim.harness", "SimulationError")):
+    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault,
+                                         MachineError, OSError]
+    for module, name in (("compiler.errors", "CompileError"), ("sim.verilator", "ToolError")):
         if module in sys.modules:
             failures.append(getattr(sys.modules[module], name))
     return tuple(failures)
