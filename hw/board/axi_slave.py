@@ -23,7 +23,15 @@ from hw.axi import AXI4, LEN_BITS, AXIPort, Resp, address_layout
 from hw.board.beats import BEAT_BITS, BEAT_BYTES, Beats, BeatsPort
 from hw.fifo import Fifo
 from hw.ports import view_of
-from isa.config import Config
+from isa.config import Config, ConfigError
+
+
+def check_bus(config: Config) -> None:
+    """Raises ConfigError if a machine's bus is not as wide as a beat."""
+    if config.bus_bytes != BEAT_BYTES:
+        raise ConfigError(f"configuration {config.name!r} has a bus of {config.bus_bytes} bytes, "
+                          f"but the board's memory takes {BEAT_BYTES}: set bus_bytes to "
+                          f"{BEAT_BYTES}")
 
 
 class AxiSlave(wiring.Component):
@@ -46,7 +54,7 @@ class AxiSlave(wiring.Component):
 
     Raises
     ------
-    ValueError
+    ConfigError
         If the machine's bus is not as wide as a beat.
     """
 
@@ -57,10 +65,7 @@ class AxiSlave(wiring.Component):
     beats: BeatsPort
 
     def __init__(self, config: Config, beat_bits: int):
-        if config.bus_bytes != BEAT_BYTES:
-            raise ValueError(f"configuration {config.name!r} has a bus of {config.bus_bytes} "
-                             f"bytes, but the board's memory takes {BEAT_BYTES}: set bus_bytes to "
-                             f"{BEAT_BYTES}")
+        check_bus(config)
         self._config, self._beat_bits = config, beat_bits
         super().__init__({"bus": In(AXI4(config)), "beats": Out(Beats(beat_bits))})
 

@@ -76,7 +76,7 @@ class SdramController(wiring.Component):
     Throughput: a beat in four cycles within open rows; a row that is not open costs ``rp + rcd``
     cycles, which the data of another bank hide; a write behind a read waits until the bus has been
     idle for a cycle. Latency of a read: ``cas + 5`` cycles from the request in an open row. Before
-    ``ready``, for 200 us and a few cycles, no request is taken.
+    ``ready``, for 200 us after power-up and a few cycles after a reset, no request is taken.
 
     Parameters
     ----------
@@ -120,10 +120,13 @@ class SdramController(wiring.Component):
         """Cycles in which no row command is allowed after the last one."""
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
+        # a reset later on finds a memory that is powered up, but perhaps in the midst of a command
+        powered = Signal(reset_less=True)
+        settled = powered & (pause < t.startup - max(t.rc, t.rfc, BURST + t.wr))
         refreshes = Signal(range(STARTUP_REFRESHES + 1))
         due = self._refresh_timer(m)
         with m.FSM(name="state"):
-            with m.State("Power up"), m.If(pause == 0):
+            with m.State("Power up"), m.If((pause == 0) | settled):
                 m.d.sync += [command.eq(PRECHARGE), address.eq(1 << ALL_BANKS), pause.eq(t.rp - 1)]
                 m.next = "Refresh"
             with m.State("Refresh"), m.If(pause == 0):
@@ -136,6 +139,7 @@ class SdramController(wiring.Component):
                 m.next = "Run"
             with m.State("Run"):
                 m.d.comb += self.ready.eq(1)
+                m.d.sync += powered.eq(1)
                 self._run(m, command, address, bank, pause, due)
         self._data(m)
         return m

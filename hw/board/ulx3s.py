@@ -20,6 +20,7 @@ from amaranth.hdl import (ClockDomain, ClockSignal, Const, Elaboratable, Instanc
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.board.axi_slave import check_bus
 from hw.board.board import LEDS, Board, Settings
 from hw.board.pll import Pll
 from hw.board.sdram import WORD_BITS, WORD_BYTES
@@ -150,4 +151,5 @@ class Ulx3s(wiring.Component):
 
 def verilog(config: Config, settings: Settings, *, simulated: bool = False) -> str:
     """Verilog of the board, top module ``ulx3s``; ports are the members of :class:`Ulx3s`."""
+    check_bus(config)
     return verilog_of(Ulx3s(config, settings, simulated=simulated), TOP)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from hw.board.sdram import (ACTIVE, ALL_BANKS, MODE, NOP, PRECHARGE, READ, REFRESH, WRITE,
@@ -116,6 +117,49 @@ def test_latency_in_an_open_row():
 def test_refreshes_without_traffic():
     _, _, seen = simulate(50e6, [], extra=8000)
     assert seen.refreshes - 8 in (20, 21)       # 160 us less the start, over 7.8125 us
+
+
+@pytest.mark.parametrize("when", range(1, 12))
+def test_a_reset_at_any_time(when):
+    """The memory, powered up, is initialized again without the long pause and without a rule
+    broken, whatever was under way; what was written before is still there."""
+    dut = ResetInserter(reset := Signal())(SdramController(CHIP, 100e6))
+    model, answers = SdramModel(CHIP, 100e6), []
+
+    async def memory(ctx):
+        p = dut.pins
+        names = ("a", "d_o", "ba", "dqm", "d_oe", "cke", "csn", "rasn", "casn", "wen")
+        while True:
+            _, _, *levels = await ctx.tick().sample(*(getattr(p, n) for n in names))
+            ctx.set(p.d_i, model.edge(Pins(*levels)))
+
+    async def host(ctx):
+        request = dut.beats.request
+        for write, beat in ((1, 5), (1, 900), (0, 900), (1, 901)):
+            ctx.set(request.payload, {"write": write, "beat": beat, "data": beat, "strb": 255})
+            ctx.set(request.valid, 1)
+            while not (await ctx.tick().sample(request.ready))[2]:
+                pass
+        ctx.set(request.valid, 0)
+        await ctx.tick().repeat(when)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        ctx.set(request.payload, {"write": 0, "beat": 5})
+        ctx.set(request.valid, 1)
+        for _ in range(150):
+            *_, ready, answer = await ctx.tick().sample(request.ready, dut.beats.answer)
+            if ready:
+                ctx.set(request.valid, 0)
+            if answer.valid:
+                answers.append(answer.data)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(memory, background=True)
+    sim.add_testbench(host)
+    sim.run()
+    assert answers == [5]
 
 
 def test_a_frequency_that_is_too_high_is_refused():
