@@ -18,8 +18,8 @@ TIMEOUT = 2.0
 QUIET = 0.1
 """Seconds of silence after which a board has given up what it received; longer than its timeout."""
 
-PREFIX = "uart:"
-"""What the name of such a device begins with; the port follows, and perhaps ``@baud``."""
+DROP_BYTES = 4096
+"""Bytes that are dropped at once."""
 
 
 class SerialPort:
@@ -65,16 +65,13 @@ class SerialPort:
     def drain(self) -> None:
         """Drop what comes until the line is quiet."""
         self._port.timeout = QUIET
-        while self._port.read(MAX_DROP):
+        while self._port.read(DROP_BYTES):
             pass
         self._port.timeout = TIMEOUT
 
     def close(self) -> None:
         """Give the port back."""
         self._port.close()
-
-
-MAX_DROP = 4096
 
 
 class UartDevice:
@@ -103,7 +100,7 @@ class UartDevice:
         If the board does not answer, or holds another machine.
     """
 
-    def __init__(self, config: Config, stream: ByteStream, *, name: str = PREFIX,
+    def __init__(self, config: Config, stream: ByteStream, *, name: str = "uart",
                  watchdog: int = 10_000_000, patience: float = 60.0):
         self.config, self.name = config, name
         self.link = PacketLink(stream, patience)

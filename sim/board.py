@@ -3,6 +3,7 @@
 
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint8, c_uint32, c_uint64, c_void_p
+from typing import Any
 
 from hw.board.board import Settings
 from hw.board.ulx3s import TOP, verilog
@@ -129,12 +130,14 @@ class BoardDevice(UartDevice):
     config : Config
         A machine with a bus of eight bytes.
     settings : Settings
+    options
+        Of :class:`runtime.uart_device.UartDevice`.
 
     Attributes
     ----------
     board : SimulatedBoard
     """
 
-    def __init__(self, config: Config, settings: Settings = FAST):
+    def __init__(self, config: Config, settings: Settings = FAST, **options: Any):
         self.board = SimulatedBoard(config, settings)
-        super().__init__(config, self.board, name="board")
+        super().__init__(config, self.board, name="board", **options)

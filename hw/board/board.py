@@ -44,7 +44,8 @@ class Settings:
     Raises
     ------
     ValueError
-        If the divided clock misses the rate by more than 2 %, or a bit is too short to sample.
+        If the memory does not run at the frequency, the divided clock misses the rate by more than
+        2 %, or a bit is too short to sample.
     """
 
     frequency: float = 50e6
@@ -53,6 +54,7 @@ class Settings:
     chip: SdramChip = SdramChip()
 
     def __post_init__(self) -> None:
+        self.chip.cycles(self.frequency)
         check_divisor(self.divisor)
         off = abs(self.frequency / self.divisor / self.baud - 1)
         if off > 0.02:
@@ -86,7 +88,7 @@ class Board(wiring.Component):
     Raises
     ------
     ValueError
-        If the machine's bus or the frequency does not suit the memory.
+        If the machine's bus does not suit the memory.
     """
 
     rx: Signal

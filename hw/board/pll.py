@@ -15,8 +15,8 @@ from amaranth.hdl import Const, Instance, Signal
 VCO = (400e6, 800e6)
 """Hz."""
 
-DETECTOR = (10e6, 400e6)
-"""Hz at the phase detector."""
+DETECTOR, OUTPUT = (3.125e6, 400e6), (10e6, 400e6)
+"""Hz at the phase detector, and of the output."""
 
 MAX_INPUT_DIVIDER, MAX_FEEDBACK_DIVIDER, MAX_OUTPUT_DIVIDER = 128, 80, 128
 
@@ -48,13 +48,13 @@ class Pll:
                 continue
             middle = (VCO[0] + VCO[1]) / 2
             o = min(max(round(middle / frequency), 1), MAX_OUTPUT_DIVIDER)
-            if VCO[0] <= frequency * o <= VCO[1]:
+            if VCO[0] <= frequency * o <= VCO[1] and OUTPUT[0] <= frequency <= OUTPUT[1]:
                 self.source, self.frequency = source, frequency
                 self.input_divider, self.feedback_divider, self.output_divider = i, f, o
                 return
         raise ValueError(f"the PLL does not make {frequency / 1e6:g} MHz from "
-                         f"{source / 1e6:g} MHz: choose a multiple of {source / 2e6:g} MHz between "
-                         "10 and 400 MHz")
+                         f"{source / 1e6:g} MHz: choose a multiple of {source / 5e6:g} MHz between "
+                         f"{OUTPUT[0] / 1e6:g} and {OUTPUT[1] / 1e6:g} MHz")
 
     def instance(self, source: Signal, clock: Signal, locked: Signal) -> Instance:
         """The cell between two clocks; ``locked`` is high when the output is stable."""
