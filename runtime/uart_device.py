@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board on a serial line as a device."""
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from isa.config import Config
@@ -34,7 +37,7 @@ class SerialPort:
     Raises
     ------
     MachineError
-        If pyserial is not installed, or the port does not open.
+        If pyserial is not installed, the port does not open, or it fails later on.
     """
 
     def __init__(self, port: str):
@@ -56,18 +59,29 @@ class SerialPort:
 
     def write(self, data: bytes) -> None:
         """Send."""
-        self._port.write(data)
+        with self._plugged():
+            self._port.write(data)
 
     def read(self, size: int) -> bytes:
         """Receive, up to ``size`` bytes."""
-        return bytes(self._port.read(size))
+        with self._plugged():
+            return bytes(self._port.read(size))
 
     def drain(self) -> None:
         """Drop what comes until the line is quiet."""
-        self._port.timeout = QUIET
-        while self._port.read(DROP_BYTES):
-            pass
-        self._port.timeout = TIMEOUT
+        with self._plugged():
+            self._port.timeout = QUIET
+            while self._port.read(DROP_BYTES):
+                pass
+            self._port.timeout = TIMEOUT
+
+    @contextlib.contextmanager
+    def _plugged(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            raise MachineError(f"the port {self.name!r} fails ({e}): check that the board is still "
+                               "plugged in") from None
 
     def close(self) -> None:
         """Give the port back."""

@@ -205,3 +205,18 @@ def test_a_port_is_a_stream(monkeypatch):
     link.write(16, 5)
     assert link.read(16) == 5 and opened == [("COM3", 2_000_000)]
     port.close()
+
+
+def test_a_port_that_goes_away(monkeypatch):
+    class Port:
+        timeout = 0.0
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def read(self, size):
+            raise OSError("device disconnected")
+
+    serial(monkeypatch, Port)
+    with pytest.raises(MachineError, match="'COM3' fails .device disconnected.: check that the"):
+        PacketLink(SerialPort("COM3"))

@@ -20,9 +20,10 @@ CAS2 = 2 << 4 | 2
 """Mode: CAS latency 2, bursts of four."""
 
 
-def simulate(frequency, requests, stall=0.0, most=10**6, extra=None):
-    """Run requests (write, beat, data, strb); gives answers, cycles when each came, statistics."""
-    dut, model = SdramController(CHIP, frequency), SdramModel(CHIP, frequency)
+def simulate(frequency, requests, stall=0.0, most=10**6, extra=None, belief=CHIP):
+    """Run requests (write, beat, data, strb) on a controller that takes its memory for ``belief``;
+    gives answers, cycles when each came, statistics."""
+    dut, model = SdramController(belief, frequency), SdramModel(CHIP, frequency)
     rng, answers, taken = random.Random(1), [], []
     reads = sum(not r[0] for r in requests)
 
@@ -117,6 +118,17 @@ def test_latency_in_an_open_row():
 def test_refreshes_without_traffic():
     _, _, seen = simulate(50e6, [], extra=8000)
     assert seen.refreshes - 8 in (20, 21)       # 160 us less the start, over 7.8125 us
+
+
+@pytest.mark.parametrize("text, wrong", [
+    ("tRCD is 15.0", {"rcd": 10.0, "rrd": 10.0}), ("tRP is 15.0", {"rp": 10.0}),
+    ("tRFC is 37.*ns", {"rfc": 34.0}), ("tWR is 7.5", {"wr": 7.0}),
+    ("tMRD is 7.5", {"mrd": 1}), ("refresh interval", {"refresh_ns": 256e6}),
+    ("CAS latency of 2", {"cas2_hz": 200e6}), ("the pause after power-up", {"startup": 500.0})])
+def test_a_controller_that_is_wrong_about_its_memory_is_caught(text, wrong):
+    requests, _ = traffic(random.Random(1), 300, [k << 7 | 1 for k in range(24)])
+    with pytest.raises(SimulationError, match=text):
+        simulate(133e6, requests, extra=8000, belief=replace(CHIP, **wrong))
 
 
 @pytest.mark.parametrize("when", range(1, 12))
