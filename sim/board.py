@@ -5,6 +5,7 @@ import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
+from hw.board.axi_slave import check_bus
 from hw.board.board import Settings
 from hw.board.ulx3s import TOP, verilog
 from isa.config import Config
@@ -36,6 +37,8 @@ class SimulatedBoard:
 
     Raises
     ------
+    ConfigError
+        If the machine's bus is not as wide as the memory's beats.
     ToolError
         If the simulation cannot be built.
     SimulationError
@@ -45,6 +48,7 @@ class SimulatedBoard:
     name = "the simulated board"
 
     def __init__(self, config: Config, settings: Settings = FAST):
+        check_bus(config)
         self.library = build(verilog_text(
             config, repr(settings), lambda: verilog(config, settings, simulated=True)), kind=KIND)
         self._quiet = 2 * round(settings.timeout * settings.frequency)
