@@ -36,16 +36,18 @@ TEXT, BITS = "makalu.config", "makalu.bit"
 
 @dataclass(frozen=True)
 class BoardTarget:
-    """A board: its FPGA, and files in :data:`BOARDS_FOLDER` with its pins and the machine that it
-    gets unless another one is named."""
+    """A board: its FPGA, files in :data:`BOARDS_FOLDER` with its pins and the machine that it gets
+    unless another one is named, and the clock in MHz that it gets unless another one is asked for.
+    """
 
     size: str
     speed: int
     pins: str
     config: str
+    frequency: float
 
 
-BOARDS = {"ulx3s": BoardTarget("85k", 6, "ulx3s.lpf", "ulx3s.json")}
+BOARDS = {"ulx3s": BoardTarget("85k", 6, "ulx3s.lpf", "ulx3s.json", 25.0)}
 
 
 def ecppack() -> str | None:
@@ -119,14 +121,14 @@ def _keep(path: Path, to: Path) -> str:
 @click.option("--board", "name", default="ulx3s", show_default=True, metavar="NAME",
               help=f"One of {', '.join(BOARDS)}.")
 @click.option("--config", metavar="NAME", help="A preset or a .json file.  [default: the board's]")
-@click.option("--freq", default=50.0, show_default=True, metavar="MHZ", help="The core's clock.")
+@click.option("--freq", type=float, metavar="MHZ", help="The core's clock.  [default: the board's]")
 @click.option("--baud", default=1e6, show_default=True, help="Of the serial line.")
 @click.option("--seed", default=1, show_default=True, help="Of the placement.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
               help="[default: build/bitstream/NAME]")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def main(name: str, config: str | None, freq: float, baud: float, seed: int, output: Path | None,
-         as_json: bool) -> None:
+def main(name: str, config: str | None, freq: float | None, baud: float, seed: int,
+         output: Path | None, as_json: bool) -> None:
     """Make a board's bitstream.
 
     \b
@@ -139,8 +141,9 @@ def main(name: str, config: str | None, freq: float, baud: float, seed: int, out
             raise PlaceError(f"no board {name!r}: name one of {', '.join(BOARDS)}, as in "
                              "make bitstream BOARD=ulx3s")
         board = BOARDS[name]
+        clock = board.frequency if freq is None else freq
         machine = load_config(config or str(BOARDS_FOLDER / board.config))
-        found = bitstream(board, machine, Settings(frequency=freq * 1e6, baud=baud), seed,
+        found = bitstream(board, machine, Settings(frequency=clock * 1e6, baud=baud), seed,
                           output or Path("build/bitstream") / name)
     except (ConfigError, ValueError, SynthesisError, PlaceError, OSError) as e:
         sys.exit(f"makalu: {e}")
@@ -148,7 +151,7 @@ def main(name: str, config: str | None, freq: float, baud: float, seed: int, out
         print(json.dumps(found, indent=1))
         return
     cells = ", ".join(f"{c['used']:,} of {c['available']:,} {n}" for n, c in found["cells"].items())
-    print(f"{machine.name} on {name}: {cells}; {found['frequency']} MHz reached, {freq:g} needed")
+    print(f"{machine.name} on {name}: {cells}; {found['frequency']} MHz reached, {clock:g} needed")
     print(f"wrote {' and '.join(found['files'])}")
     if len(found["files"]) == 1:
         print(f"makalu: there is no ecppack, so that there is no {BITS}: install it, or let make "
