@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth zoo docs lint lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -42,6 +42,9 @@ asic: $(READY)  ## map each block of CONFIG to the cells of LIBERTY=FILE with Yo
 
 synth: $(READY) .venv/.fpga  ## place and route CONFIG (BLOCK=name: that block alone) on an ECP5 (FREQ=80 MHz)
 	@$(BIN)/python -m synth.place --config $(CONFIG) $(if $(BLOCK),--block $(BLOCK)) $(if $(FREQ),--freq $(FREQ))
+
+bitstream: $(READY) .venv/.fpga  ## make the bitstream of BOARD (ulx3s) in build/bitstream (CONFIG=name or .json file, FREQ=25 MHz, SEED=1)
+	@$(BIN)/python -m synth.bitstream $(if $(BOARD),--board $(BOARD)) $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) $(if $(FREQ),--freq $(FREQ)) $(if $(SEED),--seed $(SEED))
 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)

@@ -18,8 +18,17 @@ from isa.program import Program
 from runtime.device import Device
 from runtime.session import Session
 
-DEVICES = ("golden", "rtl")
-"""Names of devices: the golden model, and the simulated hardware."""
+DEVICES = ("golden", "rtl", "board")
+"""Names of devices: the golden model, the simulated hardware, and a whole simulated board."""
+
+UART = "uart:"
+"""What the name of a board on a serial line begins with: ``uart:/dev/ttyUSB0``, or with another
+baud rate than a million ``uart:/dev/ttyUSB0@2000000``."""
+
+
+def is_device(name: str) -> bool:
+    """Whether :func:`open_device` knows the name."""
+    return name in DEVICES or name.startswith(UART) and len(name) > len(UART)
 
 
 def _config(config: Config | str) -> Config:
@@ -87,17 +96,20 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
     Parameters
     ----------
     name : str
-        ``"golden"`` or ``"rtl"``.
+        One of :data:`DEVICES`, or :data:`UART` and a port.
     config : Config or str
         The machine.
     options
         Of :class:`sim.device.RtlDevice`: ``dram``, ``waves``, ``watchdog``, ``progress``; of
-        :class:`runtime.golden_device.GoldenDevice`: ``watch``.
+        :class:`runtime.golden_device.GoldenDevice`: ``watch``; of a board ``watchdog`` and
+        ``patience`` (:class:`runtime.uart_device.UartDevice`).
 
     Raises
     ------
     ValueError
         If there is no such device.
+    runtime.device.MachineError
+        If a board's port does not open, the board does not answer, or it is another machine.
     """
     if name == "golden":
         from runtime.golden_device import GoldenDevice
@@ -105,7 +117,13 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
     if name == "rtl":
         from sim.device import RtlDevice
         return RtlDevice(_config(config), **options)
-    raise ValueError(f"no device {name!r}: one of {', '.join(DEVICES)}")
+    if name == "board":
+        from sim.board import BoardDevice
+        return BoardDevice(_config(config), **options)
+    if is_device(name):
+        from runtime.uart_device import SerialPort, UartDevice
+        return UartDevice(_config(config), SerialPort(name[len(UART):]), name=name, **options)
+    raise ValueError(f"no device {name!r}: one of {', '.join(DEVICES)}, or {UART}PORT")
 
 
 def run(program: Program | str | Path, inputs: Mapping[str, np.ndarray] | np.ndarray, *,

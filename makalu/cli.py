@@ -18,9 +18,9 @@ from makalu import api, console, facts
 from makalu.account_commands import bisect, profile
 from makalu.accuracy_command import accuracy
 from makalu.inputs import read_inputs
-from makalu.options import (How, compile_net, compile_options, config_option, json_option,
-                            load_net)
-from runtime.device import DeviceFault
+from makalu.options import (How, compile_net, compile_options, config_option, device_option,
+                            json_option, load_net)
+from runtime.device import DeviceFault, MachineError
 from runtime.session import InputError, Session
 
 
@@ -82,8 +82,7 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
 
 @cli.command()
 @click.argument("net")
-@click.option("--device", type=click.Choice(api.DEVICES), default="golden", show_default=True,
-              help="The golden model (the right bits, quickly) or the simulated hardware (cycles).")
+@device_option
 @click.option("--input", "inputs", multiple=True, required=True, metavar="FILE",
               help="A .npz with arrays named like the inputs, a .npy, NAME=FILE.npy, or pictures; "
                    "can be given several times.")
@@ -105,6 +104,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
       makalu run examples/digits_int8.onnx --host all --input examples/digits_test.npz --check
       makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg
       makalu run net.mkl --device rtl --input x.npy --waves net.vcd
+      makalu run net.mkl --device uart:/dev/ttyUSB0 --input cat.jpg
       makalu run net.onnx --input a=left.npy --input b=right.npy --json
     """
     reference = model or net
@@ -173,8 +173,9 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
         console.out.print(f"golden model of {n['config']}: {n['macs']:,} MACs{times}, "
                           f"{n['wall_seconds']:.2f} s")
         return
+    where = "simulated" if n["device"] in api.DEVICES else f"on {n['device']}"
     console.out.print(
-        f"{n['config']}, simulated: {n['cycles']:,} cycles{times}, roofline "
+        f"{n['config']}, {where}: {n['cycles']:,} cycles{times}, roofline "
         f"{n['roofline_cycles']:,} ({console.percent(n['roofline_share'])} reached), "
         f"{console.percent(n['mac_utilization'])} of the multipliers' capacity, "
         f"{n['dram_bytes']:,} DRAM bytes, {n['wall_seconds']:.2f} s")
@@ -347,9 +348,9 @@ cli.add_command(bisect)
 @functools.cache
 def _failures() -> tuple[type[Exception], ...]:
     """What a user can cause, and is told in a sentence."""
-    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault, OSError]
-    for module, name in (("compiler.errors", "CompileError"), ("sim.verilator", "ToolError"),
-                         ("sim.harness", "SimulationError")):
+    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault,
+                                         MachineError, OSError]
+    for module, name in (("compiler.errors", "CompileError"), ("sim.verilator", "ToolError")):
         if module in sys.modules:
             failures.append(getattr(sys.modules[module], name))
     return tuple(failures)

@@ -16,6 +16,25 @@ from isa.presets import PRESETS
 from isa.program import Program
 from makalu import api, console
 
+
+
+class DeviceName(click.ParamType):
+    """A name that :func:`makalu.api.open_device` knows."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not api.is_device(value):
+            self.fail(f"{value!r} is not a device: name one of {', '.join(api.DEVICES)}, or "
+                      f"{api.UART}PORT, as in {api.UART}/dev/ttyUSB0", param, ctx)
+        return value
+
+
+device_option = click.option(
+    "--device", type=DeviceName(), default="golden", show_default=True, metavar="NAME",
+    help="golden (the golden model: the right bits, quickly), rtl (the simulated hardware: "
+         "cycles), board (a simulated board, with its memory and its serial line), or uart:PORT, a "
+         "board, as in uart:/dev/ttyUSB0.")
 config_option = click.option(
     "--config", default="core256", show_default=True, metavar="NAME",
     help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")

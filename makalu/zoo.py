@@ -38,11 +38,11 @@ from makalu.networks import labels
 from makalu.nodes import Tally, compare_nodes, is_exact, with_outputs
 from makalu.samples import Samples, samples
 from makalu.witness import Agreement, Arithmetic, compare, reference, saturates
-from runtime.device import Device, DeviceFault, Result
+from runtime.device import Device, DeviceFault, MachineError, Result
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
-from sim.harness import DramModel, SimulationError
+from sim.harness import DramModel
 
 STEPS = 2
 """Quantization steps that an output of the machine may be away from ONNX Runtime's."""
@@ -196,7 +196,7 @@ def _simulate(program: Program, golden: Recorder, device: RtlDevice) -> tuple[in
         device.load(program)
         for inputs, outputs in golden.runs:
             same += bool(np.array_equal(device.execute(inputs).outputs, outputs))
-    except (DeviceFault, SimulationError) as e:
+    except (DeviceFault, MachineError) as e:
         return same, str(e)
     finally:
         device.close()

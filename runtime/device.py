@@ -18,6 +18,10 @@ REGION_ALIGNMENT = 32
 """Bytes that region bases and sizes are multiples of, as the registers want them."""
 
 
+class MachineError(RuntimeError):
+    """A machine that is another one than it should be, does not answer, or breaks its rules."""
+
+
 class DeviceFault(RuntimeError):
     """The machine stopped with an error.
 

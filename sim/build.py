@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,19 @@ import platformdirs
 from isa.config import Config
 from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, waivers
 
-TOP = "makalu"
-"""Module name of the top, and of the library's files."""
-
 ROOT = Path(__file__).resolve().parent
-SOURCES = (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is simulated: the module name of the top, and the C++ around it, of which the first file
+    is compiled."""
+
+    top: str
+    sources: tuple[Path, ...]
+
+
+MACHINE = Kind("makalu", (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h"))
 
 OPTIMIZE = "-O2"
 SETUP = "-O0"
@@ -119,19 +127,27 @@ def rtl(config: Config, trace: bool = False) -> str:
     OSError
         If the cache folder cannot be written.
     """
+    def text() -> str:
+        from hw.top import verilog
+        return verilog(config, trace)
+
+    return verilog_text(config, str(trace), text)
+
+
+def verilog_text(config: Config, variant: str, make: Callable[[], str]) -> str:
+    """What ``make`` gives, from the cache if neither ``variant`` nor the generator has changed."""
     sources = [p.read_bytes() for name in ("hw", "isa")
                for p in sorted((ROOT.parent / name).rglob("*.py"))]
-    key = digest(f"{config.hash:016x} {trace}", importlib.metadata.version("amaranth"), *sources)
+    key = digest(f"{config.hash:016x} {variant}", importlib.metadata.version("amaranth"), *sources)
     folder = cache_folder() / "verilog"
     path = folder / f"{key}.v"
     if path.is_file():
         return path.read_text()
     with locked(folder, key):
         if not path.is_file():
-            from hw.top import verilog
             say(f"generating the Verilog of {config.name}")
             start = time.monotonic()
-            text = verilog(config, trace)
+            text = make()
             _keep(path, text.encode())
             say(f"{len(text.splitlines())} lines of Verilog in {time.monotonic() - start:.0f} s")
     return path.read_text()
@@ -143,15 +159,16 @@ def _keep(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def build(verilog: str, waves: str | None = None) -> Library:
+def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Library:
     """The simulation of a top module as a shared library, from the cache if it is there.
 
     Parameters
     ----------
     verilog : str
-        Source text whose top module is :data:`TOP`.
+        Source text whose top module is the kind's.
     waves : str, optional
         One of :data:`WAVES`: a build that can write this format, at half the speed or less.
+    kind : Kind
 
     Raises
     ------
@@ -161,44 +178,44 @@ def build(verilog: str, waves: str | None = None) -> Library:
     if waves not in (None, *WAVES):
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     tool = find()
-    flags = _flags(waves)
+    flags = _flags(waves, kind.top)
     lines, verilog = len(verilog.splitlines()), ZEROS.sub("", verilog)
     key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
-                  *(p.read_bytes() for p in SOURCES))
+                  *(p.read_bytes() for p in kind.sources))
     folder = cache_folder() / "sim"
     library, facts = folder / f"{key}.so", folder / f"{key}.json"
     if not library.is_file():
         with locked(folder, key):
             if not library.is_file():
-                _build(tool, verilog, lines, flags, waves, library, facts)
+                _build(tool, kind, verilog, lines, flags, waves, library, facts)
     return Library(library, **json.loads(facts.read_text()))
 
 
-def _flags(waves: str | None) -> list[str]:
-    return ["--cc", "--assert", "--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", "cpp",
+def _flags(waves: str | None, top: str) -> list[str]:
+    return ["--cc", "--assert", "--top-module", top, "--prefix", f"V{top}", "--Mdir", "cpp",
             *SPEED_FLAGS, *waivers(), "--output-split", str(SPLIT), "--timescale", "1ns/1ps",
             "-CFLAGS", "-fPIC -fvisibility=hidden -DVL_USER_FINISH -DVL_USER_STOP -DVL_USER_FATAL",
             *([f"--trace-{waves}"] if waves else [])]
 
 
-def _build(tool: Verilator, verilog: str, lines: int, flags: list[str], waves: str | None,
-           library: Path, facts: Path) -> None:
+def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[str],
+           waves: str | None, library: Path, facts: Path) -> None:
     say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
-    start = time.monotonic()
+    start, top = time.monotonic(), kind.top
     work = Path(tempfile.mkdtemp(prefix="work-", dir=library.parent))
     try:
-        (work / f"{TOP}.v").write_text(verilog)
+        (work / f"{top}.v").write_text(verilog)
         env = tool.environment()
-        _step([str(tool.executable), *flags, f"{TOP}.v"], work, env)
-        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{TOP}.mk", f"OPT_FAST={OPTIMIZE}",
-               f"OPT_GLOBAL={OPTIMIZE}", f"OPT_SLOW={SETUP}", f"libV{TOP}.a", "libverilated.a"],
+        _step([str(tool.executable), *flags, f"{top}.v"], work, env)
+        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk", f"OPT_FAST={OPTIMIZE}",
+               f"OPT_GLOBAL={OPTIMIZE}", f"OPT_SLOW={SETUP}", f"libV{top}.a", "libverilated.a"],
               work, env)
         trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
                  "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
         include = tool.root / "include"
         _step(["g++", "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
-               "-o", "harness.so", str(SOURCES[0]), f"-I{ROOT}", "-Icpp", "-isystem",
-               str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{TOP}.a",
+               "-o", "harness.so", str(kind.sources[0]), f"-I{ROOT}", "-Icpp", "-isystem",
+               str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{top}.a",
                "cpp/libverilated.a", "-pthread", *trace], work, env)
         seconds = time.monotonic() - start
         _keep(facts, json.dumps({"build_seconds": round(seconds, 1),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated RTL as a device: the host's side of the register map, on Verilated hardware."""
+"""The simulated RTL as a device: :class:`runtime.host.Host` on Verilated hardware."""
 
 import time
 from collections.abc import Callable
@@ -7,19 +7,48 @@ from pathlib import Path
 
 import numpy as np
 
-from isa.config import ISA_VERSION, Config
-from isa.instructions import Fault, Region
+from isa.config import Config
+from isa.instructions import Region
 from isa.program import Program
-from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
-from runtime.device import DeviceFault, Result, region_bytes, region_input
+from runtime.device import Result, region_bytes
+from runtime.host import Host, layout
 from sim.build import WAVES, Library, build, rtl
-from sim.harness import DramModel, Harness, SimulationError
+from sim.harness import DramModel, Harness
 
-PAGE = 4096
-IRQ_ENABLE, RESET = 1, 2
-"""Bits of CONTROL."""
-BUSY, DONE, ERROR = 1, 2, 4
-"""Bits of STATUS."""
+
+class HarnessLink:
+    """A :class:`runtime.host.Link` to a harness, which counts what waiting costs.
+
+    Parameters
+    ----------
+    harness : Harness
+    max_cycles : int
+        Cycles that :meth:`wait` waits.
+    """
+
+    def __init__(self, harness: Harness, max_cycles: int):
+        self._harness, self._max_cycles = harness, max_cycles
+        self.patience = f"{max_cycles} cycles"
+        self.read, self.write = harness.read, harness.write
+        self.progress: Callable[[int], None] | None = None
+        self.cycles, self.seconds = 0, 0.0
+
+    def read_memory(self, address: int, size: int) -> np.ndarray:
+        """Bytes of memory, shared."""
+        return self._harness.memory(address, size)
+
+    def write_memory(self, address: int, data: np.ndarray) -> None:
+        """Change memory."""
+        self._harness.memory(address, data.size)[:] = data
+
+    def wait(self) -> bool:
+        """Clock until the interrupt."""
+        h, report = self._harness, self.progress
+        first, start = h.cycle, time.thread_time()
+        finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)))
+        self.cycles += h.cycle - first
+        self.seconds += time.thread_time() - start
+        return finished
 
 
 class RtlDevice:
@@ -54,7 +83,9 @@ class RtlDevice:
     sim.verilator.ToolError
         If the simulation cannot be built.
     sim.harness.SimulationError
-        If the design breaks a bus rule or an assertion, or is not the machine of ``config``.
+        If the design breaks a bus rule or an assertion.
+    runtime.device.MachineError
+        If it is not the machine of ``config``, or raises no interrupt.
     """
 
     name = "rtl"
@@ -73,9 +104,6 @@ class RtlDevice:
         text = rtl(config, trace=True) if verilog is None else verilog
         self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
-        self._counted = [name for name, _ in COUNTERS
-                         if (config.profile or name not in PROFILE)
-                         and (config.floats or name not in EXCEPTIONS)]
         self._harness: Harness | None = None
 
     def load(self, program: Program) -> None:
@@ -85,37 +113,25 @@ class RtlDevice:
         self._program = program
         self._harness = h = Harness(self.library.path, self._dram, waves=self._waves,
                                     max_burst=self.config.max_burst)
-        self._identify(h)
-        self._base: dict[Region, int] = {}
-        at = 1 << (self.config.addr_bits - 2)
-        for region in Region:
-            size = region_bytes(program, region)
-            self._base[region] = at
-            h.allocate(at, size)
-            at += -(-size // PAGE) * PAGE + PAGE
-        self._memory(Region.PROGRAM)[:len(program.image)] = np.frombuffer(program.image, np.uint8)
-        self._set_up(h)
+        self._link = HarnessLink(h, self._max_cycles)
+        self._host = Host(self._link, self.config, self._watchdog)
+        self._base = layout(program, 1 << (self.config.addr_bits - 2))
+        for region, start in self._base.items():
+            h.allocate(start, region_bytes(program, region))
+        self._host.load(program, self._base)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""
-        h = self._harness
-        if h is None:
+        if self._harness is None:
             raise RuntimeError("no program is loaded: call load first")
-        self._memory(Region.INPUT)[:] = region_input(self._program, inputs)
-        h.write(OFFSET["DOORBELL"], 1)
-        self._wait(h)
-        status = h.read(OFFSET["STATUS"])
-        h.write(OFFSET["IRQ_STATUS"], 3)
-        if status & ERROR:
-            code, index = h.read(OFFSET["ERROR_CODE"]), h.read(OFFSET["ERROR_INDEX"])
-            self._recover(h)
-            raise DeviceFault(self._program, Fault(code), index)
-        if not status & DONE:
-            raise SimulationError(f"the interrupt came with STATUS {status:#x}, which is neither "
-                                  "done nor an error")
-        counters = {name: self._counter(h, name) for name in self._counted}
-        size = self._program.region_sizes.get(Region.OUTPUT, 0)
-        return Result(self._memory(Region.OUTPUT)[:size].copy(), counters)
+        link = self._link
+        link.progress = self.progress
+        cycles, seconds = link.cycles, link.seconds
+        try:
+            return self._host.execute(inputs)
+        finally:
+            self.simulated_cycles += link.cycles - cycles
+            self.simulated_seconds += link.seconds - seconds
 
     def close(self) -> None:
         """Free the simulation and finish the wave file; :meth:`load` starts anew."""
@@ -136,58 +152,10 @@ class RtlDevice:
 
     def memory(self, region: Region) -> np.ndarray:
         """A region's bytes in the simulated memory, shared; valid until the next load."""
-        return self._memory(region)
+        return self.harness.memory(self._base[region], region_bytes(self._program, region))
 
     @property
     def trace(self) -> np.ndarray:
         """When each instruction of the last execution was dispatched, started and done, and the
         signature of what it wrote, in program order (:data:`sim.harness.TRACE`)."""
         return self.harness.trace()
-
-    def _memory(self, region: Region) -> np.ndarray:
-        return self.harness.memory(self._base[region], region_bytes(self._program, region))
-
-    def _identify(self, h: Harness) -> None:
-        version = ISA_VERSION[0] << 16 | ISA_VERSION[1]
-        for name, want, got in (
-                ("identification", IDENT, h.read(OFFSET["IDENT"])),
-                ("instruction set version", version, h.read(OFFSET["VERSION"])),
-                ("configuration hash", self.config.hash, self._counter(h, "CONFIG_HASH"))):
-            if got != want:
-                raise SimulationError(f"the simulated design is not a {self.config.name!r}: its "
-                                      f"{name} is {got:#x} instead of {want:#x}")
-
-    def _set_up(self, h: Harness) -> None:
-        h.write(OFFSET["CONTROL"], IRQ_ENABLE)
-        h.write(OFFSET["WATCHDOG"], self._watchdog)
-        h.write(OFFSET["PROGRAM"], 0)
-        for region in Region:
-            for suffix, value in (("BASE", self._base[region]),
-                                  ("SIZE", region_bytes(self._program, region))):
-                h.write(OFFSET[f"REGION{int(region)}_{suffix}"], value & 0xFFFF_FFFF)
-                h.write(OFFSET[f"REGION{int(region)}_{suffix}_HI"], value >> 32)
-
-    def _wait(self, h: Harness) -> None:
-        first, start = h.cycle, time.thread_time()
-        report = self.progress
-        finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)))
-        self.simulated_cycles += h.cycle - first
-        self.simulated_seconds += time.thread_time() - start
-        if not finished:
-            status, done = h.read(OFFSET["STATUS"]), self._counter(h, "INSTRUCTIONS")
-            self._recover(h)
-            raise SimulationError(f"program {self._program.name!r} raised no interrupt in "
-                                  f"{self._max_cycles} cycles: STATUS {status:#x}, {done} "
-                                  "instructions completed")
-
-    def _recover(self, h: Harness) -> None:
-        h.write(OFFSET["CONTROL"], IRQ_ENABLE | RESET)
-        for _ in range(100_000):
-            if not h.read(OFFSET["CONTROL"]) & RESET:
-                self._set_up(h)
-                return
-        raise SimulationError("the machine does not come out of its reset")
-
-    @staticmethod
-    def _counter(h: Harness, name: str) -> int:
-        return h.read(OFFSET[name]) | h.read(OFFSET[f"{name}_HI"]) << 32

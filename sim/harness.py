@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from isa.registers import BUCKET_NAMES
+from runtime.device import MachineError
 
 IRQ, LIMIT, VIOLATION, STOPPED, CANCELED, NO_ANSWER = range(6)
 """Why a call of the harness came back, as in harness.cpp."""
@@ -20,7 +21,7 @@ SHARE = 65536
 """Fixed-point one of probabilities and bandwidths."""
 
 
-class SimulationError(RuntimeError):
+class SimulationError(MachineError):
     """The simulated design broke a rule of its bus, an assertion of its own, or does not answer."""
 
 

@@ -31,6 +31,9 @@ CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "flip-flops", "MULT18X18D": "DSP"
          "DP16KD": "block RAM"}
 """nextpnr's cells that are reported, and their names."""
 
+NETLIST, REPORT = "netlist.json", "report.json"
+"""Names of files in a folder of work."""
+
 MAP = """
 import sys
 from pyosys import libyosys as ys
@@ -88,34 +91,59 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     SynthesisError
         If Yosys fails.
     """
-    tool, name = nextpnr(), block or TOP
-    with tempfile.TemporaryDirectory() as folder:
-        source, netlist, report = (Path(folder) / n for n in ("a.v", "a.json", "report.json"))
-        source.write_text(verilog_of(BLOCKS[block](config) if block else Makalu(config), name))
-        start = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", MAP, str(source), name, str(netlist)],
-                              capture_output=True, text=True)
-        if done.returncode:
-            raise SynthesisError(f"Yosys failed on {name!r}:\n{_end(done.stdout + done.stderr)}")
+    nextpnr()
+    name = block or TOP
+    with tempfile.TemporaryDirectory() as made:
+        folder, start = Path(made), time.monotonic()
+        map_cells(verilog_of(BLOCKS[block](config) if block else Makalu(config), name), name,
+                  folder)
         mapped = time.monotonic()
-        # the tool may see the file system below its own folder alone
-        done = subprocess.run(
-            [*tool, f"--{target.size}", "--package", PACKAGE, "--speed", str(target.speed),
-             "--json", netlist.name, "--report", report.name, "--out-of-context",
-             "--freq", str(target.frequency), "--seed", str(target.seed), "--router", "router2",
-             "--timing-allow-fail", "--quiet"], cwd=folder, capture_output=True, text=True)
-        if done.returncode or not report.exists():
-            said = done.stdout + done.stderr
-            if "no BELs remaining" in said or "Unable to place" in said or "nable to find" in said:
-                raise PlaceError(f"{name} of {config.name} does not fit an ECP5-{target.size}:\n"
-                                 f"{_end(said)}\nuse a larger device or a smaller configuration")
-            raise PlaceError(f"nextpnr failed on {name}:\n{_end(said)}")
-        found = json.loads(report.read_text())
+        found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
     return {
         "config": config.name, "block": name, "device": f"ECP5-{target.size}",
         "speed": target.speed, "seed": target.seed, **results(found),
         "seconds": {"synthesis": round(mapped - start),
                     "place and route": round(time.monotonic() - mapped)}}
+
+
+def map_cells(text: str, top: str, folder: Path) -> None:
+    """Verilog to :data:`NETLIST` in a folder.
+
+    Raises
+    ------
+    SynthesisError
+        If Yosys fails.
+    """
+    source = folder / "design.v"
+    source.write_text(text)
+    done = subprocess.run([sys.executable, "-c", MAP, str(source), top, str(folder / NETLIST)],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise SynthesisError(f"Yosys failed on {top!r}:\n{_end(done.stdout + done.stderr)}")
+
+
+def route(folder: Path, name: str, target: Target, arguments: list[str]) -> dict[str, Any]:
+    """Place and route the netlist in a folder; gives nextpnr's report.
+
+    Raises
+    ------
+    PlaceError
+        If it does not fit the device, or the tool fails.
+    """
+    # the tool may see the file system below its own folder alone
+    done = subprocess.run(
+        [*nextpnr(), f"--{target.size}", "--package", PACKAGE, "--speed", str(target.speed),
+         "--json", NETLIST, "--report", REPORT, "--freq", str(target.frequency), "--seed",
+         str(target.seed), "--router", "router2", "--timing-allow-fail", "--quiet", *arguments],
+        cwd=folder, capture_output=True, text=True)
+    if done.returncode or not (folder / REPORT).exists():
+        said = done.stdout + done.stderr
+        if "no BELs remaining" in said or "Unable to place" in said or "nable to find" in said:
+            raise PlaceError(f"{name} does not fit an ECP5-{target.size}:\n{_end(said)}\n"
+                             "use a larger device or a smaller configuration")
+        raise PlaceError(f"nextpnr failed on {name}:\n{_end(said)}")
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
+    return report
 
 
 def results(report: dict[str, Any]) -> dict[str, Any]:

@@ -30,3 +30,8 @@ def test_imports_go_down(package):
     above |= {"tests", "examples"}
     for path in (ROOT / package).rglob("*.py"):
         assert not imports(path) & above, path
+
+
+def test_the_machine_knows_no_board():
+    for path in (ROOT / "hw").glob("*.py"):
+        assert "hw.board" not in path.read_text(), path

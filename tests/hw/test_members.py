@@ -9,13 +9,18 @@ from amaranth.hdl import Signal
 from amaranth.lib import data, stream, wiring
 
 from hw import axi, ports
+from hw.board import beats, sdram
+from hw.board.board import Settings
+from hw.board.sdram_chip import SdramChip
+from hw.board.ulx3s import Ulx3s
 from hw.signature import WritePort, Writes
 from hw.top import Makalu
 from isa.presets import PRESETS
 
 PORTS = {ports.SpmPort: (ports.SpmRead, ports.SpmWrite), ports.EnginePort: (ports.Engine,),
-         axi.AXIPort: (axi.AXI4, axi.AXI4Lite), Writes: (WritePort,)}
-ARGUMENTS = {"config": PRESETS["tiny"], "data_bytes": 8}
+         axi.AXIPort: (axi.AXI4, axi.AXI4Lite), Writes: (WritePort,),
+         beats.BeatsPort: (beats.Beats,), sdram.SdramPort: (sdram.SdramPins,)}
+ARGUMENTS = {"config": PRESETS["tiny"], "data_bytes": 8, "beat_bits": 22, "chip": SdramChip()}
 
 
 def is_a(member: object, declared: object) -> bool:
@@ -32,7 +37,7 @@ def is_a(member: object, declared: object) -> bool:
 
 @pytest.fixture(scope="module")
 def components():
-    """One component of each class of the machine."""
+    """One component of each class of the machine and of a board."""
     made = {}
     init = wiring.Component.__init__
 
@@ -43,6 +48,7 @@ def components():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring.Component, "__init__", spy)
         rtlil.convert(Makalu(PRESETS["tiny"], trace=True))
+        rtlil.convert(Ulx3s(PRESETS["tiny"], Settings(), simulated=True))
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
 
 

@@ -9,10 +9,10 @@ import pytest
 from isa.instructions import Fault, Region
 from isa.presets import PRESETS
 from isa.program import ProgramError
-from runtime.device import DeviceFault
+from runtime.device import DeviceFault, MachineError
 from runtime.session import Session
 from sim.device import RtlDevice
-from sim.harness import DramModel, SimulationError
+from sim.harness import DramModel
 from tests.sim import standin
 
 TINY = PRESETS["tiny"]
@@ -56,7 +56,7 @@ def test_refuses_a_program_for_another_machine():
 def test_refuses_a_design_that_is_another_machine():
     other = dataclasses.replace(TINY, queue_depth=8)
     d = RtlDevice(other, verilog=standin.verilog(TINY))
-    with pytest.raises(SimulationError, match="configuration hash is 0x"):
+    with pytest.raises(MachineError, match="configuration hash is 0x"):
         d.load(standin.program(other))
 
 
@@ -64,7 +64,7 @@ def test_gives_up_after_max_cycles():
     text = standin.verilog(TINY).replace("mode != HANG", "mode == HANG")
     d = RtlDevice(TINY, verilog=text, max_cycles=5000)
     d.load(standin.program(TINY))
-    with pytest.raises(SimulationError, match="no interrupt in 5000 cycles: STATUS 0x1"):
+    with pytest.raises(MachineError, match="no interrupt in 5000 cycles: STATUS 0x1"):
         d.execute(np.zeros(1024, np.uint8)[:d.memory(Region.INPUT).size])
 
 

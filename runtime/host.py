@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of the register map: what a driver does, over any way to registers and memory.
+
+::
+
+    load       identify ─► lay out the regions ─► write the program ─► set up the registers
+    execute    write the inputs ─► doorbell ─► interrupt ─► counters, outputs
+               fault or no interrupt ─► reset, and the registers anew
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from isa.config import ISA_VERSION, Config
+from isa.instructions import Fault, Region
+from isa.program import Program
+from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
+from runtime.device import DeviceFault, MachineError, Result, region_bytes, region_input
+
+PAGE = 4096
+IRQ_ENABLE, RESET = 1, 2
+"""Bits of CONTROL."""
+BUSY, DONE, ERROR = 1, 2, 4
+"""Bits of STATUS."""
+
+RESET_READS = 100_000
+"""Looks at CONTROL after which a reset is given up."""
+
+
+class Link(Protocol):
+    """A way to a machine: its registers by byte offset, its memory by address.
+
+    Memory addresses and sizes are multiples of 32. ``patience`` says in words how long :meth:`wait`
+    waits. Each method may raise :class:`runtime.device.MachineError`.
+    """
+
+    patience: str
+
+    def read(self, offset: int) -> int:
+        """A register."""
+
+    def write(self, offset: int, value: int) -> object:
+        """Change a register."""
+
+    def read_memory(self, address: int, size: int) -> np.ndarray:
+        """Bytes of memory."""
+
+    def write_memory(self, address: int, data: np.ndarray) -> None:
+        """Change memory."""
+
+    def wait(self) -> bool:
+        """Until the interrupt; false if it does not come."""
+
+
+def layout(program: Program, base: int) -> dict[Region, int]:
+    """Where each region of a program starts, pages from ``base`` on with one free between."""
+    starts = {}
+    for region in Region:
+        starts[region] = base
+        base += -(-region_bytes(program, region) // PAGE) * PAGE + PAGE
+    return starts
+
+
+class Host:
+    """Runs programs on a machine behind a link.
+
+    Parameters
+    ----------
+    link : Link
+    config : Config
+        The machine that is expected.
+    watchdog : int
+        Cycles without a completed instruction after which the machine gives up.
+
+    Raises
+    ------
+    MachineError
+        If the machine is another one, does not answer, or does not do what it has to.
+    """
+
+    def __init__(self, link: Link, config: Config, watchdog: int):
+        self._link, self._config, self._watchdog = link, config, watchdog
+        self._counted = [name for name, _ in COUNTERS
+                         if (config.profile or name not in PROFILE)
+                         and (config.floats or name not in EXCEPTIONS)]
+        version = ISA_VERSION[0] << 16 | ISA_VERSION[1]
+        for what, want, got in (
+                ("identification", IDENT, link.read(OFFSET["IDENT"])),
+                ("instruction set version", version, link.read(OFFSET["VERSION"])),
+                ("configuration hash", config.hash, self.counter("CONFIG_HASH"))):
+            if got != want:
+                raise MachineError(f"the machine is not a {config.name!r}: its {what} is "
+                                   f"{got:#x} instead of {want:#x}")
+
+    def load(self, program: Program, starts: dict[Region, int]) -> None:
+        """Write a program whose regions start at ``starts``, and set up the registers for it."""
+        self._program, self._starts = program, starts
+        size = region_bytes(program, Region.PROGRAM)
+        self._link.write_memory(starts[Region.PROGRAM], np.frombuffer(
+            program.image.ljust(size, b"\0"), np.uint8))
+        self._set_up()
+
+    def execute(self, inputs: np.ndarray) -> Result:
+        """Run the loaded program once, as in :meth:`runtime.device.Device.execute`."""
+        link, program = self._link, self._program
+        link.write_memory(self._starts[Region.INPUT], region_input(program, inputs))
+        link.write(OFFSET["DOORBELL"], 1)
+        finished = link.wait()
+        status = link.read(OFFSET["STATUS"])
+        if not finished:
+            done = self.counter("INSTRUCTIONS")
+            self._recover()
+            raise MachineError(f"program {program.name!r} raised no interrupt in {link.patience}: "
+                               f"STATUS {status:#x}, {done} instructions completed")
+        link.write(OFFSET["IRQ_STATUS"], 3)
+        if status & ERROR:
+            code, index = link.read(OFFSET["ERROR_CODE"]), link.read(OFFSET["ERROR_INDEX"])
+            self._recover()
+            raise DeviceFault(program, Fault(code), index)
+        if not status & DONE:
+            raise MachineError(f"the interrupt came with STATUS {status:#x}, which is neither "
+                               "done nor an error")
+        counters = {name: self.counter(name) for name in self._counted}
+        outputs = link.read_memory(self._starts[Region.OUTPUT],
+                                   region_bytes(program, Region.OUTPUT))
+        return Result(outputs[:program.region_sizes.get(Region.OUTPUT, 0)].copy(), counters)
+
+    def counter(self, name: str) -> int:
+        """A register of 64 bits."""
+        return self._link.read(OFFSET[name]) | self._link.read(OFFSET[f"{name}_HI"]) << 32
+
+    def _set_up(self) -> None:
+        write = self._link.write
+        write(OFFSET["CONTROL"], IRQ_ENABLE)
+        write(OFFSET["WATCHDOG"], self._watchdog)
+        write(OFFSET["PROGRAM"], 0)
+        for region in Region:
+            for suffix, value in (("BASE", self._starts[region]),
+                                  ("SIZE", region_bytes(self._program, region))):
+                write(OFFSET[f"REGION{int(region)}_{suffix}"], value & 0xFFFF_FFFF)
+                write(OFFSET[f"REGION{int(region)}_{suffix}_HI"], value >> 32)
+
+    def recover(self) -> None:
+        """Reset the core, whatever it was doing, and forget its interrupts."""
+        self._link.write(OFFSET["CONTROL"], IRQ_ENABLE | RESET)
+        for _ in range(RESET_READS):
+            if not self._link.read(OFFSET["CONTROL"]) & RESET:
+                self._link.write(OFFSET["IRQ_STATUS"], 3)
+                return
+        raise MachineError("the machine does not come out of its reset")
+
+    def _recover(self) -> None:
+        self.recover()
+        self._set_up()
