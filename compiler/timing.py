@@ -14,16 +14,16 @@ from compiler.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
-FETCH_LATENCY = 48
+FETCH_LATENCY = 49
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-DISPATCH = 2
+DISPATCH = 3
 """Cycles from an instruction's way into its queue to its start."""
 
 TENSOR_PIPE = 10
 """Cycles from the last vector of a block to the start of its drain."""
 
-TENSOR_LATENCY = 19
+TENSOR_LATENCY = 32
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
 WEIGHT_RETRIES = 1.3
@@ -35,13 +35,13 @@ PARAMS_SWAP = 4
 BLOCK_SWAP = 6
 """Cycles between the parameters of a channel block in the window engine and its first step."""
 
-WEIGHTS_FIRST = 10
+WEIGHTS_FIRST = 15
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 21
+VECTOR_LATENCY = 40
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_LATENCY = 20
+WINDOW_LATENCY = 31
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
 CONFLICTS = 1.35
@@ -54,10 +54,10 @@ SHARED_ROWS, LONG_ROW = 0.26, 32
 LOAD_LATENCY = 4
 """Cycles from the last beat of a LOAD to its completion."""
 
-READ_LATENCY = 50
+READ_LATENCY = 51
 """Cycles from the start of a LOAD to its first beat."""
 
-STORE_LATENCY = 32
+STORE_LATENCY = 33
 """Cycles from the last beat of a STORE to its completion."""
 
 

@@ -33,6 +33,7 @@ class Level:
     leave: Sequence[object] = ()
     index: Signal = field(init=False)
     last: Signal = field(init=False)
+    moves: Signal = field(init=False)
 
 
 class Nest:
@@ -56,8 +57,14 @@ class Nest:
             level.index = Signal(len(count), name=f"{name}_index")
             level.last = Signal(name=f"{name}_last")
             self.levels[name] = level
+        # which levels move in a step is known before it is known whether there is one
+        inner: list[str] = []
+        for level in self.levels.values():
+            level.moves = Signal(name=f"{level.name}_moves")
+            m.d.comb += level.moves.eq(self.all_last(inner) if inner else 1)
+            inner.append(level.name)
         self.done = Signal(name="nest_done")
-        m.d.comb += self.done.eq(self.all_last(list(self.levels)))
+        m.d.comb += self.done.eq(self.all_last(inner))
 
     def varies(self, name: str, single: Value) -> None:
         """The count of level ``name`` changes: ``single`` is, in a step in which the level starts
@@ -103,18 +110,14 @@ class Nest:
 
     def step(self) -> None:
         """Add the logic of one step, inside the caller's ``m.If``."""
-        self._step(list(self.levels.values()))
-
-    def _step(self, levels: list[Level]) -> None:
-        if not levels:
-            return
-        m, level = self._m, levels[0]
-        with m.If(level.last):
-            m.d.sync += [*self.rewind([level.name]), *level.leave]
-            self._step(levels[1:])
-        with m.Else():
-            m.d.sync += [level.index.eq(level.index + 1), level.last.eq(self._before_last(level)),
-                         *level.enter]
+        m = self._m
+        for level in self.levels.values():
+            with m.If(level.moves):
+                with m.If(level.last):
+                    m.d.sync += [*self.rewind([level.name]), *level.leave]
+                with m.Else():
+                    m.d.sync += [level.index.eq(level.index + 1),
+                                 level.last.eq(self._before_last(level)), *level.enter]
 
     @staticmethod
     def _before_last(level: Level) -> Value:

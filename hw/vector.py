@@ -202,10 +202,9 @@ class VectorEngine(wiring.Component):
                     terms.mark.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)),
                     terms.mark.unit.part.eq(nest.index("part")),
                     terms.mark.unit.ends.eq(nest.last("part"))]
-            with m.If(walking & ~self._held):
-                nest.step()
-                with m.If(nest.done):
-                    m.d.sync += walking.eq(0)
+            nest.step()
+            with m.If(nest.done):
+                m.d.sync += walking.eq(0)
             self._add_up(m, i, two, terms, sums, pair)
         with m.If(self.instr.valid & self.instr.ready):
             m.d.sync += [

@@ -93,7 +93,8 @@ class VectorLane(wiring.Component):
         factors = float32.named("factor_a"), float32.named("factor_b")
         m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
                      factors[1].eq(Mux(function, scale_b.as_value(), b.as_value()))]
-        product = float32.multiply(m, "product", *factors)
+        product = later(m, float32.multiply(m, "product", *factors),
+                        STAGES["add"] - STAGES["multiply"], "product_later")
         alone = later(m, scaled, STAGES["add"], "alone")
         result = float32.named("result")
         with m.Switch(c.vop):

@@ -99,15 +99,9 @@ class WindowRead(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         config, visit = self._config, self.visits.payload
         m = Module()
-
-        def outside(address: Value) -> Value:
-            return (address < 0) | (address >= config.spm_words)
-
         bad, may = Signal(), Signal()
         m.d.comb += [
-            bad.eq(self.visits.valid & Cat(
-                *(visit.inside[t] & outside(visit.addr[t])
-                  | visit.write[t] & outside(visit.out[t]) for t in range(config.tiles))).any()),
+            bad.eq(self.visits.valid & visit.bad),
             may.eq(self.visits.valid & ~bad & ~self.halt & ~self.fault)]
         with m.If(bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(visit.index)]

@@ -44,10 +44,12 @@ def mark_layout() -> data.StructLayout:
 
 def visit_layout(config: Config) -> data.StructLayout:
     """``addr``, ``inside``: word that each group reads, if any; ``out``, ``write``: word that each
-    group writes when the visit emits, if any; ``index``: the instruction's position."""
+    group writes when the visit emits, if any; ``bad``: one of them is outside the scratchpad;
+    ``index``: the instruction's position."""
     address = data.ArrayLayout(signed(WORD), config.tiles)
     return data.StructLayout({"addr": address, "inside": config.tiles, "out": address,
-                              "write": config.tiles, "mark": mark_layout(), "index": INDEX_BITS})
+                              "write": config.tiles, "mark": mark_layout(), "bad": 1,
+                              "index": INDEX_BITS})
 
 
 class WindowWalk(wiring.Component):
@@ -65,7 +67,7 @@ class WindowWalk(wiring.Component):
     halt : In(1)
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     instr: stream.Interface
     visits: stream.Interface
@@ -156,10 +158,9 @@ class WindowWalk(wiring.Component):
                 out.mark.shift.eq(nest.all_last(["r", "p"])), out.mark.emit.eq(emit),
                 out.mark.closes.eq(nest.all_last(["r", "p", "X", "y"])),
                 out.mark.final.eq(nest.done)]
-            with m.If(active):
-                nest.step()
-                with m.If(nest.done):
-                    m.d.sync += active.eq(0)
+            nest.step()
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
             first_reach = reach_of(n)
             m.d.sync += [
@@ -190,17 +191,22 @@ class WindowWalk(wiring.Component):
         return offsets
 
     def _addresses(self, m: Module, go: Signal, sums: data.View) -> None:
-        """Each group's addresses, and whether it reads and writes, in two cycles."""
+        """Each group's addresses, and whether it reads and writes, in two cycles; checked in a
+        third."""
         tiles, i = self._config.tiles, sums.i
-        out = self.visits.payload
+        out, found = view_of(visit_layout(self._config)), Signal()
         rows = self._offsets(m, "a_m", i.a_m, i.a_wrap, WORD)
         out_rows = self._offsets(m, "o_m", i.o_m, i.o_wrap, WORD)
         lines = self._offsets(m, "iy_m", i.iy_m, None, IMAGE_BITS)
         valid, index, mark = Signal(), Signal(INDEX_BITS), view_of(mark_layout())
         with m.If(go):
             m.d.sync += [valid.eq(sums.valid), index.eq(i.index), mark.eq(sums.mark),
-                         self.visits.valid.eq(valid), out.index.eq(index),
-                         out.mark.eq(mark)]
+                         found.eq(valid), out.index.eq(index), out.mark.eq(mark),
+                         self.visits.valid.eq(found), self.visits.payload.eq(out),
+                         self.visits.payload.bad.eq(Cat(
+                             (out.inside[t] & self._outside(out.addr[t]))
+                             | (out.write[t] & self._outside(out.out[t]))
+                             for t in range(tiles)).any())]
         for t in range(tiles):
             splits = [divmod(t, tiles >> c) for c in range(tiles.bit_length())]
             stream_of = Array(s for s, _ in splits)[i.m_split]
@@ -221,4 +227,7 @@ class WindowWalk(wiring.Component):
                     inside.eq(here & ~sums.mark.skip & (line >= 0) & (line < i.ih)),
                     out.addr[t].eq(parts[0] + parts[1]), out.out[t].eq(parts[2] + parts[3]),
                     out.inside[t].eq(inside), out.write[t].eq(exists & mark.emit)]
-        m.d.comb += self.busy.eq(self._active | sums.valid | valid | self.visits.valid)
+        m.d.comb += self.busy.eq(self._active | sums.valid | valid | found | self.visits.valid)
+
+    def _outside(self, address: Value) -> Value:
+        return (address < 0) | (address >= self._config.spm_words)

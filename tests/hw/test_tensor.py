@@ -55,16 +55,6 @@ def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     check(config, spm, [Instruction(Opcode.TENSOR, fields)], rivalry=rivalry)
 
 
-@pytest.mark.parametrize("pixels", [1, 2, 3])
-@pytest.mark.parametrize("rivalry", [0.0, 0.3, 0.6, 0.9])
-def test_short_passes(pixels: int, rivalry: float) -> None:
-    """Few pixels a pass, some of them late: a PSUM entry is not revisited before it was written."""
-    config = SMALL["tiny"]
-    spm, fields, _ = place(config, 0)
-    short = dict(fields, nx=pixels, nx_last=pixels, ny=1, ny_last=1)
-    check(config, spm, [Instruction(Opcode.TENSOR, short)] * 3, rivalry=rivalry)
-
-
 def variations(config: Config) -> tuple[np.ndarray, list[Instruction]]:
     """Instructions that follow one another without waiting: their outputs lie apart."""
     spm, fields, want = place(config, 0)
