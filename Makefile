@@ -22,7 +22,7 @@ run: $(READY)  ## classify digits on the simulated hardware, and compare with ON
 	@$(BIN)/python -m examples.run_digits
 
 test: $(READY)  ## run the tests, but for those that take many minutes
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not long"
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations 40 -m "not long"
 
 long: $(READY)  ## run the tests that take many minutes
 	@$(BIN)/python -m pytest -q -m long
