@@ -20,7 +20,8 @@ INSTRUCTIONS = 40
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", ["tiny", "ecp5", "core256", "tiny_fp", "ecp5_fp"])
+@pytest.mark.parametrize("name", ["tiny", "ecp5", "core256", "tiny_fp",
+                                  pytest.param("ecp5_fp", marks=pytest.mark.long)])
 def test_random_instructions(name: str, seed: int) -> None:
     config = PRESETS[name]
     rng = np.random.default_rng([seed, config.lanes, config.tiles])
