@@ -25,6 +25,9 @@ HOST = ("QuantizeLinear", "DequantizeLinear")
 IMAGES = 3
 
 
+pytestmark = pytest.mark.long    # its simulation takes two minutes to build
+
+
 @pytest.fixture(scope="module")
 def device():
     device = BoardDevice(CONFIG)
