@@ -31,11 +31,12 @@ class Array(wiring.Component):
     sums: data.View
 
     def __init__(self, config: Config):
-        self._blocks = {"tile": Tile(config), "accumulator": Accumulator(config)}
-        self.latency = Tile(config).latency
+        tile = Tile(config)
+        self._blocks = {"tile": tile, "accumulator": Accumulator(config)}
+        self.latency = tile.latency
         members = {name: member for block in self._blocks.values()
                    for name, member in block.signature.members.items() if name != INNER}
-        super().__init__({**members, INNER: Out(self._blocks["tile"].sums.shape())})
+        super().__init__({**members, INNER: Out(tile.sums.shape())})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()

@@ -19,6 +19,9 @@ TINY = PRESETS["tiny"]
 QUIET = ["-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Wno-INITIALDLY"]
 """Yosys's models have delays and what lint does not like."""
 
+FAST_BUILD = ["-CFLAGS", "-O0"]
+"""g++ takes a minute to optimize what then runs for a second."""
+
 
 def beside(ports: dict[str, tuple[str, int]]) -> str:
     """A module ``both`` of the array's ports that has it twice, ``array`` from cells and ``rtl``;
@@ -40,17 +43,18 @@ def beside(ports: dict[str, tuple[str, int]]) -> str:
 
 def test_the_array_of_cells_adds(tmp_path):
     """Tile and accumulator, with the multiplier's model of this repository."""
-    mapped, (folder, cells) = gates(TINY, "array"), models()
+    mapped, (folder, cells), array = gates(TINY, "array"), models(), Array(TINY)
     assert mapped.cells["MULT18X18D"] == TINY.macs
-    texts = {"array.v": mapped.text, "rtl.v": verilog_of(Array(TINY), "rtl"),
+    texts = {"array.v": mapped.text, "rtl.v": verilog_of(array, "rtl"),
              "both.v": beside(mapped.ports)}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     runner = get_runner()
     runner.build(sources=[*cells, *(tmp_path / name for name in texts)], includes=[folder],
-                 defines={WITHOUT: 1}, hdl_toplevel="both", build_dir=tmp_path, build_args=QUIET)
+                 defines={WITHOUT: 1}, hdl_toplevel="both", build_dir=tmp_path, build_args=QUIET + FAST_BUILD)
     runner.test(test_module="tests.synth.bench_array", hdl_toplevel="both",
-                extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(TINY))})
+                extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(TINY)),
+                           "BENCH_LATENCY": str(array.latency)})
 
 
 @pytest.mark.parametrize("arguments, words", [
