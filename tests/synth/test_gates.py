@@ -51,7 +51,8 @@ def test_the_array_of_cells_adds(tmp_path):
         (tmp_path / name).write_text(text)
     runner = get_runner()
     runner.build(sources=[*cells, *(tmp_path / name for name in texts)], includes=[folder],
-                 defines={WITHOUT: 1}, hdl_toplevel="both", build_dir=tmp_path, build_args=QUIET + FAST_BUILD)
+                 defines={WITHOUT: 1}, hdl_toplevel="both", build_dir=tmp_path,
+                 build_args=QUIET + FAST_BUILD)
     runner.test(test_module="tests.synth.bench_array", hdl_toplevel="both",
                 extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(TINY)),
                            "BENCH_LATENCY": str(array.latency)})
