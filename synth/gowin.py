@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from amaranth.lib import wiring
-
 from hw.top import verilog_of
+from isa.config import Config
+from synth.blocks import PARTS
 from synth.place import NETLIST, REPORT, PlaceError, command, last_words, results
 from synth.serial import Serial
 from synth.yosys import run
@@ -26,14 +26,12 @@ TOP = "serial"
 PINS = {"clk": 4, "rst": 88, "give": 87, "take": 15}
 
 CELLS = {"LUT4": "LUT4", "ALU": "carry", "DFF": "flip-flops", "MULT9X9": "MULT9X9",
-         "MULT18X18": "MULT18X18"}
-"""nextpnr's cells that are reported, and their names. It knows the device's block RAMs by the kind
-of their use and has no total."""
+         "MULT18X18": "MULT18X18", "BSRAM": "block RAM"}
+"""nextpnr's cells that are reported, and their names."""
 
 
-def place(block: wiring.Component, name: str, frequency: float = 100.0, seed: int = 1
-          ) -> dict[str, Any]:
-    """Place and route a block; ``frequency`` in MHz is what is asked for.
+def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) -> dict[str, Any]:
+    """Place and route one of :data:`synth.blocks.PARTS`; ``frequency`` in MHz is what is asked for.
 
     Returns
     -------
@@ -51,7 +49,7 @@ def place(block: wiring.Component, name: str, frequency: float = 100.0, seed: in
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         # ABC's names for what it makes may be those of Amaranth's unnamed signals
-        run(verilog_of(Serial(block), TOP), TOP,
+        run(verilog_of(Serial(PARTS[part](config)), TOP), TOP,
             ["rename -hide w:*", f"synth_gowin -family gw2a -top {TOP} -json {NETLIST}"], folder)
         (folder / "pins.cst").write_text(
             "".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
@@ -60,7 +58,7 @@ def place(block: wiring.Component, name: str, frequency: float = 100.0, seed: in
              "--json", NETLIST, "--report", REPORT, "--freq", str(frequency), "--seed", str(seed),
              "--timing-allow-fail", "--quiet"], cwd=folder, capture_output=True, text=True)
         if done.returncode or not (folder / REPORT).exists():
-            raise PlaceError(f"nextpnr failed on {name} for {DEVICE}:\n"
+            raise PlaceError(f"nextpnr failed on {part} of {config.name} for {DEVICE}:\n"
                              f"{last_words(done.stdout + done.stderr)}\n"
                              "if it does not fit, use a smaller configuration")
         return results(json.loads((folder / REPORT).read_text()), CELLS)

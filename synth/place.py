@@ -18,10 +18,10 @@ from typing import Any
 
 import click
 
-from hw.top import TOP, Makalu, verilog_of
+from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.blocks import BLOCKS
+from synth.blocks import BLOCKS, PARTS
 from synth.yosys import SynthesisError, run
 
 SIZES = ("25k", "45k", "85k")
@@ -76,7 +76,7 @@ def command(name: str, package: str) -> str:
 
 
 def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
-    """Place and route a block, or the whole machine.
+    """Place and route one of :data:`synth.blocks.PARTS`, by default the whole machine.
 
     Returns
     -------
@@ -95,8 +95,7 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     name = block or TOP
     with tempfile.TemporaryDirectory() as made:
         folder, start = Path(made), time.monotonic()
-        map_cells(verilog_of(BLOCKS[block](config) if block else Makalu(config), name), name,
-                  folder)
+        map_cells(verilog_of(PARTS[name](config), name), name, folder)
         mapped = time.monotonic()
         found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
     return {
