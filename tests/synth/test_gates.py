@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from hw.top import verilog_of
 from isa.presets import PRESETS
 from sim.cocotb_runner import get_runner
 from synth.array import Array
-from synth.gates import WITHOUT, gates, models
+from synth.gates import MODEL, WITHOUT, gates, models
+from synth.yosys import run
 
 TINY = PRESETS["tiny"]
 
@@ -56,6 +58,23 @@ def test_the_array_of_cells_adds(tmp_path):
     runner.test(test_module="tests.synth.bench_array", hdl_toplevel="both",
                 extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(TINY)),
                            "BENCH_LATENCY": str(array.latency)})
+
+
+def test_the_model_of_the_multiplier(tmp_path):
+    """Each operand signed or not, at its extremes and between."""
+    pins = ", ".join([f".{port}{k}({port.lower()}[{k}])" for port in "AB" for k in range(18)]
+                     + [f".P{k}(p[{k}])" for k in range(36)])
+    text = (MODEL.read_text() + "module top(input [17:0] a, b, input sa, sb, output [35:0] p);\n"
+            f"MULT18X18D m({pins}, .SIGNEDA(sa), .SIGNEDB(sb), .SOURCEA(1'b0), .SOURCEB(1'b0));\n"
+            "endmodule\n")
+    values = (0, 1, 0x1FFFF, 0x20000, 0x3FFFF, 0x2A5C3)
+    cases = [(a, b, sa, sb) for a in values for b in values for sa in (0, 1) for sb in (0, 1)]
+    run(text, "top", ["hierarchy -top top", "proc", "flatten", *(
+        f"tee -q -a said.txt eval -set a 18'd{a} -set b 18'd{b} -set sa 1'd{sa} -set sb 1'd{sb} "
+        "-show p" for a, b, sa, sb in cases)], tmp_path)
+    got = re.findall(r"p = 36'([01]+)", (tmp_path / "said.txt").read_text())
+    want = [(a - (sa * (a >> 17) << 18)) * (b - (sb * (b >> 17) << 18)) for a, b, sa, sb in cases]
+    assert [int(p, 2) for p in got] == [p % 2 ** 36 for p in want]
 
 
 @pytest.mark.parametrize("arguments, words", [
