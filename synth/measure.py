@@ -5,7 +5,7 @@ A target that fails is a sentence under ``error``, so that one family's trouble 
 others' figures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hw.top import verilog_of
@@ -19,16 +19,24 @@ from synth.yosys import SynthesisError
 
 MAPPED = ("ecp5", "xc7", "xcup")
 
-ROUTED = {"ecp5 routed": "ecp5", "gowin routed": "ecp5"}
-"""Targets that place and route, and the mapped one whose LUTs say whether that takes minutes."""
+ROUTED: dict[str, Callable[[], object]] = {
+    "ecp5 routed": place.nextpnr, "gowin routed": gowin.nextpnr}
+"""Targets that place and route, and what finds the tool of each."""
 
 ROUTABLE = 6000
-"""LUT4 of the largest block that is placed and routed."""
+"""LUT4 on ECP5 of the largest block that is placed and routed: with more it takes many minutes."""
 
 IN_GOWIN = ("tile", "accumulator")
 """Blocks that are placed and routed on Gowin's device."""
 
 Figures = dict[str, Any]
+
+
+def tools(targets: Iterable[str]) -> None:
+    """Raises PlaceError if the tool of a target is missing."""
+    for target in targets:
+        if target in ROUTED:
+            ROUTED[target]()
 
 
 def figures(config: Config, part: str, target: str, known: Mapping[str, Figures]
@@ -38,7 +46,7 @@ def figures(config: Config, part: str, target: str, known: Mapping[str, Figures]
     try:
         if target in MAPPED:
             return _areas(config, part, target)
-        luts = known.get(ROUTED[target], {}).get("LUT4")
+        luts = known.get("ecp5", {}).get("LUT4")
         if luts is None or luts > ROUTABLE or (target == "gowin routed" and part not in IN_GOWIN):
             return None, []
         if target == "gowin routed":

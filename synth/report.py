@@ -19,7 +19,8 @@ from isa.presets import load_config
 from synth.area import DOCS
 from synth.baseline import losses
 from synth.blocks import PARTS
-from synth.measure import MAPPED, ROUTED, figures
+from synth.measure import MAPPED, ROUTED, figures, tools
+from synth.place import PlaceError
 from synth.synthesis_page import page
 
 NAME = "synthesis"
@@ -107,6 +108,7 @@ def main(name: str, parts: tuple[str, ...], targets: tuple[str, ...], check: boo
     said = []
     try:
         config, known = load_config(name), load(docs)
+        tools(targets or TARGETS)
         for part in parts or (CHECKED if check else PARTS):
             before = known.get(config.name, {}).get(part, {})
             row, refused = measure(config, part, targets or TARGETS, before)
@@ -116,7 +118,7 @@ def main(name: str, parts: tuple[str, ...], targets: tuple[str, ...], check: boo
             else:
                 known.setdefault(config.name, {})[part] = {**before, **row}
                 store(docs, known)
-    except (ConfigError, ValueError, OSError) as e:
+    except (ConfigError, PlaceError, ValueError, OSError) as e:
         sys.exit(f"makalu: {e}")
     for sentence in said:
         print(f"makalu: {sentence}", file=sys.stderr)

@@ -23,6 +23,7 @@ def run(tmp_path, monkeypatch):
             return figures.get(target), list(refused) if target == "ecp5" else []
 
         monkeypatch.setattr(report, "figures", measured)
+        monkeypatch.setattr(report, "tools", lambda targets: None)
         return CliRunner().invoke(report.main, [*arguments, "--docs", str(tmp_path)])
     return call
 
@@ -81,11 +82,14 @@ def test_what_is_placed() -> None:
 
 
 def test_without_the_tool(monkeypatch, tmp_path) -> None:
+    """Nothing is measured, so that no figure is replaced by a complaint."""
+    (tmp_path / "nextpnr-ecp5").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    found, _ = measure.figures(report.load_config("tiny"), "tile", "gowin routed",
-                               {"ecp5": {"LUT4": 10}})
-    assert found is not None and "there is no nextpnr-himbaechel: install it" in found["error"]
+    done = CliRunner().invoke(report.main, ["--block", "tile", "--docs", str(tmp_path)])
+    assert done.exit_code == 1 and "there is no nextpnr-himbaechel: install it" in done.output
+    assert not (tmp_path / "synthesis.json").exists()
+    measure.tools(["ecp5", "xc7", "ecp5 routed"])
 
 
 def test_a_tool_that_fails(monkeypatch, tmp_path) -> None:
