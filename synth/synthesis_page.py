@@ -28,9 +28,11 @@ blocks; `scratchpad` has one read port and one write port here, and `makalu` is 
 *LUT4* counts carry cells as two and 16 x 4 RAMs as six, *LUT* counts LUT RAMs with their LUTs, and
 *RAMB18* a block of 36 kbit as two. *DSP with its own registers*: operands and product lie in
 registers of the DSP block. *DSP between registers*: in those, or in flip-flops with nothing in
-between. MHz are nextpnr's, out of context, over the slow corner of the speed grade. The Gowin
-device wants a pin for every port, so a block there stands between shift registers whose flip-flops
-count with it.
+between. Yosys moves registers, and the adders behind products, into the DSP blocks of the 7 series
+alone, which is why a tile has so few LUTs there; on ECP5 and UltraScale+ they stay outside.
+
+MHz are nextpnr's, out of context, over the slow corner of the speed grade. The Gowin device wants a
+pin for every port, so a block there stands between shift registers whose flip-flops count with it.
 
 Refused are a `tile` whose products are not all DSP blocks between registers, and memories of a
 `scratchpad` or an `accumulator` that are not block RAM though they are deep enough
