@@ -43,6 +43,7 @@ def beside(ports: dict[str, tuple[str, int]]) -> str:
         "endmodule\n"])
 
 
+@pytest.mark.long
 def test_the_array_of_cells_adds(tmp_path):
     """Tile and accumulator, with the multiplier's model of this repository."""
     mapped, (folder, cells), array = gates(TINY, "array"), models(), Array(TINY)
