@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream zoo docs lint lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs lint lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -45,6 +45,9 @@ synth: $(READY) .venv/.fpga  ## place and route CONFIG (BLOCK=name: that block a
 
 bitstream: $(READY) .venv/.fpga  ## make the bitstream of BOARD (ulx3s) in build/bitstream (CONFIG=name or .json file, FREQ=25 MHz, SEED=1)
 	@$(BIN)/python -m synth.bitstream $(if $(BOARD),--board $(BOARD)) $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) $(if $(FREQ),--freq $(FREQ)) $(if $(SEED),--seed $(SEED))
+
+synthesis: $(READY) .venv/.fpga  ## measure blocks of CONFIG (tiny; BLOCK=name: that one alone) on FPGA families: docs/synthesis.md (CHECK=1: compare with it)
+	@$(BIN)/python -m synth.report $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) $(if $(BLOCK),--block $(BLOCK)) $(if $(CHECK),--check)
 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area of each block, by Yosys: ``python -m synth.area --config ecp5``.
 
-Two targets: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC; memories
-become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells after
-``synth_ecp5``). Nothing is placed or routed, so this says nothing about timing.
+Two targets are documented: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC;
+memories become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells
+after ``synth_ecp5``); :mod:`synth.report` has two of Xilinx more. Nothing is placed or routed, so
+this says nothing about timing.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,62 @@ from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.blocks import BLOCKS
+from synth.yosys import SynthesisError, run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+XILINX = "synth_xilinx -flatten -noiopad -noclkbuf -top {top} -family "
 
 SCRIPTS = {
     "generic": ["synth -flatten -top {top}", "abc -g AND,XOR,MUX", "opt_clean"],
     "ecp5": ["synth_ecp5 -top {top}"],
+    "xc7": [XILINX + "xc7"],
+    "xcup": [XILINX + "xcup"],
 }
-"""Yosys commands of each target behind ``read_verilog``."""
+"""Yosys commands of each target."""
 
 GROUPS = {
     "generic": {"gates": ("$_AND_", "$_XOR_", "$_MUX_", "$_NOT_"),
                 "flip-flops": ("$_DFF", "$_SDFF")},
     "ecp5": {"LUT4": ("LUT4", "CCU2C", "TRELLIS_DPR16X4"), "flip-flops": ("TRELLIS_FF",),
              "DSP": ("MULT18X18D",), "block RAM": ("DP16KD",)},
+    "xc7": {"LUT": ("LUT", "INV", "RAM32", "RAM64", "RAM128", "SRL"), "flip-flops": ("FD",),
+            "DSP48": ("DSP48",), "RAMB18": ("RAMB",)},
 }
-"""Columns of the table: cells whose names begin with one of these. A carry cell and a 16 x 4 LUT
-RAM count with the LUTs that they take."""
+"""Columns of the table: cells whose names begin with one of these. A carry cell and a LUT RAM count
+with the LUTs that they take."""
+GROUPS["xcup"] = GROUPS["xc7"]
 
-LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-"""LUT4 of an ECP5 slice that a cell takes (a distributed RAM of 16 x 4: a slice and a half)."""
+LUTS = {"CCU2C": 2, "TRELLIS_DPR16X4": 6,
+        "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM32X1D": 2, "RAM64X1D": 2,
+        "RAM128X1D": 4, "RAMB36E1": 2, "RAMB36E2": 2}
+"""What a cell counts if not 1: LUT4 of an ECP5 slice (a distributed RAM of 16 x 4: a slice and a
+half), LUT6 of a Xilinx slice, block RAMs of 18 kbit."""
+
+DOCUMENTED = ("generic", "ecp5")
+"""Targets of docs/area.md."""
 
 
-class SynthesisError(RuntimeError):
-    """Yosys is missing or refused a block; the message has its last words."""
+def mapped(text: str, top: str, target: str) -> dict[str, dict[str, Any]]:
+    """Cells of a module's Verilog mapped to a target, by name, as Yosys writes them in JSON.
+
+    Raises
+    ------
+    SynthesisError
+        If Yosys fails.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        run(text, top, [*(c.format(top=top) for c in SCRIPTS[target]), "write_json cells.json"],
+            folder)
+        cells: dict[str, dict[str, Any]] = json.loads(
+            (folder / "cells.json").read_text())["modules"][top]["cells"]
+    return cells
+
+
+def counts(cells: Mapping[str, dict[str, Any]]) -> Counter[str]:
+    """How many there are of each type."""
+    return Counter(cell["type"] for cell in cells.values())
 
 
 def synthesize(config: Config, block: str, target: str) -> dict[str, int]:
@@ -56,24 +88,11 @@ def synthesize(config: Config, block: str, target: str) -> dict[str, int]:
     SynthesisError
         If Yosys fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source, report = Path(folder) / "block.v", Path(folder) / "stat.json"
-        source.write_text(verilog_of(BLOCKS[block](config), block))
-        commands = [f"read_verilog -sv {source}",
-                    *(c.format(top=block) for c in SCRIPTS[target]),
-                    f"tee -q -o {report} stat -json"]
-        code = ("from pyosys import libyosys as ys\nd = ys.Design()\n"
-                + "\n".join(f"ys.run_pass({c!r}, d)" for c in commands))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        if done.returncode or not report.exists():
-            said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
-            raise SynthesisError(f"Yosys failed on block {block!r} for {target}:\n{said}\n"
-                                 "(if pyosys is missing: make area installs it)")
-        cells = json.loads(report.read_text())["design"]["num_cells_by_type"]
-    return columns(cells, target)
+    text = verilog_of(BLOCKS[block](config), block)
+    return columns(counts(mapped(text, block, target)), target)
 
 
-def columns(cells: dict[str, int], target: str) -> dict[str, int]:
+def columns(cells: Mapping[str, int], target: str) -> dict[str, int]:
     """Yosys's counts as the table's columns."""
     result: Counter[str] = Counter()
     for kind, count in cells.items():
@@ -85,7 +104,7 @@ def columns(cells: dict[str, int], target: str) -> dict[str, int]:
 
 def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:
     """``docs/area.md``."""
-    heads = [f"{t}: {c}" for t in GROUPS for c in GROUPS[t]]
+    heads = [f"{t}: {c}" for t in DOCUMENTED for c in GROUPS[t]]
     lines = ["# Area", "",
              (f"Made by `make area CONFIG={config.name}`: each block of `{config.name}` "
               "synthesized alone by Yosys, not placed. *generic* counts two-input gates after ABC "
@@ -93,7 +112,7 @@ def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:
               "RAMs as six), flip-flops, 18 x 18 multipliers and 18 kbit block RAMs."), "",
              "| block | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
     for row in rows:
-        cells = [f"{row[t][c]:,}" for t in GROUPS for c in GROUPS[t]]
+        cells = [f"{row[t][c]:,}" for t in DOCUMENTED for c in GROUPS[t]]
         lines.append(f"| {row['block']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -117,7 +136,7 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
         rows = []
         for block in blocks or BLOCKS:
             row: dict[str, Any] = {"block": block}
-            for target in SCRIPTS:
+            for target in DOCUMENTED:
                 start = time.monotonic()
                 row[target] = synthesize(config, block, target)
                 print(f"{config.name}: {block}, {target}: "

@@ -24,9 +24,10 @@ from amaranth.lib import wiring
 from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.area import DOCS, SynthesisError
+from synth.area import DOCS
 from synth.blocks import BLOCKS
 from synth.columns import COLUMNS
+from synth.yosys import SynthesisError
 
 ABC = "+strash;ifraig;scorr;dc2;dch,-f;map;topo;buffer;upsize;dnsize;stime,-p"
 

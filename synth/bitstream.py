@@ -27,8 +27,8 @@ from hw.board.board import Settings
 from hw.board.ulx3s import TOP, verilog
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.area import SynthesisError
 from synth.place import REPORT, PlaceError, Target, map_cells, nextpnr, results, route
+from synth.yosys import SynthesisError
 
 BOARDS_FOLDER = Path(__file__).resolve().parent / "boards"
 TEXT, BITS = "makalu.config", "makalu.bit"

@@ -13,9 +13,11 @@ from hw.fetch import Fetch
 from hw.load import LoadEngine
 from hw.memory import MemoryController
 from hw.post import Post
+from hw.scratchpad import Scratchpad
 from hw.sequencer import Sequencer
 from hw.store import StoreEngine
 from hw.tile import Tile
+from hw.top import TOP, Makalu
 from hw.vector import VectorEngine
 from hw.weights import WeightLoader
 from hw.window import WindowEngine
@@ -40,3 +42,7 @@ BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
 """Blocks by name. ``drain`` contains the post-processors of all tiles; ``tile``, ``accumulator``
 and ``post`` are those of one tile. The scratchpad's banks are memories of the size that the
 configuration names, so it is not listed."""
+
+PARTS: dict[str, Callable[[Config], wiring.Component]] = {
+    **BLOCKS, "scratchpad": lambda c: Scratchpad(c, reads=1, writes=1), TOP: Makalu}
+"""Blocks, the scratchpad with a port of each kind, and the whole machine."""

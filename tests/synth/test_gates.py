@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks as the cells of an ECP5: what the array adds is what the golden model says."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from hw.top import verilog_of
+from isa.presets import PRESETS
+from sim.cocotb_runner import get_runner
+from synth.array import Array
+from synth.gates import MODEL, WITHOUT, gates, models
+from synth.yosys import run
+
+TINY = PRESETS["tiny"]
+
+QUIET = ["-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN", "-Wno-INITIALDLY"]
+"""Yosys's models have delays and what lint does not like."""
+
+FAST_BUILD = ["-CFLAGS", "-O0"]
+"""g++ takes a minute to optimize what then runs for a second."""
+
+
+def beside(ports: dict[str, tuple[str, int]]) -> str:
+    """A module ``both`` of the array's ports that has it twice, ``array`` from cells and ``rtl``;
+    its outputs are those of the cells, and ``same`` says whether the others are equal."""
+    def wires(kind: str, ending: str = "") -> list[str]:
+        return [f"{kind} [{bits - 1}:0] {name}{ending}"
+                for name, (direction, bits) in ports.items() if direction == kind]
+
+    outputs = [n for n, (direction, _) in ports.items() if direction == "output"]
+    pins = {name: ", ".join(f".{n}({n}{name if n in outputs else ''})" for n in ports)
+            for name in ("", "_rtl")}
+    return "\n".join([
+        f"module both({', '.join(wires('input') + wires('output'))}, output same);",
+        *(f"wire{w.removeprefix('output')};" for w in wires("output", "_rtl")),
+        f"array cells({pins['']});", f"rtl golden({pins['_rtl']});",
+        f"assign same = {{{', '.join(outputs)}}} === {{{', '.join(f'{n}_rtl' for n in outputs)}}};",
+        "endmodule\n"])
+
+
+@pytest.mark.long
+def test_the_array_of_cells_adds(tmp_path):
+    """Tile and accumulator, with the multiplier's model of this repository."""
+    mapped, (folder, cells), array = gates(TINY, "array"), models(), Array(TINY)
+    assert mapped.cells["MULT18X18D"] == TINY.macs
+    texts = {"array.v": mapped.text, "rtl.v": verilog_of(array, "rtl"),
+             "both.v": beside(mapped.ports)}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    runner = get_runner()
+    runner.build(sources=[*cells, *(tmp_path / name for name in texts)], includes=[folder],
+                 defines={WITHOUT: 1}, hdl_toplevel="both", build_dir=tmp_path,
+                 build_args=QUIET + FAST_BUILD)
+    runner.test(test_module="tests.synth.bench_array", hdl_toplevel="both",
+                extra_env={"BENCH_CONFIG": json.dumps(dataclasses.asdict(TINY)),
+                           "BENCH_LATENCY": str(array.latency)})
+
+
+def test_the_model_of_the_multiplier(tmp_path):
+    """Each operand signed or not, at its extremes and between."""
+    pins = ", ".join([f".{port}{k}({port.lower()}[{k}])" for port in "AB" for k in range(18)]
+                     + [f".P{k}(p[{k}])" for k in range(36)])
+    text = (MODEL.read_text() + "module top(input [17:0] a, b, input sa, sb, output [35:0] p);\n"
+            f"MULT18X18D m({pins}, .SIGNEDA(sa), .SIGNEDB(sb), .SOURCEA(1'b0), .SOURCEB(1'b0));\n"
+            "endmodule\n")
+    values = (0, 1, 0x1FFFF, 0x20000, 0x3FFFF, 0x2A5C3)
+    cases = [(a, b, sa, sb) for a in values for b in values for sa in (0, 1) for sb in (0, 1)]
+    run(text, "top", ["hierarchy -top top", "proc", "flatten", *(
+        f"tee -q -a said.txt eval -set a 18'd{a} -set b 18'd{b} -set sa 1'd{sa} -set sb 1'd{sb} "
+        "-show p" for a, b, sa, sb in cases)], tmp_path)
+    got = re.findall(r"p = 36'([01]+)", (tmp_path / "said.txt").read_text())
+    want = [(a - (sa * (a >> 17) << 18)) * (b - (sb * (b >> 17) << 18)) for a, b, sa, sb in cases]
+    assert [int(p, 2) for p in got] == [p % 2 ** 36 for p in want]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--config", "ecp5", "--block", "accumulator"], [
+        "accumulator of ecp5 has", "DP16KD (block RAM)", "with smaller memories"]),
+    (["--config", "core512", "--block", "tile"], ["no configuration 'core512'", "tiny"]),
+    (["--block", "memory", "-o", "/dev/null/gates"], ["/dev/null/gates"])])
+def test_errors_are_a_sentence(arguments, words):
+    done = subprocess.run([sys.executable, "-m", "synth.gates", *arguments], capture_output=True,
+                          text=True)
+    assert done.returncode == 1 and done.stderr.startswith("makalu: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
