@@ -46,9 +46,9 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
     return cycles
 
 
-@pytest.mark.parametrize("rivalry", [0.0, 0.6])
-@pytest.mark.parametrize("name,m_split", [
-    *((n, 0) for n in SMALL), ("4 x 4x4", 1), ("4 x 4x4", 2), ("4 x 8x8", 1), ("4 x 8x8", 2)])
+@pytest.mark.parametrize("name,m_split,rivalry", [
+    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL), ("4 x 4x4", 1, 0.6), ("4 x 4x4", 2, 0.0),
+    ("4 x 8x8", 1, 0.0), ("4 x 8x8", 2, 0.6)])
 def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     config = SMALL[name]
     spm, fields, _ = place(config, m_split)
