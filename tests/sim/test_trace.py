@@ -82,7 +82,7 @@ def test_a_trace_is_of_the_last_execution(program):
 
 
 def test_what_did_not_happen_is_minus_one(program):
-    device = RtlDevice(TINY, max_cycles=600)
+    device = RtlDevice(TINY, max_cycles=700)
     device.load(program)
     with pytest.raises(Exception, match="no interrupt"):
         device.execute(np.zeros(program.region_sizes[2], np.uint8))
