@@ -52,6 +52,7 @@ def test_the_shipped_network_on_the_smallest_machine(tmp_path):
     assert "- net_fp32: FP32; net is beside it" in page.read_text()
 
 
+@pytest.mark.long    # builds core256_fp
 def test_fp16(tmp_path):
     result = Bench(of_files([SHIPPED_FP32]), ["tiny_fp"], lambda line: None,
                    lambda result, row: None, "fp16").run()
