@@ -20,19 +20,24 @@ CAS2 = 2 << 4 | 2
 """Mode: CAS latency 2, bursts of four."""
 
 
+def behind(pins, model):
+    """A test bench: the memory at a controller's pins."""
+    names = ("a", "d_o", "ba", "dqm", "d_oe", "cke", "csn", "rasn", "casn", "wen")
+
+    async def memory(ctx):
+        while True:
+            _, _, *levels = await ctx.tick().sample(*(getattr(pins, n) for n in names))
+            ctx.set(pins.d_i, model.edge(Pins(*levels)))
+
+    return memory
+
+
 def simulate(frequency, requests, stall=0.0, most=10**6, extra=None, belief=CHIP):
     """Run requests (write, beat, data, strb) on a controller that takes its memory for ``belief``;
     gives answers, cycles when each came, statistics."""
     dut, model = SdramController(belief, frequency), SdramModel(CHIP, frequency)
     rng, answers, taken = random.Random(1), [], []
     reads = sum(not r[0] for r in requests)
-
-    async def memory(ctx):
-        p = dut.pins
-        names = ("a", "d_o", "ba", "dqm", "d_oe", "cke", "csn", "rasn", "casn", "wen")
-        while True:
-            _, _, *levels = await ctx.tick().sample(*(getattr(p, n) for n in names))
-            ctx.set(p.d_i, model.edge(Pins(*levels)))
 
     async def feed(ctx):
         request = dut.beats.request
@@ -58,7 +63,7 @@ def simulate(frequency, requests, stall=0.0, most=10**6, extra=None, belief=CHIP
 
     sim = Simulator(dut)
     sim.add_clock(1 / frequency)
-    sim.add_testbench(memory, background=True)
+    sim.add_testbench(behind(dut.pins, model), background=True)
     sim.add_testbench(feed, background=True)
     sim.add_testbench(take)
     sim.run()
@@ -138,13 +143,6 @@ def test_a_reset_at_any_time(when):
     dut = ResetInserter(reset := Signal())(SdramController(CHIP, 100e6))
     model, answers = SdramModel(CHIP, 100e6), []
 
-    async def memory(ctx):
-        p = dut.pins
-        names = ("a", "d_o", "ba", "dqm", "d_oe", "cke", "csn", "rasn", "casn", "wen")
-        while True:
-            _, _, *levels = await ctx.tick().sample(*(getattr(p, n) for n in names))
-            ctx.set(p.d_i, model.edge(Pins(*levels)))
-
     async def host(ctx):
         request = dut.beats.request
         for write, beat in ((1, 5), (1, 900), (0, 900), (1, 901)):
@@ -168,7 +166,7 @@ def test_a_reset_at_any_time(when):
 
     sim = Simulator(dut)
     sim.add_clock(1e-8)
-    sim.add_testbench(memory, background=True)
+    sim.add_testbench(behind(dut.pins, model), background=True)
     sim.add_testbench(host)
     sim.run()
     assert answers == [5]
