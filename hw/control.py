@@ -60,7 +60,7 @@ class Control(wiring.Component):
     events : EVENTS
     """
 
-    SETTLE = 4
+    SETTLE = 5
     """Cycles for a halt to reach every register in front of the bus."""
 
     host: AXIPort

@@ -29,7 +29,7 @@ from hw.fetch import Fetch
 from hw.float_lane import KIND
 from hw.load import LoadEngine
 from hw.memory import MemoryController
-from hw.ports import SpmRead, SpmWrite
+from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.profile import Buckets, events_layout
 from hw.scratchpad import Scratchpad
 from hw.sequencer import Sequencer
@@ -141,9 +141,11 @@ class Machine(wiring.Component):
                     store: StoreEngine) -> None:
         """Ports from the highest priority to the lowest. Activations feed the array every cycle;
         weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
-        ports = [*tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
-                 *([*window.act, window.weights, *window.out] if window else []),
-                 vector.a, vector.b, vector.out, *load.write, *store.read]
+        window_ports: list[SpmReader | SpmWriter] = (
+            [*window.act, window.weights, *window.out] if window else [])
+        ports: list[SpmReader | SpmWriter] = [
+            *tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
+            *window_ports, vector.a, vector.b, vector.out, *load.write, *store.read]
         reads = [p for p in ports if isinstance(p.signature, SpmRead)]
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))

@@ -90,7 +90,7 @@ class Dispatch(wiring.Component):
             self.valid.eq(Mux(checked & self.legal & ~self.halt, self.may & ~taken, 0)),
             accepted.eq(taken | (self.valid & self.ready)),
             self.passing.eq(self.holds & accepted.all()),
-            self.instr.ready.eq((~self.holds | self.passing) & ~self.halt)]
+            self.instr.ready.eq(~self.holds & ~self.halt)]
         m.d.sync += [waits.eq(blocked(self.i, self.completed)),
                      taken.eq(Mux(self.holds & ~self.passing, accepted, 0)),
                      age.eq(Mux(self.holds & ~self.passing, Cat(1, age), 0))]

@@ -22,7 +22,7 @@ from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
 from hw.align import HALF_UNIT
 from hw.float_lane import KIND
-from hw.ports import SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.post import Post, landing_depth, slice_columns, slices, types, unit
 from hw.read_port import ReadPort, lockstep
 from hw.weights import beat_layout
@@ -73,8 +73,8 @@ class Drain(wiring.Component):
     psum_index: Signal
     entries: data.View
     params: stream.Interface
-    residual: list[SpmPort]
-    out: list[SpmPort]
+    residual: list[SpmReader]
+    out: list[SpmWriter]
     nan: Signal
     infinite: Signal
     overflow: Signal
@@ -127,7 +127,7 @@ class Drain(wiring.Component):
         ending = active & ~walking & idle & (~i.hold | (kept != 0))
         m.d.sync += kept.eq(kept + self.kept - (ending & i.hold))
         m.d.comb += [self.done.eq(ending),
-                     self.instr.ready.eq((~active | ending) & ~self.halt)]
+                     self.instr.ready.eq(~active & ~self.halt)]
         with m.If(ending):
             m.d.sync += active.eq(0)
         with m.If(self.instr.valid & self.instr.ready):

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 from hw import operand
 from hw.align import BRAIN_BASE
 from hw.address import Nest, Term, circle_add
-from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
+from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
 from isa.config import GRANULE, Config
 from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
@@ -71,7 +71,7 @@ class Feeder(wiring.Component):
 
     instr: stream.Interface
     vectors: stream.Interface
-    port: list[SpmPort]
+    port: list[SpmReader]
     busy: Signal
     fault: Signal
     fault_index: Signal
@@ -151,7 +151,7 @@ class Feeder(wiring.Component):
         nest.on("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
 
         start = self.instr.valid & self.instr.ready
-        m.d.comb += self.instr.ready.eq(~self.halt & (~active | (go & nest.done)))
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         first_pass = (nest.index("cb") == 0) & (nest.index("s") == 0) & (nest.index("r") == 0)
         last_pass = nest.all_last(["cb", "s", "r"])
         first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)

@@ -25,8 +25,9 @@ from hw.axi import BurstSplitter, address_layout, burst_layout, read_layout
 from hw.beats import Beats
 from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
+from hw.last_write import write_out
 from hw.pattern import Pattern
-from hw.ports import Engine, EnginePort, SpmPort, SpmWrite, instruction_layout
+from hw.ports import Engine, EnginePort, SpmWrite, SpmWriter, instruction_layout
 from hw.profile import events_layout
 from hw.settings import REGIONS
 from isa.config import Config
@@ -71,7 +72,7 @@ class LoadEngine(wiring.Component):
     regions: data.View
     ar: stream.Interface
     r: stream.Interface
-    write: list[SpmPort]
+    write: list[SpmWriter]
     ends: Signal
     events: data.View
 
@@ -154,12 +155,12 @@ class LoadEngine(wiring.Component):
                 i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
                 i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
                 port.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
-                write.valid.eq(port.o.valid & o.word & ~(o.last & ended)),
                 write.addr.eq(o.addr), write.data.eq(o.data),
-                port.o.ready.eq((write.ready | ~o.word) & ~(o.last & ended)),
             ]
-            passing = port.o.valid & port.o.ready & o.last
-            m.d.comb += self.ends[p].eq(passing)
+            leaves = write_out(m, f"port{p}", write, port.o.valid & ~(o.last & ended), o.word,
+                               o.last)
+            passing = leaves & o.last
+            m.d.comb += [port.o.ready.eq(leaves), self.ends[p].eq(passing)]
             m.d.sync += ended.eq((ended | passing) & ~done)
             ends.append(ended | passing)
 

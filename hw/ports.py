@@ -34,40 +34,52 @@ COMPLETED = data.StructLayout({q: unsigned(WAIT_BITS) for q in QUEUES})
 """Completed instructions of each queue since the doorbell, modulo 2**16."""
 
 
-class SpmPort(Protocol):
-    """Type of a component's member with the signature :class:`SpmRead` or :class:`SpmWrite`."""
+class SpmReader(Protocol):
+    """Type of a component's member with the signature :class:`SpmRead`."""
+
+    signature: wiring.Signature
+    valid: Signal
+    ready: Signal
+    addr: Signal
+    arrived: Signal
+    data: Signal
+
+
+class SpmWriter(Protocol):
+    """Type of a component's member with the signature :class:`SpmWrite`."""
 
     signature: wiring.Signature
     valid: Signal
     ready: Signal
     addr: Signal
     data: Signal
+    pending: Signal
 
 
 class SpmRead(wiring.Signature):
     """A scratchpad read port of one word, as its user sees it.
 
-    Contract: a read is accepted in a cycle in which ``valid`` and ``ready`` are high; ``addr`` is
-    stable from ``valid`` until then; ``ready`` may depend on ``valid`` and ``addr`` in the same
-    cycle; ``data`` holds the word in the cycle after the acceptance, and only then. The address
-    is within the scratchpad: its user has checked it.
+    Contract: a read is accepted in a cycle in which ``valid`` and ``ready`` are high. Its word is
+    ``data`` in a later cycle, with ``arrived``, and only then; words come in the order of the
+    reads, and the user has a place for each. The address is within the scratchpad: its user has
+    checked it.
     """
 
     def __init__(self, config: Config):
         super().__init__({
             "valid": Out(1), "ready": In(1), "addr": Out(range(config.spm_words)),
-            "data": In(8 * config.word_bytes)})
+            "arrived": In(1), "data": In(8 * config.word_bytes)})
 
 
 class SpmWrite(wiring.Signature):
     """A scratchpad write port of one word, as its user sees it: accepted when ``valid`` and
-    ``ready`` are high, ``addr`` and ``data`` stable until then. A read accepted in a later cycle,
-    on any port, gives the new word."""
+    ``ready`` are high. ``pending``: not every accepted write has been made. A read that is accepted
+    when it is low, on any port, gives the new words."""
 
     def __init__(self, config: Config):
         super().__init__({
             "valid": Out(1), "ready": In(1), "addr": Out(range(config.spm_words)),
-            "data": Out(8 * config.word_bytes)})
+            "data": Out(8 * config.word_bytes), "pending": In(1)})
 
 
 class Engine(wiring.Signature):

@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import entry_layout
 from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
-from hw.ports import SpmPort, SpmWrite, view_of
+from hw.ports import SpmWrite, SpmWriter, view_of
 from hw.post_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
@@ -106,7 +106,7 @@ class Post(wiring.Component):
     keep: Signal
     addr: Signal
     finished: Signal
-    out: SpmPort
+    out: SpmWriter
     popped: Signal
     empty: Signal
     nan: Signal
@@ -217,7 +217,8 @@ class Post(wiring.Component):
             landing.w_data.eq(Cat(whole, self.addr)), landing.w_en.eq(self.finished & self.keep),
             Cat(self.out.data, self.out.addr).eq(landing.r_data),
             self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
-            self.popped.eq(self.out.valid & self.out.ready), self.empty.eq(~landing.r_rdy)]
+            self.popped.eq(self.out.valid & self.out.ready),
+            self.empty.eq(~landing.r_rdy & ~self.out.pending)]
 
     def _parameters(self, m: Module) -> tuple[data.View, data.View]:
         """Active biases and scales, one for each column."""

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream of word addresses in, a stream of words out: a scratchpad port with a landing buffer.
 
-A queue of addresses stands before the port. The scratchpad's arbiter, through which every port's
-``ready`` depends on the requests of others, thus begins and ends at registers, and no walker waits
-for it in the same cycle. Streams that walk memory in lockstep (the pixel streams of an M split, the
-tiles' residuals) often want the same bank at the same time, over and over; with a deeper queue one
-stream gets ahead of the other by a cycle, and from then on they take turns on neighboring banks.
-
 A read is issued only when a place in the buffer is kept for its word, so the reader may stall for
 as long as it likes. An address accepted in cycle ``t`` shows its word from ``t + LATENCY``; one
 word a cycle goes through as long as the port is granted.
+
+Streams that walk memory in lockstep (the pixel streams of an M split, the tiles' residuals) often
+want the same bank at the same time, over and over; with a queue of addresses before the port one
+stream gets ahead of the other by a cycle, and from then on they take turns on neighboring banks.
 """
 
 from amaranth.hdl import Elaboratable, Module, Signal
-from amaranth.lib import fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.ports import SpmPort, SpmRead
+from hw.fifo import Fifo
+from hw.ports import SpmRead, SpmReader
+from hw.scratchpad import Scratchpad
 from isa.config import Config
 
 
 def lockstep(config: Config) -> dict[str, int]:
     """Arguments for the ports of streams that go in lockstep: enough for each to be a cycle ahead
     of the next."""
-    return {"depth": 8, "queue": 4} if config.tiles > 1 else {}
+    return {"queue": 4} if config.tiles > 1 else {}
 
 
 class ReadPort(wiring.Component):
@@ -31,10 +31,8 @@ class ReadPort(wiring.Component):
     ----------
     config : Config
         The scratchpad's shape.
-    depth : int
-        Words that the landing buffer holds; ``LATENCY`` or more sustain a word a cycle.
     queue : int
-        Addresses that wait before the port; 2 or more sustain a word a cycle.
+        Addresses that wait before the port.
 
     Members
     -------
@@ -43,14 +41,17 @@ class ReadPort(wiring.Component):
     port : Out(SpmRead(config))
     """
 
-    LATENCY = 3
+    LATENCY = Scratchpad.LATENCY + 1
+
+    DEPTH = 8
+    """Words that the landing buffer holds; more than LATENCY sustain a word a cycle."""
 
     addr: stream.Interface
     data: stream.Interface
-    port: SpmPort
+    port: SpmReader
 
-    def __init__(self, config: Config, depth: int = 4, queue: int = 2):
-        self._depth, self._queue = depth, queue
+    def __init__(self, config: Config, queue: int = 0):
+        self._queue = queue
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
                           "data": Out(stream.Signature(self._width)),
@@ -58,20 +59,20 @@ class ReadPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.landing = landing = fifo.SyncFIFO(width=self._width, depth=self._depth)
-        room = Signal(range(self._depth + 1), init=self._depth)
-        accept = self.port.valid & self.port.ready
-        popped = self.data.valid & self.data.ready
-        arrived = Signal()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.port.addr), depth=self._queue)
+        m.submodules.landing = landing = Fifo(self._width, self.DEPTH)
+        connect(m, landing.o, flipped(self.data))
+        room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
+        addr = self.addr
+        if self._queue:
+            m.submodules.queue = queue = Fifo(len(self.port.addr), self._queue)
+            connect(m, flipped(self.addr), queue.i)
+            addr = queue.o
+        free, next_room = Signal(init=1), Signal.like(room)
         m.d.comb += [
-            queue.w_data.eq(self.addr.payload), queue.w_en.eq(self.addr.valid),
-            self.addr.ready.eq(queue.w_rdy),
-            self.port.valid.eq(queue.r_rdy & (room != 0)), self.port.addr.eq(queue.r_data),
-            queue.r_en.eq(accept),
-            landing.w_en.eq(arrived), landing.w_data.eq(self.port.data),
-            self.data.valid.eq(landing.r_rdy), self.data.payload.eq(landing.r_data),
-            landing.r_en.eq(self.data.ready),
-        ]
-        m.d.sync += [arrived.eq(accept), room.eq(room - accept + popped)]
+            self.port.addr.eq(addr.payload), self.port.valid.eq(addr.valid & free),
+            addr.ready.eq(self.port.ready & free),
+            landing.i.valid.eq(self.port.arrived), landing.i.payload.eq(self.port.data)]
+        m.d.comb += next_room.eq(room - (self.port.valid & self.port.ready)
+                                 + (self.data.valid & self.data.ready))
+        m.d.sync += [room.eq(next_room), free.eq(next_room != 0)]
         return m

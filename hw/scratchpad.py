@@ -3,22 +3,28 @@
 
 ::
 
-    read ports ──┐                     ┌─ bank 0 ─┐
-                 ├─ fixed priority ────┼─ bank 1 ─┼──► data, one cycle after the acceptance
-    write ports ─┘   for each bank     └─ …      ─┘
+    read ports ──► slots ─┐                  ┌─ register ─ bank 0 ─┐
+                          ├─ fixed priority ─┼─ register ─ bank 1 ─┼──► data
+    write ports ─► slots ─┘  for each bank   └─ …                 ─┘
 
-Word ``a`` lies in bank ``a % banks``. Each bank accepts one port a cycle, the one of highest
-priority; ports that want different banks do not see one another. A port that loses simply keeps
-its request up.
+Word ``a`` lies in bank ``a % banks``. Each bank takes one port a cycle, the one of highest
+priority; ports that want different banks do not see one another. A port that loses keeps its
+request in its slot (:mod:`hw.slot`). Banks serve requests in the order in which they took them.
+
+Latency of a read that nobody disturbs: ``LATENCY`` cycles from its acceptance to its data.
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
-from hw.ports import SpmPort, SpmRead, SpmWrite
+from hw.delay import delay
+from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.slot import Slot
 from isa.config import Config
 
 
@@ -47,8 +53,10 @@ class Scratchpad(wiring.Component):
         If ``order`` is not a permutation of the ports.
     """
 
-    read: list[SpmPort]
-    write: list[SpmPort]
+    LATENCY = 3
+
+    read: list[SpmReader]
+    write: list[SpmWriter]
 
     def __init__(self, config: Config, *, reads: int, writes: int,
                  order: Sequence[tuple[str, int]] | None = None):
@@ -69,35 +77,58 @@ class Scratchpad(wiring.Component):
         m = Module()
         config = self._config
         bits = (config.spm_banks - 1).bit_length()
-        depth = config.spm_words // config.spm_banks
-        requests = [(kind, i, getattr(self, kind)[i]) for kind, i in self._order]
-        grants: dict[tuple[str, int], list[Signal]] = {(k, i): [] for k, i, _ in requests}
-        outputs = []
+        slots = []
+        for kind, i in self._order:
+            port, slot = getattr(self, kind)[i], Slot(config, kind == "write")
+            m.submodules[f"{kind}{i}"] = slot
+            slots.append(slot)
+            m.d.comb += [
+                slot.i.want.eq(Mux(port.valid, 1 << port.addr[:bits], 0)),
+                slot.i.row.eq(port.addr[bits:]), port.ready.eq(slot.ready)]
+            if kind == "write":
+                m.d.comb += [slot.i.data.eq(port.data), port.pending.eq(slot.o.want.any())]
+        granted: list[list[Value]] = [[] for _ in slots]
+        words = []
         for b in range(config.spm_banks):
-            ram = self.banks[b]
-            m.submodules[f"bank{b}"] = ram
-            write, read = ram.write_port(), ram.read_port()
-            address = Signal(range(depth), name=f"address{b}")
-            m.d.comb += [write.addr.eq(address), read.addr.eq(address)]
-            m.d.comb += read.en.eq(0)
-            outputs.append(read.data)
-            wants = [Signal(name=f"want_{k}{i}_{b}") for k, i, _ in requests]
-            for want, (_, _, port) in zip(wants, requests, strict=True):
-                m.d.comb += want.eq(port.valid & (port.addr[:bits] == b))
-            for rank, (kind, i, port) in enumerate(requests):
-                grant = Signal(name=f"grant_{kind}{i}_{b}")
-                grants[kind, i].append(grant)
-                with m.Elif(wants[rank]) if rank else m.If(wants[rank]):
-                    m.d.comb += [grant.eq(1), address.eq(port.addr[bits:])]
-                    if kind == "read":
-                        m.d.comb += read.en.eq(1)
-                    else:
-                        m.d.comb += [write.en.eq(1), write.data.eq(port.data)]
-        for kind, i, port in requests:
-            m.d.comb += port.ready.eq(Cat(*grants[kind, i]).any())
+            wants, grants = (Signal(len(slots), name=f"{n}{b}") for n in ("wants", "grants"))
+            # the lowest bit that is set
+            m.d.comb += [wants.eq(Cat(s.o.want[b] for s in slots)),
+                         grants.eq(wants & (~wants + 1))]
+            for grant, those in zip(grants, granted, strict=True):
+                those.append(grant)
+            words.append(self._bank(m, b, wants, grants, slots))
+        for (kind, i), slot, those in zip(self._order, slots, granted, strict=True):
+            m.d.comb += slot.granted.eq(Cat(*those).any())
             if kind == "read":
-                bank = Signal(bits, name=f"bank_of_read{i}")
-                with m.If(port.valid):
-                    m.d.sync += bank.eq(port.addr[:bits])
-                m.d.comb += port.data.eq(Array(outputs)[bank])
+                port, arrived = getattr(self, kind)[i], Signal(self.LATENCY - 1)
+                m.d.sync += arrived.eq(Cat(slot.granted, arrived))
+                number = [Cat(*(g for b, g in enumerate(those) if b >> k & 1)).any()
+                          for k in range(bits)]
+                bank = delay(m, Cat(*number), self.LATENCY - 1, f"bank_of_read{i}")
+                m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
+
+    def _bank(self, m: Module, b: int, wants: Value, grants: Value, slots: list[Slot]) -> Value:
+        """A bank and the register before it; its output."""
+        config = self._config
+        depth = config.spm_words // config.spm_banks
+        m.submodules[f"bank{b}"] = ram = self.banks[b]
+        write, read = ram.write_port(), ram.read_port()
+        row = Signal(range(depth), name=f"row{b}", reset_less=True)
+        word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
+        writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
+        chosen: dict[str, list[Value]] = {"read": [], "write": []}
+        rows, words = [], []
+        for (kind, _), slot, grant in zip(self._order, slots, grants, strict=True):
+            chosen[kind].append(grant)
+            rows.append(Mux(grant, slot.o.row, 0))
+            if kind == "write":
+                words.append(Mux(grant, slot.o.data, 0))
+        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any())]
+        with m.If(wants.any()):
+            m.d.sync += row.eq(reduce(or_, rows))
+        with m.If(Cat(*chosen["write"]).any()):
+            m.d.sync += word.eq(reduce(or_, words))
+        m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
+                     write.en.eq(writes), write.data.eq(word)]
+        return read.data

@@ -15,11 +15,12 @@ so one whose queue is full holds up those behind it; waits only refer to earlier
 this never locks up a legal program. A program that does lock up is caught by the watchdog, which
 names the oldest instruction that has not completed.
 
-The first fault is kept and halts every engine from the next cycle on. Among faults of one cycle the
+The first fault is kept; it halts fetch and decoder in the next cycle, every engine in the one
+after. Among faults of one cycle the
 order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
 not be fetched), watchdog.
 
-Latency: 2 cycles from ``instr`` to the engine, 2 cycles from ``done`` of an instruction to the
+Latency: 2 cycles from ``instr`` to the engine, 3 cycles from ``done`` of an instruction to the
 start of one that waits for it.
 """
 
@@ -135,16 +136,19 @@ class Sequencer(wiring.Component):
         engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in self._engines}
         oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
                   for op in self._engines}
+        done = {op: Signal(name=f"{QUEUE_OF[op]}_done") for op in self._engines}
+        halt = Signal()
+        m.d.sync += [halt.eq(self.halt), *(done[op].eq(e.done) for op, e in engines.items())]
         for op in self._engines:
             name, engine = QUEUE_OF[op], engines[op]
             m.submodules[f"{name}_oldest"] = oldest[op]
-            m.d.comb += [engine.completed.eq(completed), engine.halt.eq(self.halt),
-                         oldest[op].o.ready.eq(engine.done)]
+            m.d.comb += [engine.completed.eq(completed), engine.halt.eq(halt),
+                         oldest[op].o.ready.eq(done[op])]
             with m.If(self.start):
                 m.d.sync += completed[name].eq(0)
-            with m.Elif(engine.done):
+            with m.Elif(done[op]):
                 m.d.sync += completed[name].eq(completed[name] + 1)
-        m.d.comb += self.completions.eq(sum((e.done for e in engines.values()), Value.cast(0)))
+        m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
         decode_fault = self._decode(m, completed, oldest)
         idle = ~Cat(o.o.valid for o in oldest.values()).any()

@@ -28,63 +28,12 @@ from hw.beats import Beats, beat_layout
 from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
 from hw.pattern import Pattern
-from hw.ports import Engine, EnginePort, SpmPort, SpmRead, instruction_layout
+from hw.ports import Engine, EnginePort, SpmRead, SpmReader, instruction_layout
 from hw.profile import events_layout
+from hw.read_port import ReadPort
 from hw.settings import REGIONS
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Opcode
-
-
-class Prefetch(wiring.Component):
-    """Reads words ahead through one scratchpad port.
-
-    A read is only issued when its word has a place, so that the port, which has no handshake on its
-    data, is never blocked by the bus.
-
-    Parameters
-    ----------
-    config : Config
-    depth : int
-        Words read ahead.
-
-    Members
-    -------
-    addr : stream of word addresses
-    words : stream of words
-    read : SpmRead
-    """
-
-    ADDRESSES = 4
-    """Addresses that wait for a stalled port while other lanes go on."""
-
-    addr: stream.Interface
-    words: stream.Interface
-    read: SpmPort
-
-    def __init__(self, config: Config, depth: int):
-        self._config, self._depth = config, depth
-        super().__init__({
-            "addr": In(stream.Signature(range(config.spm_words))),
-            "words": Out(stream.Signature(8 * config.word_bytes)),
-            "read": Out(SpmRead(config))})
-
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = Module()
-        m.submodules.asked = asked = Fifo(range(self._config.spm_words), self.ADDRESSES)
-        m.submodules.got = got = Fifo(8 * self._config.word_bytes, self._depth)
-        connect(m, flipped(self.addr), asked.i)
-        connect(m, got.o, flipped(self.words))
-        places = Signal(range(self._depth + 1), init=self._depth)
-        issue, arrives = Signal(), Signal()
-        m.d.comb += [
-            self.read.addr.eq(asked.o.payload),
-            self.read.valid.eq(asked.o.valid & (places != 0)),
-            issue.eq(self.read.valid & self.read.ready), asked.o.ready.eq(issue),
-            got.i.valid.eq(arrives), got.i.payload.eq(self.read.data),
-        ]
-        m.d.sync += [arrives.eq(issue),
-                     places.eq(places - issue + (self.words.valid & self.words.ready))]
-        return m
 
 
 class StoreEngine(wiring.Component):
@@ -110,8 +59,8 @@ class StoreEngine(wiring.Component):
         At most one bit is set.
     """
 
-    PREFETCH = 8
-    """Words that each lane reads ahead."""
+    ADDRESSES = 4
+    """Addresses that wait for a stalled port while other lanes go on."""
 
     BEATS = 16
     """Beats whose words are asked for or present: covers the scratchpad's latency and stalls."""
@@ -125,7 +74,7 @@ class StoreEngine(wiring.Component):
     aw: stream.Interface
     w: stream.Interface
     b: stream.Interface
-    read: list[SpmPort]
+    read: list[SpmReader]
     events: data.View
 
     def __init__(self, config: Config):
@@ -154,13 +103,13 @@ class StoreEngine(wiring.Component):
             data.StructLayout({"final": 1, "index": INDEX_BITS}), config.outstanding)
         m.submodules.lengths = lengths = Fifo(layout["len"].shape, self.OWED)
         m.submodules.status = status = Status()
-        ports = [Prefetch(config, self.PREFETCH) for _ in range(lanes.words)]
+        ports = [ReadPort(config, self.ADDRESSES) for _ in range(lanes.words)]
         connect(m, flipped(self.instr), pattern.instr)
         connect(m, pattern.runs, splitter.i)
         connect(m, status.engine, flipped(self.engine))
         for p, port in enumerate(ports):
             m.submodules[f"port{p}"] = port
-            connect(m, port.read, flipped(self.read[p]))
+            connect(m, port.port, flipped(self.read[p]))
         halted, done = Signal(), Signal()
         m.d.comb += [
             pattern.regions.eq(self.regions), pattern.halt.eq(halted), halted.eq(status.halted),
@@ -207,9 +156,9 @@ class StoreEngine(wiring.Component):
         shape, w = shapes.o.payload, self.w.payload
         owed = Signal(layout["len"].width + 1)
         present, send = Signal(), Signal()
-        words = Cat(port.words.payload for port in ports)
+        words = Cat(port.data.payload for port in ports)
         m.d.comb += [
-            present.eq(shapes.o.valid & (~shape.mask | Cat(p.words.valid for p in ports)).all()),
+            present.eq(shapes.o.valid & (~shape.mask | Cat(p.data.valid for p in ports)).all()),
             w.data.eq(words if lanes.beats == 1
                       else words.word_select(shape.part, 8 * config.bus_bytes)),
         ]
@@ -232,7 +181,7 @@ class StoreEngine(wiring.Component):
                 m.d.sync += owed.eq(Mux(shape.first, lengths.o.payload, owed - 1))
         m.d.comb += shapes.o.ready.eq(send)
         for p, port in enumerate(ports):
-            m.d.comb += port.words.ready.eq(
+            m.d.comb += port.data.ready.eq(
                 send & shape.mask[p] & (shape.part == lanes.beats - 1))
 
         # answers

@@ -26,7 +26,8 @@ from hw.dispatch import Dispatch, verdict
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
 from hw.float_lane import KIND
-from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
+                      instruction_layout, view_of)
 from hw.profile import events_layout
 from hw.operand import field, known
 from hw.tile import Tile
@@ -56,10 +57,10 @@ class TensorEngine(wiring.Component):
 
     instr: stream.Interface
     engine: EnginePort
-    act: list[SpmPort]
-    weights: list[SpmPort]
-    residual: list[SpmPort]
-    out: list[SpmPort]
+    act: list[SpmReader]
+    weights: list[SpmReader]
+    residual: list[SpmReader]
+    out: list[SpmWriter]
     nan: Signal
     infinite: Signal
     overflow: Signal

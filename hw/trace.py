@@ -12,7 +12,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo
 
-from hw.ports import SpmPort
+from hw.ports import SpmWriter
 from hw.profile import Buckets
 from hw.signature import Signatures
 from hw.store import StoreEngine
@@ -53,7 +53,8 @@ def observe(m: Module, config: Config, trace: data.View, busy: Value, dispatch: 
             signatures.done.eq(e.engine.done), trace[f"signature_{queue}"].eq(signatures.value)]
 
 
-def _words(m: Module, config: Config, ports: SpmPort | list[SpmPort], engine: Any) -> Signatures:
+def _words(m: Module, config: Config, ports: SpmWriter | list[SpmWriter], engine: Any
+           ) -> Signatures:
     """Of an engine that writes to the scratchpad."""
     ports = ports if isinstance(ports, list) else [ports]
     ends = getattr(engine, "ends", None)

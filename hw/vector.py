@@ -20,8 +20,9 @@ from amaranth.lib.wiring import In, Out
 from hw.address import Nest, Term, circle_add
 from hw.dispatch import CHECK_CYCLES, verdict
 from hw.float_lane import KIND
-from hw.operand import known
-from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.operand import integer, known
+from hw.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
+                      instruction_layout, view_of)
 from hw.profile import events_layout
 from hw.read_port import ReadPort
 from hw.vector_float import VectorFloat, log_size, unit_layout
@@ -38,7 +39,7 @@ MAX_START = -32768
 MAX_BITS = 16
 """Of a maximum: ``MAX_START`` and every operand."""
 
-LOCKSTEP = {"depth": 8, "queue": 4}
+LOCKSTEP = {"queue": 4}
 """Of the read ports. Rows whose pitch is a multiple of the number of banks want the same bank in
 every cycle; one port has to get ahead of the other."""
 
@@ -63,9 +64,9 @@ class VectorEngine(wiring.Component):
 
     instr: stream.Interface
     engine: EnginePort
-    a: SpmPort
-    b: SpmPort
-    out: SpmPort
+    a: SpmReader
+    b: SpmReader
+    out: SpmWriter
     events: data.View
 
     def __init__(self, config: Config):
@@ -86,6 +87,10 @@ class VectorEngine(wiring.Component):
         self._sums = data.StructLayout({"valid": 1, "mark": mark, **wants,
                                         **dict.fromkeys(("a", "b", "out"), word)})
         self._pair = data.StructLayout({**self._sums.members, "bad": 1})
+        values = data.ArrayLayout(signed(9), config.lanes)
+        self._operands = data.StructLayout({
+            "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values,
+            "second": 8 * config.word_bytes, "addr": range(config.spm_words)})
         self._meta = data.StructLayout({"addr": range(config.spm_words), "mark": mark, **wants})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -100,7 +105,7 @@ class VectorEngine(wiring.Component):
         m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
                      self.engine.done.eq(ending & ~self.engine.fault),
                      self.engine.busy.eq(active),
-                     self.instr.ready.eq((~active | ending) & ~halt)]
+                     self.instr.ready.eq(~active & ~halt)]
         # the verdict is there before the first pair can be read
         legal, age = self._legal(m, i), Signal(CHECK_CYCLES)
         m.d.sync += age.eq(Cat(self.engine.start, age))
@@ -293,14 +298,17 @@ class VectorEngine(wiring.Component):
         head = data.View(self._meta, queue.r_data)
         add = self._two(i)
         acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
+        pair = view_of(self._operands, reset_less=True)
+        taken, moves = Signal(), Signal()
         m.submodules.post = post = VectorPost(self._config)
         have, take, present, room = Signal(), Signal(), Signal(), Signal()
         a, b = readers
         integers, free, idle = self._floats(m, i, head, take, readers, post,
-                                            ~have | post.take, post.idle & ~have)
+                                            moves, post.idle & ~have & ~taken)
         m.d.comb += [
             present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
-            room.eq(~head.mark.last | free), take.eq(queue.r_rdy & present & room),
+            moves.eq(~taken | ~pair.last | ~have | post.take),
+            room.eq(free), take.eq(queue.r_rdy & present & room),
             queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
             b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
         with m.If(queue.r_rdy):
@@ -310,18 +318,26 @@ class VectorEngine(wiring.Component):
             m.d.comb += [
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
-        taps = [(head.want_a, a.data.payload), (head.want_b & ~add, b.data.payload)]
+        with m.If(moves):
+            m.d.sync += [
+                taken.eq(take & integers), pair.first.eq(head.mark.first),
+                pair.last.eq(head.mark.last), pair.addr.eq(head.addr),
+                pair.second.eq(b.data.payload), pair.with_a.eq(head.want_a),
+                pair.with_b.eq(head.want_b & ~add),
+                *(pair[n][k].eq(integer(word[8 * k:8 * k + 8], i.a_signed, i.a_zp))
+                  for n, word in (("a", a.data.payload), ("b", b.data.payload))
+                  for k in range(lanes))]
         sums, whole = Signal.like(acc), Signal.like(acc)
-        second = Signal(8 * lanes, reset_less=True)
-        addr = Signal(range(self._config.spm_words))
+        second, addr = Signal.like(pair.second, reset_less=True), Signal.like(pair.addr)
         m.d.comb += [post.acc.eq(whole), post.second.eq(second), post.addr.eq(addr)]
         for k in range(lanes):
-            m.d.comb += sums[k].eq(self._accumulate(m, k, i, head.mark.first, acc[k], taps))
-        with m.If(take):
+            m.d.comb += sums[k].eq(self._accumulate(m, k, i, pair, acc[k]))
+        whole_now = taken & moves & pair.last
+        with m.If(taken & moves):
             m.d.sync += acc.eq(sums)
-            with m.If(head.mark.last):
-                m.d.sync += [whole.eq(sums), second.eq(b.data.payload), addr.eq(head.addr)]
-        m.d.sync += have.eq((take & head.mark.last & integers) | (have & ~post.take))
+        with m.If(whole_now):
+            m.d.sync += [whole.eq(sums), second.eq(pair.second), addr.eq(pair.addr)]
+        m.d.sync += have.eq(whole_now | (have & ~post.take))
         return idle
 
     def _floats(self, m: Module, i: data.View, head: data.View, take: Signal,
@@ -351,23 +367,19 @@ class VectorEngine(wiring.Component):
             self.out.valid.eq(mine.valid | theirs.valid),
             self.out.addr.eq(Mux(theirs.valid, theirs.addr, mine.addr)),
             self.out.data.eq(Mux(theirs.valid, theirs.data, mine.data)),
-            mine.ready.eq(self.out.ready), theirs.ready.eq(self.out.ready)]
-        return integers, Mux(integers, free, floats.room), idle & floats.idle
+            *(port.ready.eq(self.out.ready) for port in (mine, theirs)),
+            *(port.pending.eq(self.out.pending) for port in (mine, theirs))]
+        return (integers, Mux(integers, free, ~head.mark.last | floats.room),
+                idle & floats.idle)
 
-    def _accumulate(self, m: Module, k: int, i: data.View, first: Value, acc: Value,
-                    taps: list[tuple[Value, Value]]) -> Value:
-        """What lane ``k`` has after a pair of taps, each (counts, word). The maximum compares all
-        three at once: no comparison waits for another."""
+    def _accumulate(self, m: Module, k: int, i: data.View, pair: data.View, acc: Value) -> Value:
+        """What lane ``k`` has after a pair of taps. The maximum compares all three at once: no
+        comparison waits for another."""
         is_max = i.vop == VectorOp.MAX
         old = Signal(signed(32), name=f"old{k}")
-        m.d.comb += old.eq(Mux(first, Mux(is_max, MAX_START, 0), acc))
-        best, values = old[:MAX_BITS].as_signed(), []
-        for name, (_, word) in zip("ab", taps, strict=True):
-            byte = word[8 * k:8 * k + 8]
-            value = Signal(signed(9), name=f"value_{name}{k}")
-            m.d.comb += value.eq(Cat(byte, byte[7] & i.a_signed).as_signed() - i.a_zp)
-            values.append(value)
-        (a, b), (with_a, with_b) = values, (counts for counts, _ in taps)
+        m.d.comb += old.eq(Mux(pair.first, Mux(is_max, MAX_START, 0), acc))
+        best = old[:MAX_BITS].as_signed()
+        a, b, with_a, with_b = pair.a[k], pair.b[k], pair.with_a, pair.with_b
         beats = Signal(name=f"beats{k}")
         m.d.comb += beats.eq(with_b & (~with_a | (b > a)))
         greatest = Mux(beats, Mux(b > best, b, best), Mux(with_a & (a > best), a, best))

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT
-from hw.ports import SpmPort, SpmWrite, instruction_layout, view_of
+from hw.ports import SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.vector_lane import ELEMENT, VectorLane, is_function
 from hw.vector_taps import STATE, accumulate
 from isa.config import Config
@@ -73,7 +73,7 @@ class VectorFloat(wiring.Component):
     word_a: Signal
     word_b: Signal
     room: Signal
-    out: SpmPort
+    out: SpmWriter
     idle: Signal
     nan: Signal
     infinite: Signal
@@ -232,4 +232,4 @@ class VectorFloat(wiring.Component):
         for kind, _ in KIND:
             flags = [arrived & head.there & used[k] & kinds[k][kind] for k in range(width)]
             m.d.comb += getattr(self, kind).eq(sum(flags[1:], flags[0]))
-        return ~pending.r_rdy & ~landing.r_rdy
+        return ~pending.r_rdy & ~landing.r_rdy & ~self.out.pending

@@ -14,7 +14,7 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.ports import SpmPort, SpmWrite, instruction_layout
+from hw.ports import SpmWrite, SpmWriter, instruction_layout
 from hw.post_lane import PostLane, arrivals
 from isa.config import Config
 from isa.instructions import Opcode, VectorOp
@@ -46,7 +46,7 @@ class VectorPost(wiring.Component):
     second: Signal
     addr: Signal
     take: Signal
-    out: SpmPort
+    out: SpmWriter
     idle: Signal
 
     def __init__(self, config: Config):
@@ -102,5 +102,5 @@ class VectorPost(wiring.Component):
             pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
             self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
         m.d.sync += room.eq(room - (running & (slice_ == 0)) + popped)
-        m.d.comb += self.idle.eq(~pending.r_rdy & ~landing.r_rdy)
+        m.d.comb += self.idle.eq(~pending.r_rdy & ~landing.r_rdy & ~self.out.pending)
         return m

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw import operand
 from hw.address import Nest
-from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
+from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import SPM_ADDRESS_BITS, Opcode
@@ -52,7 +52,7 @@ class WeightLoader(wiring.Component):
 
     instr: stream.Interface
     beats: stream.Interface
-    port: list[SpmPort]
+    port: list[SpmReader]
     fault: Signal
     fault_index: Signal
     halt: Signal
@@ -98,8 +98,7 @@ class WeightLoader(wiring.Component):
             nest.varies(n, short | (i[f"n{n}"] == 1))
         go = Signal()
         start = self.instr.valid & self.instr.ready
-        m.d.comb += self.instr.ready.eq(
-            ~self.halt & (~active | (go & nest.done & ~to_params)))
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         with m.If(go & active):
             m.d.sync += address.eq(address + words)
             with m.If(to_params):

@@ -26,7 +26,8 @@ from hw.dispatch import Dispatch, verdict
 from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.operand import known
-from hw.ports import Engine, EnginePort, SpmPort, SpmRead, SpmWrite, instruction_layout, view_of
+from hw.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
+                      instruction_layout, view_of)
 from hw.profile import events_layout
 from hw.window_fir import control_layout, stages
 from hw.window_group import WindowGroup
@@ -65,9 +66,9 @@ class WindowEngine(wiring.Component):
 
     instr: stream.Interface
     engine: EnginePort
-    act: list[SpmPort]
-    weights: SpmPort
-    out: list[SpmPort]
+    act: list[SpmReader]
+    weights: SpmReader
+    out: list[SpmWriter]
     ends: Signal
     events: data.View
 

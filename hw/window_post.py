@@ -19,7 +19,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.delay import delay, later
 from hw.float_lane import KIND
-from hw.ports import SpmPort, SpmWrite, view_of
+from hw.last_write import write_out
+from hw.ports import SpmWrite, SpmWriter, view_of
 from hw.requantize import Requantizer
 from hw.window_float import WindowFloat
 from hw.window_group import sums_layout
@@ -74,7 +75,7 @@ class WindowPost(wiring.Component):
     ready: Signal
     release: Signal
     outs: stream.Interface
-    out: list[SpmPort]
+    out: list[SpmWriter]
     ends: Signal
     done: Signal
 
@@ -224,10 +225,9 @@ class WindowPost(wiring.Component):
         m.submodules[f"landing{t}"] = landing = fifo.SyncFIFO(width=shape.size,
                                                               depth=self._landing)
         head = data.View(shape, landing.r_data)
-        popped = landing.r_rdy & landing.r_en
+        leaves = write_out(m, f"landing{t}", out, landing.r_rdy, head.write, head.final)
         m.d.comb += [
             landing.w_data.eq(Cat(word, place.addr[t], place.write[t], place.final)),
-            landing.w_en.eq(finished), out.valid.eq(landing.r_rdy & head.write),
-            out.addr.eq(head.addr), out.data.eq(head.data),
-            landing.r_en.eq(~head.write | out.ready)]
-        return popped, popped & head.final
+            landing.w_en.eq(finished), out.addr.eq(head.addr), out.data.eq(head.data),
+            landing.r_en.eq(leaves)]
+        return leaves, leaves & head.final

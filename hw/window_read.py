@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.fifo import Fifo
 from hw.operand import type_shapes
-from hw.ports import SpmPort, SpmRead
+from hw.ports import SpmRead, SpmReader
 from hw.read_port import ReadPort, lockstep
 from hw.window_walk import mark_layout, visit_layout
 from isa.config import Config
@@ -79,7 +79,7 @@ class WindowRead(wiring.Component):
     setups: stream.Interface
     steps: stream.Interface
     outs: stream.Interface
-    port: list[SpmPort]
+    port: list[SpmReader]
     busy: Signal
     fault: Signal
     fault_index: Signal

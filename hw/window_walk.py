@@ -145,7 +145,7 @@ class WindowWalk(wiring.Component):
                              to(no, no.plus(i.o_n << split[:2]))])
 
         out = view_of(self._sums_layout)
-        m.d.comb += self.instr.ready.eq(~self.halt & (~active | (go & nest.done)))
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         with m.If(go):
             m.d.sync += [
                 out.valid.eq(active), *(out.i[f].eq(i[f]) for f, _ in out.i.shape()),

@@ -15,7 +15,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest
-from hw.ports import SpmPort, SpmRead, instruction_layout, view_of
+from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort
 from hw.operand import OPERAND_BITS, integer
 from hw.window_pair import pack
@@ -57,7 +57,7 @@ class WindowWeights(wiring.Component):
 
     instr: stream.Interface
     words: stream.Interface
-    port: SpmPort
+    port: SpmReader
     fault: Signal
     fault_index: Signal
     halt: Signal
@@ -108,7 +108,7 @@ class WindowWeights(wiring.Component):
         nest.on("r", enter=[kernel.eq(nest.index("p"))])
         nest.on("p", enter=[kernel.eq(nest.index("p") + 1)])
         go = Signal()
-        m.d.comb += self.instr.ready.eq(~self.halt & (~active | (go & nest.done & params)))
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         with m.If(go & active):
             m.d.sync += address.eq(address + 1)
             with m.If(steps_done & ~params):

@@ -54,7 +54,7 @@ class Config:
         Reduction lanes of a tile, which are also its columns and the bytes of a scratchpad word:
         4, 8 or 16.
     tiles : int
-        Tiles of ``lanes`` x ``lanes`` multipliers working in lockstep: 1 or 4.
+        Tiles of ``lanes`` x ``lanes`` multipliers working in lockstep: 1, 2 or 4.
     spm_bytes : int
         Scratchpad size in bytes.
     spm_banks : int
@@ -121,7 +121,7 @@ class Config:
                     f"but it has to be {rule}")
 
         need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
-        need(self.tiles in (1, 4), "tiles", "1 or 4")
+        need(self.tiles in (1, 2, 4), "tiles", "1, 2 or 4")
         need(_is_pow2(self.spm_banks) and 2 <= self.spm_banks <= 64, "spm_banks",
              "a power of two from 2 to 64")
         need(_is_pow2(self.weight_words) and self.lanes // self.weight_words >= 4, "weight_words",

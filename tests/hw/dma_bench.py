@@ -2,7 +2,7 @@
 """LOAD and STORE engines on one AXI master, with a memory and a scratchpad that stall at random."""
 
 import random
-from collections import Counter
+from collections import Counter, deque
 
 import numpy as np
 from amaranth.hdl import Module
@@ -79,8 +79,11 @@ class Bench:
         self.asked_at_halt = 0
 
     async def _scratchpad(self, ctx, reads, writes):
+        """Requests of a port are served in their order, each a cycle or more after its
+        acceptance."""
         rng = random.Random(self.seed + 1)
         ports = [*reads, *writes]
+        owed = [deque() for _ in ports]
         for port in ports:
             ctx.set(port.ready, rng.random() >= self.stall)
         while True:
@@ -90,13 +93,20 @@ class Bench:
             state = [sampled[2 + 3 * i:5 + 3 * i] for i in range(len(ports))]
             words = sampled[2 + 3 * len(ports):]
             for i, (valid, ready, addr) in enumerate(state):
+                served = bool(owed[i]) and rng.random() >= self.stall
                 if i < len(reads):
-                    word = bytes(self.spm[addr]) if valid and ready else bytes(
+                    word = bytes(self.spm[owed[i].popleft()]) if served else bytes(
                         rng.randbytes(self.config.word_bytes))
                     ctx.set(ports[i].data, int.from_bytes(word, "little"))
-                elif valid and ready:
-                    word = words[i - len(reads)].to_bytes(self.config.word_bytes, "little")
-                    self.spm[addr] = np.frombuffer(word, np.uint8)
+                    ctx.set(ports[i].arrived, served)
+                elif served:
+                    at, word = owed[i].popleft()
+                    self.spm[at] = np.frombuffer(word, np.uint8)
+                if valid and ready:
+                    owed[i].append(addr if i < len(reads) else (
+                        addr, words[i - len(reads)].to_bytes(self.config.word_bytes, "little")))
+                if i >= len(reads):
+                    ctx.set(ports[i].pending, bool(owed[i]))
             for port in ports:
                 ctx.set(port.ready, rng.random() >= self.stall)
 

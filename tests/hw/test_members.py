@@ -17,7 +17,8 @@ from hw.signature import WritePort, Writes
 from hw.top import Makalu
 from isa.presets import PRESETS
 
-PORTS = {ports.SpmPort: (ports.SpmRead, ports.SpmWrite), ports.EnginePort: (ports.Engine,),
+PORTS = {ports.SpmReader: (ports.SpmRead,), ports.SpmWriter: (ports.SpmWrite,),
+         ports.EnginePort: (ports.Engine,),
          axi.AXIPort: (axi.AXI4, axi.AXI4Lite), Writes: (WritePort,),
          beats.BeatsPort: (beats.Beats,), sdram.SdramPort: (sdram.SdramPins,)}
 ARGUMENTS = {"config": PRESETS["tiny"], "data_bytes": 8, "beat_bits": 22, "chip": SdramChip()}

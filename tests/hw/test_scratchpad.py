@@ -87,7 +87,7 @@ def run(options: dict[str, int], idle: float, addresses: list[list[int]]
     return got, spent[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"depth": 8, "queue": 4}])
+@pytest.mark.parametrize("options", [{}, {"queue": 4}])
 @pytest.mark.parametrize("idle", [0.0, 0.5])
 def test_reads(options: dict[str, int], idle: float) -> None:
     rng = np.random.default_rng(9)
@@ -105,7 +105,7 @@ def test_one_reader_gets_a_word_a_cycle() -> None:
 def test_lockstep_readers_take_turns() -> None:
     """Three streams that start in the same bank: with queues, only the start costs cycles."""
     addresses = [list(range(k * 64, k * 64 + 60)) for k in range(3)]
-    _, cycles = run({"depth": 8, "queue": 4}, 0.0, addresses)
+    _, cycles = run({"queue": 4}, 0.0, addresses)
     assert cycles <= 60 + 8
 
 
