@@ -144,7 +144,7 @@ class Control(wiring.Component):
             m.d.sync += done.eq(1)
 
         settled = Signal(range(self.SETTLE + 1))
-        m.d.comb += self.clear.eq(self.stop & (settled == self.SETTLE) & self.quiet)
+        m.d.sync += self.clear.eq(self.stop & (settled == self.SETTLE) & self.quiet & ~self.clear)
         with m.If(self.clear):
             m.d.sync += [self.stop.eq(0), settled.eq(0)]
         with m.Elif(self.stop):

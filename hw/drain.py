@@ -25,6 +25,7 @@ from hw.float_lane import KIND
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.post import Post, landing_depth, slice_columns, slices, types, unit
 from hw.read_port import ReadPort, lockstep
+from hw.skid import Skid
 from hw.weights import beat_layout
 from isa.config import Config
 from isa.instructions import SPM_ADDRESS_BITS, DType, Opcode
@@ -263,11 +264,17 @@ class Drain(wiring.Component):
                     r_addr[t].eq(residual), entry.write[t].eq(sums.write[t])]
         with m.If(step):
             m.d.sync += bad.eq(sums.valid & Cat(*outside).any())
+        m.submodules.skid = skid = Skid(data.StructLayout({
+            "entry": self._entry, "residual": r_addr.shape(), "bad": 1}))
+        into, head = skid.i.payload, skid.o.payload
+        m.d.comb += [into.entry.eq(entry), into.residual.eq(r_addr), into.bad.eq(bad),
+                     skid.i.valid.eq(valid), step.eq(skid.i.ready)]
+        entry, r_addr, bad = head.entry, head.residual, head.bad
 
         # a bank stays full until its last entry has been read, which is after it was queued
         take, queued, ready = Signal(), Signal(2), Signal()
-        m.d.comb += [ready.eq(valid & (self.full & ~queued).bit_select(entry.bank, 1)
-                              & ~self.halt & ~self.fault), step.eq(~valid | take)]
+        m.d.comb += [ready.eq(skid.o.valid & (self.full & ~queued).bit_select(entry.bank, 1)
+                              & ~self.halt & ~self.fault), skid.o.ready.eq(take)]
         for bank in range(2):
             with m.If(take & entry.last & (entry.bank == bank)):
                 m.d.sync += queued[bank].eq(1)
@@ -290,7 +297,7 @@ class Drain(wiring.Component):
             self._readers.append(reader)
         m.d.comb += [take.eq(ready & ~bad & queue.w_rdy & Cat(*finished).all()),
                      queue.w_en.eq(take), queue.w_data.eq(entry)]
-        self._pending = now.valid | parts.valid | sums.valid | valid
+        self._pending = now.valid | parts.valid | sums.valid | valid | skid.o.valid
         return queue
 
     def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:

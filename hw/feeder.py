@@ -24,6 +24,7 @@ from hw.align import BRAIN_BASE
 from hw.address import Nest, Term, circle_add
 from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
+from hw.skid import Skid
 from isa.config import GRANULE, Config
 from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
 
@@ -269,10 +270,16 @@ class Feeder(wiring.Component):
         config = self._config
         meta = view_of(self._meta)
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
-        with m.If(tag.bad & ~self.halt & ~self.fault):
+        m.submodules.skid = skid = Skid(data.StructLayout({
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}))
+        into, head = skid.i.payload, skid.o.payload
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.i.ready),
+                     *(into.reads[k].eq(read) for k, read in enumerate(reads))]
+        reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
+        with m.If(skid.o.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
-        may, queued = Signal(), Signal()
-        m.d.comb += [may.eq(tag.valid & ~tag.bad & ~self.halt & ~self.fault),
+        may, take, queued = Signal(), Signal(), Signal()
+        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt & ~self.fault),
                      meta.common.eq(tag.common)]
         readers, finished = [], []
         for k, read in enumerate(reads):
@@ -286,13 +293,15 @@ class Feeder(wiring.Component):
                 m.d.comb += [reader.addr.payload.eq(read.word + half),
                              reader.addr.valid.eq(may & want & ~done)]
                 finished.append(done | ~want | taken)
-                m.d.sync += done.eq(may & want & (done | taken) & ~go)
+                m.d.sync += done.eq(may & want & (done | taken) & ~take)
                 readers.append(reader)
         m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
-                     go.eq(~tag.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+                     take.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+                     skid.o.ready.eq(take)]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~take)
         self._join(m, queue, readers)
-        m.d.comb += self.busy.eq(self._active | self._on_the_way | tag.valid | queue.r_rdy)
+        m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
+                                  | queue.r_rdy)
 
     def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
         config = self._config

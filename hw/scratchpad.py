@@ -7,9 +7,9 @@
                           ├─ fixed priority ─┼─ register ─ bank 1 ─┼──► data
     write ports ─► slots ─┘  for each bank   └─ …                 ─┘
 
-Word ``a`` lies in bank ``a % banks``. Each bank takes one port a cycle, the one of highest
-priority; ports that want different banks do not see one another. A port that loses keeps its
-request in its slot (:mod:`hw.slot`). Banks serve requests in the order in which they took them.
+Word ``a`` lies in bank ``a % banks``. A request waits in its port's slot (:class:`hw.skid.Skid`),
+its bank decoded, so that the arbiter begins at registers. Each bank takes one port a cycle, the
+one of highest priority; ports that want different banks do not see one another.
 
 Latency of a read that nobody disturbs: ``LATENCY`` cycles from its acceptance to its data.
 """
@@ -18,14 +18,22 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In
 
 from hw.delay import delay
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
-from hw.slot import Slot
+from hw.skid import Skid
 from isa.config import Config
+
+
+def request_layout(config: Config, writes: bool) -> data.StructLayout:
+    """``want``: a bit for the bank, none if there is no request; ``row`` in that bank; ``data`` of
+    a write."""
+    depth = config.spm_words // config.spm_banks
+    word: dict[str, ShapeLike] = {"data": 8 * config.word_bytes} if writes else {}
+    return data.StructLayout({"want": config.spm_banks, "row": range(depth), **word})
 
 
 class Scratchpad(wiring.Component):
@@ -79,36 +87,37 @@ class Scratchpad(wiring.Component):
         bits = (config.spm_banks - 1).bit_length()
         slots = []
         for kind, i in self._order:
-            port, slot = getattr(self, kind)[i], Slot(config, kind == "write")
+            port, slot = getattr(self, kind)[i], Skid(request_layout(config, kind == "write"))
             m.submodules[f"{kind}{i}"] = slot
             slots.append(slot)
             m.d.comb += [
-                slot.i.want.eq(Mux(port.valid, 1 << port.addr[:bits], 0)),
-                slot.i.row.eq(port.addr[bits:]), port.ready.eq(slot.ready)]
+                slot.i.payload.want.eq(Mux(port.valid, 1 << port.addr[:bits], 0)),
+                slot.i.payload.row.eq(port.addr[bits:]), slot.i.valid.eq(port.valid),
+                port.ready.eq(slot.i.ready)]
             if kind == "write":
-                m.d.comb += [slot.i.data.eq(port.data), port.pending.eq(slot.o.want.any())]
+                m.d.comb += [slot.i.payload.data.eq(port.data), port.pending.eq(slot.o.valid)]
         granted: list[list[Value]] = [[] for _ in slots]
         words = []
         for b in range(config.spm_banks):
             wants, grants = (Signal(len(slots), name=f"{n}{b}") for n in ("wants", "grants"))
             # the lowest bit that is set
-            m.d.comb += [wants.eq(Cat(s.o.want[b] for s in slots)),
+            m.d.comb += [wants.eq(Cat(s.o.payload.want[b] for s in slots)),
                          grants.eq(wants & (~wants + 1))]
             for grant, those in zip(grants, granted, strict=True):
                 those.append(grant)
             words.append(self._bank(m, b, wants, grants, slots))
         for (kind, i), slot, those in zip(self._order, slots, granted, strict=True):
-            m.d.comb += slot.granted.eq(Cat(*those).any())
+            m.d.comb += slot.o.ready.eq(Cat(*those).any())
             if kind == "read":
                 port, arrived = getattr(self, kind)[i], Signal(self.LATENCY - 1)
-                m.d.sync += arrived.eq(Cat(slot.granted, arrived))
+                m.d.sync += arrived.eq(Cat(slot.o.ready, arrived))
                 number = [Cat(*(g for b, g in enumerate(those) if b >> k & 1)).any()
                           for k in range(bits)]
                 bank = delay(m, Cat(*number), self.LATENCY - 1, f"bank_of_read{i}")
                 m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
 
-    def _bank(self, m: Module, b: int, wants: Value, grants: Value, slots: list[Slot]) -> Value:
+    def _bank(self, m: Module, b: int, wants: Value, grants: Value, slots: list[Skid]) -> Value:
         """A bank and the register before it; its output."""
         config = self._config
         depth = config.spm_words // config.spm_banks
@@ -121,9 +130,9 @@ class Scratchpad(wiring.Component):
         rows, words = [], []
         for (kind, _), slot, grant in zip(self._order, slots, grants, strict=True):
             chosen[kind].append(grant)
-            rows.append(Mux(grant, slot.o.row, 0))
+            rows.append(Mux(grant, slot.o.payload.row, 0))
             if kind == "write":
-                words.append(Mux(grant, slot.o.data, 0))
+                words.append(Mux(grant, slot.o.payload.data, 0))
         m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any())]
         with m.If(wants.any()):
             m.d.sync += row.eq(reduce(or_, rows))

@@ -105,7 +105,8 @@ class TensorEngine(wiring.Component):
         with m.If(passing):
             m.d.sync += [held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
                          held_split.eq(i.m_split)]
-        halt = self.engine.halt | self.engine.fault
+        halt = Signal()
+        m.d.sync += halt.eq(self.engine.halt | self.engine.fault)
         m.d.comb += [
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
             dispatch.legal.eq(self._legal(m, i, same & self._same_sums(m, i, passing))),

@@ -25,6 +25,7 @@ from hw.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWrite
                       instruction_layout, view_of)
 from hw.profile import events_layout
 from hw.read_port import ReadPort
+from hw.skid import Skid
 from hw.vector_float import VectorFloat, log_size, unit_layout
 from hw.vector_lane import is_function
 from hw.vector_post import VectorPost
@@ -116,7 +117,7 @@ class VectorEngine(wiring.Component):
         with m.If(age[-1] & ~legal):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
                          self.engine.fault_index.eq(i.index)]
-        m.d.comb += self._held.eq(halt)
+        m.d.sync += self._held.eq(halt)
         return m
 
     def _legal(self, m: Module, i: data.View) -> Signal:
@@ -264,8 +265,11 @@ class VectorEngine(wiring.Component):
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
         """Read the pair's words, queue what goes with them."""
-        bad, may = Signal(), Signal()
-        m.d.comb += [bad.eq(pair.valid & pair.bad), may.eq(pair.valid & ~bad & ~self._held)]
+        m.submodules.skid = skid = Skid(self._pair)
+        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.i.ready)]
+        self._on_the_way |= skid.o.valid
+        pair, bad, may, done = skid.o.payload, Signal(), Signal(), Signal()
+        m.d.comb += [bad.eq(skid.o.valid & pair.bad), may.eq(skid.o.valid & ~bad & ~self._held)]
         with m.If(bad & ~self._held):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                          self.engine.fault_index.eq(i.index)]
@@ -282,12 +286,13 @@ class VectorEngine(wiring.Component):
             m.d.comb += [reader.addr.payload.eq(address),
                          reader.addr.valid.eq(may & want & ~issued)]
             finished.append(issued | ~want | reader.addr.ready)
-            m.d.sync += issued.eq(may & want & finished[-1] & ~go)
+            m.d.sync += issued.eq(may & want & finished[-1] & ~done)
             readers.append(reader)
         queued = Signal()
         m.d.comb += [queue.w_en.eq(may & ~queued),
-                     go.eq(~pair.valid | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+                     done.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+                     skid.o.ready.eq(done)]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~done)
         return queue, readers
 
     def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,

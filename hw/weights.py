@@ -16,6 +16,7 @@ from hw import operand
 from hw.address import Nest
 from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort
+from hw.skid import Skid
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import SPM_ADDRESS_BITS, Opcode
 
@@ -124,33 +125,37 @@ class WeightLoader(wiring.Component):
     def _issue(self, m: Module, i: data.View, active: Signal, go: Signal, params: Signal,
                address: Signal, nest: Nest) -> None:
         config = self._config
-        bad = Signal()
-        m.d.comb += bad.eq(active & (address >= config.spm_words))
+        m.submodules.skid = skid = Skid(data.StructLayout({
+            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}))
+        head, meta = skid.o.payload, skid.i.payload.meta
+        bad, may, done = Signal(), Signal(), Signal()
+        m.d.comb += [bad.eq(skid.o.valid & (head.address >= config.spm_words)),
+                     may.eq(skid.o.valid & ~bad & ~self.halt & ~self.fault)]
         with m.If(bad & ~self.halt & ~self.fault):
-            m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
-        may = Signal()
-        m.d.comb += may.eq(active & ~bad & ~self.halt & ~self.fault)
-        meta = view_of(self._meta)
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
+            skid.i.valid.eq(active), go.eq(skid.i.ready), skid.i.payload.address.eq(address),
+            skid.i.payload.index.eq(i.index),
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
             meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
             meta.w_zp.eq(i.w_zp), *([meta.dtype.eq(i.dtype)] if config.floats else [])]
-        m.submodules.meta = queue = fifo.SyncFIFO(width=meta.shape().size, depth=self.META_DEPTH)
+        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         readers, finished = [], []
         for k in range(config.weight_words):
             m.submodules[f"reader{k}"] = reader = ReadPort(config)
             wiring.connect(m, reader.port, wiring.flipped(self.port[k]))
             issued = Signal(name=f"issued{k}")
-            m.d.comb += [reader.addr.payload.eq(address | k),
+            m.d.comb += [reader.addr.payload.eq(head.address | k),
                          reader.addr.valid.eq(may & ~issued)]
             finished.append(issued | reader.addr.ready)
-            m.d.sync += issued.eq(may & finished[-1] & ~go)
+            m.d.sync += issued.eq(may & finished[-1] & ~done)
             readers.append(reader)
         queued = Signal()
-        m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
-                     go.eq(~active | (may & (queued | queue.w_rdy) & Cat(*finished).all()))]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~go)
+        m.d.comb += [queue.w_data.eq(head.meta), queue.w_en.eq(may & ~queued),
+                     done.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+                     skid.o.ready.eq(done)]
+        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~done)
         self._join(m, queue, readers)
 
     def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:

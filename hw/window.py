@@ -84,6 +84,7 @@ class WindowEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
+        self._halted = Signal()
         m.submodules.loader = loader = WindowWeights(self._config)
         m.submodules.walk = walk = WindowWalk(self._config)
         m.submodules.read = read = WindowRead(self._config)
@@ -104,7 +105,8 @@ class WindowEngine(wiring.Component):
         m.d.comb += [self.engine.start.eq(walk.instr.valid & walk.instr.ready),
                      self.engine.done.eq(post.done), self.ends.eq(post.ends),
                      self.engine.busy.eq((under_way != 0) | dispatch.holds),
-                     read.halt.eq(self.engine.halt | self.engine.fault)]
+                     read.halt.eq(self._halted)]
+        m.d.sync += self._halted.eq(self.engine.halt | self.engine.fault)
         for kind, _ in KIND if self._config.floats else ():
             m.d.comb += getattr(self, kind).eq(getattr(post, kind))
         causes = ((dispatch.illegal, Fault.BAD_FIELD, dispatch.i.index),
@@ -124,16 +126,15 @@ class WindowEngine(wiring.Component):
         i, taps = dispatch.i, self._config.window_taps
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         reach = register(m, "reach", reach_of(i))
-        halt = self.engine.halt | self.engine.fault
         m.d.comb += [
-            dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
+            dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(self._halted),
             dispatch.legal.eq(self._legal(m, i, reach)),
             dispatch.may.eq(Cat(~dispatch.waits[QUEUES.index("load")],
                                 ~dispatch.waits.any() & setups.i.ready)),
             self.engine.blocked.eq(dispatch.waits)]
         parts: tuple[WindowWeights | WindowWalk, ...] = (loader, walk)
         for k, part in enumerate(parts):
-            m.d.comb += [part.instr.payload.eq(i), part.halt.eq(halt),
+            m.d.comb += [part.instr.payload.eq(i), part.halt.eq(self._halted),
                          part.instr.valid.eq(dispatch.valid[k]),
                          dispatch.ready[k].eq(part.instr.ready)]
         setup = setups.i.payload

@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
 from hw.ports import instruction_layout, view_of
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import (IMAGE_BITS, INDEX_BITS, SPM_ADDRESS_BITS, WINDOW_KERNEL,
                               WINDOW_STEPS, Opcode)
@@ -91,8 +92,10 @@ class WindowWalk(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         go = Signal()
-        m.d.comb += go.eq(~self.visits.valid | self.visits.ready)
-        self._addresses(m, go, self._sums(m, go))
+        m.submodules.skid = skid = Skid(visit_layout(self._config))
+        wiring.connect(m, skid.o, wiring.flipped(self.visits))
+        m.d.comb += go.eq(skid.i.ready)
+        self._addresses(m, go, self._sums(m, go), skid.i)
         return m
 
     def _sums(self, m: Module, go: Signal) -> data.View:
@@ -190,11 +193,14 @@ class WindowWalk(wiring.Component):
             offsets.append(following)
         return offsets
 
-    def _addresses(self, m: Module, go: Signal, sums: data.View) -> None:
+    def _addresses(self, m: Module, go: Signal, sums: data.View, visits: stream.Interface
+                   ) -> None:
         """Each group's addresses, and whether it reads and writes, in two cycles; checked in a
         third."""
         tiles, i = self._config.tiles, sums.i
         out, found = view_of(visit_layout(self._config)), Signal()
+        visit, checked = view_of(visit_layout(self._config)), Signal()
+        m.d.comb += [visits.payload.eq(visit), visits.valid.eq(checked)]
         rows = self._offsets(m, "a_m", i.a_m, i.a_wrap, WORD)
         out_rows = self._offsets(m, "o_m", i.o_m, i.o_wrap, WORD)
         lines = self._offsets(m, "iy_m", i.iy_m, None, IMAGE_BITS)
@@ -202,8 +208,8 @@ class WindowWalk(wiring.Component):
         with m.If(go):
             m.d.sync += [valid.eq(sums.valid), index.eq(i.index), mark.eq(sums.mark),
                          found.eq(valid), out.index.eq(index), out.mark.eq(mark),
-                         self.visits.valid.eq(found), self.visits.payload.eq(out),
-                         self.visits.payload.bad.eq(Cat(
+                         checked.eq(found), visit.eq(out),
+                         visit.bad.eq(Cat(
                              (out.inside[t] & self._outside(out.addr[t]))
                              | (out.write[t] & self._outside(out.out[t]))
                              for t in range(tiles)).any())]
@@ -227,7 +233,8 @@ class WindowWalk(wiring.Component):
                     inside.eq(here & ~sums.mark.skip & (line >= 0) & (line < i.ih)),
                     out.addr[t].eq(parts[0] + parts[1]), out.out[t].eq(parts[2] + parts[3]),
                     out.inside[t].eq(inside), out.write[t].eq(exists & mark.emit)]
-        m.d.comb += self.busy.eq(self._active | sums.valid | valid | found | self.visits.valid)
+        m.d.comb += self.busy.eq(self._active | sums.valid | valid | found | checked
+                                 | self.visits.valid)
 
     def _outside(self, address: Value) -> Value:
         return (address < 0) | (address >= self._config.spm_words)

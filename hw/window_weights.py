@@ -10,13 +10,14 @@ A word of weights whose kernel column does not exist becomes a vector of zero op
 numbers that make no product.
 """
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest
 from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort
+from hw.skid import Skid
 from hw.operand import OPERAND_BITS, integer
 from hw.window_pair import pack
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
@@ -139,26 +140,33 @@ class WindowWeights(wiring.Component):
             meta.last.eq(params & nest.all_last(["slot", "n"])), meta.none.eq(kernel >= i.ns),
             meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp),
             *([meta.dtype.eq(i.dtype)] if config.floats else [])]
-        self._issue(m, active, go, address, i.index, meta)
+        m.submodules.skid = skid = Skid(data.StructLayout({
+            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}))
+        m.d.comb += [
+            skid.i.valid.eq(active), go.eq(skid.i.ready), skid.i.payload.meta.eq(meta),
+            skid.i.payload.address.eq(address), skid.i.payload.index.eq(i.index)]
+        self._issue(m, skid.o)
         return m
 
-    def _issue(self, m: Module, active: Signal, go: Signal, address: Signal, index: Value,
-               meta: data.View) -> None:
+    def _issue(self, m: Module, requests: stream.Interface) -> None:
         """Check and read; join what goes with the word."""
-        bad, may, issued, queued = Signal(), Signal(), Signal(), Signal()
+        bad, may, done, issued, queued = (Signal(name=n) for n in (
+            "bad", "may", "done", "issued", "queued"))
+        request, address = requests.payload, requests.payload.address
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         m.submodules.reader = reader = ReadPort(self._config)
         wiring.connect(m, reader.port, wiring.flipped(self.port))
         m.d.comb += [
-            bad.eq(active & ((address < 0) | (address >= self._config.spm_words))),
-            may.eq(active & ~bad & ~self.halt & ~self.fault),
+            bad.eq(requests.valid & ((address < 0) | (address >= self._config.spm_words))),
+            may.eq(requests.valid & ~bad & ~self.halt & ~self.fault),
             reader.addr.payload.eq(address), reader.addr.valid.eq(may & ~issued),
-            queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
-            go.eq(may & (issued | reader.addr.ready) & (queued | queue.w_rdy))]
-        m.d.sync += [issued.eq(may & (issued | reader.addr.ready) & ~go),
-                     queued.eq(may & (queued | queue.w_rdy) & ~go)]
+            queue.w_data.eq(request.meta), queue.w_en.eq(may & ~queued),
+            done.eq(may & (issued | reader.addr.ready) & (queued | queue.w_rdy)),
+            requests.ready.eq(done)]
+        m.d.sync += [issued.eq(may & (issued | reader.addr.ready) & ~done),
+                     queued.eq(may & (queued | queue.w_rdy) & ~done)]
         with m.If(bad & ~self.halt & ~self.fault):
-            m.d.sync += [self.fault.eq(1), self.fault_index.eq(index)]
+            m.d.sync += [self.fault.eq(1), self.fault_index.eq(request.index)]
 
         head, out = data.View(self._meta, queue.r_data), self.words.payload
         take = self.words.valid & self.words.ready

@@ -29,7 +29,8 @@ def test_random_instructions(name: str, seed: int) -> None:
     while len(instructions) < INSTRUCTIONS:
         kind = rng.random()
         instructions += (tensor(rng, config) if kind < 0.5 else
-                         [window(rng, config) if kind < 0.8 else vector(rng, config)])
+                         [window(rng, config) if kind < 0.8 and config.window_taps
+                          else vector(rng, config)])
     p = program(config, instructions)
     inputs = contents(rng, config, instructions).reshape(-1)
     stall = (0.0, 0.3, 0.05)[seed]

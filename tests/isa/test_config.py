@@ -12,7 +12,7 @@ from isa.presets import PRESETS, load_config
 
 
 def test_presets() -> None:
-    assert [PRESETS[n].macs for n in ("tiny", "ecp5", "core256", "core1024")] == [16, 64, 256, 1024]
+    assert [PRESETS[n].macs for n in ("tiny", "ecp5", "core256", "core1024")] == [16, 128, 256, 1024]
     assert len({c.hash for c in PRESETS.values()}) == len(PRESETS)
 
 
@@ -23,7 +23,7 @@ def test_the_hash_is_of_the_machine_not_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("field,value", [
-    ("lanes", 5), ("lanes", 32), ("tiles", 2), ("spm_banks", 3), ("spm_bytes", 1000),
+    ("lanes", 5), ("lanes", 32), ("tiles", 3), ("spm_banks", 3), ("spm_bytes", 1000),
     ("spm_bytes", 1 << 24), ("psum_depth", 512), ("ppu_lanes", 32), ("weight_words", 8),
     ("vector_lanes", 3), ("bus_bytes", 64), ("addr_bits", 20), ("max_burst", 300),
     ("outstanding", 1), ("queue_depth", 1), ("dtypes", ("int7",))])
