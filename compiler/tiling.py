@@ -133,7 +133,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
     height, width = shape.out
     whole = len(addends(op.weight)) == 1 and max(shape.kernel) <= FIELD_MAX
     overlaps = False
-    for m_split in ((0,) if config.tiles == 1 else (0, 1, 2)):
+    for m_split in range(config.tiles.bit_length()):
         if not whole:
             break
         runs = shape.runs(m_split)
@@ -150,7 +150,7 @@ def _candidates(shape: Shape, config: Config, room: int, x_here: bool, y_here: b
         return
     r, s = shape.kernel
     ncb = max(run.ncb for run in shape.runs(0))
-    for m_split in ((0,) if config.tiles == 1 else (0, 2)):
+    for m_split in sorted({0, config.tiles.bit_length() - 1}):
         for rows in _halves(min(height, config.psum_depth << m_split)):
             for columns in _halves(min(width, config.psum_depth)):
                 if -(-rows // (1 << m_split)) * columns > config.psum_depth:
