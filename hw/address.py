@@ -108,11 +108,12 @@ class Nest:
         return [s for name in names for s in (self.levels[name].index.eq(0),
                                               self.levels[name].last.eq(self.levels[name].single))]
 
-    def step(self) -> None:
-        """Add the logic of one step, inside the caller's ``m.If``."""
+    def step(self, *enables: Value) -> None:
+        """Add the logic of one step. There is one in the cycles of the ``enables``: the same for
+        every level, but each perhaps from a flip-flop of its own (:attr:`hw.skid.Skid.go`)."""
         m = self._m
-        for level in self.levels.values():
-            with m.If(level.moves):
+        for enable, level in zip(enables, self.levels.values(), strict=True):
+            with m.If(enable & level.moves):
                 with m.If(level.last):
                     m.d.sync += [*self.rewind([level.name]), *level.leave]
                 with m.Else():

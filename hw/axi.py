@@ -16,6 +16,7 @@ from amaranth.utils import exact_log2
 
 from hw.fifo import Fifo
 from hw.ports import view_of
+from hw.skid import Skid
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS
 
@@ -107,7 +108,7 @@ class BurstSplitter(wiring.Component):
 
     Cuts are made at multiples of the burst limit (or of 4 KiB, if that is less), so that one
     subtraction gives the length, and all bursts of a long run but the first are aligned. Throughput
-    one burst a cycle, latency two cycles.
+    one burst a cycle, latency three cycles.
 
     Parameters
     ----------
@@ -138,22 +139,24 @@ class BurstSplitter(wiring.Component):
         # whoever makes runs does not wait for the comparisons of this one
         m.submodules.coming = coming = Fifo(self._run, self.COMING)
         connect(m, flipped(self.i), coming.i)
+        m.submodules.cut = cut = Skid(self.o.payload.shape())
+        connect(m, cut.o, flipped(self.o))
         run = view_of(self._run)
         valid, first = Signal(), Signal()
         within = exact_log2(self._window)
         room = Signal(range(self._window + 1))
         beats = Signal(range(self._window + 1))
-        burst = self.o.payload
+        burst = cut.i.payload
         m.d.comb += [
             room.eq(self._window - run.beat[:within]),
             burst.last.eq(run.beats <= room),
             beats.eq(Mux(burst.last, run.beats, room)),
             burst.beat.eq(run.beat), burst.len.eq(beats - 1),
             burst.first.eq(first), burst.tag.eq(run.tag),
-            self.o.valid.eq(valid),
-            coming.o.ready.eq(~valid | (self.o.ready & burst.last)),
+            cut.i.valid.eq(valid),
+            coming.o.ready.eq(~valid | (cut.i.ready & burst.last)),
         ]
-        with m.If(self.o.valid & self.o.ready):
+        with m.If(valid & cut.i.ready):
             m.d.sync += [run.beat.eq(run.beat + beats), run.beats.eq(run.beats - beats),
                          first.eq(0)]
             with m.If(burst.last):

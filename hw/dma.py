@@ -58,7 +58,7 @@ class Status(wiring.Component):
     error : 1
         The response is an error, in the same cycle.
     halted : 1
-        Something failed, here (from the next cycle on) or elsewhere.
+        Something failed, here or elsewhere, in a cycle before.
     """
 
     UNDER_WAY_BITS = 16
@@ -99,6 +99,6 @@ class Status(wiring.Component):
             engine.fault_index.eq(Mux(failed, index, self.bad_index)),
             engine.busy.eq(under_way != 0), engine.start.eq(self.start),
             engine.done.eq(self.done),
-            self.halted.eq(engine.halt | engine.fault),
         ]
+        m.d.sync += self.halted.eq(engine.halt | engine.fault | self.error)
         return m

@@ -62,6 +62,10 @@ class Drain(wiring.Component):
     halt : In(1)
     """
 
+    STALLS = 8
+    """Copies of the stall: for the registers of the walk, for each of its levels, for the
+    stages behind it."""
+
     ENTRY_DEPTH = 8
 
     instr: stream.Interface
@@ -120,9 +124,9 @@ class Drain(wiring.Component):
         m = Module()
         i = view_of(instruction_layout(Opcode.TENSOR))
         active, walking = Signal(), Signal()
-        step = Signal()
-        walked = self._walk(m, i, walking, step)
-        queue = self._look_up(m, i, step, walked)
+        go = Signal(self.STALLS)
+        walked = self._walk(m, i, walking, go[:-1])
+        queue = self._look_up(m, i, go, walked)
         idle = self._issue(m, i, queue)
         kept = Signal(range(3))
         ending = active & ~walking & idle & (~i.hold | (kept != 0))
@@ -136,7 +140,7 @@ class Drain(wiring.Component):
                          walking.eq(~self.instr.payload.hold)]
         return m
 
-    def _walk(self, m: Module, i: data.View, walking: Signal, step: Signal) -> data.View:
+    def _walk(self, m: Module, i: data.View, walking: Signal, go: Value) -> data.View:
         """The loop nest and, one cycle later, the entry's address terms and flags."""
         nx, ny = Signal(9), Signal(9)
         words = Signal(3)
@@ -174,14 +178,14 @@ class Drain(wiring.Component):
         nest.on("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
                              to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
         last = nest.all_last(["word", "x", "y"])
-        with m.If(step):
+        with m.If(go[0]):
             with m.If(nest.last("word")):
                 m.d.sync += psum.eq(Mux(last, 0, psum + 1))
             with m.If(last & walking):
                 m.d.sync += bank.eq(~bank)
-            nest.step()
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
+        nest.step(*go[1:])
         with m.If(self.instr.valid & self.instr.ready):
             n = self.instr.payload
             m.d.sync += [*nest.start(word=self._log_size(n.o_type) == 0,
@@ -192,7 +196,7 @@ class Drain(wiring.Component):
                          to(no, n.o_base), to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row),
                          to(yr, n.r_row), yr0.eq(n.r_row)]
         now = view_of(self._walked)
-        with m.If(step):
+        with m.If(go[0]):
             m.d.sync += [
                 now.valid.eq(walking), now.out.eq(xo.plus(no.value) + wo.value),
                 now.residual.eq(xo.plus(nr.value) + wr.value), now.out_row.eq(yo.value),
@@ -222,7 +226,7 @@ class Drain(wiring.Component):
                            << self._log_size(i.r_type)))
         return result
 
-    def _look_up(self, m: Module, i: data.View, step: Signal, now: data.View) -> fifo.SyncFIFO:
+    def _look_up(self, m: Module, i: data.View, go: Signal, now: data.View) -> fifo.SyncFIFO:
         """Addresses of the entry in two cycles, checked in a third; residual reads and the queue of
         entries, from when the entry's bank is full."""
         config, words = self._config, self._config.spm_words
@@ -239,7 +243,7 @@ class Drain(wiring.Component):
         parts, sums, entry = view_of(self._parts), view_of(self._sums), view_of(self._entry)
         valid, bad = Signal(), Signal()
         r_addr = view_of(data.ArrayLayout(range(words), config.tiles))
-        with m.If(step):
+        with m.If(go[-1]):
             m.d.sync += [
                 parts.valid.eq(now.valid), sums.valid.eq(parts.valid), valid.eq(sums.valid),
                 *(parts.mark[f].eq(now[f]) for f, _ in self._mark), sums.mark.eq(parts.mark),
@@ -251,7 +255,7 @@ class Drain(wiring.Component):
             out, residual = sums.out[t], sums.residual[t]
             outside.append(sums.write[t] & (
                 (out < 0) | (out >= words) | (i.residual & ((residual < 0) | (residual >= words)))))
-            with m.If(step):
+            with m.If(go[-1]):
                 m.d.sync += [
                     parts.out[t].eq(now.out + o_n), parts.residual[t].eq(now.residual + r_n),
                     parts.out_row[t].eq(circle_add(now.out_row, Array(multiples["o"])[stream_of],
@@ -262,13 +266,13 @@ class Drain(wiring.Component):
                     sums.residual[t].eq(parts.residual[t] + parts.residual_row[t]),
                     sums.write[t].eq(parts.write[t]), entry.addr[t].eq(out),
                     r_addr[t].eq(residual), entry.write[t].eq(sums.write[t])]
-        with m.If(step):
+        with m.If(go[-1]):
             m.d.sync += bad.eq(sums.valid & Cat(*outside).any())
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "entry": self._entry, "residual": r_addr.shape(), "bad": 1}))
+            "entry": self._entry, "residual": r_addr.shape(), "bad": 1}), self.STALLS)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.entry.eq(entry), into.residual.eq(r_addr), into.bad.eq(bad),
-                     skid.i.valid.eq(valid), step.eq(skid.i.ready)]
+                     skid.i.valid.eq(valid), go.eq(skid.go)]
         entry, r_addr, bad = head.entry, head.residual, head.bad
 
         # a bank stays full until its last entry has been read, which is after it was queued
@@ -337,7 +341,7 @@ class Drain(wiring.Component):
         beat = self.params.payload
         swap = Signal()
         m.d.comb += [swap.eq(issue & head.first),
-                     self.params.ready.eq(~params_full | swap)]
+                     self.params.ready.eq(~params_full)]
         load = self.params.valid & self.params.ready
         m.d.sync += params_full.eq((params_full & ~swap) | (load & beat.last))
 

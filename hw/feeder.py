@@ -68,6 +68,10 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
+    STALLS = 11
+    """Copies of the stall: for the registers of the walk, for each of its levels, for two
+    stages behind it."""
+
     META_DEPTH = 16
 
     instr: stream.Interface
@@ -108,13 +112,13 @@ class Feeder(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        go = Signal()
-        sums = self._sums(m, go)
-        requests, tag = self._addresses(m, go, sums)
-        self._issue(m, go, *self._needs(m, go, requests, tag))
+        go = Signal(self.STALLS)
+        sums = self._sums(m, go[:-2])
+        requests, tag = self._addresses(m, go[-2], sums)
+        self._issue(m, go, *self._needs(m, go[-1], requests, tag))
         return m
 
-    def _sums(self, m: Module, go: Signal) -> data.View:
+    def _sums(self, m: Module, go: Value) -> data.View:
         """The loop nest and, one cycle later, the partial sums of its addresses."""
         i = view_of(instruction_layout(Opcode.TENSOR))
         active = Signal()
@@ -164,7 +168,7 @@ class Feeder(wiring.Component):
             "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
             "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
-        with m.If(go):
+        with m.If(go[0]):
             m.d.sync += [
                 out.valid.eq(active), out.begin.eq(begin),
                 *(out.i[f].eq(i[f]) for f, _ in self._constants),
@@ -180,9 +184,9 @@ class Feeder(wiring.Component):
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
                 *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
             m.d.sync += [begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
-            nest.step()
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
+        nest.step(*go[1:])
         with m.If(start):
             n = self.instr.payload
             m.d.sync += [
@@ -196,7 +200,7 @@ class Feeder(wiring.Component):
         self._active = active | out.valid
         return out
 
-    def _addresses(self, m: Module, go: Signal, out: data.View
+    def _addresses(self, m: Module, go: Value, out: data.View
                    ) -> tuple[list[data.View], data.View]:
         """Each stream's address and mask of granules inside the image, in two cycles; and what
         goes with them."""
@@ -243,7 +247,7 @@ class Feeder(wiring.Component):
         self._on_the_way = tag.valid | tag2.valid
         return requests, tag2
 
-    def _needs(self, m: Module, go: Signal, requests: list[data.View], tag: data.View
+    def _needs(self, m: Module, go: Value, requests: list[data.View], tag: data.View
                ) -> tuple[list[data.View], data.View]:
         """What each stream reads, a cycle later: no word that it has read for the vector before."""
         config, per = self._config, self._config.granules
@@ -271,9 +275,9 @@ class Feeder(wiring.Component):
         meta = view_of(self._meta)
         m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}))
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS)
         into, head = skid.i.payload, skid.o.payload
-        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.i.ready),
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
         reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
         with m.If(skid.o.valid & tag.bad & ~self.halt & ~self.fault):

@@ -155,7 +155,7 @@ class Fetch(wiring.Component):
             instr.raw.eq(raw), instr.index.eq(index),
             instr.fault.eq(Mux(full, fault, Fault.DRAM_RANGE)),
             self.instr.valid.eq(running & (full | end)),
-            buffer.o.ready.eq(~running | ~full | take),
+            buffer.o.ready.eq(~running | ~full),
         ]
         with m.If(begin):
             m.d.sync += index.eq(0)

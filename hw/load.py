@@ -30,6 +30,7 @@ from hw.pattern import Pattern
 from hw.ports import Engine, EnginePort, SpmWrite, SpmWriter, instruction_layout
 from hw.profile import events_layout
 from hw.settings import REGIONS
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import Opcode
 
@@ -132,8 +133,9 @@ class LoadEngine(wiring.Component):
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
         ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
+        cuts = [Skid(entry) for _ in ports]
         m.d.comb += [
-            room.eq(Cat(port.i.ready for port in ports).all()),
+            room.eq(Cat(cut.i.ready for cut in cuts).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
             beats.o.ready.eq(self.r.valid & (halted | room)),
         ]
@@ -147,14 +149,16 @@ class LoadEngine(wiring.Component):
         for p, port in enumerate(ports):
             lane, way = divmod(p, self.WAYS)
             m.submodules[f"port{p}"] = port
-            i, o, write = port.i.payload, port.o.payload, self.write[p]
+            m.submodules[f"cut{p}"] = cut = cuts[p]
+            connect(m, cut.o, port.i)
+            i, o, write = cut.i.payload, port.o.payload, self.write[p]
             ended = Signal(name=f"ended{p}")
             mine = i.addr[lanes.words_log2:][:exact_log2(self.WAYS)] == way
             m.d.comb += [
                 i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
                 i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
                 i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
-                port.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
+                cut.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
                 write.addr.eq(o.addr), write.data.eq(o.data),
             ]
             leaves = write_out(m, f"port{p}", write, port.o.valid & ~(o.last & ended), o.word,

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In
 
@@ -98,19 +98,25 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [slot.i.payload.data.eq(port.data), port.pending.eq(slot.o.valid)]
         granted: list[list[Value]] = [[] for _ in slots]
         words = []
+        blocked: Value = Const(0, len(slots))
         for b in range(config.spm_banks):
             wants, grants = (Signal(len(slots), name=f"{n}{b}") for n in ("wants", "grants"))
-            # the lowest bit that is set
+            before: Value = wants << 1
+            for doubled in range((len(slots) - 1).bit_length()):
+                before |= before << (1 << doubled)
+            lost = Signal(len(slots), name=f"lost{b}")
             m.d.comb += [wants.eq(Cat(s.o.payload.want[b] for s in slots)),
-                         grants.eq(wants & (~wants + 1))]
+                         lost.eq(wants & before), grants.eq(wants & ~before)]
+            blocked |= lost
             for grant, those in zip(grants, granted, strict=True):
                 those.append(grant)
             words.append(self._bank(m, b, wants, grants, slots))
-        for (kind, i), slot, those in zip(self._order, slots, granted, strict=True):
-            m.d.comb += slot.o.ready.eq(Cat(*those).any())
+        for rank, ((kind, i), slot, those) in enumerate(
+                zip(self._order, slots, granted, strict=True)):
+            m.d.comb += slot.o.ready.eq(~blocked[rank])
             if kind == "read":
                 port, arrived = getattr(self, kind)[i], Signal(self.LATENCY - 1)
-                m.d.sync += arrived.eq(Cat(slot.o.ready, arrived))
+                m.d.sync += arrived.eq(Cat(slot.o.valid & slot.o.ready, arrived))
                 number = [Cat(*(g for b, g in enumerate(those) if b >> k & 1)).any()
                           for k in range(bits)]
                 bank = delay(m, Cat(*number), self.LATENCY - 1, f"bank_of_read{i}")

@@ -17,30 +17,37 @@ class Skid(wiring.Component):
     ----------
     shape : ShapeLike
         Payload.
+    copies : int
+        Of ``i.ready``, for pipelines with many registers.
 
     Members
     -------
     i : In(stream)
     o : Out(stream)
+    go : Out(copies)
+        ``i.ready`` again and again, each from a flip-flop of its own.
     """
 
     i: stream.Interface
     o: stream.Interface
+    go: Signal
 
-    def __init__(self, shape: ShapeLike):
+    def __init__(self, shape: ShapeLike, copies: int = 1):
         self._width = Shape.cast(shape).width
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+                          "go": Out(copies)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i, o = Signal(self._width), Signal(self._width)
-        second, full = Signal(self._width, reset_less=True), Signal()
-        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.i.ready.eq(~full)]
-        with m.If(~full):
+        second, full = Signal(self._width, reset_less=True), Signal(len(self.go))
+        moves = Signal()
+        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(~full),
+                     self.i.ready.eq(self.go[0]), moves.eq(self.o.ready | ~self.o.valid)]
+        # each copy depends on itself, lest synthesis take them for one
+        m.d.sync += [f.eq(~moves & (f | self.i.valid)) for f in full]
+        with m.If(~full[0]):
             m.d.sync += second.eq(i)
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [full.eq(0), o.eq(Mux(full, second, i)),
-                         self.o.valid.eq(full | self.i.valid)]
-        with m.Elif(self.i.valid):
-            m.d.sync += full.eq(1)
+        with m.If(moves):
+            m.d.sync += [o.eq(Mux(full[0], second, i)), self.o.valid.eq(full[0] | self.i.valid)]
         return m

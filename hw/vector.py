@@ -61,6 +61,10 @@ class VectorEngine(wiring.Component):
         At most one bit is set.
     """
 
+    STALLS = 8
+    """Copies of the stall: for the registers of the walk, for each of its levels, for the
+    stages behind it."""
+
     META_DEPTH = 8
 
     instr: stream.Interface
@@ -97,7 +101,7 @@ class VectorEngine(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.VECTOR))
-        active, walking, go = Signal(), Signal(), Signal()
+        active, walking, go = Signal(), Signal(), Signal(self.STALLS)
         pair = self._walk(m, i, walking, go)
         queue, readers = self._issue(m, i, pair, go)
         idle = self._compute(m, i, queue, readers, coming=walking | self._on_the_way)
@@ -191,7 +195,7 @@ class VectorEngine(wiring.Component):
         two = self._two(i)
         unit = (nest.index("cb") << logs["gather"]) + nest.index("part")
         terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
-        with m.If(go):
+        with m.If(go[0]):
             m.d.sync += [
                 terms.valid.eq(walking & ~self._held), terms.x.eq(xa.plus(ca.value)),
                 terms.part.eq(pa.plus(sa.value)), terms.even.eq(ya.plus(even.value)),
@@ -208,9 +212,10 @@ class VectorEngine(wiring.Component):
                     terms.mark.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)),
                     terms.mark.unit.part.eq(nest.index("part")),
                     terms.mark.unit.ends.eq(nest.last("part"))]
-            nest.step()
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
+        nest.step(*go[1:-1])
+        with m.If(go[-1]):
             self._add_up(m, i, two, terms, sums, pair)
         with m.If(self.instr.valid & self.instr.ready):
             m.d.sync += [
@@ -265,8 +270,8 @@ class VectorEngine(wiring.Component):
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
         """Read the pair's words, queue what goes with them."""
-        m.submodules.skid = skid = Skid(self._pair)
-        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.i.ready)]
+        m.submodules.skid = skid = Skid(self._pair, self.STALLS)
+        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.go)]
         self._on_the_way |= skid.o.valid
         pair, bad, may, done = skid.o.payload, Signal(), Signal(), Signal()
         m.d.comb += [bad.eq(skid.o.valid & pair.bad), may.eq(skid.o.valid & ~bad & ~self._held)]

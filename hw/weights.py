@@ -49,6 +49,9 @@ class WeightLoader(wiring.Component):
     halt : In(1)
     """
 
+    STALLS = 9
+    """Copies of the stall: for the registers of the walk, for each of its levels."""
+
     META_DEPTH = 8
 
     instr: stream.Interface
@@ -97,15 +100,15 @@ class WeightLoader(wiring.Component):
         nest.varies("beat", Mux(short, int(lengths[1]), int(lengths[0])))
         for n in ("cb", "s", "r"):
             nest.varies(n, short | (i[f"n{n}"] == 1))
-        go = Signal()
+        go = Signal(self.STALLS)
         start = self.instr.valid & self.instr.ready
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        with m.If(go & active):
+        nest.step(*(g & active & ~to_params for g in go[1:]))
+        with m.If(go[0] & active):
             m.d.sync += address.eq(address + words)
             with m.If(to_params):
                 m.d.sync += [params.eq(1), *nest.rewind(["beat", "tile", "cb", "s", "r"])]
             with m.Else():
-                nest.step()
                 with m.If(block_done):
                     m.d.sync += params.eq(0)
                     with m.If(nest.last("nb")):
@@ -126,7 +129,7 @@ class WeightLoader(wiring.Component):
                address: Signal, nest: Nest) -> None:
         config = self._config
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}))
+            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}), self.STALLS)
         head, meta = skid.o.payload, skid.i.payload.meta
         bad, may, done = Signal(), Signal(), Signal()
         m.d.comb += [bad.eq(skid.o.valid & (head.address >= config.spm_words)),
@@ -134,7 +137,7 @@ class WeightLoader(wiring.Component):
         with m.If(bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.i.ready), skid.i.payload.address.eq(address),
+            skid.i.valid.eq(active), go.eq(skid.go), skid.i.payload.address.eq(address),
             skid.i.payload.index.eq(i.index),
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),

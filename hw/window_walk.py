@@ -68,6 +68,10 @@ class WindowWalk(wiring.Component):
     halt : In(1)
     """
 
+    STALLS = 7
+    """Copies of the stall: for the registers of the walk, for each of its levels, for the
+    stages behind it."""
+
     LATENCY = 4
 
     instr: stream.Interface
@@ -91,14 +95,14 @@ class WindowWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        go = Signal()
-        m.submodules.skid = skid = Skid(visit_layout(self._config))
+        go = Signal(self.STALLS)
+        m.submodules.skid = skid = Skid(visit_layout(self._config), self.STALLS)
         wiring.connect(m, skid.o, wiring.flipped(self.visits))
-        m.d.comb += go.eq(skid.i.ready)
-        self._addresses(m, go, self._sums(m, go), skid.i)
+        m.d.comb += go.eq(skid.go)
+        self._addresses(m, go[-1], self._sums(m, go[:-1]), skid.i)
         return m
 
-    def _sums(self, m: Module, go: Signal) -> data.View:
+    def _sums(self, m: Module, go: Value) -> data.View:
         """The loop nest and, one cycle later, what all groups have in common."""
         i = view_of(instruction_layout(Opcode.WINDOW))
         active = Signal()
@@ -149,7 +153,7 @@ class WindowWalk(wiring.Component):
 
         out = view_of(self._sums_layout)
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        with m.If(go):
+        with m.If(go[0]):
             m.d.sync += [
                 out.valid.eq(active), *(out.i[f].eq(i[f]) for f, _ in out.i.shape()),
                 out.col.eq(xa.plus(na.value)), out.row.eq(ya.plus(ra.value)),
@@ -161,9 +165,9 @@ class WindowWalk(wiring.Component):
                 out.mark.shift.eq(nest.all_last(["r", "p"])), out.mark.emit.eq(emit),
                 out.mark.closes.eq(nest.all_last(["r", "p", "X", "y"])),
                 out.mark.final.eq(nest.done)]
-            nest.step()
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
+        nest.step(*go[1:])
         with m.If(self.instr.valid & self.instr.ready):
             first_reach = reach_of(n)
             m.d.sync += [
@@ -193,7 +197,7 @@ class WindowWalk(wiring.Component):
             offsets.append(following)
         return offsets
 
-    def _addresses(self, m: Module, go: Signal, sums: data.View, visits: stream.Interface
+    def _addresses(self, m: Module, go: Value, sums: data.View, visits: stream.Interface
                    ) -> None:
         """Each group's addresses, and whether it reads and writes, in two cycles; checked in a
         third."""

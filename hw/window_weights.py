@@ -54,6 +54,9 @@ class WindowWeights(wiring.Component):
     halt : In(1)
     """
 
+    STALLS = 7
+    """Copies of the stall: for the registers of the walk, for each of its levels."""
+
     META_DEPTH = 8
 
     instr: stream.Interface
@@ -108,14 +111,14 @@ class WindowWeights(wiring.Component):
         nest.on("g", enter=[kernel.eq(kernel + i.stride)])
         nest.on("r", enter=[kernel.eq(nest.index("p"))])
         nest.on("p", enter=[kernel.eq(nest.index("p") + 1)])
-        go = Signal()
+        go = Signal(self.STALLS)
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        with m.If(go & active):
+        nest.step(*(g & active & ~(steps_done & ~params) for g in go[1:]))
+        with m.If(go[0] & active):
             m.d.sync += address.eq(address + 1)
             with m.If(steps_done & ~params):
                 m.d.sync += [params.eq(1), *nest.rewind(["slot", "g", "r", "p"])]
             with m.Else():
-                nest.step()
                 with m.If(steps_done):
                     m.d.sync += [params.eq(0), step.eq(0), kernel.eq(0),
                                  block.eq(block + i.w_n), address.eq(block + i.w_n)]
@@ -141,9 +144,9 @@ class WindowWeights(wiring.Component):
             meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp),
             *([meta.dtype.eq(i.dtype)] if config.floats else [])]
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}))
+            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}), self.STALLS)
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.i.ready), skid.i.payload.meta.eq(meta),
+            skid.i.valid.eq(active), go.eq(skid.go), skid.i.payload.meta.eq(meta),
             skid.i.payload.address.eq(address), skid.i.payload.index.eq(i.index)]
         self._issue(m, skid.o)
         return m

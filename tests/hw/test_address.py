@@ -36,8 +36,7 @@ def test_nest(seed: int) -> None:
     nest = Nest(m, [("x", nx), *((n, counts[n]) for n in LEVELS[1:])])
     m.d.comb += nx.eq(Mux(nest.last("tx"), x_last, counts["x"]))
     nest.varies("x", Mux(nest.next_last("tx"), x_last == 1, counts["x"] == 1))
-    with m.If(step):
-        nest.step()
+    nest.step(*(step for _ in LEVELS))
     with m.If(start):
         m.d.sync += [*(counts[n].eq(new[n]) for n in LEVELS), x_last.eq(new_last),
                      *nest.start(x=Mux(new["tx"] == 1, new_last, new["x"]) == 1,

@@ -56,5 +56,5 @@ def test_splits(bus, max_burst, stall):
     sim.run()
     assert got == want
     if not stall:
-        assert cycles <= len(want) + 2
+        assert cycles <= len(want) + 3
     rtlil.convert(dut)
