@@ -14,7 +14,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from hw.fifo import Fifo
 from hw.ports import view_of
 from hw.skid import Skid
 from isa.config import Config
@@ -122,9 +121,6 @@ class BurstSplitter(wiring.Component):
     o : stream of ``burst_layout(config, tag)``
     """
 
-    COMING = 2
-    """Runs that wait, enough for one a cycle."""
-
     i: stream.Interface
     o: stream.Interface
 
@@ -137,7 +133,7 @@ class BurstSplitter(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         # whoever makes runs does not wait for the comparisons of this one
-        m.submodules.coming = coming = Fifo(self._run, self.COMING)
+        m.submodules.coming = coming = Skid(self._run)
         connect(m, flipped(self.i), coming.i)
         m.submodules.cut = cut = Skid(self.o.payload.shape())
         connect(m, cut.o, flipped(self.o))

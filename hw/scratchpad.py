@@ -133,6 +133,8 @@ class Scratchpad(wiring.Component):
         word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
         writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
         chosen: dict[str, list[Value]] = {"read": [], "write": []}
+        wants_write = Cat(w for w, (kind, _) in zip(wants, self._order, strict=True)
+                          if kind == "write").any()
         rows, words = [], []
         for (kind, _), slot, grant in zip(self._order, slots, grants, strict=True):
             chosen[kind].append(grant)
@@ -142,7 +144,7 @@ class Scratchpad(wiring.Component):
         m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any())]
         with m.If(wants.any()):
             m.d.sync += row.eq(reduce(or_, rows))
-        with m.If(Cat(*chosen["write"]).any()):
+        with m.If(wants_write):
             m.d.sync += word.eq(reduce(or_, words))
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]
