@@ -47,8 +47,8 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
 
 
 @pytest.mark.parametrize("name,m_split,rivalry", [
-    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL), ("4 x 4x4", 1, 0.6), ("4 x 4x4", 2, 0.0),
-    ("4 x 8x8", 1, 0.0), ("4 x 8x8", 2, 0.6)])
+    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL if n != "4 x 8x8"), ("4 x 4x4", 1, 0.6),
+    ("4 x 4x4", 2, 0.0), ("4 x 8x8", 1, 0.6)])
 def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     config = SMALL[name]
     spm, fields, _ = place(config, m_split)
@@ -66,7 +66,7 @@ def variations(config: Config) -> tuple[np.ndarray, list[Instruction]]:
     return spm, [Instruction(Opcode.TENSOR, f) for f in (fields, other, third)]
 
 
-@pytest.mark.parametrize("name", ["tiny", "4 x 4x4"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("4 x 4x4", marks=pytest.mark.long)])
 def test_instructions_overlap(name: str) -> None:
     """The weights of the next instruction are loaded, and its vectors fed, while one drains."""
     config = SMALL[name]

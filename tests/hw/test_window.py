@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The window engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,8 @@ FLOATING = {
     "16 lanes, 3 taps": replace(MACHINES["16 lanes, 3 taps"], dtypes=FLOATS),
     "4 groups, 3 taps": replace(MACHINES["4 groups, 3 taps"], dtypes=FLOATS),
 }
+RIVALRY = (0.0, 0.5)
+"""Machines take turns in having a rival for the banks."""
 
 
 def bench(config: Config) -> EngineBench:
@@ -59,8 +62,7 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
     return cycles
 
 
-@pytest.mark.parametrize("rivalry", [0.0, 0.5])
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name,rivalry", zip(MACHINES, itertools.cycle(RIVALRY)))
 def test_random_instructions(name: str, rivalry: float) -> None:
     config = MACHINES[name]
     rng = np.random.default_rng([3, config.lanes, config.tiles])
@@ -68,8 +70,7 @@ def test_random_instructions(name: str, rivalry: float) -> None:
     check(config, contents(rng, config, program), program, rivalry=rivalry)
 
 
-@pytest.mark.parametrize("rivalry", [0.0, 0.5])
-@pytest.mark.parametrize("name", FLOATING)
+@pytest.mark.parametrize("name,rivalry", zip(FLOATING, itertools.cycle(RIVALRY)))
 def test_random_numbers(name: str, rivalry: float) -> None:
     """Instructions on numbers and on integers between one another."""
     config = FLOATING[name]
