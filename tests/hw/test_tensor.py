@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tensor engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -28,8 +30,9 @@ SMALL = {
 }
 
 
+@functools.cache
 def bench(config: Config) -> EngineBench:
-    return EngineBench(config, TensorEngine(config), lambda e: (
+    return EngineBench(config, "tensor", TensorEngine(config), lambda e: (
         [*e.act, *e.weights, *e.residual], [*e.out]))
 
 
@@ -39,7 +42,7 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
     golden = Tensor(config)
     for index, i in enumerate(instructions):
         golden.execute(i, index, want)
-    got, cycles, fault = bench(config).run(spm, instructions, "tensor", **options)
+    got, cycles, fault = bench(config).run(spm, instructions, **options)
     assert fault is None
     different = np.argwhere((got != want).any(axis=1)).ravel()
     assert not different.size, f"words {different[:8]}: {got[different[0]]} {want[different[0]]}"
@@ -95,5 +98,5 @@ def test_faults(change: dict[str, int], code: Fault) -> None:
     with pytest.raises(MachineFault) as e:
         golden.execute(bad, 1, spm.copy())
     assert e.value.code == code
-    _, _, fault = bench(config).run(spm, [good, bad, good], "tensor")
+    _, _, fault = bench(config).run(spm, [good, bad, good])
     assert fault == (code, 1)
