@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.back import rtlil
 
 from golden import window
 from golden.fault import MachineFault
@@ -162,7 +161,3 @@ def test_latency() -> None:
     fields = {"ns": 1, "nr": 1, "nx": 1, "ny": 1}
     waiting = [{}, {"wait_mask": 1 << QUEUES.index("window"), "wait_window": 1}]
     assert cycles(waiting, **fields) - cycles(waiting[:1], **fields) == 31
-
-
-def test_lint() -> None:
-    rtlil.convert(WindowEngine(MACHINES["4 groups, 3 taps"]))
