@@ -3,8 +3,9 @@
 
 The cache is ``build/cache`` in a checkout, the user's cache folder otherwise, or ``MAKALU_CACHE``.
 A library's key is the hash of everything that goes into it: Verilog, harness, flags, Verilator.
-The Verilog's key is the hash of the sources that generate it. Both are built in a folder of their
-own under a lock and renamed into place, so that processes which want the same one build it once.
+The Verilog's key is the hash of the sources that generate it. Verilator's own library, which is the
+same for every design, is kept by its flags. Each is built in a folder of its own under a lock and
+renamed into place, so that processes which want the same one build it once.
 """
 
 import contextlib
@@ -208,15 +209,14 @@ def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[st
         env = tool.environment()
         _step([str(tool.executable), *flags, f"{top}.v"], work, env)
         _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk", f"OPT_FAST={OPTIMIZE}",
-               f"OPT_GLOBAL={OPTIMIZE}", f"OPT_SLOW={SETUP}", f"libV{top}.a", "libverilated.a"],
-              work, env)
+               f"OPT_SLOW={SETUP}", f"libV{top}.a"], work, env)
         trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
                  "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
         include = tool.root / "include"
         _step(["g++", "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
                "-o", "harness.so", str(kind.sources[0]), f"-I{ROOT}", "-Icpp", "-isystem",
                str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{top}.a",
-               "cpp/libverilated.a", "-pthread", *trace], work, env)
+               str(_verilated(tool, top, waves, work)), "-pthread", *trace], work, env)
         seconds = time.monotonic() - start
         _keep(facts, json.dumps({"build_seconds": round(seconds, 1),
                                  "verilog_lines": lines}).encode())
@@ -224,6 +224,18 @@ def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[st
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(f"built in {seconds:.0f} s, kept as {library}")
+
+
+def _verilated(tool: Verilator, top: str, waves: str | None, work: Path) -> Path:
+    """Verilator's own library, made with the make file of the first design that wants it."""
+    key = digest(tool.version, OPTIMIZE, *_flags(waves, ""))
+    path = cache_folder() / "verilated" / f"{key}.a"
+    with locked(path.parent, key):
+        if not path.is_file():
+            _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk",
+                   f"OPT_GLOBAL={OPTIMIZE}", "libverilated.a"], work, tool.environment())
+            _keep(path, (work / "cpp" / "libverilated.a").read_bytes())
+    return path
 
 
 def _step(command: list[str], cwd: Path, env: dict[str, str]) -> None:

@@ -72,12 +72,12 @@ def bitstream(board: BoardTarget, config: Config, settings: Settings, seed: int,
     PlaceError, SynthesisError
         If a tool is missing or fails, the design does not fit, or it is too slow.
     """
-    nextpnr()
     name = f"{config.name} on the board"
     for old in (TEXT, BITS):
         (to / old).unlink(missing_ok=True)
     start = time.monotonic()
     text = verilog(config, settings)
+    nextpnr()  # now, for what is missing is told before the minutes of the next step
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         map_cells(text, TOP, folder)

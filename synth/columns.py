@@ -9,9 +9,9 @@ weights and one register of the running sum in place of PSUM memory.
 * ``separate``: the same, but numbers have multipliers of their own, beside an INT8 column.
 * ``float32``: the multipliers are shared; numbers are added as binary32, as a systolic array of
   floating-point PEs does, L / 2 adders in a tree with an accumulator. Sums are rounded at every
-  addition and depend on their order; an addition takes three cycles, so that three sums take turns
-  in the accumulator. Subnormals of FP16 are taken as zero, which saves a shifter
-  for each product.
+  addition and depend on their order; an addition takes three cycles (:mod:`synth.float_adder`), so
+  that three sums take turns in the accumulator. Subnormals of FP16 are taken as zero, which saves a
+  shifter for each product.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,10 @@ from hw.delay import delay, register
 from hw.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
 from hw.ports import view_of
 from isa.config import Config
+from synth import float_adder
+
+PRODUCT = 2
+"""Cycles from operands to their products as numbers, in :class:`FloatAdderColumn`."""
 
 
 class ExactColumn(wiring.Component):
@@ -98,7 +102,7 @@ class FloatAdderColumn(wiring.Component):
             product, second, number = self._pair(m, k, self.operands[at], active[at])
             integers += [product[:width].as_signed(), second]
             numbers.append(number)
-        fresh = delay(m, self.fresh, 2, "fresh")
+        fresh = delay(m, self.fresh, PRODUCT, "fresh")
         total = Signal(signed(32), reset_less=True)
         while len(integers) > 1:
             pairs = zip(integers[::2], integers[1::2], strict=True)
@@ -106,14 +110,14 @@ class FloatAdderColumn(wiring.Component):
                         for k, (a, b) in enumerate(pairs)]
         m.d.sync += total.eq(Mux(fresh, 0, total) + integers[0])
         while len(numbers) > 1:
-            numbers = [float32.add(m, f"add{len(numbers)}_{k}", a, b)
+            numbers = [float_adder.add(m, f"add{len(numbers)}_{k}", a, b)
                        for k, (a, b) in enumerate(zip(numbers[::2], numbers[1::2], strict=True))]
         running = float32.named("running")
         before = float32.named("before")
         m.d.comb += before.eq(running)
         with m.If(fresh):
             float32.assign(m, before, exp=float32.LOWEST)
-        m.d.comb += [running.eq(float32.add(m, "accumulate", before, numbers[0])),
+        m.d.comb += [running.eq(float_adder.add(m, "accumulate", before, numbers[0])),
                      self.integer.eq(total), self.number.eq(running)]
         return m
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds accumulators of two widths and runs bench_accumulator.py on them in Verilator."""
+"""Builds accumulators of two widths and runs bench_accumulator.py on them in Verilator; the smaller
+one is ``long``."""
 
 import dataclasses
 import json
@@ -13,7 +14,8 @@ from sim.cocotb_runner import get_runner
 from tests.hw.dma_bench import small
 
 
-@pytest.mark.parametrize("lanes,depth", [(4, 8), (16, 32)])
+@pytest.mark.parametrize("lanes,depth", [
+    pytest.param(4, 8, marks=pytest.mark.long), (16, 32)])
 def test_accumulator(lanes, depth, tmp_path):
     config = small(lanes, 16, psum_depth=depth)
     source = tmp_path / "accumulator.v"

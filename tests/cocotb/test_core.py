@@ -8,11 +8,12 @@ import numpy as np
 
 import makalu
 from examples.digits import INPUT, INT8, held_out
-from hw.top import TOP, verilog
+from hw.top import TOP
 from isa.layout import pack
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.session import HostGraph
+from sim.build import rtl
 from sim.cocotb_runner import get_runner
 
 CONFIG = PRESETS["tiny"]
@@ -30,7 +31,7 @@ def test_core(tmp_path):
     p.save(tmp_path / "network.mkl")
     np.save(tmp_path / "inputs.npy", region(p, held_out()[0][:1]))
     source = tmp_path / "makalu.v"
-    source.write_text(verilog(CONFIG))
+    source.write_text(rtl(CONFIG))
     runner = get_runner()
     runner.build(sources=[source], hdl_toplevel=TOP, build_dir=tmp_path)
     runner.test(test_module="tests.cocotb.bench_core", hdl_toplevel=TOP,

@@ -65,9 +65,9 @@ def outputs(program: Program, inputs: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def variants(layers: list[str]) -> list[list[str]]:
-    """None kept, each alone, all but each, all, and every second one."""
+    """None kept, each alone, all but one (every second one), all, and every second one."""
     return [[], *([layer] for layer in layers), *([k for k in layers if k != layer]
-                                                 for layer in layers), layers, layers[::2]]
+                                                 for layer in layers[::2]), layers, layers[::2]]
 
 
 def test_any_layers() -> None:

@@ -15,7 +15,7 @@ from isa.presets import PRESETS
 from tests.compiler.models import RANGE, Net, onnxruntime, run
 
 MACHINES = ("tiny", "ecp5", "core256", "core1024")
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 DTYPES = st.sampled_from(["int8", "uint8"])
 
 

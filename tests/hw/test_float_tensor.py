@@ -10,11 +10,9 @@ import pytest
 from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
-from hw.tensor import TensorEngine
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import ABSENT, DType, Fault, Instruction, Opcode
-from tests.hw.engine_bench import EngineBench
-from tests.hw.test_tensor import SMALL
+from tests.hw.test_tensor import SMALL, bench
 
 FLOATS = ("int8", "fp16", "bf16")
 MACHINES = {name: replace(SMALL[name], dtypes=FLOATS) for name in (
@@ -103,13 +101,12 @@ def compare(config: Config, spm: np.ndarray, instructions: list[Instruction],
     golden = Tensor(config, counts)
     for index, i in enumerate(instructions):
         golden.execute(i, index, want)
-    bench = EngineBench(config, TensorEngine(config), lambda e: (
-        [*e.act, *e.weights, *e.residual], [*e.out]))
-    got, _, fault = bench.run(spm, instructions, "tensor", rivalry=rivalry)
+    machine = bench(config)
+    got, _, fault = machine.run(spm, instructions, rivalry=rivalry)
     assert fault is None
     different = np.argwhere((got != want).any(axis=1)).ravel()
     assert not different.size, f"words {different[:8]}: {got[different[0]]} {want[different[0]]}"
-    assert bench.kinds == {"nan": counts.nan, "infinite": counts.infinite,
+    assert machine.kinds == {"nan": counts.nan, "infinite": counts.infinite,
                            "overflow": counts.overflow}
     return counts
 
@@ -166,6 +163,4 @@ def test_faults(change: dict[str, int], floats: bool) -> None:
     with pytest.raises(MachineFault) as e:
         Tensor(config).execute(bad, 0, spm.copy())
     assert e.value.code == Fault.BAD_FIELD
-    bench = EngineBench(config, TensorEngine(config), lambda e: (
-        [*e.act, *e.weights, *e.residual], [*e.out]))
-    assert bench.run(spm, [bad], "tensor")[2] == (Fault.BAD_FIELD, 0)
+    assert bench(config).run(spm, [bad])[2] == (Fault.BAD_FIELD, 0)

@@ -4,8 +4,7 @@
 import inspect
 
 import pytest
-from amaranth.back import rtlil
-from amaranth.hdl import Signal
+from amaranth.hdl import Fragment, Signal
 from amaranth.lib import data, stream, wiring
 
 from hw import axi, ports
@@ -48,8 +47,8 @@ def components():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring.Component, "__init__", spy)
-        rtlil.convert(Makalu(PRESETS["tiny"], trace=True))
-        rtlil.convert(Ulx3s(PRESETS["tiny"], Settings(), simulated=True))
+        Fragment.get(Makalu(PRESETS["tiny"], trace=True), None)
+        Fragment.get(Ulx3s(PRESETS["tiny"], Settings(), simulated=True), None)
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tensor engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -28,8 +30,9 @@ SMALL = {
 }
 
 
+@functools.cache
 def bench(config: Config) -> EngineBench:
-    return EngineBench(config, TensorEngine(config), lambda e: (
+    return EngineBench(config, "tensor", TensorEngine(config), lambda e: (
         [*e.act, *e.weights, *e.residual], [*e.out]))
 
 
@@ -39,7 +42,7 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
     golden = Tensor(config)
     for index, i in enumerate(instructions):
         golden.execute(i, index, want)
-    got, cycles, fault = bench(config).run(spm, instructions, "tensor", **options)
+    got, cycles, fault = bench(config).run(spm, instructions, **options)
     assert fault is None
     different = np.argwhere((got != want).any(axis=1)).ravel()
     assert not different.size, f"words {different[:8]}: {got[different[0]]} {want[different[0]]}"
@@ -47,8 +50,8 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
 
 
 @pytest.mark.parametrize("name,m_split,rivalry", [
-    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL), ("4 x 4x4", 1, 0.6), ("4 x 4x4", 2, 0.0),
-    ("4 x 8x8", 1, 0.0), ("4 x 8x8", 2, 0.6)])
+    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL if n != "4 x 8x8"), ("4 x 4x4", 1, 0.6),
+    ("4 x 4x4", 2, 0.0), ("4 x 8x8", 1, 0.6)])
 def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     config = SMALL[name]
     spm, fields, _ = place(config, m_split)
@@ -66,7 +69,7 @@ def variations(config: Config) -> tuple[np.ndarray, list[Instruction]]:
     return spm, [Instruction(Opcode.TENSOR, f) for f in (fields, other, third)]
 
 
-@pytest.mark.parametrize("name", ["tiny", "4 x 4x4"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("4 x 4x4", marks=pytest.mark.long)])
 def test_instructions_overlap(name: str) -> None:
     """The weights of the next instruction are loaded, and its vectors fed, while one drains."""
     config = SMALL[name]
@@ -95,5 +98,5 @@ def test_faults(change: dict[str, int], code: Fault) -> None:
     with pytest.raises(MachineFault) as e:
         golden.execute(bad, 1, spm.copy())
     assert e.value.code == code
-    _, _, fault = bench(config).run(spm, [good, bad, good], "tensor")
+    _, _, fault = bench(config).run(spm, [good, bad, good])
     assert fault == (code, 1)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vector engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -46,8 +48,9 @@ CASES = {
 }
 
 
+@functools.cache
 def bench(config: Config) -> EngineBench:
-    return EngineBench(config, VectorEngine(config), lambda e: ([e.a, e.b], [e.out]))
+    return EngineBench(config, "vector", VectorEngine(config), lambda e: ([e.a, e.b], [e.out]))
 
 
 @pytest.mark.parametrize("rivalry", [0.0, 0.5])
@@ -63,7 +66,7 @@ def test_operations(machine: str, rivalry: float) -> None:
         before = want.copy()
         vector.execute(program[-1], k, want, config)
         assert (before != want).any(), name
-    got, _, fault = bench(config).run(spm, program, "vector", rivalry=rivalry)
+    got, _, fault = bench(config).run(spm, program, rivalry=rivalry)
     assert fault is None
     assert np.array_equal(got, want)
 
@@ -95,7 +98,7 @@ def test_windows(machine: str, rivalry: float) -> None:
     program = [random_window(rng, 200 + 12 * k) for k in range(20)]
     for k, i in enumerate(program):
         vector.execute(i, k, want, config)
-    got, _, fault = bench(config).run(spm, program, "vector", rivalry=rivalry)
+    got, _, fault = bench(config).run(spm, program, rivalry=rivalry)
     assert fault is None
     assert np.array_equal(got, want)
 
@@ -118,7 +121,7 @@ def test_rows_outside(fields: dict[str, int], faulty: bool) -> None:
             vector.execute(i, 0, want, config)
     else:
         vector.execute(i, 0, want, config)
-    got, _, fault = bench(config).run(spm, [i], "vector")
+    got, _, fault = bench(config).run(spm, [i])
     assert fault == ((Fault.SPM_RANGE, 0) if faulty else None)
     assert np.array_equal(got, want)
 
@@ -137,7 +140,7 @@ def test_faults(change: dict[str, int], code: Fault) -> None:
     with pytest.raises(MachineFault) as e:
         vector.execute(bad, 1, spm.copy(), config)
     assert e.value.code == code
-    _, _, fault = bench(config).run(spm, [good, bad, good], "vector")
+    _, _, fault = bench(config).run(spm, [good, bad, good])
     assert fault == (code, 1)
 
 
@@ -146,7 +149,7 @@ def test_throughput() -> None:
     config = MACHINES["16 lanes by 4"]
     spm = np.zeros((config.spm_words, config.lanes), np.uint8)
     fields = dict(CASES["add"], nx=6, ny=4, ncb=4, a_cb=3, b_cb=2, o_cb=24, o_y=6)
-    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)], "vector")
+    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)])
     words, latency = 6 * 4 * 4, 48
     assert cycles <= words * 4 + latency
 
@@ -159,5 +162,5 @@ def test_window_throughput(nr: int, ns: int, words: int, taps: int, fill: int) -
     spm = np.zeros((config.spm_words, config.lanes), np.uint8)
     fields = dict(vop=VectorOp.SUM, nx=1, ny=1, ncb=words, ns=ns, nr=nr, iw=ns, ih=nr, a_s=1,
                   a_r=ns, a_cb=nr * ns, ix_s=1, iy_r=1, o_base=400, o_cb=1, scale_a=bits(0.01))
-    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)], "vector")
+    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)])
     assert cycles == words * taps + fill

@@ -13,7 +13,7 @@ from isa.presets import PRESETS
 from makalu import accuracy, witness
 
 MODEL = "examples/digits_fp32.onnx"
-SAMPLES = 24
+SAMPLES = 12
 
 
 @pytest.fixture(scope="module")

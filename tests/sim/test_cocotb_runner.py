@@ -36,12 +36,8 @@ def test_passes_and_dumps_waves(tmp_path: Path) -> None:
     assert "count" in (tmp_path / "dump.vcd").read_text()
 
 
-def test_a_wrong_design_fails(tmp_path: Path) -> None:
+def test_a_wrong_design_fails_and_inner_signals_stay_private(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         run(tmp_path, "8'd2")
-
-
-def test_inner_signals_stay_private(tmp_path: Path) -> None:
-    run(tmp_path, "8'd1")
     symbols = "".join(p.read_text() for p in tmp_path.glob("Vtop__Syms*.cpp"))
     assert '"count"' in symbols and '"inner"' not in symbols

@@ -11,9 +11,13 @@ from amaranth.sim import Simulator
 from hw.float32 import LOWEST
 from isa.presets import PRESETS
 from synth.asic import page
-from synth.columns import FloatAdderColumn, SeparateColumn
+from synth.columns import PRODUCT, FloatAdderColumn, SeparateColumn
+from synth.float_adder import STAGES
 
 CONFIG = replace(PRESETS["core256_fp"], dtypes=("int8", "fp16"))
+LEVELS = (CONFIG.lanes // 2 - 1).bit_length()
+CYCLES = 1 + PRODUCT + (LEVELS + 1) * STAGES
+"""From the swap of the weights to the running sum: adders in a tree, and the accumulator."""
 
 
 def packed(values: np.ndarray) -> int:
@@ -39,7 +43,7 @@ def run(a: np.ndarray, w: np.ndarray) -> tuple[int, float]:
         ctx.set(column.operands, packed(a))
         ctx.set(column.floating, int(a.dtype == np.float16))
         ctx.set(column.fresh, 1)
-        await ctx.tick().repeat(20)
+        await ctx.tick().repeat(CYCLES)
         number = column.number
         value = ctx.get(number.mant) * 2.0 ** ctx.get(number.exp)
         assert ctx.get(number.exp) >= LOWEST and not ctx.get(number.nan)
