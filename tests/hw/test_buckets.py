@@ -20,7 +20,7 @@ def test_tensor_takes_its_vectors():
     waits = []
     for rivalry in (0.0, 0.6):
         bench = test_tensor.bench(config)
-        _, cycles, _ = bench.run(spm, [f], "tensor", rivalry=rivalry)
+        _, cycles, _ = bench.run(spm, [f], rivalry=rivalry)
         got = bench.buckets
         assert got["active"] == columns * rows * f.ncb * f.ns * f.nr * f.nnb
         assert sum(got.values()) == cycles and got["overhead"] > 20
@@ -33,13 +33,13 @@ def test_tensor_waits_for_weights_and_for_a_bank():
     config = test_tensor.SMALL["8x8"]
     spm, fields, _ = test_tensor.place(config, 0)
     shared = dict(fields, nnb=4, ntx=1, nty=1, nx_last=fields["nx"], ny_last=fields["ny"])
-    weights, banks = test_tensor.bench(config), test_tensor.bench(config)
+    bench = test_tensor.bench(config)
     few = dict(shared, nx=1, ny=1, nx_last=1, ny_last=1)
-    weights.run(spm, [Instruction(Opcode.TENSOR, few)], "tensor")
-    assert weights.buckets["wait_weights"] > 2 * weights.buckets["active"]
+    bench.run(spm, [Instruction(Opcode.TENSOR, few)])
+    assert bench.buckets["wait_weights"] > 2 * bench.buckets["active"]
     short = dict(shared, ns=1, nr=1, ncb=1)
-    banks.run(spm, [Instruction(Opcode.TENSOR, short)], "tensor")
-    assert banks.buckets["wait_out"] > banks.buckets["active"]
+    bench.run(spm, [Instruction(Opcode.TENSOR, short)])
+    assert bench.buckets["wait_out"] > bench.buckets["active"]
 
 
 @pytest.mark.parametrize("queue", ["load", "vector"])
@@ -51,7 +51,7 @@ def test_waits_count_for_the_queue(queue):
     waiting = Instruction(Opcode.TENSOR, {**fields, "wait_mask": bit, f"wait_{queue}": 1})
     bench = test_tensor.bench(config)
     with pytest.raises(AssertionError, match="0 of 1 done after 200 cycles"):
-        bench.run(spm, [waiting], "tensor", limit=200)
+        bench.run(spm, [waiting], limit=200)
     assert bench.buckets[f"wait_{queue}"] > 190
     assert sum(bench.buckets.values()) == 200
 
@@ -62,7 +62,7 @@ def test_vector_takes_its_taps(case, rivalry):
     i = Instruction(Opcode.VECTOR, test_vector.CASES[case])
     spm = np.random.default_rng(3).integers(0, 256, (config.spm_words, config.lanes), np.uint8)
     bench = test_vector.bench(config)
-    _, cycles, _ = bench.run(spm, [i], "vector", rivalry=rivalry)
+    _, cycles, _ = bench.run(spm, [i], rivalry=rivalry)
     assert bench.buckets["active"] == i.nx * i.ny * i.ncb * i.ns * -(-i.nr // 2)
     assert sum(bench.buckets.values()) == cycles
 
@@ -72,7 +72,7 @@ def test_vector_waits_for_its_lanes():
     i = Instruction(Opcode.VECTOR, test_vector.CASES["add"])
     spm = np.zeros((config.spm_words, config.lanes), np.uint8)
     bench = test_vector.bench(config)
-    bench.run(spm, [i], "vector")
+    bench.run(spm, [i])
     assert bench.buckets["wait_out"] > 2 * bench.buckets["active"]
 
 
@@ -83,7 +83,7 @@ def test_window_adds_up(name, rivalry):
     rng = np.random.default_rng([5, config.lanes, config.tiles])
     program = [random_window(rng, config) for _ in range(3)]
     bench = test_window.bench(config)
-    _, cycles, _ = bench.run(contents(rng, config, program), program, "window", rivalry=rivalry)
+    _, cycles, _ = bench.run(contents(rng, config, program), program, rivalry=rivalry)
     assert sum(bench.buckets.values()) == cycles
     assert bench.buckets["active"] > 0 and bench.buckets["wait_weights"] > 0
 
