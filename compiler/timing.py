@@ -14,16 +14,16 @@ from compiler.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
-FETCH_LATENCY = 49
+FETCH_LATENCY = 51
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-DISPATCH = 3
+DISPATCH = 4
 """Cycles from an instruction's way into its queue to its start."""
 
-TENSOR_PIPE = 10
+TENSOR_PIPE = 11
 """Cycles from the last vector of a block to the start of its drain."""
 
-TENSOR_LATENCY = 32
+TENSOR_LATENCY = 37
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
 WEIGHT_RETRIES = 1.3
@@ -35,13 +35,13 @@ PARAMS_SWAP = 4
 BLOCK_SWAP = 6
 """Cycles between the parameters of a channel block in the window engine and its first step."""
 
-WEIGHTS_FIRST = 15
+WEIGHTS_FIRST = 18
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 40
+VECTOR_LATENCY = 45
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_LATENCY = 31
+WINDOW_LATENCY = 35
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
 CONFLICTS = 1.35
@@ -51,13 +51,13 @@ engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
 SHARED_ROWS, LONG_ROW = 0.26, 32
 """What the window engine loses for each further pixel stream, in rows of so many columns."""
 
-LOAD_LATENCY = 4
+LOAD_LATENCY = 8
 """Cycles from the last beat of a LOAD to its completion."""
 
-READ_LATENCY = 51
+READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
-STORE_LATENCY = 33
+STORE_LATENCY = 35
 """Cycles from the last beat of a STORE to its completion."""
 
 

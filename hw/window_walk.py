@@ -72,7 +72,7 @@ class WindowWalk(wiring.Component):
     """Copies of the stall: for the registers of the walk, for each of its levels, for the
     stages behind it."""
 
-    LATENCY = 4
+    LATENCY = 5
 
     instr: stream.Interface
     visits: stream.Interface

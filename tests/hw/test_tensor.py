@@ -25,7 +25,7 @@ SMALL = {
                     weight_words=2, vector_lanes=4),
     "4 x 4x4": Config(lanes=4, tiles=4, spm_bytes=8192, spm_banks=8, psum_depth=8, ppu_lanes=1,
                       weight_words=1, bus_bytes=8, vector_lanes=4),
-    "4 x 8x8": Config(lanes=8, tiles=4, spm_bytes=32768, spm_banks=16, psum_depth=32, ppu_lanes=8,
+    "2 x 8x8": Config(lanes=8, tiles=2, spm_bytes=32768, spm_banks=16, psum_depth=32, ppu_lanes=8,
                       weight_words=2, bus_bytes=8, vector_lanes=4),
 }
 
@@ -50,8 +50,8 @@ def check(config: Config, spm: np.ndarray, instructions: list[Instruction],
 
 
 @pytest.mark.parametrize("name,m_split,rivalry", [
-    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL if n != "4 x 8x8"), ("4 x 4x4", 1, 0.6),
-    ("4 x 4x4", 2, 0.0), ("4 x 8x8", 1, 0.6)])
+    ("tiny", 0, 0.0), *((n, 0, 0.6) for n in SMALL if n != "2 x 8x8"), ("4 x 4x4", 1, 0.6),
+    ("4 x 4x4", 2, 0.0), ("2 x 8x8", 1, 0.6)])
 def test_convolution(name: str, m_split: int, rivalry: float) -> None:
     config = SMALL[name]
     spm, fields, _ = place(config, m_split)
