@@ -10,7 +10,7 @@
 A type of more than a byte makes several words of an entry; each of them goes its own way, as an
 entry of its own that reads the same sums. An entry is issued when its residual word has arrived,
 every tile that writes has a landing place, and, at the start of a block, the block's parameters are
-there. All tiles go in lockstep. An instruction is done when its last word has been accepted by the
+there. All tiles go in lockstep. An instruction is done when its last word has been written to the
 scratchpad; only then does the next one start, so that the constants of the lanes stand still.
 """
 

@@ -11,8 +11,9 @@ Addresses run ahead of the data by up to ``config.outstanding`` bursts, across i
 that a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes'
 scratchpad ports stall each on its own.
 
-Latency, with an idle machine: ``Pattern.LATENCY`` + 2 cycles from instruction to ``ar``; 1 cycle
-from ``r`` to ``write``; ``done`` is the cycle in which the last word is accepted.
+Latency, with an idle machine: ``Pattern.LATENCY`` + 3 cycles from instruction to ``ar``; 2 cycles
+from ``r`` to ``write``; ``done`` comes when every lane's last word has been written
+(:mod:`hw.last_write`).
 On halt, data under way is taken and dropped.
 """
 

@@ -3,7 +3,7 @@
 
 ::
 
-    activations ─► register ─┬──────────┬──────────┬─ …      one vector of L operands a cycle
+    activations ─► registers ┬──────────┬──────────┬─ …      one vector of L operands a cycle
                              ▼          ▼          ▼
                          L products  L products  L products  one column: L weights, held
                              ▼          ▼          ▼

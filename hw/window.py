@@ -10,7 +10,7 @@
 
 There is a group of L lanes for each tile, and all go in lockstep. The loader of weights waits for
 LOADs only, the walk for everything. Walk, steps and post stage each have the constants that they
-need, so that instructions follow one another without a gap.
+need, so that instructions follow one another with a cycle between.
 
 A step enters when its words and its channel blocks' weights are there. The groups have no handshake
 inside; they stand still as a whole while complete sums wait for the post stage.

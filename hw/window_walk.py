@@ -11,7 +11,7 @@ column X is where output X has its first taps; the output that is complete at it
 columns behind. A column that no tap needs, because it lies outside the image, behind the last tap,
 or at a phase p that the kernel does not have, is a single visit that reads nothing.
 
-Throughput one visit a cycle, also across instructions; latency LATENCY cycles.
+Throughput one visit a cycle, and a cycle between instructions; latency LATENCY cycles.
 """
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
