@@ -7,9 +7,9 @@
                    ├─► waits ─────────────┴─► valid[k], for each part k ─► ready[k]
                    └─► i
 
-The engine states the rules and which waits each part respects; the next instruction is taken the
-cycle after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to ``valid``,
-which the instruction before usually hides; 1 cycle from a completion to ``valid``.
+The engine states the rules and which waits each part respects; the next instruction is taken a
+cycle after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
+``valid``, which the instruction before usually hides; 1 cycle from a completion to ``valid``.
 """
 
 from collections.abc import Sequence
