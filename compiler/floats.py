@@ -34,6 +34,41 @@ def patterns(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.where(bits == ABSENT, np.uint16(0), bits)
 
 
+def filters(weight: np.ndarray, dtype: str) -> np.ndarray:
+    """Weights [outputs, inputs, taps ...] rounded to ``dtype``, as :func:`patterns`, with error
+    feedback.
+
+    What rounding takes from a weight is added to the next one of the same output: input by input,
+    from its largest tap to its smallest, which takes the rest with the finest step. (With a single
+    tap, from the largest input to the smallest.) So the sum over a kernel is right, and with it
+    what the kernel makes of a region where pixels are alike, or of activations behind a Relu, whose
+    mean is not zero; rounded to nearest, each tap alone, the errors add up there. If the type has
+    every weight, they are as they were; a weight of zero stays zero.
+
+    Raises
+    ------
+    Unsupported
+        As :func:`patterns`.
+    """
+    kind, outputs = _NUMPY[dtype], len(weight)
+    inputs = weight.shape[1] if weight[0, 0].size > 1 else 1
+    nearest = patterns(weight, dtype).view(kind).reshape(outputs, inputs, -1)
+    order = np.argsort(-np.abs(weight.reshape(nearest.shape)), axis=2, kind="stable")
+    exact, result = (np.take_along_axis(w, order, 2).reshape(outputs, -1) for w in (
+        weight.reshape(nearest.shape).astype(np.float64), nearest))
+    error = np.zeros(outputs)
+    for k in range(exact.shape[1]):
+        want = exact[:, k] + error
+        with np.errstate(over="ignore"):
+            got = want.astype(np.float32).astype(kind)
+        stays = (exact[:, k] == 0) | ~np.isfinite(got.astype(np.float32))
+        result[:, k] = np.where(stays, result[:, k], got)
+        error = want - result[:, k].astype(np.float64)
+    placed = np.empty(nearest.shape, np.float32)
+    np.put_along_axis(placed, order, result.reshape(nearest.shape).astype(np.float32), 2)
+    return patterns(placed, dtype).reshape(weight.shape)
+
+
 def one_hot(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], dtype: str
             ) -> np.ndarray:
     """Weights of a 1 x 1 convolution, [outputs, inputs, 1, 1], that moves elements of ``dtype``:

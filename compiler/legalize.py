@@ -14,7 +14,7 @@ import onnx
 
 from compiler import finish
 from compiler.errors import CompileError, Unsupported
-from compiler.floats import patterns
+from compiler.floats import filters
 from compiler.frontend import Source
 from compiler.ir import DTYPE, RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
 from compiler.values import (INF, Deq, Function, Host, Joined, Linear, Quantized, Real, Storage,
@@ -354,7 +354,7 @@ class Legalizer:
             factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
             weight, bias = e.weight, e.bias
             if e.tensor.floating:
-                weight, bias = patterns(weight, e.tensor.dtype), bias / scale
+                weight, bias = filters(weight, e.tensor.dtype), bias / scale
             out = self.emit(Conv(
                 node=self.node, x=e.tensor, y=y, weight=weight, bias=bias,
                 scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,

@@ -9,6 +9,7 @@ import pytest
 
 from compiler import compile_model
 from compiler.errors import CompileError
+from compiler.floats import filters
 from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
@@ -49,15 +50,18 @@ class Network:
         self.x = self.net.input("x", "float32", shape)
         self.value = rounded(self.data, precision)
 
+    def weights(self, shape: tuple[int, ...], over: float) -> np.ndarray:
+        """Random ones that the type has."""
+        return rounded(self.rng.standard_normal(shape) / over, self.precision).astype(np.float32)
+
     def conv(self, k: int, r: int, stride: int = 1, pad: int = 0, groups: int = 1,
              relu: bool = True, add: tuple[str, np.ndarray] | None = None) -> None:
         c = self.value.shape[1]
-        w = (self.rng.standard_normal((k, c // groups, r, r)) / (r * (c / groups) ** 0.5)).astype(
-            np.float32)
+        w = self.weights((k, c // groups, r, r), r * (c / groups) ** 0.5)
         bias = self.rng.standard_normal(k).astype(np.float32)
         self.x = self.net.op("Conv", self.x, self.net.constant(w), self.net.constant(bias),
                              strides=[stride] * 2, pads=[pad] * 4, group=groups)
-        sums = convolution(self.value, rounded(w, self.precision), stride, pad, groups)
+        sums = convolution(self.value, w, stride, pad, groups)
         value = sums.astype(np.float32) + bias[:, None, None]
         if add:
             self.x = self.net.op("Add", self.x, add[0])
@@ -93,9 +97,9 @@ class Network:
     def gemm(self, n: int) -> None:
         flat = self.net.op("Flatten", self.x)
         k = int(np.prod(self.value.shape[1:]))
-        w = (self.rng.standard_normal((n, k)) / k ** 0.5).astype(np.float32)
+        w = self.weights((n, k), k ** 0.5)
         self.x = self.net.op("Gemm", flat, self.net.constant(w), transB=1)
-        sums = self.value.reshape(len(self.value), k) @ rounded(w, self.precision).T
+        sums = self.value.reshape(len(self.value), k) @ w.astype(np.float64).T
         self.value = rounded(sums, self.precision)
 
     def model(self) -> onnx.ModelProto:
@@ -174,3 +178,28 @@ def test_weights_too_large() -> None:
     n.x = n.net.op("Conv", n.x, n.net.constant(w))
     with pytest.raises(CompileError, match="bf16"):
         compile_model(n.model(), PRESETS["tiny_fp"], precision="fp16")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_errors_of_weights_are_fed_back(dtype: str) -> None:
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float16
+    weight = np.random.default_rng(5).standard_normal((7, 40, 3, 3)).astype(np.float32)
+    weight[:, ::4] = 0
+    found = filters(weight, dtype).view(kind).astype(np.float64)
+    assert np.array_equal(found == 0, weight == 0)
+    # a weight is off by at most a place of its kernel's largest one, a kernel as a whole by little
+    place = np.spacing(np.abs(weight).max(axis=(2, 3)).astype(kind)).astype(np.float64)
+    assert (np.abs(found - weight).max(axis=(2, 3)) <= place).all()
+    assert np.abs((found - weight).sum(axis=(2, 3))).mean() < 0.25 * place.mean()
+    again = found.astype(np.float32)
+    assert np.array_equal(filters(again, dtype).view(kind).astype(np.float32), again)
+    # what it is for: inputs with a mean
+    x = 1 + 0.2 * np.random.default_rng(6).standard_normal((40, 3, 3))
+    nearest = weight.astype(kind).astype(np.float64)
+    noise = [np.abs(((w - weight) * x).sum(axis=(1, 2, 3))).mean() for w in (found, nearest)]
+    assert noise[0] < 0.5 * noise[1]
+
+
+def test_the_largest_weights_stay_finite() -> None:
+    weight = np.full((1, 8), 65504 + 15, np.float32)
+    assert (filters(weight, "float16") == np.float16(65504).view(np.uint16)).all()
