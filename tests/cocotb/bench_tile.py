@@ -37,7 +37,7 @@ class Checker:
 
     def __init__(self, dut, lanes: int, words: int):
         self.dut, self.lanes, self.words = dut, lanes, words
-        self.latency = 2 + tree_stages(lanes)
+        self.latency = 3 + tree_stages(lanes)
         self.shadow = np.zeros((lanes, lanes), np.int64)
         self.active: np.ndarray | None = None
         self.due: deque[tuple[int, np.ndarray]] = deque()

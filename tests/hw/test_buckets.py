@@ -39,7 +39,7 @@ def test_tensor_waits_for_weights_and_for_a_bank():
     assert bench.buckets["wait_weights"] > 2 * bench.buckets["active"]
     short = dict(shared, ns=1, nr=1, ncb=1)
     bench.run(spm, [Instruction(Opcode.TENSOR, short)])
-    assert bench.buckets["wait_out"] > bench.buckets["active"]
+    assert bench.buckets["wait_out"] >= bench.buckets["active"]
 
 
 @pytest.mark.parametrize("queue", ["load", "vector"])
