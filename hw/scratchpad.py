@@ -36,6 +36,14 @@ def request_layout(config: Config, writes: bool) -> data.StructLayout:
     return data.StructLayout({"want": config.spm_banks, "row": range(depth), **word})
 
 
+def any_before(bits: Value) -> Value:
+    """For each bit, whether a lower one is set."""
+    before = (bits << 1)[:len(bits)]
+    for k in range((len(bits) - 1).bit_length()):
+        before = (before | before << (1 << k))[:len(bits)]
+    return before
+
+
 class Scratchpad(wiring.Component):
     """Banks and the arbiter before each.
 
@@ -101,9 +109,7 @@ class Scratchpad(wiring.Component):
         blocked: Value = Const(0, len(slots))
         for b in range(config.spm_banks):
             wants, grants = (Signal(len(slots), name=f"{n}{b}") for n in ("wants", "grants"))
-            before: Value = wants << 1
-            for doubled in range((len(slots) - 1).bit_length()):
-                before |= before << (1 << doubled)
+            before = any_before(wants)
             lost = Signal(len(slots), name=f"lost{b}")
             m.d.comb += [wants.eq(Cat(s.o.payload.want[b] for s in slots)),
                          lost.eq(wants & before), grants.eq(wants & ~before)]
