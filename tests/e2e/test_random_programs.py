@@ -59,4 +59,5 @@ def test_random_instructions(name: str, seed: int) -> None:
         buckets = {name: result.counters[counter] for name, counter in names.items()}
         assert sum(buckets.values()) == result.counters["CYCLES"], queue
         assert 0 < buckets["active"] < result.counters["CYCLES"], queue
-    assert {Opcode.TENSOR, Opcode.WINDOW} <= {i.opcode for i in instructions}
+    other = Opcode.WINDOW if config.window_taps else Opcode.VECTOR
+    assert {Opcode.TENSOR, other} <= {i.opcode for i in instructions}
