@@ -106,8 +106,10 @@ def tensor_cycles(blocks: Blocks) -> int:
 
 
 def vector_cycles(config: Config, f: dict[str, int]) -> int:
-    """A VECTOR instruction: two kernel rows go together, a tap of each a cycle."""
-    taps = f["ns"] * -(-f["nr"] // 2) * (1 + CONFLICTS / config.spm_banks)
+    """A VECTOR instruction: two kernel rows go together, a tap of each a cycle if they have ports
+    of their own."""
+    rows = f["nr"] if config.shared_ports else -(-f["nr"] // 2)
+    taps = f["ns"] * rows * (1 + CONFLICTS / config.spm_banks)
     lanes = config.lanes // (2 if f["a_type"] else 1)
     slices = lanes // min(lanes, config.vector_lanes)
     return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, slices))

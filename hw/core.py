@@ -29,6 +29,7 @@ from hw.fetch import Fetch
 from hw.float_lane import KIND
 from hw.load import LoadEngine
 from hw.memory import MemoryController
+from hw.port_share import SharedRead, SharedWrite
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.profile import Buckets, events_layout
 from hw.scratchpad import Scratchpad
@@ -143,9 +144,15 @@ class Machine(wiring.Component):
         weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
         window_ports: list[SpmReader | SpmWriter] = (
             [*window.act, window.weights, *window.out] if window else [])
+        results, operands = [*tensor.out], [*tensor.residual]
+        vectors: list[SpmReader | SpmWriter] = [vector.a, vector.b, vector.out]
+        if self._config.shared_ports:
+            results, operands = self._share(m, [*results, vector.out],
+                                            [*operands, vector.a, vector.b])
+            vectors = []
         ports: list[SpmReader | SpmWriter] = [
-            *tensor.act, *tensor.weights, *tensor.out, *tensor.residual,
-            *window_ports, vector.a, vector.b, vector.out, *load.write, *store.read]
+            *tensor.act, *tensor.weights, *results, *operands, *window_ports, *vectors,
+            *load.write, *store.read]
         reads = [p for p in ports if isinstance(p.signature, SpmRead)]
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
@@ -154,6 +161,15 @@ class Machine(wiring.Component):
             self._config, reads=len(reads), writes=len(writes), order=order)
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
+
+    def _share(self, m: Module, results: list[SpmWriter], operands: list[SpmReader]
+               ) -> tuple[list[SpmWriter], list[SpmReader]]:
+        """The two ports in place of many."""
+        m.submodules.results = writes = SharedWrite(self._config, len(results))
+        m.submodules.operands = reads = SharedRead(self._config, len(operands))
+        for user, port in zip([*results, *operands], [*writes.users, *reads.users], strict=True):
+            connect(m, user, port)
+        return [writes.port], [reads.port]
 
     def _events(self, m: Module, sequencer: Sequencer, floating: list[Any]) -> None:
         m.d.comb += [

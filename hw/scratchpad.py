@@ -3,13 +3,14 @@
 
 ::
 
-    read ports ──► slots ─┐                  ┌─ register ─ bank 0 ─┐
-                          ├─ fixed priority ─┼─ register ─ bank 1 ─┼──► data
-    write ports ─► slots ─┘  for each bank   └─ …                 ─┘
+    read ports ──► slots ─┬─ bank wanted ─► fixed priority for each bank ─ register ─┐
+                          │                                                          ▼
+    write ports ─► slots ─┴─ row, data ───────────────────────────────── register ─► bank ─► data
 
-Word ``a`` lies in bank ``a % banks``. A request waits in its port's slot (:class:`hw.skid.Skid`),
-its bank decoded, so that the arbiter begins at registers. Each bank takes one port a cycle, the
-one of highest priority; ports that want different banks do not see one another.
+Word ``a`` lies in bank ``a % banks``. A request waits in its port's slot, its bank decoded, so that
+the arbiter begins at registers. Each bank takes one port a cycle, the one of highest priority;
+ports that want different banks do not see one another. Row and data follow a cycle behind the bank,
+so that nothing wide hangs on the arbiter.
 
 Latency of a read that nobody disturbs: ``LATENCY`` cycles from its acceptance to its data.
 """
@@ -20,20 +21,19 @@ from operator import or_
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from hw.delay import delay
-from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, view_of
 from hw.skid import Skid
 from isa.config import Config
 
 
 def request_layout(config: Config, writes: bool) -> data.StructLayout:
-    """``want``: a bit for the bank, none if there is no request; ``row`` in that bank; ``data`` of
-    a write."""
+    """What goes to a bank: ``row`` in it; ``data`` of a write."""
     depth = config.spm_words // config.spm_banks
     word: dict[str, ShapeLike] = {"data": 8 * config.word_bytes} if writes else {}
-    return data.StructLayout({"want": config.spm_banks, "row": range(depth), **word})
+    return data.StructLayout({"row": range(depth), **word})
 
 
 def any_before(bits: Value) -> Value:
@@ -42,6 +42,67 @@ def any_before(bits: Value) -> Value:
     for k in range((len(bits) - 1).bit_length()):
         before = (before | before << (1 << k))[:len(bits)]
     return before
+
+
+class Slot(wiring.Component):
+    """A port's requests on their way to the arbiter, two of them.
+
+    Parameters
+    ----------
+    config : Config
+    writes : bool
+        Of a write port.
+
+    Members
+    -------
+    valid, ready, addr, word : In, Out
+        The port's; ``word`` of a write port.
+    want : Out(banks)
+        A bit for the bank of the first request, none if there is none.
+    taken : In(1)
+        The first request has been granted its bank.
+    request : Out(request_layout)
+        The request of the cycle before.
+    waits : Out(1)
+        There is a request.
+    """
+
+    valid: Signal
+    ready: Signal
+    addr: Signal
+    word: Signal
+    want: Signal
+    taken: Signal
+    request: data.View
+    waits: Signal
+
+    def __init__(self, config: Config, writes: bool):
+        self._bits = (config.spm_banks - 1).bit_length()
+        self._layout = request_layout(config, writes)
+        super().__init__({
+            "valid": In(1), "ready": Out(1), "addr": In(range(config.spm_words)),
+            **({"word": In(8 * config.word_bytes)} if writes else {}),
+            "want": Out(config.spm_banks), "taken": In(1), "request": Out(self._layout),
+            "waits": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.bank = bank = Skid(len(self.want))
+        m.d.comb += [
+            bank.i.payload.eq(Mux(self.valid, 1 << self.addr[:self._bits], 0)),
+            bank.i.valid.eq(self.valid), self.ready.eq(bank.i.ready),
+            self.want.eq(bank.o.payload), bank.o.ready.eq(self.taken),
+            self.waits.eq(bank.o.valid)]
+        into, outof = Signal(), Signal()
+        entries = [view_of(self._layout, name=f"entry{k}", reset_less=True) for k in range(2)]
+        for k, entry in enumerate(entries):
+            with m.If((into == k) & bank.i.ready):
+                m.d.sync += [entry[f].eq(self.addr[self._bits:] if f == "row" else self.word)
+                             for f, _ in self._layout]
+        m.d.sync += [into.eq(into ^ (self.valid & self.ready)),
+                     outof.eq(outof ^ (self.waits & self.taken)),
+                     self.request.eq(Mux(outof, *(e.as_value() for e in reversed(entries))))]
+        return m
 
 
 class Scratchpad(wiring.Component):
@@ -69,7 +130,7 @@ class Scratchpad(wiring.Component):
         If ``order`` is not a permutation of the ports.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     read: list[SpmReader]
     write: list[SpmWriter]
@@ -95,41 +156,39 @@ class Scratchpad(wiring.Component):
         bits = (config.spm_banks - 1).bit_length()
         slots = []
         for kind, i in self._order:
-            port, slot = getattr(self, kind)[i], Skid(request_layout(config, kind == "write"))
+            port, slot = getattr(self, kind)[i], Slot(config, kind == "write")
             m.submodules[f"{kind}{i}"] = slot
             slots.append(slot)
-            m.d.comb += [
-                slot.i.payload.want.eq(Mux(port.valid, 1 << port.addr[:bits], 0)),
-                slot.i.payload.row.eq(port.addr[bits:]), slot.i.valid.eq(port.valid),
-                port.ready.eq(slot.i.ready)]
+            m.d.comb += [slot.valid.eq(port.valid), slot.addr.eq(port.addr),
+                         port.ready.eq(slot.ready)]
             if kind == "write":
-                m.d.comb += [slot.i.payload.data.eq(port.data), port.pending.eq(slot.o.valid)]
+                m.d.comb += [slot.word.eq(port.data), port.pending.eq(slot.waits)]
         granted: list[list[Value]] = [[] for _ in slots]
         words = []
         blocked: Value = Const(0, len(slots))
         for b in range(config.spm_banks):
-            wants, grants = (Signal(len(slots), name=f"{n}{b}") for n in ("wants", "grants"))
-            before = any_before(wants)
-            lost = Signal(len(slots), name=f"lost{b}")
-            m.d.comb += [wants.eq(Cat(s.o.payload.want[b] for s in slots)),
-                         lost.eq(wants & before), grants.eq(wants & ~before)]
+            wants = Signal(len(slots), name=f"wants{b}")
+            grants = Signal(len(slots), name=f"grants{b}")
+            before, lost = any_before(wants), Signal(len(slots), name=f"lost{b}")
+            m.d.comb += [wants.eq(Cat(s.want[b] for s in slots)), lost.eq(wants & before)]
+            m.d.sync += grants.eq(wants & ~before)
             blocked |= lost
             for grant, those in zip(grants, granted, strict=True):
                 those.append(grant)
-            words.append(self._bank(m, b, wants, grants, slots))
+            words.append(self._bank(m, b, grants, slots))
         for rank, ((kind, i), slot, those) in enumerate(
                 zip(self._order, slots, granted, strict=True)):
-            m.d.comb += slot.o.ready.eq(~blocked[rank])
+            m.d.comb += slot.taken.eq(~blocked[rank])
             if kind == "read":
                 port, arrived = getattr(self, kind)[i], Signal(self.LATENCY - 1)
-                m.d.sync += arrived.eq(Cat(slot.o.valid & slot.o.ready, arrived))
+                m.d.sync += arrived.eq(Cat(slot.waits & slot.taken, arrived))
                 number = [Cat(*(g for b, g in enumerate(those) if b >> k & 1)).any()
                           for k in range(bits)]
-                bank = delay(m, Cat(*number), self.LATENCY - 1, f"bank_of_read{i}")
+                bank = delay(m, Cat(*number), self.LATENCY - 2, f"bank_of_read{i}")
                 m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
 
-    def _bank(self, m: Module, b: int, wants: Value, grants: Value, slots: list[Skid]) -> Value:
+    def _bank(self, m: Module, b: int, grants: Value, slots: list[Slot]) -> Value:
         """A bank and the register before it; its output."""
         config = self._config
         depth = config.spm_words // config.spm_banks
@@ -139,19 +198,14 @@ class Scratchpad(wiring.Component):
         word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
         writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
         chosen: dict[str, list[Value]] = {"read": [], "write": []}
-        wants_write = Cat(w for w, (kind, _) in zip(wants, self._order, strict=True)
-                          if kind == "write").any()
         rows, words = [], []
         for (kind, _), slot, grant in zip(self._order, slots, grants, strict=True):
             chosen[kind].append(grant)
-            rows.append(Mux(grant, slot.o.payload.row, 0))
+            rows.append(Mux(grant, slot.request.row, 0))
             if kind == "write":
-                words.append(Mux(grant, slot.o.payload.data, 0))
-        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any())]
-        with m.If(wants.any()):
-            m.d.sync += row.eq(reduce(or_, rows))
-        with m.If(wants_write):
-            m.d.sync += word.eq(reduce(or_, words))
+                words.append(Mux(grant, slot.request.data, 0))
+        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any()),
+                     row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]
         return read.data

@@ -189,6 +189,14 @@ class Config:
         """Multiply-accumulates a cycle at peak."""
         return self.tiles * self.lanes * self.columns
 
+    @property
+    def shared_ports(self) -> bool:
+        """Whether the tensor engine's residuals and results share scratchpad ports with the vector
+        engine's operands and results: where all the operands together are at most half a word a
+        cycle. A window's taps, which may be more, then come one a cycle."""
+        size = 2 if self.floats else 1
+        return 2 * size * (self.tiles * self.ppu_lanes + 2 * self.vector_lanes) <= self.lanes
+
     @functools.cached_property
     def hash(self) -> int:
         """64 bits that identify every machine of this configuration and instruction set."""

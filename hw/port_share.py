@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scratchpad port for several users that each want a word now and then.
+
+::
+
+    user 0 ─► ┐                          ┌─► user 0
+    user 1 ─► ├─ fixed priority ─► port ─┤              whose word it is: a FIFO of the users
+    user 2 ─► ┘                          └─► user 2     whose reads are under way
+
+A port costs a multiplexer of all banks' words, and a place in the arbiter before each bank; sharing
+one costs a multiplexer of addresses, and no cycle. The first user has the highest priority.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.scratchpad import Scratchpad, any_before
+from isa.config import Config
+
+
+def _choose(m: Module, users: Sequence[SpmReader | SpmWriter], port: SpmReader | SpmWriter,
+            fields: Sequence[str]) -> Value:
+    """Connects the first user that asks; gives the users' grants, one bit set at most."""
+    asks, granted = Signal(len(users)), Signal(len(users))
+    m.d.comb += [
+        *(ask.eq(user.valid) for ask, user in zip(asks, users, strict=True)),
+        granted.eq(asks & ~any_before(asks)), port.valid.eq(asks.any()),
+        *(user.ready.eq(port.ready & grant) for user, grant in zip(users, granted, strict=True)),
+        *(getattr(port, f).eq(reduce(or_, (Mux(grant, getattr(user, f), 0)
+                                           for user, grant in zip(users, granted, strict=True))))
+          for f in fields)]
+    return granted
+
+
+class SharedRead(wiring.Component):
+    """Parameters
+    ----------
+    config : Config
+    users : int
+
+    Members
+    -------
+    users : In(SpmRead(config)).array(users)
+    port : Out(SpmRead(config))
+    """
+
+    UNDER_WAY = 8
+    """Reads that have been accepted and have not arrived: those of a slot and of the latency."""
+
+    users: list[SpmReader]
+    port: SpmReader
+
+    def __init__(self, config: Config, users: int):
+        assert self.UNDER_WAY >= Scratchpad.LATENCY + 2, "a slot holds two"
+        super().__init__({"users": In(SpmRead(config)).array(users), "port": Out(SpmRead(config))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        granted = _choose(m, self.users, self.port, ("addr",))
+        m.submodules.whose = whose = fifo.SyncFIFO(width=len(self.users), depth=self.UNDER_WAY)
+        m.d.comb += [whose.w_data.eq(granted), whose.w_en.eq(self.port.valid & self.port.ready),
+                     whose.r_en.eq(self.port.arrived)]
+        for user, mine in zip(self.users, whose.r_data, strict=True):
+            m.d.comb += [user.arrived.eq(self.port.arrived & mine), user.data.eq(self.port.data)]
+        return m
+
+
+class SharedWrite(wiring.Component):
+    """``pending`` of a user says that some user's writes have not been made, which is over soon,
+    since together they have less than a word a cycle.
+
+    Parameters
+    ----------
+    config : Config
+    users : int
+
+    Members
+    -------
+    users : In(SpmWrite(config)).array(users)
+    port : Out(SpmWrite(config))
+    """
+
+    users: list[SpmWriter]
+    port: SpmWriter
+
+    def __init__(self, config: Config, users: int):
+        super().__init__({"users": In(SpmWrite(config)).array(users),
+                          "port": Out(SpmWrite(config))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        _choose(m, self.users, self.port, ("addr", "data"))
+        m.d.comb += [user.pending.eq(self.port.pending) for user in self.users]
+        return m
