@@ -3,7 +3,7 @@
 
 Two targets are documented: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC;
 memories become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells
-after ``synth_ecp5``); :mod:`synth.report` has two of Xilinx more. Nothing is placed or routed, so
+of :mod:`synth.ecp5`); :mod:`synth.report` has two of Xilinx more. Nothing is placed or routed, so
 this says nothing about timing.
 """
 
@@ -22,6 +22,7 @@ from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.blocks import BLOCKS
+from synth.ecp5 import synthesize as synthesize_ecp5
 from synth.yosys import SynthesisError, run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -30,11 +31,10 @@ XILINX = "synth_xilinx -flatten -noiopad -noclkbuf -top {top} -family "
 
 SCRIPTS = {
     "generic": ["synth -flatten -top {top}", "abc -g AND,XOR,MUX", "opt_clean"],
-    "ecp5": ["synth_ecp5 -top {top}"],
     "xc7": [XILINX + "xc7"],
     "xcup": [XILINX + "xcup"],
 }
-"""Yosys commands of each target."""
+"""Yosys commands of each target but ECP5, which :mod:`synth.ecp5` maps to."""
 
 GROUPS = {
     "generic": {"gates": ("$_AND_", "$_XOR_", "$_MUX_", "$_NOT_"),
@@ -68,6 +68,10 @@ def mapped(text: str, top: str, target: str) -> dict[str, dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
+        if target == "ecp5":
+            found: dict[str, dict[str, Any]] = synthesize_ecp5(text, top, folder / "cells.json")[
+                "cells"]
+            return found
         run(text, top, [*(c.format(top=top) for c in SCRIPTS[target]), "write_json cells.json"],
             folder)
         cells: dict[str, dict[str, Any]] = json.loads(

@@ -27,7 +27,8 @@ from hw.board.board import Settings
 from hw.board.ulx3s import TOP, verilog
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.place import REPORT, PlaceError, Target, map_cells, nextpnr, results, route
+from synth.ecp5 import synthesize
+from synth.place import NETLIST, REPORT, PlaceError, Target, nextpnr, results, route
 from synth.yosys import SynthesisError
 
 BOARDS_FOLDER = Path(__file__).resolve().parent / "boards"
@@ -80,7 +81,7 @@ def bitstream(board: BoardTarget, config: Config, settings: Settings, seed: int,
     nextpnr()  # now, for what is missing is told before the minutes of the next step
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        map_cells(text, TOP, folder)
+        synthesize(text, TOP, folder / NETLIST)
         mapped = time.monotonic()
         shutil.copy(BOARDS_FOLDER / board.pins, folder)
         target = Target(board.size, board.speed, settings.frequency / 1e6, seed)

@@ -4,9 +4,9 @@
 
 ::
 
-    Verilog ─► Yosys (synth_ecp5) ─► cells ─┐
-                     Yosys's models of them ├─► any simulator
-                 a model of the multiplier  ┘
+    Verilog ─► synth.ecp5 ──► cells ─┐
+              Yosys's models of them ├─► any simulator
+          a model of the multiplier  ┘
 
 The models of LUT, carry, flip-flop and distributed RAM come with Yosys; that of the multiplier is
 ``synth/cells/MULT18X18D.v``. Block RAMs have no model, so that a block with one is refused. There
@@ -14,7 +14,6 @@ are no delays: this is the truth about the mapping and not about timing.
 """
 
 import importlib.util
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -30,7 +29,8 @@ from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.array import Array
 from synth.blocks import BLOCKS
-from synth.yosys import SynthesisError, run
+from synth.ecp5 import synthesize
+from synth.yosys import SynthesisError, commands_only
 
 WHOLE: dict[str, Callable[[Config], wiring.Component]] = {**BLOCKS, "array": Array}
 """Blocks, and the array."""
@@ -62,10 +62,9 @@ def gates(config: Config, block: str) -> Gates:
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        run(verilog_of(WHOLE[block](config), block), block,
-            [f"synth_ecp5 -top {block}", "delete t:$scopeinfo", "write_json gates.json",
-             "write_verilog -noattr gates.v"], folder)
-        module = json.loads((folder / "gates.json").read_text())["modules"][block]
+        module = synthesize(verilog_of(WHOLE[block](config), block), block, folder / "gates.json")
+        commands_only(block, ["read_json gates.json", f"hierarchy -top {block}",
+                              "delete t:$scopeinfo", "write_verilog -noattr gates.v"], folder)
         text = (folder / "gates.v").read_text()
     cells = Counter(cell["type"] for cell in module["cells"].values())
     for kind, name in ABSENT.items():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine or one of its blocks placed and routed on a Lattice ECP5: ``make synth``.
 
-Yosys maps it (``synth_ecp5``), nextpnr places and routes it out of context, without pins: a block's
-ports are the ends of its paths. The clock's frequency is nextpnr's, over the slow corner of the
-speed grade. A native ``nextpnr-ecp5`` is used if there is one, otherwise the Python package.
+Yosys maps it (:mod:`synth.ecp5`), nextpnr places and routes it out of context, without pins: a
+block's ports are the ends of its paths. The clock's frequency is nextpnr's, over the slow corner of
+the speed grade. A native ``nextpnr-ecp5`` is used if there is one, otherwise the Python package.
 """
 
 import json
@@ -22,7 +22,8 @@ from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.blocks import BLOCKS, PARTS
-from synth.yosys import SynthesisError, run
+from synth.ecp5 import synthesize
+from synth.yosys import SynthesisError
 
 SIZES = ("25k", "45k", "85k")
 PACKAGE = "CABGA381"
@@ -95,7 +96,7 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     name = block or TOP
     with tempfile.TemporaryDirectory() as made:
         folder, start = Path(made), time.monotonic()
-        map_cells(verilog_of(PARTS[name](config), name), name, folder)
+        synthesize(verilog_of(PARTS[name](config), name), name, folder / NETLIST)
         mapped = time.monotonic()
         found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
     return {
@@ -103,17 +104,6 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
         "speed": target.speed, "seed": target.seed, **results(found),
         "seconds": {"synthesis": round(mapped - start),
                     "place and route": round(time.monotonic() - mapped)}}
-
-
-def map_cells(text: str, top: str, folder: Path) -> None:
-    """Verilog to :data:`NETLIST` in a folder.
-
-    Raises
-    ------
-    SynthesisError
-        If Yosys fails.
-    """
-    run(text, top, [f"synth_ecp5 -top {top} -json {NETLIST}"], folder)
 
 
 def route(folder: Path, name: str, target: Target, arguments: list[str]) -> dict[str, Any]:

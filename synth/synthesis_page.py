@@ -12,7 +12,8 @@ from synth.place import Target
 Rows = Mapping[str, Mapping[str, Any]]
 
 HEADINGS = {
-    "ecp5": "ECP5 (`synth_ecp5`)", "xc7": "Xilinx 7 series (`synth_xilinx -family xc7`)",
+    "ecp5": "ECP5 (`synth_ecp5`, registers moved into DSP blocks)",
+    "xc7": "Xilinx 7 series (`synth_xilinx -family xc7`)",
     "xcup": "UltraScale+ (`synth_xilinx -family xcup`)",
     "ecp5 routed": (f"ECP5-{Target().size}, speed grade {Target().speed}, placed and routed "
                     f"(blocks of up to {ROUTABLE:,} LUT4)"),

@@ -25,8 +25,19 @@ def run(text: str, top: str, commands: list[str], folder: Path) -> None:
         If Yosys fails.
     """
     (folder / SOURCE).write_text(text)
+    commands_only(top, PREPARE + commands, folder)
+
+
+def commands_only(top: str, commands: list[str], folder: Path) -> None:
+    """Commands that read what they need themselves; ``top`` is for messages.
+
+    Raises
+    ------
+    SynthesisError
+        If Yosys fails.
+    """
     code = ("from pyosys import libyosys as ys\nd = ys.Design()\n"
-            + "\n".join(f"ys.run_pass({c!r}, d)" for c in PREPARE + commands))
+            + "\n".join(f"ys.run_pass({c!r}, d)" for c in commands))
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])

@@ -18,7 +18,7 @@ DONE = {**REPORT, "fmax": {"clk": {"achieved": 52.5, "constraint": 50.0}}}
 def tools(tmp_path, monkeypatch):
     """Yosys and the Verilog are left out; nextpnr and ecppack are scripts."""
     monkeypatch.setattr(bitstream, "verilog", lambda config, settings: "")
-    monkeypatch.setattr(bitstream, "map_cells", lambda text, top, folder: None)
+    monkeypatch.setattr(bitstream, "synthesize", lambda text, top, to: None)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 

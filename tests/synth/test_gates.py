@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -13,6 +14,7 @@ from hw.top import verilog_of
 from isa.presets import PRESETS
 from sim.cocotb_runner import get_runner
 from synth.array import Array
+from synth.ecp5 import synthesize
 from synth.gates import MODEL, WITHOUT, gates, models
 from synth.yosys import run
 
@@ -76,6 +78,36 @@ def test_the_model_of_the_multiplier(tmp_path):
     got = re.findall(r"p = 36'([01]+)", (tmp_path / "said.txt").read_text())
     want = [(a - (sa * (a >> 17) << 18)) * (b - (sb * (b >> 17) << 18)) for a, b, sa, sb in cases]
     assert [int(p, 2) for p in got] == [p % 2 ** 36 for p in want]
+
+
+def test_registers_go_into_the_block(tmp_path):
+    """Those around a product; not those with a reset, nor one that something else reads, too."""
+    def cells(product: str, reads: str = "") -> Counter[str]:
+        text = f"""module top(input clk, rst, en, input signed [8:0] a, b,
+                       output reg signed [17:0] p, output [17:0] q);
+            reg signed [8:0] x, y;
+            always @(posedge clk) x <= a;
+            always @(posedge clk) if (en) y <= b;
+            always @(posedge clk) {product}
+            assign q = {reads or "0"};
+        endmodule"""
+        module = synthesize(text, "top", tmp_path / "top.json")
+        found = Counter(c["type"] for c in module["cells"].values())
+        (block,) = (c for c in module["cells"].values() if c["type"] == "MULT18X18D")
+        for register in ("INPUTA", "OUTPUT"):
+            found[register] = int(block["parameters"].get(f"REG_{register}_CLK") == "CLK0")
+        if found["INPUTA"]:
+            assert len(block["connections"]["CE1"]) == 1
+        return found
+
+    inside = cells("p <= x * y;")
+    assert (inside["INPUTA"], inside["OUTPUT"], inside["TRELLIS_FF"]) == (1, 1, 0)
+    reset = cells("if (rst) p <= 0; else p <= x * y;")
+    assert (reset["INPUTA"], reset["OUTPUT"], reset["TRELLIS_FF"]) == (1, 0, 18)
+    both = cells("p <= x * y;", "x")
+    assert (both["INPUTA"], both["OUTPUT"], both["TRELLIS_FF"]) == (1, 1, 9)
+    early = cells("p <= x * y;", "x * y")
+    assert (early["INPUTA"], early["OUTPUT"]) == (1, 0)
 
 
 @pytest.mark.parametrize("arguments, words", [
