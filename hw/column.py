@@ -22,9 +22,6 @@ from hw.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
 from hw.ports import view_of
 from isa.config import Config
 
-FAN_IN = 4
-"""Operands that one stage of the adder tree adds."""
-
 INTEGER_BITS = 32
 """Of a sum in a machine without floating point."""
 
@@ -32,17 +29,23 @@ SUM_BITS = 96
 """Of a sum in a machine with floating point: 2^15 products below 2^80, and the sign."""
 
 
-def tree_stages(lanes: int) -> int:
-    """Registered stages that add ``lanes`` products."""
-    stages = 0
-    while lanes > 1:
-        lanes, stages = -(-lanes // FAN_IN), stages + 1
+def fan_in(config: Config) -> int:
+    """Operands that one stage of the adder tree adds: two are one carry chain. Beside floating
+    point, whose sums take two stages and are wide, more stages would cost registers."""
+    return 4 if config.floats else 2
+
+
+def tree_stages(config: Config) -> int:
+    """Registered stages that add the products of INT8."""
+    terms, stages = config.lanes, 0
+    while terms > 1:
+        terms, stages = -(-terms // fan_in(config)), stages + 1
     return stages
 
 
 def stages(config: Config) -> int:
     """Cycles from the products to the sum."""
-    return max(tree_stages(config.lanes), 2) if config.floats else tree_stages(config.lanes)
+    return max(tree_stages(config), 2) if config.floats else tree_stages(config)
 
 
 def tree_bits(lanes: int) -> int:
@@ -143,9 +146,9 @@ class Column(wiring.Component):
         return product
 
     def _tree(self, m: Module, terms: list[Value]) -> Value:
-        level = 0
+        level, most = 0, fan_in(self._config)
         while len(terms) > 1 or level < stages(self._config):
-            groups = [terms[k:k + FAN_IN] for k in range(0, len(terms), FAN_IN)]
+            groups = [terms[k:k + most] for k in range(0, len(terms), most)]
             terms = []
             for k, group in enumerate(groups):
                 total = sum(group[1:], group[0])

@@ -14,7 +14,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.column import tree_bits, tree_stages
+from hw.column import tree_bits
 from hw.operand import OPERAND_BITS
 
 LOW, HIGH = -(1 << OPERAND_BITS - 1), (1 << OPERAND_BITS - 1) - 1
@@ -35,9 +35,9 @@ class Checker:
     """Model and in-order checker: follows the ports, knows what is due in which cycle; from the
     first swap on, sums are checked in every cycle, whether the driver's vector is idle or not."""
 
-    def __init__(self, dut, lanes: int, words: int):
+    def __init__(self, dut, lanes: int, words: int, latency: int):
         self.dut, self.lanes, self.words = dut, lanes, words
-        self.latency = 3 + tree_stages(lanes)
+        self.latency = latency
         self.shadow = np.zeros((lanes, lanes), np.int64)
         self.active: np.ndarray | None = None
         self.due: deque[tuple[int, np.ndarray]] = deque()
@@ -121,7 +121,7 @@ class TB:
 @cocotb.parametrize(idle=[0.0, 0.3, 0.8])
 async def sums(dut, idle):
     tb = TB(dut, idle=idle, seed=3)
-    checker = Checker(dut, tb.lanes, tb.words)
+    checker = Checker(dut, tb.lanes, tb.words, int(os.environ["BENCH_LATENCY"]))
     await tb.fill()
     cycles = 600
     for _ in range(cycles):

@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 
 from hw.column import tree_stages
 from hw.tile import Tile
+from isa.config import Config
 from tests.hw.dma_bench import small
 
 
@@ -58,4 +59,9 @@ def test_sums(lanes: int, words: int) -> None:
 
 
 def test_tree_stages() -> None:
-    assert [tree_stages(n) for n in (4, 8, 16)] == [1, 2, 2]
+    def stages(*dtypes: str) -> list[int]:
+        return [tree_stages(Config(lanes=n, dtypes=dtypes, ppu_lanes=4, vector_lanes=4,
+                                   weight_words=1)) for n in (4, 8, 16)]
+
+    assert stages("int8") == [2, 3, 4]
+    assert stages("int8", "fp16") == [1, 2, 2]
