@@ -15,13 +15,14 @@ to that instruction.
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout
 from hw.fifo import Fifo
 from hw.ports import view_of
 from hw.settings import REGION
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
 
@@ -99,7 +100,10 @@ class Fetch(wiring.Component):
             buffer.i.payload.data.eq(self.r.payload.data),
             buffer.i.payload.resp.eq(self.r.payload.resp),
         ]
-        absent, ask = self._addresses(m, splitter, running & (ahead != self.AHEAD), begin)
+        # asking does not wait for the splitter's comparisons
+        m.submodules.asked = asked = Skid(splitter.i.payload.shape())
+        connect(m, asked.o, splitter.i)
+        absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
         m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
             owed.eq(owed + Mux(ask, beats, 0) - used),
@@ -112,7 +116,7 @@ class Fetch(wiring.Component):
         self._gather(m, buffer, running, absent & (ahead == 0), begin, take)
         return m
 
-    def _addresses(self, m: Module, splitter: BurstSplitter, allowed: Value,
+    def _addresses(self, m: Module, asked: Skid, allowed: Value,
                    begin: Signal) -> tuple[Signal, Signal]:
         """Asks for the next instruction when ``allowed``; returns ``absent``, it is outside the
         region, and ``ask``. A verdict takes three cycles, less than the data of an instruction."""
@@ -129,10 +133,10 @@ class Fetch(wiring.Component):
             settled.eq(Cat(1, settled)),
         ]
         m.d.comb += [
-            ask.eq(allowed & settled.all() & ~absent & splitter.i.ready & ~self.halt),
-            splitter.i.valid.eq(ask),
-            splitter.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
-            splitter.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
+            ask.eq(allowed & settled.all() & ~absent & asked.i.ready & ~self.halt),
+            asked.i.valid.eq(ask),
+            asked.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
+            asked.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
         with m.If(begin):
             m.d.sync += [at.eq(self.program >> size), settled.eq(0)]
         with m.Elif(ask):

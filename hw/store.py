@@ -98,7 +98,8 @@ class StoreEngine(wiring.Component):
         m.submodules.addresses = addresses = Fifo(
             data.StructLayout({"addr": config.addr_bits, "len": layout["len"].shape,
                                "final": 1, "index": INDEX_BITS}), self.BEATS)
-        m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS)
+        m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS,
+                                            registered=True)
         m.submodules.flight = flight = Fifo(
             data.StructLayout({"final": 1, "index": INDEX_BITS}), config.outstanding)
         m.submodules.lengths = lengths = Fifo(layout["len"].shape, self.OWED)
