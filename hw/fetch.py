@@ -83,13 +83,13 @@ class Fetch(wiring.Component):
         m.submodules.splitter = splitter = BurstSplitter(config, unsigned(1))
         m.submodules.buffer = buffer = Fifo(
             data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
-        running, begin, take = Signal(), Signal(), Signal()
+        running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
         ahead = Signal(range(self.AHEAD + 1))
         owed = Signal(range(self.AHEAD * beats + 1))
         used = buffer.o.valid & buffer.o.ready
         m.d.comb += [
             begin.eq(self.start & self.idle),
-            self.idle.eq(~running & (owed == 0)),
+            self.idle.eq(~running & nothing),
             # to the memory
             self.ar.valid.eq(splitter.o.valid & ~self.halt), splitter.o.ready.eq(
                 self.ar.ready & ~self.halt),
@@ -106,6 +106,7 @@ class Fetch(wiring.Component):
         absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
         m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
+            nothing.eq(~running & (owed == 0)),
             owed.eq(owed + Mux(ask, beats, 0) - used),
             ahead.eq(ahead + ask - (take & (self.instr.payload.fault != Fault.DRAM_RANGE))),
         ]
@@ -153,7 +154,7 @@ class Fetch(wiring.Component):
         bits = 8 * self._config.bus_bytes
         slots = 8 * INSTRUCTION_BYTES // bits
         raw = view_of(data.ArrayLayout(bits, slots))
-        slot, full = Signal(range(slots)), Signal()
+        slot, full = Signal(slots, init=1), Signal()    # one-hot
         index, fault = Signal(INDEX_BITS), Signal(8)
         m.d.comb += [
             instr.raw.eq(raw), instr.index.eq(index),
@@ -166,14 +167,13 @@ class Fetch(wiring.Component):
         with m.Elif(take):
             m.d.sync += [index.eq(index + 1), full.eq(0)]
         with m.If(~running):
-            m.d.sync += [slot.eq(0), full.eq(0)]
+            m.d.sync += [slot.eq(1), full.eq(0)]
         with m.Elif(buffer.o.valid & buffer.o.ready):
-            m.d.sync += [slot.eq(slot + 1), full.eq(slot == slots - 1)]
-            with m.Switch(slot):
-                for i in range(slots):
-                    with m.Case(i):
-                        m.d.sync += raw[i].eq(beat.data)
-            with m.If(slot == 0):
+            m.d.sync += [slot.eq(slot.rotate_left(1)), full.eq(slot[-1])]
+            for i in range(slots):
+                with m.If(slot[i]):
+                    m.d.sync += raw[i].eq(beat.data)
+            with m.If(slot[0]):
                 m.d.sync += fault.eq(0)
             with m.If(beat.resp == Resp.SLVERR):
                 m.d.sync += fault.eq(Fault.AXI_SLVERR)

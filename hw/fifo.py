@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A first-in first-out buffer between two streams of the same payload."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Shape, ShapeLike, Signal, Value
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,8 +55,10 @@ class Fifo(wiring.Component):
                 self.o.payload.eq(f.r_data), self.o.valid.eq(f.r_rdy), f.r_en.eq(self.o.ready)]
             return m
         valid, full, take = Signal(), Signal(), Signal()
-        payload = self._storage(m, self.i.valid & ~full, valid & take)
-        self._fill(m, valid, full, take)
+        write, read = self.i.valid & ~full, valid & take
+        payload, last_one, last_place = self._storage(m, write, read)
+        with m.If(write ^ read):
+            m.d.sync += [valid.eq(write | ~last_one), full.eq(write & last_place)]
         m.d.comb += self.i.ready.eq(~full)
         if not self._registered:
             m.d.comb += [self.o.payload.eq(payload), self.o.valid.eq(valid),
@@ -68,33 +70,28 @@ class Fifo(wiring.Component):
             m.d.sync += [self.o.valid.eq(valid), shown.eq(payload)]
         return m
 
-    def _fill(self, m: Module, valid: Signal, full: Signal, take: Signal) -> None:
-        """How many payloads there are; that there is one, or no place for another, is a flip-flop
-        each."""
-        level = Signal(range(self._depth + 1))
-        with m.If((self.i.valid & ~full) ^ (valid & take)):
-            write = self.i.valid & ~full
-            m.d.sync += [level.eq(Mux(write, level + 1, level - 1)),
-                         valid.eq(write | (level != 1)),
-                         full.eq(write & (level == self._depth - 1))]
-
-    def _storage(self, m: Module, write: Value, read: Value) -> Value:
-        """The payloads, and the oldest of them."""
+    def _storage(self, m: Module, write: Value, read: Value) -> tuple[Value, Value, Value]:
+        """The oldest payload; whether, if there is any, it is the only one; whether, if there is a
+        place, it is the only one."""
         if self._depth == 1:
             only = Signal(self._width, reset_less=True)
             with m.If(write):
                 m.d.sync += only.eq(self.i.payload)
-            return only
+            return only, Const(1), Const(1)
         m.submodules.storage = storage = memory.Memory(shape=self._width, depth=self._depth,
                                                        init=[])
         w_port, r_port = storage.write_port(), storage.read_port(domain="comb")
-        produce, consume = (Signal(range(self._depth), name=n) for n in ("produce", "consume"))
+        produce, consume, produced, consumed = (
+            Signal(range(self._depth), name=n)
+            for n in ("produce", "consume", "produced", "consumed"))
         m.d.comb += [w_port.addr.eq(produce), w_port.data.eq(self.i.payload), w_port.en.eq(write),
                      r_port.addr.eq(consume)]
-        wraps = self._depth & (self._depth - 1) != 0
-        for strobe, place in ((write, produce), (read, consume)):
-            following = place + 1
+        for strobe, place, following in ((write, produce, produced), (read, consume, consumed)):
+            # a few bits: without a carry chain
+            m.d.comb += following.eq(Cat(bit ^ place[:k].all() for k, bit in enumerate(place)))
+            if self._depth & (self._depth - 1):
+                with m.If(place == self._depth - 1):
+                    m.d.comb += following.eq(0)
             with m.If(strobe):
-                m.d.sync += place.eq(Mux(place == self._depth - 1, 0, following) if wraps
-                                     else following)
-        return r_port.data
+                m.d.sync += place.eq(following)
+        return r_port.data, consumed == produce, produced == consume

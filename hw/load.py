@@ -136,9 +136,9 @@ class LoadEngine(wiring.Component):
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
         ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
-        cuts = [Skid(entry) for _ in ports]
+        cuts = [Skid(entry, copies=2) for _ in ports]
         m.d.comb += [
-            room.eq(Cat(cut.i.ready for cut in cuts).all()),
+            room.eq(Cat(cut.go[1] for cut in cuts).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
             beats.o.ready.eq(self.r.valid & (halted | room)),
         ]

@@ -15,7 +15,7 @@ instruction and of earlier ones, have been handed over.
 Throughput one run a cycle, also across instructions; latency :attr:`Pattern.LATENCY` cycles.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -107,12 +107,15 @@ class Pattern(wiring.Component):
         at = [Signal.like(walked.start, name=f"at{i}", reset_less=True) for i in range(3)]
         spm = [Signal.like(walked.spm, name=f"spm{i}", reset_less=True) for i in range(3)]
         here, spm_here = Signal.like(walked.start), Signal.like(walked.spm)
-        step = Signal(signed(_WIDTH["dram_stride1"] - word), reset_less=True)
-        spm_step = Signal(signed(SPM_ADDRESS_BITS), reset_less=True)
-        entered = [nest.levels[n].entered for n in levels]
-        for value, places in ((here, at), (spm_here, spm)):
-            m.d.comb += value.eq(Mux(entered[0], places[0],
-                                     Mux(entered[1], places[1], places[2])))
+        step = Signal(signed(_WIDTH["dram_stride1"] - word))
+        spm_step = Signal(signed(SPM_ADDRESS_BITS))
+        for value, choices in (
+                (here, at), (spm_here, spm),
+                (step, [instr[f"dram_stride{k}"] >> word for k in (1, 2, 3)]),
+                (spm_step, [instr[f"spm_stride{k}"] for k in (1, 2, 3)])):
+            inner, middle, outer = choices
+            m.d.comb += value.eq(Mux(nest.levels["n1"].entered, inner,
+                                     Mux(nest.levels["n2"].entered, middle, outer)))
         following, spm_following = here + step, spm_here + spm_step
         for name, place, spm_place in zip(levels, at, spm, strict=True):
             moved = [place.eq(following), spm_place.eq(spm_following)]
@@ -121,27 +124,23 @@ class Pattern(wiring.Component):
                      self.instr.ready.eq(~stopped & (~active | (go[0] & nest.done)))]
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
-        last = [nest.last(n) for n in levels]
         with m.If(go[0]):
             m.d.sync += [
                 begin.eq(0), walked.valid.eq(active & ~stopped),
                 walked.bad.eq(zero.any() | misaligned.any()),
-                walked.read_only.eq(Cat(instr.region == r for r in self._read_only).any()),
+                walked.read_only.eq(sum((instr.region == r for r in self._read_only), Const(0))),
                 walked.final.eq(nest.done), walked.index.eq(instr.index),
-                walked.region.eq(instr.region), walked.rest.eq(instr.n0 - 1),
-                *(value.eq(Mux(last[0], Mux(last[1], instr[f"{kind}3"], instr[f"{kind}2"]),
-                               instr[f"{kind}1"]) >> shift)
-                  for value, kind, shift in ((step, "dram_stride", word),
-                                             (spm_step, "spm_stride", 0)))]
+                walked.region.eq(instr.region), walked.rest.eq(instr.n0 - 1)]
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
         nest.step(*go[1:4])
         nest.follow(*go[4:], begin=begin, start=[
             *(place.eq(instr.dram >> word) for place in at),
             *(place.eq(instr.spm) for place in spm)])
-        with m.If(self.instr.valid & self.instr.ready):
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
             new = self.instr.payload
-            m.d.sync += [instr.eq(new), active.eq(1), begin.eq(1),
+            m.d.sync += [instr.eq(new), active.eq(self.instr.valid), begin.eq(1),
                          *nest.start(**{n: new[n] == 1 for n in levels})]
         return walked
 
