@@ -25,6 +25,10 @@ def circle_add(a: Value, b: Value, size: Value, width: int) -> Value:
     return Mux((size != 0) & ~around[-1], around, a + b)[:width].as_signed()
 
 
+INNER = 4
+"""Levels of a nest whose last iterations are looked at together."""
+
+
 @dataclass
 class Level:
     """One loop: ``count`` iterations, as many as when ``single`` says one; ``enter`` assigns terms
@@ -49,7 +53,8 @@ class Level:
 
 class Nest:
     """Counters of a loop nest. Whether a level is in its first or its last iteration is a register
-    of its own, so that a step asks flip-flops alone.
+    of its own, and so is whether the :data:`INNER` innermost ones all are in their last, so that a
+    step asks flip-flops alone, and few of them.
 
     Parameters
     ----------
@@ -71,6 +76,8 @@ class Nest:
             for flag in ("first", "last", "entered", "left"):
                 setattr(level, flag, Signal(name=f"{name}_{flag}", reset_less=True))
             self.levels[name] = level
+        self._inner = list(self.levels)[:INNER]
+        self._inner_last = Signal(name="inner_last", reset_less=True)
         # which levels move in a step is known before it is known whether there is one
         inner: list[str] = []
         for level in self.levels.values():
@@ -105,6 +112,9 @@ class Nest:
 
     def all_last(self, names: Sequence[str]) -> Value:
         """Every level of ``names`` is in its last iteration."""
+        if set(self._inner) < set(names):
+            others = [name for name in names if name not in self._inner]
+            return self._inner_last & self.all_last(others)
         return Cat(self.last(name) for name in names).all()
 
     def on(self, name: str, *, enter: Sequence[object] = (), leave: Sequence[object] = ()) -> None:
@@ -125,25 +135,32 @@ class Nest:
         if singles.keys() != self.levels.keys():
             raise ValueError(f"the nest has levels {', '.join(self.levels)}, not "
                              f"{', '.join(singles)}")
-        return [s for name, level in self.levels.items()
-                for s in self._from_zero(level, singles[name])]
+        return [self._inner_last.eq(Cat(singles[name] for name in self._inner).all()),
+                *(s for name, level in self.levels.items()
+                  for s in self._from_zero(level, singles[name]))]
 
     def rewind(self, names: Sequence[str]) -> list[object]:
-        """Statements that start levels again from zero, without a step of those around them."""
-        return [s for name in names
-                for s in self._from_zero(self.levels[name], self.levels[name].single)]
+        """Statements that start levels again from zero, among them the :data:`INNER` innermost,
+        without a step of those around them."""
+        if not set(self._inner) <= set(names):
+            raise ValueError(f"{', '.join(self._inner)} start again together")
+        levels = [self.levels[name] for name in names]
+        return [self._inner_last.eq(Cat(self.levels[name].single for name in self._inner).all()),
+                *(s for level in levels for s in self._from_zero(level, level.single))]
 
     def step(self, *enables: Value) -> None:
         """Add the logic of one step. There is one in the cycles of the ``enables``: the same for
         every level, but each perhaps from a flip-flop of its own (:attr:`hw.skid.Skid.go`)."""
         m = self._m
+        with m.If(enables[0]):
+            m.d.sync += self._inner_last.eq(Cat(self.next_last(n) for n in self._inner).all())
         for enable, level in zip(enables, self.levels.values(), strict=True):
             with m.If(enable):
                 m.d.sync += [level.entered.eq(level.moves & ~level.last),
                              level.left.eq(level.moves & level.last)]
             with m.If(enable & level.moves):
                 with m.If(level.last):
-                    m.d.sync += [*self.rewind([level.name]), *level.leave]
+                    m.d.sync += [*self._from_zero(level, level.single), *level.leave]
                 with m.Else():
                     m.d.sync += [level.index.eq(level.index + 1), level.ahead.eq(level.ahead + 1),
                                  level.first.eq(0), level.last.eq(self._before_last(level)),

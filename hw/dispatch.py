@@ -7,8 +7,8 @@
                    ├─► waits ─────────────┴─► valid[k], for each part k ─► ready[k]
                    └─► i
 
-The engine states the rules and which waits each part respects; the next instruction is taken a
-cycle after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
+The engine states the rules and which waits each part respects; the next instruction is taken two
+cycles after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
 ``valid``, which the instruction before usually hides; 1 cycle from a completion to ``valid``.
 """
 
@@ -100,7 +100,7 @@ class Dispatch(wiring.Component):
             self.waits.eq(Mux(legal | self.illegal, waits, 0)),
             self.valid.eq(Mux(legal & ~self.halt, clear & self.may & ~taken, 0)),
             accepted.eq(taken | (self.valid & self.ready)), stays.eq(self.holds & ~self.passing),
-            self.passing.eq(self.holds & accepted.all()),
+            self.passing.eq(taken.all()),
             self.instr.ready.eq(~self.holds & ~self.halt)]
         m.d.sync += [
             waits.eq(behind), taken.eq(Mux(stays, accepted, 0)),

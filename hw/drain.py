@@ -21,7 +21,7 @@ from amaranth.lib.wiring import In, Out
 from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
 from hw.align import HALF_UNIT
-from hw.delay import register
+from hw.delay import cut, register
 from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
@@ -137,9 +137,10 @@ class Drain(wiring.Component):
                      self.instr.ready.eq(~active & ~self.halt)]
         with m.If(ending):
             m.d.sync += active.eq(0)
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1),
-                         walking.eq(~self.instr.payload.hold)]
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(self.instr.valid),
+                         walking.eq(self.instr.valid & ~self.instr.payload.hold)]
         return m
 
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Value) -> data.View:
@@ -205,7 +206,7 @@ class Drain(wiring.Component):
         nest.follow(*go[levels + 1:-1], begin=begin, start=[
             to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0), to(no, i.o_base), to(nr, i.r_base),
             to(yo, i.o_row), yo0.eq(i.o_row), to(yr, i.r_row), yr0.eq(i.r_row)])
-        with m.If(self.instr.valid & self.instr.ready):
+        with m.If(self.instr.ready):
             ratio = self._log_size(n.o_type) - self._log_size(n.r_type)
             m.d.sync += [*nest.start(word=self._log_size(n.o_type) == 0,
                                      x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
@@ -270,15 +271,16 @@ class Drain(wiring.Component):
             write = ((~now.last_group | (n < i.n_last)) & (~now.last_row | (stream_of < i.m_last))
                      & ~(now.last_group & (n == i.n_last - 1) & now.end_word))
             out, residual = sums.out[t], sums.residual[t]
+            # the instruction's constants are there long before its first entry
+            o_n, r_n, o_m, r_m = cut(m, f"offsets{t}", o_n, r_n, Array(multiples["o"])[stream_of],
+                                     Array(multiples["r"])[stream_of])
             outside.append(sums.write[t] & (
                 (out < 0) | (out >= words) | (i.residual & ((residual < 0) | (residual >= words)))))
             with m.If(go[-1]):
                 m.d.sync += [
                     parts.out[t].eq(now.out + o_n), parts.residual[t].eq(now.residual + r_n),
-                    parts.out_row[t].eq(circle_add(now.out_row, Array(multiples["o"])[stream_of],
-                                                   i.o_wrap, WORD)),
-                    parts.residual_row[t].eq(circle_add(
-                        now.residual_row, Array(multiples["r"])[stream_of], i.r_wrap, WORD)),
+                    parts.out_row[t].eq(circle_add(now.out_row, o_m, i.o_wrap, WORD)),
+                    parts.residual_row[t].eq(circle_add(now.residual_row, r_m, i.r_wrap, WORD)),
                     parts.write[t].eq(write), sums.out[t].eq(parts.out[t] + parts.out_row[t]),
                     sums.residual[t].eq(parts.residual[t] + parts.residual_row[t]),
                     sums.write[t].eq(parts.write[t]), entry.addr[t].eq(out),
@@ -288,10 +290,10 @@ class Drain(wiring.Component):
         wants = Cat(i.residual & write for write in entry.write)
         m.submodules.skid = skid = Skid(data.StructLayout({
             "entry": self._entry, "residual": r_addr.shape(), "wants": config.tiles, "bad": 1}),
-            self.STALLS)
+            self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.entry.eq(entry), into.residual.eq(r_addr), into.bad.eq(bad),
-                     into.wants.eq(wants), skid.i.valid.eq(valid), go.eq(skid.go)]
+                     into.wants.eq(wants), skid.i.valid.eq(valid), go.eq(skid.go[1:])]
         entry, r_addr, bad = head.entry, head.residual, head.bad
 
         # a bank stays full until its last entry has been read, which is after it was queued
@@ -342,7 +344,7 @@ class Drain(wiring.Component):
         params_full, closing, closing_bank = Signal(), Signal(), Signal()
         slice_, running = Signal(range(max(2, *(slices(config, t) for t in every)))), Signal()
         first = Signal(range(max(2, config.columns // unit(config))))
-        last_slice = running & (slice_ == count - 1)
+        last_slice = Signal()
         issue = Signal()
         m.submodules.pending = pending = Fifo(data.StructLayout({
             "addr": head.addr.shape(), "write": config.tiles}), depth)
@@ -355,12 +357,13 @@ class Drain(wiring.Component):
                      self.psum_index.eq(head.index),
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
         with m.If(issue):
-            m.d.sync += [running.eq(1), slice_.eq(0), closing.eq(head.last),
-                         closing_bank.eq(head.bank), first.eq(word * starts)]
+            m.d.sync += [running.eq(1), last_slice.eq(count == 1), slice_.eq(0),
+                         closing.eq(head.last), closing_bank.eq(head.bank), first.eq(word * starts)]
         with m.Elif(last_slice):
-            m.d.sync += running.eq(0)
+            m.d.sync += [running.eq(0), last_slice.eq(0)]
         with m.Else():
-            m.d.sync += [slice_.eq(slice_ + 1), first.eq(first + step)]
+            m.d.sync += [last_slice.eq(running & (slice_ + 2 == count)), slice_.eq(slice_ + 1),
+                         first.eq(first + step)]
 
         beat = self.params.payload
         swap = Signal()
@@ -381,9 +384,11 @@ class Drain(wiring.Component):
             m.submodules[f"post{t}"] = post = Post(config)
             posts.append(post)
             room = Signal(range(depth + 1), init=depth, name=f"room{t}")
-            uses = issue & head.write[t]
-            m.d.sync += room.eq(room - uses + post.popped)
-            can.append(room != 0)
+            uses, free = issue & head.write[t], Signal(init=1, name=f"free{t}")
+            with m.If(uses ^ post.popped):
+                m.d.sync += [room.eq(Mux(uses, room - 1, room + 1)),
+                             free.eq(~uses | (room != 1))]
+            can.append(free)
             idle.append(post.empty)
             reader = self._readers[t]
             wants = i.residual & head.write[t]

@@ -69,9 +69,9 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 20
+    STALLS = 21
     """Copies of the stall: for the registers of the walk, for each of its levels, for each of their
-    terms, for the sums, for two stages behind them."""
+    terms, for the sums, for two stages behind them, for the next instruction."""
 
     META_DEPTH = 16
 
@@ -108,18 +108,19 @@ class Feeder(wiring.Component):
             "used": ports_per_stream(config), "need": ports_per_stream(config)})
         self._meta = data.StructLayout({
             "common": self._common,
-            "need": data.ArrayLayout(2, config.tiles), "turn": data.ArrayLayout(turn, config.tiles),
+            "need": data.ArrayLayout(2, config.tiles), "skip": data.ArrayLayout(2, config.tiles),
+            "turn": data.ArrayLayout(turn, config.tiles),
             "mask": data.ArrayLayout(per, config.tiles)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         go = Signal(self.STALLS)
-        sums = self._sums(m, go[:-2])
+        sums = self._sums(m, go[:-3], go[-3])
         requests, tag = self._addresses(m, go[-2], sums)
         self._issue(m, go, *self._needs(m, go[-1], requests, tag))
         return m
 
-    def _sums(self, m: Module, go: Value) -> data.View:
+    def _sums(self, m: Module, go: Value, free: Value) -> data.View:
         """The loop nest, a cycle later the terms of its addresses and its flags, and another one
         later the terms' partial sums."""
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
@@ -158,8 +159,7 @@ class Feeder(wiring.Component):
         nest.behind("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
 
         # the last iteration's terms are taken before the next instruction's constants come
-        start = self.instr.valid & self.instr.ready
-        m.d.comb += self.instr.ready.eq(~self.halt & ~active & go[0])
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active & free)
         last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])
         begin = Signal()
         walked = view_of(data.StructLayout({
@@ -202,10 +202,11 @@ class Feeder(wiring.Component):
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
                 *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
-        with m.If(start):
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [
-                i.eq(n), active.eq(1), begin.eq(1), psum.eq(0),
+                i.eq(n), active.eq(self.instr.valid), begin.eq(1), psum.eq(0),
                 *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                             y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
                             r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
@@ -286,20 +287,22 @@ class Feeder(wiring.Component):
         config = self._config
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH, registered=True)
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS)
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
-        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go),
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
         reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
         with m.If(skid.o.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
         meta = queue.i.payload
         may, take, queued = Signal(), Signal(), Signal()
-        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt & ~self.fault),
+        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt),
                      meta.common.eq(tag.common)]
         readers, finished = [], []
         for k, read in enumerate(reads):
-            m.d.comb += [meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")]
+            # the words' choice and their arrival ask flip-flops of their own
+            m.d.comb += [*(meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")),
+                         meta.skip[k].eq(~read.need)]
             for half in range(ports_per_stream(config)):
                 reader, done = ReadPort(config, **lockstep(config)), Signal(name=f"done{k}_{half}")
                 m.submodules[f"reader{k}_{half}"] = reader
@@ -331,8 +334,9 @@ class Feeder(wiring.Component):
             now = []
             for half, reader in enumerate(mine):
                 need, held = head.need[k][half], Signal.like(reader.data.payload, reset_less=True)
-                ready.append(~need | reader.data.valid)
-                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & need)
+                skip = head.skip[k][half]
+                ready.append(skip | reader.data.valid)
+                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & ~skip)
                 with m.If(reader.data.ready):
                     m.d.sync += held.eq(reader.data.payload)
                 now.append(Mux(need, reader.data.payload, held))

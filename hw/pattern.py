@@ -56,9 +56,9 @@ class Pattern(wiring.Component):
 
     LATENCY = 5
 
-    STALLS = 9
+    STALLS = 10
     """Copies of the stall: for the counters, for each of their levels, for each level's address,
-    for two stages behind them."""
+    for two stages behind them, for the next instruction."""
 
     instr: stream.Interface
     regions: data.View
@@ -84,15 +84,15 @@ class Pattern(wiring.Component):
         self._reach = config.addr_bits - word
         go, stopped = Signal(self.STALLS), Signal()
         m.d.comb += stopped.eq(self.halt | self.fault)
-        m.submodules.skid = skid = Skid(self.runs.payload.shape(), self.STALLS)
+        m.submodules.skid = skid = Skid(self.runs.payload.shape(), self.STALLS + 1)
         wiring.connect(m, skid.o, wiring.flipped(self.runs))
-        m.d.comb += go.eq(skid.go)
-        walked = self._walk(m, go[:-2], stopped, word)
+        m.d.comb += go.eq(skid.go[1:])
+        walked = self._walk(m, go[:-3], go[-3], stopped, word)
         ends = self._ends(m, go[-2], stopped, walked, word)
         self._place(m, go[-1], stopped, ends, skid)
         return m
 
-    def _walk(self, m: Module, go: Value, stopped: Signal, word: int) -> data.View:
+    def _walk(self, m: Module, go: Value, free: Value, stopped: Signal, word: int) -> data.View:
         """The loop nest and, a cycle later, its run and what is wrong with the instruction."""
         instr = view_of(instruction_layout(Opcode.LOAD), reset_less=True)
         active, begin = Signal(), Signal()
@@ -121,7 +121,7 @@ class Pattern(wiring.Component):
             moved = [place.eq(following), spm_place.eq(spm_following)]
             nest.behind(name, enter=moved, leave=moved)
         m.d.comb += [walked.start.eq(at[0]), walked.spm.eq(spm[0]),
-                     self.instr.ready.eq(~stopped & (~active | (go[0] & nest.done)))]
+                     self.instr.ready.eq(~stopped & (~active | (free & nest.done)))]
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
         with m.If(go[0]):

@@ -175,8 +175,8 @@ class TensorEngine(wiring.Component):
         weights_ok, psum_ok = ~vector.swap | weights_there, ~vector.opens | bank_free
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         m.d.comb += [
-            fire.eq(feeder.vectors.valid & weights_ok & psum_ok & ~self.engine.halt),
-            feeder.vectors.ready.eq(weights_ok & psum_ok & ~self.engine.halt),
+            fire.eq(feeder.vectors.valid & weights_ok & psum_ok),
+            feeder.vectors.ready.eq(weights_ok & psum_ok),
             self.events.active.eq(fire),
             self.events.wait_weights.eq(feeder.vectors.valid & ~weights_ok),
             self.events.wait_out.eq(Mux(feeder.busy, feeder.vectors.valid & weights_ok & ~psum_ok,
@@ -186,7 +186,8 @@ class TensorEngine(wiring.Component):
         swap = fire & vector.swap
         load, last = Signal(), Signal()
         m.d.comb += [
-            loader.beats.ready.eq(Mux(beat.params, drain.params.ready, ~shadow_full | swap)),
+            loader.beats.ready.eq(Mux(beat.params, drain.params.ready, ~shadow_full)
+                                  | (fire & (vector.swap & ~beat.params))),
             drain.params.valid.eq(loader.beats.valid & beat.params),
             drain.params.payload.eq(beat),
             load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap)),

@@ -102,7 +102,6 @@ class WeightLoader(wiring.Component):
         for n in ("cb", "s", "r"):
             nest.varies(n, short | (i[f"n{n}"] == 1))
         go = Signal(self.STALLS)
-        start = self.instr.valid & self.instr.ready
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         nest.step(*(g & active & ~to_params for g in go[1:]))
         with m.If(go[0] & active):
@@ -116,9 +115,10 @@ class WeightLoader(wiring.Component):
                         m.d.sync += address.eq(i.w_base)
                     with m.If(nest.done):
                         m.d.sync += active.eq(0)
-        with m.If(start):
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [i.eq(n), active.eq(1), params.eq(0), address.eq(n.w_base),
+            m.d.sync += [i.eq(n), active.eq(self.instr.valid), params.eq(0), address.eq(n.w_base),
                          *nest.start(beat=Const(lengths[0]),
                                      tile=config.tiles >> n.m_split == 1,
                                      **{f: n[f"n{f}"] == 1 for f in (
@@ -130,15 +130,16 @@ class WeightLoader(wiring.Component):
                address: Signal, nest: Nest) -> None:
         config = self._config
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}), self.STALLS)
+            "meta": self._meta, "address": address.shape(), "bad": 1, "index": i.index.shape()}),
+            self.STALLS + 1)
         head, meta = skid.o.payload, skid.i.payload.meta
-        bad, may, done = Signal(), Signal(), Signal()
-        m.d.comb += [bad.eq(skid.o.valid & (head.address >= config.spm_words)),
-                     may.eq(skid.o.valid & ~bad & ~self.halt & ~self.fault)]
-        with m.If(bad & ~self.halt & ~self.fault):
+        may, done = Signal(), Signal()
+        m.d.comb += [skid.i.payload.bad.eq(address >= config.spm_words),
+                     may.eq(skid.o.valid & ~head.bad & ~self.halt)]
+        with m.If(skid.o.valid & head.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.go), skid.i.payload.address.eq(address),
+            skid.i.valid.eq(active), go.eq(skid.go[1:]), skid.i.payload.address.eq(address),
             skid.i.payload.index.eq(i.index),
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
