@@ -4,6 +4,11 @@
 A loop nest is a chain of counters, inner to outer. Each address term (a column, a row, an input
 coordinate) is an accumulator that one level advances and an outer level's wrap-around sends back.
 Sums are modulo the width of the field they come from, as in :mod:`golden.address`.
+
+Terms may go with the counters (:meth:`Nest.on`) or a cycle behind them (:meth:`Nest.behind`), so
+that what is added is asked of flip-flops that say which levels moved::
+
+    counters, last flags ─► entered, left of each level ─► terms
 """
 
 from collections.abc import Sequence
@@ -20,25 +25,36 @@ def circle_add(a: Value, b: Value, size: Value, width: int) -> Value:
     return Mux((size != 0) & ~around[-1], around, a + b)[:width].as_signed()
 
 
+INNER = 4
+"""Levels of a nest whose last iterations are looked at together."""
+
+
 @dataclass
 class Level:
     """One loop: ``count`` iterations, as many as when ``single`` says one; ``enter`` assigns terms
     when the loop goes on, ``leave`` when it starts again from zero (the next outer level then
-    enters)."""
+    enters); ``enter_behind`` and ``leave_behind`` are the same a cycle later."""
 
     name: str
     count: Value
     single: Value
     enter: Sequence[object] = ()
     leave: Sequence[object] = ()
+    enter_behind: Sequence[object] = ()
+    leave_behind: Sequence[object] = ()
     index: Signal = field(init=False)
+    ahead: Signal = field(init=False)
+    first: Signal = field(init=False)
     last: Signal = field(init=False)
     moves: Signal = field(init=False)
+    entered: Signal = field(init=False)
+    left: Signal = field(init=False)
 
 
 class Nest:
-    """Counters of a loop nest. Whether a level is in its last iteration is a register of its own,
-    so that a step asks flip-flops alone.
+    """Counters of a loop nest. Whether a level is in its first or its last iteration is a register
+    of its own, and so is whether the :data:`INNER` innermost ones all are in their last, so that a
+    step asks flip-flops alone, and few of them.
 
     Parameters
     ----------
@@ -54,9 +70,14 @@ class Nest:
         self.levels: dict[str, Level] = {}
         for name, count in levels:
             level = Level(name, count, count == 1)
-            level.index = Signal(len(count), name=f"{name}_index")
-            level.last = Signal(name=f"{name}_last")
+            level.index = Signal(len(count), name=f"{name}_index", reset_less=True)
+            # two more than the index, so that the last but one is found without a subtraction
+            level.ahead = Signal(len(count), name=f"{name}_ahead", reset_less=True)
+            for flag in ("first", "last", "entered", "left"):
+                setattr(level, flag, Signal(name=f"{name}_{flag}", reset_less=True))
             self.levels[name] = level
+        self._inner = list(self.levels)[:INNER]
+        self._inner_last = Signal(name="inner_last", reset_less=True)
         # which levels move in a step is known before it is known whether there is one
         inner: list[str] = []
         for level in self.levels.values():
@@ -75,6 +96,10 @@ class Nest:
         """Level ``name`` is in its last iteration."""
         return self.levels[name].last
 
+    def first(self, name: str) -> Signal:
+        """Level ``name`` is in its first iteration."""
+        return self.levels[name].first
+
     def next_last(self, name: str) -> Value:
         """Level ``name`` is in its last iteration after a step."""
         level, inner = self.levels[name], list(self.levels)[:list(self.levels).index(name)]
@@ -87,6 +112,9 @@ class Nest:
 
     def all_last(self, names: Sequence[str]) -> Value:
         """Every level of ``names`` is in its last iteration."""
+        if set(self._inner) < set(names):
+            others = [name for name in names if name not in self._inner]
+            return self._inner_last & self.all_last(others)
         return Cat(self.last(name) for name in names).all()
 
     def on(self, name: str, *, enter: Sequence[object] = (), leave: Sequence[object] = ()) -> None:
@@ -94,35 +122,71 @@ class Nest:
         self.levels[name].enter = [*self.levels[name].enter, *enter]
         self.levels[name].leave = [*self.levels[name].leave, *leave]
 
+    def behind(self, name: str, *, enter: Sequence[object] = (),
+               leave: Sequence[object] = ()) -> None:
+        """As :meth:`on`, done by :meth:`follow`."""
+        level = self.levels[name]
+        level.enter_behind = [*level.enter_behind, *enter]
+        level.leave_behind = [*level.leave_behind, *leave]
+
     def start(self, **singles: Value) -> list[object]:
         """Statements that put every counter to zero; for each level, whether its first count
         is 1."""
         if singles.keys() != self.levels.keys():
             raise ValueError(f"the nest has levels {', '.join(self.levels)}, not "
                              f"{', '.join(singles)}")
-        return [s for name, level in self.levels.items()
-                for s in (level.index.eq(0), level.last.eq(singles[name]))]
+        return [self._inner_last.eq(Cat(singles[name] for name in self._inner).all()),
+                *(s for name, level in self.levels.items()
+                  for s in self._from_zero(level, singles[name]))]
 
     def rewind(self, names: Sequence[str]) -> list[object]:
-        """Statements that start levels again from zero, without a step of those around them."""
-        return [s for name in names for s in (self.levels[name].index.eq(0),
-                                              self.levels[name].last.eq(self.levels[name].single))]
+        """Statements that start levels again from zero, among them the :data:`INNER` innermost,
+        without a step of those around them."""
+        if not set(self._inner) <= set(names):
+            raise ValueError(f"{', '.join(self._inner)} start again together")
+        levels = [self.levels[name] for name in names]
+        return [self._inner_last.eq(Cat(self.levels[name].single for name in self._inner).all()),
+                *(s for level in levels for s in self._from_zero(level, level.single))]
 
     def step(self, *enables: Value) -> None:
         """Add the logic of one step. There is one in the cycles of the ``enables``: the same for
         every level, but each perhaps from a flip-flop of its own (:attr:`hw.skid.Skid.go`)."""
         m = self._m
+        with m.If(enables[0]):
+            m.d.sync += self._inner_last.eq(Cat(self.next_last(n) for n in self._inner).all())
         for enable, level in zip(enables, self.levels.values(), strict=True):
+            with m.If(enable):
+                m.d.sync += [level.entered.eq(level.moves & ~level.last),
+                             level.left.eq(level.moves & level.last)]
             with m.If(enable & level.moves):
                 with m.If(level.last):
-                    m.d.sync += [*self.rewind([level.name]), *level.leave]
+                    m.d.sync += [*self._from_zero(level, level.single), *level.leave]
                 with m.Else():
-                    m.d.sync += [level.index.eq(level.index + 1),
-                                 level.last.eq(self._before_last(level)), *level.enter]
+                    m.d.sync += [level.index.eq(level.index + 1), level.ahead.eq(level.ahead + 1),
+                                 level.first.eq(0), level.last.eq(self._before_last(level)),
+                                 *level.enter]
+
+    def follow(self, *enables: Value, begin: Value, start: Sequence[object]) -> None:
+        """Add what lies :meth:`behind`: a pipeline stage whose terms belong to the iteration that
+        the counters had before it moved. It moves together with the counters, and alone when
+        they have come to their end; ``enables`` as for :meth:`step`. In the first iteration,
+        ``begin``, the terms get their ``start`` instead."""
+        m = self._m
+        for enable, level in zip(enables, self.levels.values(), strict=True):
+            with m.If(enable & level.left):
+                m.d.sync += level.leave_behind
+            with m.If(enable & level.entered):
+                m.d.sync += level.enter_behind
+        with m.If(enables[0] & begin):
+            m.d.sync += start
+
+    @staticmethod
+    def _from_zero(level: Level, last: Value) -> Sequence[object]:
+        return [level.index.eq(0), level.ahead.eq(2), level.first.eq(1), level.last.eq(last)]
 
     @staticmethod
     def _before_last(level: Level) -> Value:
-        return level.index == (level.count - 2)[:len(level.count)]
+        return level.ahead == level.count
 
 
 class Term:

@@ -107,7 +107,8 @@ class BurstSplitter(wiring.Component):
 
     Cuts are made at multiples of the burst limit (or of 4 KiB, if that is less), so that one
     subtraction gives the length, and all bursts of a long run but the first are aligned. Throughput
-    one burst a cycle, latency three cycles.
+    one burst a cycle, latency two cycles. Whether the next run is taken depends on comparisons of
+    the one at hand.
 
     Parameters
     ----------
@@ -132,9 +133,6 @@ class BurstSplitter(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        # whoever makes runs does not wait for the comparisons of this one
-        m.submodules.coming = coming = Skid(self._run)
-        connect(m, flipped(self.i), coming.i)
         m.submodules.cut = cut = Skid(self.o.payload.shape())
         connect(m, cut.o, flipped(self.o))
         run = view_of(self._run)
@@ -144,19 +142,19 @@ class BurstSplitter(wiring.Component):
         beats = Signal(range(self._window + 1))
         burst = cut.i.payload
         m.d.comb += [
-            room.eq(self._window - run.beat[:within]),
             burst.last.eq(run.beats <= room),
             beats.eq(Mux(burst.last, run.beats, room)),
             burst.beat.eq(run.beat), burst.len.eq(beats - 1),
             burst.first.eq(first), burst.tag.eq(run.tag),
             cut.i.valid.eq(valid),
-            coming.o.ready.eq(~valid | (cut.i.ready & burst.last)),
+            self.i.ready.eq(~valid | (cut.i.ready & burst.last)),
         ]
         with m.If(valid & cut.i.ready):
             m.d.sync += [run.beat.eq(run.beat + beats), run.beats.eq(run.beats - beats),
-                         first.eq(0)]
+                         first.eq(0), room.eq(self._window)]
             with m.If(burst.last):
                 m.d.sync += valid.eq(0)
-        with m.If(coming.o.valid & coming.o.ready):
-            m.d.sync += [run.eq(coming.o.payload), valid.eq(1), first.eq(1)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [run.eq(self.i.payload), valid.eq(1), first.eq(1),
+                         room.eq(self._window - self.i.payload.beat[:within])]
         return m

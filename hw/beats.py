@@ -56,14 +56,14 @@ class Beats(wiring.Component):
         m = Module()
         lanes, beat = self._lanes, self.o.payload
         burst = Signal.like(self.i.payload)
-        valid, first = Signal(), Signal()
+        valid, first, last = Signal(), Signal(), Signal()
         left = Signal(LEN_BITS)
         spm, spm_next = Signal.like(beat.spm), Signal.like(beat.spm)
         part, part_next = Signal(lanes.part), Signal(lanes.part)
         word_ends = part == lanes.beats - 1
         tag = burst.tag
         m.d.comb += [
-            beat.first.eq(first), beat.last.eq(left == 0), beat.spm.eq(spm), beat.part.eq(part),
+            beat.first.eq(first), beat.last.eq(last), beat.spm.eq(spm), beat.part.eq(part),
             beat.final.eq(beat.last & burst.last & tag.final), beat.index.eq(tag.index),
             spm_next.eq(spm + Mux(word_ends, lanes.words, 0)),
             part_next.eq(Mux(word_ends, 0, part + 1)),
@@ -76,12 +76,13 @@ class Beats(wiring.Component):
             m.d.comb += beat.mask[p].eq(~((first & burst.first & before)
                                           | (beat.last & burst.last & behind)))
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [left.eq(left - 1), first.eq(0), spm.eq(spm_next), part.eq(part_next)]
+            m.d.sync += [left.eq(left - 1), last.eq(left == 1), first.eq(0), spm.eq(spm_next),
+                         part.eq(part_next)]
             with m.If(beat.last):
                 m.d.sync += valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [valid.eq(1), first.eq(1), burst.eq(self.i.payload),
-                         left.eq(self.i.payload.len)]
+                         left.eq(self.i.payload.len), last.eq(self.i.payload.len == 0)]
             with m.If(self.i.payload.first):
                 m.d.sync += spm.eq(self.i.payload.tag.spm - self.i.payload.tag.first_lane)
         return m

@@ -7,8 +7,8 @@
                    ├─► waits ─────────────┴─► valid[k], for each part k ─► ready[k]
                    └─► i
 
-The engine states the rules and which waits each part respects; the next instruction is taken a
-cycle after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
+The engine states the rules and which waits each part respects; the next instruction is taken two
+cycles after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
 ``valid``, which the instruction before usually hides; 1 cycle from a completion to ``valid``.
 """
 
@@ -18,6 +18,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.delay import register
 from hw.ports import COMPLETED, instruction_layout
 from hw.semaphore import blocked
 from isa.instructions import QUEUES, Opcode
@@ -26,18 +27,24 @@ CHECK_CYCLES = 3
 """From an instruction to the verdict on it: products that rules look at, rules, all of them."""
 
 
+def all_hold(m: Module, rules: Sequence[Value]) -> Value:
+    """Whether all rules hold, a cycle later."""
+    return register(m, "kept", Cat(*rules)).all()
+
+
 def verdict(m: Module, rules: Sequence[Value]) -> Signal:
-    """Whether all rules hold, two cycles later."""
-    kept, legal = Signal(len(rules)), Signal()
-    m.d.sync += [kept.eq(Cat(*rules)), legal.eq(kept.all())]
-    return legal
+    """Whether all rules hold, two cycles later, in a register."""
+    return register(m, "legal", all_hold(m, rules))
 
 
 class Dispatch(wiring.Component):
     """Parameters
     ----------
     opcode : Opcode
-    parts : int
+    respects : sequence of sequences of queue names
+        For each part, the queues that it waits for, as far as the instruction does.
+    cycles : int
+        From an instruction to the verdict on it.
 
     Members
     -------
@@ -47,11 +54,11 @@ class Dispatch(wiring.Component):
     halt : In(1)
     i : Out(instruction_layout(opcode))
     legal : In(1)
-        The verdict on ``i``, CHECK_CYCLES after it has come.
+        The verdict on ``i``, from the cycle before the last of ``cycles``.
     waits : Out(a bit for each queue)
         What ``i`` waits for, from the verdict on; 0 before.
     may : In(parts)
-        Beside the verdict: what each part asks of ``waits`` and of itself.
+        Beside the verdict and the waits: what each part asks of itself.
     valid, ready : Out(parts), In(parts)
     passing : Out(1)
         Every part has taken ``i``; it leaves with the next clock edge.
@@ -72,8 +79,10 @@ class Dispatch(wiring.Component):
     holds: Signal
     illegal: Signal
 
-    def __init__(self, opcode: Opcode, parts: int):
-        layout = instruction_layout(opcode)
+    def __init__(self, opcode: Opcode, respects: Sequence[Sequence[str]],
+                 cycles: int = CHECK_CYCLES):
+        layout, parts = instruction_layout(opcode), len(respects)
+        self._respects, self._cycles = respects, cycles
         super().__init__({
             "instr": In(stream.Signature(layout)), "completed": In(COMPLETED), "halt": In(1),
             "i": Out(layout), "legal": In(1), "waits": Out(len(QUEUES)), "may": In(parts),
@@ -82,18 +91,23 @@ class Dispatch(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        age, taken = Signal(CHECK_CYCLES), Signal(len(self.valid))
-        waits, accepted = Signal(len(QUEUES)), Signal(len(self.valid))
-        checked = age[-1]
+        age, taken = Signal(self._cycles - 1), Signal(len(self.valid))
+        legal, stays, behind = Signal(), Signal(), Signal(len(QUEUES))
+        waits, clear = Signal(len(QUEUES)), Signal(len(self.valid))
+        accepted = Signal(len(self.valid))
         m.d.comb += [
-            self.waits.eq(Mux(checked, waits, 0)), self.illegal.eq(checked & ~self.legal),
-            self.valid.eq(Mux(checked & self.legal & ~self.halt, self.may & ~taken, 0)),
-            accepted.eq(taken | (self.valid & self.ready)),
-            self.passing.eq(self.holds & accepted.all()),
+            behind.eq(blocked(self.i, self.completed)),
+            self.waits.eq(Mux(legal | self.illegal, waits, 0)),
+            self.valid.eq(Mux(legal & ~self.halt, clear & self.may & ~taken, 0)),
+            accepted.eq(taken | (self.valid & self.ready)), stays.eq(self.holds & ~self.passing),
+            self.passing.eq(taken.all()),
             self.instr.ready.eq(~self.holds & ~self.halt)]
-        m.d.sync += [waits.eq(blocked(self.i, self.completed)),
-                     taken.eq(Mux(self.holds & ~self.passing, accepted, 0)),
-                     age.eq(Mux(self.holds & ~self.passing, Cat(1, age), 0))]
+        m.d.sync += [
+            waits.eq(behind), taken.eq(Mux(stays, accepted, 0)),
+            *(clear[k].eq(~Cat(behind[QUEUES.index(q)] for q in queues).any())
+              for k, queues in enumerate(self._respects)),
+            age.eq(Mux(stays, Cat(1, age), 0)),
+            legal.eq(stays & age[-1] & self.legal), self.illegal.eq(stays & age[-1] & ~self.legal)]
         with m.If(self.passing):
             m.d.sync += self.holds.eq(0)
         with m.If(self.instr.valid & self.instr.ready):

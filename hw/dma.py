@@ -92,12 +92,13 @@ class Status(wiring.Component):
             m.d.sync += [
                 failed.eq(1), index.eq(self.index),
                 code.eq(Mux(self.resp == Resp.DECERR, Fault.AXI_DECERR, Fault.AXI_SLVERR))]
-        m.d.sync += under_way.eq(under_way + self.start - self.done)
+        started = Signal()
+        m.d.sync += [started.eq(self.start), under_way.eq(under_way + started - self.done)]
         m.d.comb += [
             engine.fault.eq(failed | self.bad),
             engine.fault_code.eq(Mux(failed, code, self.bad_code)),
             engine.fault_index.eq(Mux(failed, index, self.bad_index)),
-            engine.busy.eq(under_way != 0), engine.start.eq(self.start),
+            engine.busy.eq(started | (under_way != 0)), engine.start.eq(self.start),
             engine.done.eq(self.done),
         ]
         m.d.sync += self.halted.eq(engine.halt | engine.fault | self.error)

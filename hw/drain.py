@@ -15,12 +15,14 @@ scratchpad; only then does the next one start, so that the constants of the lane
 """
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
 from hw.align import HALF_UNIT
+from hw.delay import cut, register
+from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.post import Post, landing_depth, slice_columns, slices, types, unit
@@ -62,9 +64,9 @@ class Drain(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 8
-    """Copies of the stall: for the registers of the walk, for each of its levels, for the
-    stages behind it."""
+    STALLS = 15
+    """Copies of the stall: for the registers of the walk, for each of its levels, for each of their
+    terms, for their sums, for the stages behind them."""
 
     ENTRY_DEPTH = 8
 
@@ -122,7 +124,7 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        i = view_of(instruction_layout(Opcode.TENSOR))
+        i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active, walking = Signal(), Signal()
         go = Signal(self.STALLS)
         walked = self._walk(m, i, walking, go[:-1])
@@ -135,15 +137,18 @@ class Drain(wiring.Component):
                      self.instr.ready.eq(~active & ~self.halt)]
         with m.If(ending):
             m.d.sync += active.eq(0)
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1),
-                         walking.eq(~self.instr.payload.hold)]
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(self.instr.valid),
+                         walking.eq(self.instr.valid & ~self.instr.payload.hold)]
         return m
 
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Value) -> data.View:
-        """The loop nest and, one cycle later, the entry's address terms and flags."""
+        """The loop nest, a cycle later the entry's address terms and flags, and another one later
+        the terms' sums."""
         nx, ny = Signal(9), Signal(9)
         words = Signal(3)
+        n = self.instr.payload
         log_o, log_r = self._log_size(i.o_type), self._log_size(i.r_type)
         nest = Nest(m, [("word", words), ("x", nx), ("y", ny), ("nb", i.nnb), ("tx", i.ntx),
                         ("ty", i.nty)])
@@ -155,56 +160,69 @@ class Drain(wiring.Component):
         split = (self._config.tiles.bit_length() - 1) - i.m_split
         xo, no, nr, wo, wr = (Term(n, WORD) for n in ("xo", "no", "nr", "wo", "wr"))
         yo, yr = Term("yo", WORD, i.o_wrap), Term("yr", WORD, i.r_wrap)
-        xo0, yo0, yr0 = (Signal(signed(WORD), name=n) for n in ("xo0", "yo0", "yr0"))
+        xo0, yo0, yr0 = (Signal(signed(WORD), name=n, reset_less=True)
+                         for n in ("xo0", "yo0", "yr0"))
         psum, bank = Signal(range(self._config.psum_depth)), Signal()
 
         def to(term: Term, value: Value | int) -> object:
             return term.value.eq(value)
 
         # a residual of a smaller type has fewer words: each serves several of the output
-        parts = (1 << (log_o - log_r)[:2]) - 1
-        part = nest.index("word") & parts
-        nest.on("word", enter=[to(wo, wo.plus(i.o_n)),
-                               to(wr, wr.plus(Mux(part == parts, i.r_n, 0)))],
-                leave=[to(wo, 0), to(wr, 0)])
-        nest.on("x", enter=[to(xo, xo.plus(i.o_x))], leave=[to(xo, xo0)])
-        nest.on("y", enter=[to(yo, yo.plus(i.o_y)), to(yr, yr.plus(i.o_y))],
-                leave=[to(yo, yo0), to(yr, yr0)])
-        nest.on("nb", enter=[to(no, no.plus(i.o_n << (split[:2] + log_o))),
-                             to(nr, nr.plus(i.r_n << (split[:2] + log_r)))],
-                leave=[to(no, i.o_base), to(nr, i.r_base)])
-        nest.on("tx", enter=[to(xo, xo.plus(i.o_x)), xo0.eq(xo.plus(i.o_x))],
-                leave=[to(xo, 0), xo0.eq(0)])
-        nest.on("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
-                             to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
-        last = nest.all_last(["word", "x", "y"])
+        parts, more = Signal(2, reset_less=True), Signal(reset_less=True)
+        r_n = Mux(more, i.r_n, 0)
+        o_step, r_step = (register(m, f"{n}_step", i[f"{n}_n"] << (split[:2] + log), signed(WORD))
+                          for n, log in (("o", log_o), ("r", log_r)))
+        nest.behind("word", enter=[to(wo, wo.plus(i.o_n)), to(wr, wr.plus(r_n))],
+                    leave=[to(wo, 0), to(wr, 0)])
+        nest.behind("x", enter=[to(xo, xo.plus(i.o_x))], leave=[to(xo, xo0)])
+        nest.behind("y", enter=[to(yo, yo.plus(i.o_y)), to(yr, yr.plus(i.o_y))],
+                    leave=[to(yo, yo0), to(yr, yr0)])
+        nest.behind("nb", enter=[to(no, no.plus(o_step)), to(nr, nr.plus(r_step))],
+                    leave=[to(no, i.o_base), to(nr, i.r_base)])
+        nest.behind("tx", enter=[to(xo, xo.plus(i.o_x)), xo0.eq(xo.plus(i.o_x))],
+                    leave=[to(xo, 0), xo0.eq(0)])
+        nest.behind("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
+                                 to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
+        last, begin = nest.all_last(["word", "x", "y"]), Signal()
+        walked = view_of(data.StructLayout({
+            "valid": 1, "first": 1, "last": 1, "last_group": 1, "last_row": 1, "bank": 1,
+            "word": 2, "index": range(self._config.psum_depth)}))
         with m.If(go[0]):
+            m.d.sync += [
+                begin.eq(0), more.eq((nest.index("word") & parts) == parts),
+                walked.valid.eq(walking), walked.word.eq(nest.index("word")),
+                walked.index.eq(psum), walked.bank.eq(bank), walked.last.eq(last),
+                walked.last_group.eq(nest.last("nb")),
+                walked.last_row.eq(nest.last("ty") & nest.last("y")),
+                walked.first.eq(Cat(nest.first(n) for n in ("word", "x", "y")).all())]
             with m.If(nest.last("word")):
                 m.d.sync += psum.eq(Mux(last, 0, psum + 1))
             with m.If(last & walking):
                 m.d.sync += bank.eq(~bank)
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
-        nest.step(*go[1:])
-        with m.If(self.instr.valid & self.instr.ready):
-            n = self.instr.payload
+        levels = len(nest.levels)
+        nest.step(*go[1:levels + 1])
+        nest.follow(*go[levels + 1:-1], begin=begin, start=[
+            to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0), to(no, i.o_base), to(nr, i.r_base),
+            to(yo, i.o_row), yo0.eq(i.o_row), to(yr, i.r_row), yr0.eq(i.r_row)])
+        with m.If(self.instr.ready):
+            ratio = self._log_size(n.o_type) - self._log_size(n.r_type)
             m.d.sync += [*nest.start(word=self._log_size(n.o_type) == 0,
                                      x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                                      y=Mux(n.nty == 1, n.ny_last, n.ny) == 1,
                                      nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),
-                         psum.eq(0), to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0),
-                         to(no, n.o_base), to(nr, n.r_base), to(yo, n.o_row), yo0.eq(n.o_row),
-                         to(yr, n.r_row), yr0.eq(n.r_row)]
+                         psum.eq(0), begin.eq(1), parts.eq((1 << ratio[:2]) - 1)]
         now = view_of(self._walked)
-        with m.If(go[0]):
+        with m.If(go[-1]):
             m.d.sync += [
-                now.valid.eq(walking), now.out.eq(xo.plus(no.value) + wo.value),
+                now.valid.eq(walked.valid), now.out.eq(xo.plus(no.value) + wo.value),
                 now.residual.eq(xo.plus(nr.value) + wr.value), now.out_row.eq(yo.value),
-                now.residual_row.eq(yr.value), now.word.eq(nest.index("word")),
-                now.end_word.eq(nest.index("word") + i.w_skip >= words), now.index.eq(psum),
-                now.bank.eq(bank), now.last.eq(last), now.last_group.eq(nest.last("nb")),
-                now.last_row.eq(nest.last("ty") & nest.last("y")),
-                now.first.eq(Cat(nest.index(n) == 0 for n in ("word", "x", "y")).all())]
+                now.residual_row.eq(yr.value),
+                now.end_word.eq(walked.word + i.w_skip >= words),
+                *(now[f].eq(walked[f]) for f in ("word", "index", "bank", "last", "last_group",
+                                                 "last_row", "first"))]
+        self._walked_valid = walked.valid
         return now
 
     def _log_size(self, dtype: Value) -> Value:
@@ -226,7 +244,7 @@ class Drain(wiring.Component):
                            << self._log_size(i.r_type)))
         return result
 
-    def _look_up(self, m: Module, i: data.View, go: Signal, now: data.View) -> fifo.SyncFIFO:
+    def _look_up(self, m: Module, i: data.View, go: Signal, now: data.View) -> Fifo:
         """Addresses of the entry in two cycles, checked in a third; residual reads and the queue of
         entries, from when the entry's bank is full."""
         config, words = self._config, self._config.spm_words
@@ -253,58 +271,66 @@ class Drain(wiring.Component):
             write = ((~now.last_group | (n < i.n_last)) & (~now.last_row | (stream_of < i.m_last))
                      & ~(now.last_group & (n == i.n_last - 1) & now.end_word))
             out, residual = sums.out[t], sums.residual[t]
+            # the instruction's constants are there long before its first entry
+            o_n, r_n, o_m, r_m = cut(m, f"offsets{t}", o_n, r_n, Array(multiples["o"])[stream_of],
+                                     Array(multiples["r"])[stream_of])
             outside.append(sums.write[t] & (
                 (out < 0) | (out >= words) | (i.residual & ((residual < 0) | (residual >= words)))))
             with m.If(go[-1]):
                 m.d.sync += [
                     parts.out[t].eq(now.out + o_n), parts.residual[t].eq(now.residual + r_n),
-                    parts.out_row[t].eq(circle_add(now.out_row, Array(multiples["o"])[stream_of],
-                                                   i.o_wrap, WORD)),
-                    parts.residual_row[t].eq(circle_add(
-                        now.residual_row, Array(multiples["r"])[stream_of], i.r_wrap, WORD)),
+                    parts.out_row[t].eq(circle_add(now.out_row, o_m, i.o_wrap, WORD)),
+                    parts.residual_row[t].eq(circle_add(now.residual_row, r_m, i.r_wrap, WORD)),
                     parts.write[t].eq(write), sums.out[t].eq(parts.out[t] + parts.out_row[t]),
                     sums.residual[t].eq(parts.residual[t] + parts.residual_row[t]),
                     sums.write[t].eq(parts.write[t]), entry.addr[t].eq(out),
                     r_addr[t].eq(residual), entry.write[t].eq(sums.write[t])]
         with m.If(go[-1]):
             m.d.sync += bad.eq(sums.valid & Cat(*outside).any())
+        wants = Cat(i.residual & write for write in entry.write)
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "entry": self._entry, "residual": r_addr.shape(), "bad": 1}), self.STALLS)
+            "entry": self._entry, "residual": r_addr.shape(), "wants": config.tiles, "bad": 1}),
+            self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.entry.eq(entry), into.residual.eq(r_addr), into.bad.eq(bad),
-                     skid.i.valid.eq(valid), go.eq(skid.go)]
+                     into.wants.eq(wants), skid.i.valid.eq(valid), go.eq(skid.go[1:])]
         entry, r_addr, bad = head.entry, head.residual, head.bad
 
         # a bank stays full until its last entry has been read, which is after it was queued
-        take, queued, ready = Signal(), Signal(2), Signal()
-        m.d.comb += [ready.eq(skid.o.valid & (self.full & ~queued).bit_select(entry.bank, 1)
-                              & ~self.halt & ~self.fault), skid.o.ready.eq(take)]
+        take, queued, may, ready = Signal(), Signal(2), Signal(2), Signal()
+        m.d.comb += [ready.eq(skid.o.valid & may.bit_select(entry.bank, 1) & ~bad),
+                     skid.o.ready.eq(take)]
         for bank in range(2):
-            with m.If(take & entry.last & (entry.bank == bank)):
+            ends = take & entry.last & (entry.bank == bank)
+            m.d.sync += may[bank].eq(self.full[bank] & ~queued[bank] & ~ends
+                                     & ~self.halt & ~self.fault)
+            with m.If(ends):
                 m.d.sync += queued[bank].eq(1)
             with m.If(self.release & (self.release_bank == bank)):
                 m.d.sync += queued[bank].eq(0)
-        with m.If(ready & bad):
+        with m.If(skid.o.valid & may.bit_select(entry.bank, 1) & bad):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
 
-        m.submodules.entries = queue = fifo.SyncFIFO(width=self._entry.size,
-                                                     depth=self.ENTRY_DEPTH)
+        m.submodules.entries = queue = Fifo(self._entry, self.ENTRY_DEPTH, registered=True)
         finished, self._readers = [], []
         for t in range(config.tiles):
             m.submodules[f"reader{t}"] = reader = ReadPort(config, **lockstep(config))
             wiring.connect(m, reader.port, wiring.flipped(self.residual[t]))
             issued, want = Signal(name=f"residual_issued{t}"), Signal(name=f"residual_want{t}")
-            m.d.comb += [want.eq(ready & ~bad & i.residual & entry.write[t]),
+            m.d.comb += [want.eq(ready & head.wants[t]),
                          reader.addr.payload.eq(r_addr[t]), reader.addr.valid.eq(want & ~issued)]
-            finished.append(~want | issued | reader.addr.ready)
+            finished.append(~head.wants[t] | issued | reader.addr.ready)
             m.d.sync += issued.eq(want & finished[-1] & ~take)
             self._readers.append(reader)
-        m.d.comb += [take.eq(ready & ~bad & queue.w_rdy & Cat(*finished).all()),
-                     queue.w_en.eq(take), queue.w_data.eq(entry)]
-        self._pending = now.valid | parts.valid | sums.valid | valid | skid.o.valid
+        entered = Signal()
+        m.d.comb += [take.eq(ready & queue.i.ready & Cat(*finished).all()),
+                     queue.i.valid.eq(take), queue.i.payload.eq(entry)]
+        m.d.sync += entered.eq(take)
+        self._pending = Cat(self._walked_valid, now.valid, parts.valid, sums.valid, valid,
+                            skid.o.valid, entered).any()
         return queue
 
-    def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:
+    def _issue(self, m: Module, i: data.View, queue: Fifo) -> Value:
         """Entries into the lanes; returns whether nothing is under way."""
         config = self._config
         depth, every = landing_depth(config), types(config)
@@ -313,30 +339,31 @@ class Drain(wiring.Component):
         # first columns of the words, and bits from one to the next in a residual word
         starts = Array(config.columns // t.size // unit(config) for t in every)[i.o_type]
         part_bits = Array(8 * config.columns // t.size for t in every)[i.o_type]
-        head = data.View(self._entry, queue.r_data)
+        head = queue.o.payload
         word = head.word if config.floats else Const(0, 2)
         params_full, closing, closing_bank = Signal(), Signal(), Signal()
         slice_, running = Signal(range(max(2, *(slices(config, t) for t in every)))), Signal()
         first = Signal(range(max(2, config.columns // unit(config))))
-        last_slice = running & (slice_ == count - 1)
+        last_slice = Signal()
         issue = Signal()
-        m.submodules.pending = pending = fifo.SyncFIFO(
-            width=len(Cat(head.addr.as_value(), head.write)), depth=depth)
-        can: list[Value] = [queue.r_rdy, pending.w_rdy, ~running | last_slice,
+        m.submodules.pending = pending = Fifo(data.StructLayout({
+            "addr": head.addr.shape(), "write": config.tiles}), depth)
+        can: list[Value] = [queue.o.valid, pending.i.ready, ~running | last_slice,
                             ~head.first | params_full]
-        idle: list[Value] = [~queue.r_rdy, ~self._pending, ~running, ~pending.r_rdy]
-        m.d.comb += [queue.r_en.eq(issue), pending.w_en.eq(issue),
-                     pending.w_data.eq(Cat(head.addr, head.write)),
+        idle: list[Value] = [~queue.o.valid, ~self._pending, ~running, ~pending.o.valid]
+        m.d.comb += [queue.o.ready.eq(issue), pending.i.valid.eq(issue),
+                     pending.i.payload.addr.eq(head.addr), pending.i.payload.write.eq(head.write),
                      self.psum_en.eq(issue), self.psum_bank.eq(head.bank),
                      self.psum_index.eq(head.index),
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
         with m.If(issue):
-            m.d.sync += [running.eq(1), slice_.eq(0), closing.eq(head.last),
-                         closing_bank.eq(head.bank), first.eq(word * starts)]
+            m.d.sync += [running.eq(1), last_slice.eq(count == 1), slice_.eq(0),
+                         closing.eq(head.last), closing_bank.eq(head.bank), first.eq(word * starts)]
         with m.Elif(last_slice):
-            m.d.sync += running.eq(0)
+            m.d.sync += [running.eq(0), last_slice.eq(0)]
         with m.Else():
-            m.d.sync += [slice_.eq(slice_ + 1), first.eq(first + step)]
+            m.d.sync += [last_slice.eq(running & (slice_ + 2 == count)), slice_.eq(slice_ + 1),
+                         first.eq(first + step)]
 
         beat = self.params.payload
         swap = Signal()
@@ -352,15 +379,16 @@ class Drain(wiring.Component):
         all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
             ~i.residual | (i.r_type == DType.INT8))
         posts = []
-        landed = data.View(data.StructLayout({"addr": head.addr.shape(), "write": config.tiles}),
-                           pending.r_data)
+        landed = pending.o.payload
         for t in range(config.tiles):
             m.submodules[f"post{t}"] = post = Post(config)
             posts.append(post)
             room = Signal(range(depth + 1), init=depth, name=f"room{t}")
-            uses = issue & head.write[t]
-            m.d.sync += room.eq(room - uses + post.popped)
-            can.append(room != 0)
+            uses, free = issue & head.write[t], Signal(init=1, name=f"free{t}")
+            with m.If(uses ^ post.popped):
+                m.d.sync += [room.eq(Mux(uses, room - 1, room + 1)),
+                             free.eq(~uses | (room != 1))]
+            can.append(free)
             idle.append(post.empty)
             reader = self._readers[t]
             wants = i.residual & head.write[t]
@@ -390,7 +418,7 @@ class Drain(wiring.Component):
                     m.d.comb += post.floats.unit.eq(HALF_UNIT)
                 with m.Case(DType.BF16):
                     m.d.comb += post.floats.unit.eq(i.anchor)
-        m.d.comb += [issue.eq(Cat(*can).all()), pending.r_en.eq(posts[0].finished),
+        m.d.comb += [issue.eq(Cat(*can).all()), pending.o.ready.eq(posts[0].finished),
                      *(getattr(self, kind).eq(sum(getattr(p, kind) for p in posts))
                        for kind, _ in KIND)]
         return Cat(*idle).all()

@@ -16,12 +16,13 @@ split go in lockstep: the same loop indices, rows ``a_m`` and ``iy_m`` apart.
 """
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import operand
 from hw.align import BRAIN_BASE
 from hw.address import Nest, Term, circle_add
+from hw.fifo import Fifo
 from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort, lockstep
 from hw.skid import Skid
@@ -68,9 +69,9 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 11
-    """Copies of the stall: for the registers of the walk, for each of its levels, for two
-    stages behind it."""
+    STALLS = 21
+    """Copies of the stall: for the registers of the walk, for each of its levels, for each of their
+    terms, for the sums, for two stages behind them, for the next instruction."""
 
     META_DEPTH = 16
 
@@ -107,20 +108,22 @@ class Feeder(wiring.Component):
             "used": ports_per_stream(config), "need": ports_per_stream(config)})
         self._meta = data.StructLayout({
             "common": self._common,
-            "need": data.ArrayLayout(2, config.tiles), "turn": data.ArrayLayout(turn, config.tiles),
+            "need": data.ArrayLayout(2, config.tiles), "skip": data.ArrayLayout(2, config.tiles),
+            "turn": data.ArrayLayout(turn, config.tiles),
             "mask": data.ArrayLayout(per, config.tiles)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         go = Signal(self.STALLS)
-        sums = self._sums(m, go[:-2])
+        sums = self._sums(m, go[:-3], go[-3])
         requests, tag = self._addresses(m, go[-2], sums)
         self._issue(m, go, *self._needs(m, go[-1], requests, tag))
         return m
 
-    def _sums(self, m: Module, go: Value) -> data.View:
-        """The loop nest and, one cycle later, the partial sums of its addresses."""
-        i = view_of(instruction_layout(Opcode.TENSOR))
+    def _sums(self, m: Module, go: Value, free: Value) -> data.View:
+        """The loop nest, a cycle later the terms of its addresses and its flags, and another one
+        later the terms' partial sums."""
+        i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active = Signal()
         nx, ny = Signal(9), Signal(9)
         nest = Nest(m, [("x", nx), ("y", ny), ("cb", i.ncb), ("s", i.ns), ("r", i.nr),
@@ -132,72 +135,82 @@ class Feeder(wiring.Component):
         xa, ca, sa, na = (Term(n, ADDRESS_BITS) for n in ("xa", "ca", "sa", "na"))
         ya, ra = (Term(n, ADDRESS_BITS, i.a_wrap) for n in ("ya", "ra"))
         ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
-        xa0, ix0 = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
-        ya0, iy0 = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
+        xa0, ya0 = (Signal(signed(ADDRESS_BITS), name=n, reset_less=True) for n in ("xa0", "ya0"))
+        ix0, iy0 = (Signal(signed(IMAGE_BITS), name=n, reset_less=True) for n in ("ix0", "iy0"))
         psum = Signal(range(self._config.psum_depth))
 
         def to(term: Term, value: Value | int) -> object:
             return term.value.eq(value)
 
-        nest.on("x", enter=[to(xa, xa.plus(i.a_x)), to(ix, ix.plus(i.ix_x))],
-                leave=[to(xa, xa0), to(ix, ix0)])
-        nest.on("y", enter=[to(ya, ya.plus(i.a_y)), to(iy, iy.plus(i.iy_y))],
-                leave=[to(ya, ya0), to(iy, iy0)])
-        nest.on("cb", enter=[to(ca, ca.plus(i.a_cb))], leave=[to(ca, 0)])
-        nest.on("s", enter=[to(sa, sa.plus(i.a_s)), to(sx, sx.plus(i.ix_s))],
-                leave=[to(sa, 0), to(sx, 0)])
-        nest.on("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r))],
-                leave=[to(ra, 0), to(ry, 0)])
-        nest.on("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
+        nest.behind("x", enter=[to(xa, xa.plus(i.a_x)), to(ix, ix.plus(i.ix_x))],
+                    leave=[to(xa, xa0), to(ix, ix0)])
+        nest.behind("y", enter=[to(ya, ya.plus(i.a_y)), to(iy, iy.plus(i.iy_y))],
+                    leave=[to(ya, ya0), to(iy, iy0)])
+        nest.behind("cb", enter=[to(ca, ca.plus(i.a_cb))], leave=[to(ca, 0)])
+        nest.behind("s", enter=[to(sa, sa.plus(i.a_s)), to(sx, sx.plus(i.ix_s))],
+                    leave=[to(sa, 0), to(sx, 0)])
+        nest.behind("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r))],
+                    leave=[to(ra, 0), to(ry, 0)])
+        nest.behind("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
         next_x = [(xa, xa.plus(i.a_x), xa0), (ix, ix.plus(i.ix_x), ix0)]
         next_y = [(ya, ya.plus(i.a_y), ya0), (iy, iy.plus(i.iy_y), iy0)]
-        nest.on("tx", enter=[e for t, v, s in next_x for e in (to(t, v), s.eq(v))],
-                leave=[to(xa, 0), xa0.eq(0), to(ix, i.ix0), ix0.eq(i.ix0)])
-        nest.on("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
+        nest.behind("tx", enter=[e for t, v, s in next_x for e in (to(t, v), s.eq(v))],
+                    leave=[to(xa, 0), xa0.eq(0), to(ix, i.ix0), ix0.eq(i.ix0)])
+        nest.behind("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
 
-        start = self.instr.valid & self.instr.ready
-        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        first_pass = (nest.index("cb") == 0) & (nest.index("s") == 0) & (nest.index("r") == 0)
-        last_pass = nest.all_last(["cb", "s", "r"])
-        first_pixel = (nest.index("x") == 0) & (nest.index("y") == 0)
-        last_pixel = nest.all_last(["x", "y"])
+        # the last iteration's terms are taken before the next instruction's constants come
+        m.d.comb += self.instr.ready.eq(~self.halt & ~active & free)
+        last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])
         begin = Signal()
+        walked = view_of(data.StructLayout({
+            "valid": 1, "begin": 1, "first_pass": 1, "first_pixel": 1, "last_pass": 1,
+            "last_pixel": 1, "psum": range(self._config.psum_depth)}))
+        with m.If(go[0]):
+            m.d.sync += [
+                walked.valid.eq(active), walked.begin.eq(begin), walked.psum.eq(psum),
+                walked.first_pass.eq(nest.first("cb") & nest.first("s") & nest.first("r")),
+                walked.first_pixel.eq(nest.first("x") & nest.first("y")),
+                walked.last_pass.eq(last_pass), walked.last_pixel.eq(last_pixel),
+                begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
+        levels = len(nest.levels)
+        nest.step(*go[1:levels + 1])
+        nest.follow(*go[levels + 1:-1], begin=begin, start=[
+            to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, i.a_base),
+            to(ya, i.a_row), ya0.eq(i.a_row), to(ix, i.ix0), ix0.eq(i.ix0), to(sx, 0),
+            to(iy, i.iy0), iy0.eq(i.iy0), to(ry, 0)])
+
         types = {"dtype": i.dtype,
                  "base": Mux(i.dtype == DType.BF16, BRAIN_BASE - i.anchor, 0)}
         out = view_of(data.StructLayout({
             "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
             "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
-        with m.If(go[0]):
+        with m.If(go[-1]):
             m.d.sync += [
-                out.valid.eq(active), out.begin.eq(begin),
+                out.valid.eq(walked.valid), out.begin.eq(walked.begin),
                 *(out.i[f].eq(i[f]) for f, _ in self._constants),
                 out.t0.eq(xa.plus(ca.value)), out.t1.eq(na.plus(sa.value)),
                 out.row.eq(ya.plus(ra.value)), out.ix.eq(ix.plus(sx.value)),
                 out.iy.eq(iy.plus(ry.value)),
-                out.common.index.eq(psum), out.common.swap.eq(first_pixel),
-                out.common.overwrite.eq(first_pass & ~i.acc),
-                out.common.opens.eq(first_pass & first_pixel & ~i.acc),
-                out.common.closes.eq(last_pass & last_pixel & ~i.hold),
-                out.common.keeps.eq(last_pass & last_pixel & i.hold),
+                out.common.index.eq(walked.psum), out.common.swap.eq(walked.first_pixel),
+                out.common.overwrite.eq(walked.first_pass & ~i.acc),
+                out.common.opens.eq(walked.first_pass & walked.first_pixel & ~i.acc),
+                out.common.closes.eq(walked.last_pass & walked.last_pixel & ~i.hold),
+                out.common.keeps.eq(walked.last_pass & walked.last_pixel & i.hold),
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
                 *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
-            m.d.sync += [begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
-            with m.If(nest.done):
-                m.d.sync += active.eq(0)
-        nest.step(*go[1:])
-        with m.If(start):
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [
-                i.eq(n), active.eq(1), begin.eq(1), psum.eq(0),
+                i.eq(n), active.eq(self.instr.valid), begin.eq(1), psum.eq(0),
                 *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                             y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
-                            r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),
-                to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, n.a_base),
-                to(ya, n.a_row), ya0.eq(n.a_row), to(ix, n.ix0), ix0.eq(n.ix0), to(sx, 0),
-                to(iy, n.iy0), iy0.eq(n.iy0), to(ry, 0)]
-        self._active = active | out.valid
+                            r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
+        self._active = active | walked.valid | out.valid
         return out
 
     def _addresses(self, m: Module, go: Value, out: data.View
@@ -272,22 +285,24 @@ class Feeder(wiring.Component):
     def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> None:
         """Fork each set of reads to the ports; join the words to vectors."""
         config = self._config
-        meta = view_of(self._meta)
-        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH, registered=True)
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS)
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
-        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go),
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
         reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
         with m.If(skid.o.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
+        meta = queue.i.payload
         may, take, queued = Signal(), Signal(), Signal()
-        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt & ~self.fault),
+        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt),
                      meta.common.eq(tag.common)]
         readers, finished = [], []
         for k, read in enumerate(reads):
-            m.d.comb += [meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")]
+            # the words' choice and their arrival ask flip-flops of their own
+            m.d.comb += [*(meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")),
+                         meta.skip[k].eq(~read.need)]
             for half in range(ports_per_stream(config)):
                 reader, done = ReadPort(config, **lockstep(config)), Signal(name=f"done{k}_{half}")
                 m.submodules[f"reader{k}_{half}"] = reader
@@ -299,26 +314,29 @@ class Feeder(wiring.Component):
                 finished.append(done | ~want | taken)
                 m.d.sync += done.eq(may & want & (done | taken) & ~take)
                 readers.append(reader)
-        m.d.comb += [queue.w_data.eq(meta), queue.w_en.eq(may & ~queued),
-                     take.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+        m.d.comb += [queue.i.valid.eq(may & ~queued),
+                     take.eq(may & (queued | queue.i.ready) & Cat(*finished).all()),
                      skid.o.ready.eq(take)]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~take)
+        m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~take)
         self._join(m, queue, readers)
+        entered = Signal()
+        m.d.sync += entered.eq(queue.i.valid & queue.i.ready)
         m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
-                                  | queue.r_rdy)
+                                  | entered | queue.o.valid)
 
-    def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
+    def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> None:
         config = self._config
         ports = ports_per_stream(config)
-        head = data.View(self._meta, queue.r_data)
+        head = queue.o.payload
         ready, out = [], self.vectors.payload
         for k in range(config.tiles):
             mine = readers[k * ports:(k + 1) * ports]
             now = []
             for half, reader in enumerate(mine):
                 need, held = head.need[k][half], Signal.like(reader.data.payload, reset_less=True)
-                ready.append(~need | reader.data.valid)
-                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & need)
+                skip = head.skip[k][half]
+                ready.append(skip | reader.data.valid)
+                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & ~skip)
                 with m.If(reader.data.ready):
                     m.d.sync += held.eq(reader.data.payload)
                 now.append(Mux(need, reader.data.payload, held))
@@ -339,6 +357,6 @@ class Feeder(wiring.Component):
                            operand.field(head.common, "base"))
         c = head.common
         m.d.comb += [
-            self.vectors.valid.eq(queue.r_rdy & Cat(*ready).all()),
-            queue.r_en.eq(self.vectors.valid & self.vectors.ready),
+            self.vectors.valid.eq(queue.o.valid & Cat(*ready).all()),
+            queue.o.ready.eq(self.vectors.valid & self.vectors.ready),
             *(out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams")]

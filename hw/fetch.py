@@ -15,13 +15,14 @@ to that instruction.
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout
 from hw.fifo import Fifo
 from hw.ports import view_of
 from hw.settings import REGION
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
 
@@ -82,13 +83,13 @@ class Fetch(wiring.Component):
         m.submodules.splitter = splitter = BurstSplitter(config, unsigned(1))
         m.submodules.buffer = buffer = Fifo(
             data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
-        running, begin, take = Signal(), Signal(), Signal()
+        running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
         ahead = Signal(range(self.AHEAD + 1))
         owed = Signal(range(self.AHEAD * beats + 1))
         used = buffer.o.valid & buffer.o.ready
         m.d.comb += [
             begin.eq(self.start & self.idle),
-            self.idle.eq(~running & (owed == 0)),
+            self.idle.eq(~running & nothing),
             # to the memory
             self.ar.valid.eq(splitter.o.valid & ~self.halt), splitter.o.ready.eq(
                 self.ar.ready & ~self.halt),
@@ -99,9 +100,13 @@ class Fetch(wiring.Component):
             buffer.i.payload.data.eq(self.r.payload.data),
             buffer.i.payload.resp.eq(self.r.payload.resp),
         ]
-        absent, ask = self._addresses(m, splitter, running & (ahead != self.AHEAD), begin)
+        # asking does not wait for the splitter's comparisons
+        m.submodules.asked = asked = Skid(splitter.i.payload.shape())
+        connect(m, asked.o, splitter.i)
+        absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
         m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
+            nothing.eq(~running & (owed == 0)),
             owed.eq(owed + Mux(ask, beats, 0) - used),
             ahead.eq(ahead + ask - (take & (self.instr.payload.fault != Fault.DRAM_RANGE))),
         ]
@@ -112,7 +117,7 @@ class Fetch(wiring.Component):
         self._gather(m, buffer, running, absent & (ahead == 0), begin, take)
         return m
 
-    def _addresses(self, m: Module, splitter: BurstSplitter, allowed: Value,
+    def _addresses(self, m: Module, asked: Skid, allowed: Value,
                    begin: Signal) -> tuple[Signal, Signal]:
         """Asks for the next instruction when ``allowed``; returns ``absent``, it is outside the
         region, and ``ask``. A verdict takes three cycles, less than the data of an instruction."""
@@ -129,10 +134,10 @@ class Fetch(wiring.Component):
             settled.eq(Cat(1, settled)),
         ]
         m.d.comb += [
-            ask.eq(allowed & settled.all() & ~absent & splitter.i.ready & ~self.halt),
-            splitter.i.valid.eq(ask),
-            splitter.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
-            splitter.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
+            ask.eq(allowed & settled.all() & ~absent & asked.i.ready & ~self.halt),
+            asked.i.valid.eq(ask),
+            asked.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
+            asked.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
         with m.If(begin):
             m.d.sync += [at.eq(self.program >> size), settled.eq(0)]
         with m.Elif(ask):
@@ -149,7 +154,7 @@ class Fetch(wiring.Component):
         bits = 8 * self._config.bus_bytes
         slots = 8 * INSTRUCTION_BYTES // bits
         raw = view_of(data.ArrayLayout(bits, slots))
-        slot, full = Signal(range(slots)), Signal()
+        slot, full = Signal(slots, init=1), Signal()    # one-hot
         index, fault = Signal(INDEX_BITS), Signal(8)
         m.d.comb += [
             instr.raw.eq(raw), instr.index.eq(index),
@@ -162,14 +167,13 @@ class Fetch(wiring.Component):
         with m.Elif(take):
             m.d.sync += [index.eq(index + 1), full.eq(0)]
         with m.If(~running):
-            m.d.sync += [slot.eq(0), full.eq(0)]
+            m.d.sync += [slot.eq(1), full.eq(0)]
         with m.Elif(buffer.o.valid & buffer.o.ready):
-            m.d.sync += [slot.eq(slot + 1), full.eq(slot == slots - 1)]
-            with m.Switch(slot):
-                for i in range(slots):
-                    with m.Case(i):
-                        m.d.sync += raw[i].eq(beat.data)
-            with m.If(slot == 0):
+            m.d.sync += [slot.eq(slot.rotate_left(1)), full.eq(slot[-1])]
+            for i in range(slots):
+                with m.If(slot[i]):
+                    m.d.sync += raw[i].eq(beat.data)
+            with m.If(slot[0]):
                 m.d.sync += fault.eq(0)
             with m.If(beat.resp == Resp.SLVERR):
                 m.d.sync += fault.eq(Fault.AXI_SLVERR)

@@ -17,7 +17,7 @@ from ``r`` to ``write``; ``done`` comes when every lane's last word has been wri
 On halt, data under way is taken and dropped.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -113,20 +113,22 @@ class LoadEngine(wiring.Component):
 
         # one burst to the memory and into the list of those in flight
         bursts = Signal(range(config.outstanding + 1))
-        free = Signal()
+        free, most, goes, ends_one = Signal(), Signal(), Signal(), Signal()
         burst, beat = splitter.o.payload, beats.o.payload
         m.d.comb += [
-            free.eq(~halted & flight.i.ready & (bursts != config.outstanding)),
+            free.eq(~halted & flight.i.ready & ~most),
             self.ar.valid.eq(splitter.o.valid & free),
             self.ar.payload.addr.eq(burst.beat << exact_log2(config.bus_bytes)),
             self.ar.payload.len.eq(burst.len),
             splitter.o.ready.eq(self.ar.ready & free),
-            flight.i.valid.eq(self.ar.valid & self.ar.ready),
+            goes.eq(self.ar.valid & self.ar.ready), flight.i.valid.eq(goes),
             flight.i.payload.eq(burst),
         ]
-        m.d.comb += taken.eq(self.r.valid & self.r.ready)
-        m.d.sync += bursts.eq(bursts + (self.ar.valid & self.ar.ready)
-                              - (taken & beats.o.valid & beat.last))
+        m.d.comb += [taken.eq(self.r.valid & self.r.ready),
+                     ends_one.eq(taken & beats.o.valid & beat.last)]
+        with m.If(goes ^ ends_one):
+            m.d.sync += [bursts.eq(Mux(goes, bursts + 1, bursts - 1)),
+                         most.eq(goes & (bursts == config.outstanding - 1))]
 
         # data beats into the lanes
         room, ends = Signal(), []
@@ -134,9 +136,9 @@ class LoadEngine(wiring.Component):
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
         ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
-        cuts = [Skid(entry) for _ in ports]
+        cuts = [Skid(entry, copies=2) for _ in ports]
         m.d.comb += [
-            room.eq(Cat(cut.i.ready for cut in cuts).all()),
+            room.eq(Cat(cut.go[1] for cut in cuts).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
             beats.o.ready.eq(self.r.valid & (halted | room)),
         ]

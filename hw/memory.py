@@ -22,7 +22,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.axi import AXI4, RESPONSE, AXIPort, address_layout, read_layout, write_layout
-from hw.fifo import Fifo
+from hw.delay import register
+from hw.skid import Skid
 from isa.config import Config
 
 LOAD_ID = 0
@@ -74,12 +75,12 @@ class MemoryController(wiring.Component):
         bus = self.bus
         for name, source, sink in (("aw", self.store_aw, bus.aw), ("w", self.store_w, bus.w),
                                    ("b", bus.b, self.store_b)):
-            stage = m.submodules[name] = Fifo(source.p.shape(), 2)
+            stage = m.submodules[name] = Skid(source.p.shape())
             connect(m, flipped(source), stage.i)
             connect(m, stage.o, flipped(sink))
         self._read_addresses(m)
 
-        m.submodules.r = arrived = Fifo(bus.r.p.shape(), 2)
+        m.submodules.r = arrived = Skid(bus.r.p.shape())
         connect(m, flipped(bus.r), arrived.i)
         beat = arrived.o
         to_fetch = beat.payload.id == FETCH_ID
@@ -89,18 +90,17 @@ class MemoryController(wiring.Component):
                 m.d.comb += beat.ready.eq(r.ready)
 
         reads, writes = (Signal(self.BURST_COUNT_BITS, name=n) for n in ("reads", "writes"))
-        asked = (self.fetch_ar.valid & self.fetch_ar.ready
-                 | self.load_ar.valid & self.load_ar.ready)
-        m.d.sync += [
-            reads.eq(reads + asked - (beat.valid & beat.ready & beat.payload.last)),
-            writes.eq(writes + (self.store_aw.valid & self.store_aw.ready)
-                      - (self.store_b.valid & self.store_b.ready)),
-        ]
-        m.d.comb += self.quiet.eq((reads == 0) & (writes == 0))
+        asked = register(m, "asked", self.fetch_ar.valid & self.fetch_ar.ready
+                         | self.load_ar.valid & self.load_ar.ready)
+        answered = register(m, "answered", beat.valid & beat.ready & beat.payload.last)
+        promised = register(m, "promised", self.store_aw.valid & self.store_aw.ready)
+        kept = register(m, "kept", self.store_b.valid & self.store_b.ready)
+        m.d.sync += [reads.eq(reads + asked - answered), writes.eq(writes + promised - kept)]
+        m.d.comb += self.quiet.eq((reads == 0) & (writes == 0) & ~asked & ~promised)
         return m
 
     def _read_addresses(self, m: Module) -> None:
-        m.submodules.ar = stage = Fifo(self.bus.ar.p.shape(), 2)
+        m.submodules.ar = stage = Skid(self.bus.ar.p.shape())
         connect(m, stage.o, flipped(self.bus.ar))
         fetch_first, fetch_now = Signal(), Signal()
         m.d.comb += fetch_now.eq(self.fetch_ar.valid & (fetch_first | ~self.load_ar.valid))

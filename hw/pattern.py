@@ -3,34 +3,34 @@
 
 ::
 
-    instr ─► walk the three outer levels ─► ends ─► compare with region, ─► place in ─► runs
-             (one adder, one run a cycle)           scratchpad              beats
-                                                                       └──► fault
+    instr ─► count the three ─► address of ─► first and ─► compare with ─► place in ─► runs
+             outer levels       the run       last word    region, memory  beats
+                                (one adder)                                  └──► fault
 
-Every run is checked before anything is asked of the memory. Offsets are signed and counted in
-words, wide enough for the largest counts and strides that the fields can hold, so a pattern cannot
-wrap around its check. A fault stops the generator at the offending run; the runs before it, of this
+Every run is checked before anything is asked of the memory. A run begins a stride away from one
+that has been checked, so that its address needs two bits more than the memory's and cannot wrap
+around its check. A fault stops the generator at the offending run; the runs before it, of this
 instruction and of earlier ones, have been handed over.
 
 Throughput one run a cycle, also across instructions; latency :attr:`Pattern.LATENCY` cycles.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.address import Nest
 from hw.axi import run_layout
 from hw.dma import Lanes, tag_layout
 from hw.ports import instruction_layout, view_of
-from hw.settings import REGION, REGIONS
+from hw.settings import REGIONS
+from hw.skid import Skid
 from isa.config import SPM_ADDRESS_BITS, Config
 from isa.instructions import DMA_FIELDS, INDEX_BITS, Fault, Opcode, Region
 
 READ_ONLY = (Region.PROGRAM, Region.INPUT)
 _WIDTH = {f.name: f.width for f in DMA_FIELDS}
-_GROWTH = _WIDTH["n1"] + 2
-"""Bits by which a sum of three strides, each taken up to ``n`` times, outgrows a stride."""
 
 
 class Pattern(wiring.Component):
@@ -54,7 +54,11 @@ class Pattern(wiring.Component):
         As in :class:`hw.ports.Engine`.
     """
 
-    LATENCY = 4
+    LATENCY = 5
+
+    STALLS = 10
+    """Copies of the stall: for the counters, for each of their levels, for each level's address,
+    for two stages behind them, for the next instruction."""
 
     instr: stream.Interface
     regions: data.View
@@ -75,104 +79,129 @@ class Pattern(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config, lanes, run = self._config, Lanes(self._config), self.runs.payload
+        config = self._config
         word = exact_log2(config.word_bytes)
-        offset = Shape(_WIDTH["dram_stride1"] - word + _GROWTH, signed=True)
-        place = Shape(SPM_ADDRESS_BITS + _GROWTH, signed=True)
+        self._reach = config.addr_bits - word
+        go, stopped = Signal(self.STALLS), Signal()
+        m.d.comb += stopped.eq(self.halt | self.fault)
+        m.submodules.skid = skid = Skid(self.runs.payload.shape(), self.STALLS + 1)
+        wiring.connect(m, skid.o, wiring.flipped(self.runs))
+        m.d.comb += go.eq(skid.go[1:])
+        walked = self._walk(m, go[:-3], go[-3], stopped, word)
+        ends = self._ends(m, go[-2], stopped, walked, word)
+        self._place(m, go[-1], stopped, ends, skid)
+        return m
 
-        stopped, move = Signal(), Signal()
-        m.d.comb += [stopped.eq(self.halt | self.fault),
-                     move.eq(~self.runs.valid | self.runs.ready)]
-
-        # walk: the address of level i is where its innermost run began, plus one step
-        instr = Signal.like(self.instr.payload)
-        active = Signal()
-        left = [Signal(_WIDTH["n1"], name=f"left{i}") for i in (1, 2, 3)]
-        at = [Signal(offset, name=f"at{i}") for i in (1, 2, 3)]
-        spm = [Signal(place, name=f"spm{i}") for i in (1, 2, 3)]
-        here, step = Signal(offset), Signal(offset)
-        spm_here, spm_step = Signal(place), Signal(place)
-        more = Cat(n != 1 for n in left)
-        for level in (2, 1, 0):
-            condition = more[level] if level < 2 else 1
-            with m.If(condition):
-                m.d.comb += [
-                    here.eq(at[level]), spm_here.eq(spm[level]),
-                    step.eq(instr[f"dram_stride{level + 1}"] >> word),
-                    spm_step.eq(instr[f"spm_stride{level + 1}"])]
-        m.d.comb += self.instr.ready.eq(~stopped & (~active | (move & ~more.any())))
-        with m.If(active & move):
-            for level in (0, 1, 2):
-                inner = more[:level]
-                with m.If(~inner.any()):
-                    m.d.sync += [at[level].eq(here + step), spm[level].eq(spm_here + spm_step),
-                                 left[level].eq(Mux(more[level], left[level] - 1,
-                                                    instr[f"n{level + 1}"]))]
-            m.d.sync += active.eq(more.any())
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [active.eq(1), instr.eq(self.instr.payload)]
-            for level in (0, 1, 2):
-                m.d.sync += [left[level].eq(self.instr.payload[f"n{level + 1}"]),
-                             at[level].eq(self.instr.payload.dram >> word),
-                             spm[level].eq(self.instr.payload.spm)]
-
-        # ends, and what is wrong with the instruction as a whole
+    def _walk(self, m: Module, go: Value, free: Value, stopped: Signal, word: int) -> data.View:
+        """The loop nest and, a cycle later, its run and what is wrong with the instruction."""
+        instr = view_of(instruction_layout(Opcode.LOAD), reset_less=True)
+        active, begin = Signal(), Signal()
+        walked = view_of(data.StructLayout({
+            "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
+            "region": instr.region.shape(), "rest": _WIDTH["n0"],
+            "start": signed(self._reach + 2), "spm": signed(SPM_ADDRESS_BITS + 2)}))
+        levels = ("n1", "n2", "n3")
+        nest = Nest(m, [(n, instr[n]) for n in levels])
+        # the address of level i is where its innermost run began: an outer level's step begins
+        # all those inside it
+        at = [Signal.like(walked.start, name=f"at{i}", reset_less=True) for i in range(3)]
+        spm = [Signal.like(walked.spm, name=f"spm{i}", reset_less=True) for i in range(3)]
+        here, spm_here = Signal.like(walked.start), Signal.like(walked.spm)
+        step = Signal(signed(_WIDTH["dram_stride1"] - word))
+        spm_step = Signal(signed(SPM_ADDRESS_BITS))
+        for value, choices in (
+                (here, at), (spm_here, spm),
+                (step, [instr[f"dram_stride{k}"] >> word for k in (1, 2, 3)]),
+                (spm_step, [instr[f"spm_stride{k}"] for k in (1, 2, 3)])):
+            inner, middle, outer = choices
+            m.d.comb += value.eq(Mux(nest.levels["n1"].entered, inner,
+                                     Mux(nest.levels["n2"].entered, middle, outer)))
+        following, spm_following = here + step, spm_here + spm_step
+        for name, place, spm_place in zip(levels, at, spm, strict=True):
+            moved = [place.eq(following), spm_place.eq(spm_following)]
+            nest.behind(name, enter=moved, leave=moved)
+        m.d.comb += [walked.start.eq(at[0]), walked.spm.eq(spm[0]),
+                     self.instr.ready.eq(~stopped & (~active | (free & nest.done)))]
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
-        region = view_of(REGION)
-        with m.Switch(instr.region):
-            for number in Region:
-                with m.Case(number):
-                    m.d.comb += region.eq(self.regions[number])
-        ends = view_of(data.StructLayout({
-            "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
-            "words": _WIDTH["n0"], "start": offset, "end": signed(offset.width + 1),
-            "spm": place, "spm_end": signed(place.width + 1),
-            "base": 64 - word, "size": 64 - word}))
-        with m.If(move):
+        with m.If(go[0]):
             m.d.sync += [
-                ends.valid.eq(active & ~stopped),
-                ends.bad.eq(zero.any() | misaligned.any()),
-                ends.read_only.eq(Cat(instr.region == r for r in self._read_only).any()),
-                ends.final.eq(~more.any()), ends.index.eq(instr.index), ends.words.eq(instr.n0),
-                ends.start.eq(at[0]), ends.end.eq(at[0] + instr.n0),
-                ends.spm.eq(spm[0]), ends.spm_end.eq(spm[0] + instr.n0),
-                ends.base.eq(region.base >> word), ends.size.eq(region.size >> word)]
+                begin.eq(0), walked.valid.eq(active & ~stopped),
+                walked.bad.eq(zero.any() | misaligned.any()),
+                walked.read_only.eq(sum((instr.region == r for r in self._read_only), Const(0))),
+                walked.final.eq(nest.done), walked.index.eq(instr.index),
+                walked.region.eq(instr.region), walked.rest.eq(instr.n0 - 1)]
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
+        nest.step(*go[1:4])
+        nest.follow(*go[4:], begin=begin, start=[
+            *(place.eq(instr.dram >> word) for place in at),
+            *(place.eq(instr.spm) for place in spm)])
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
+            new = self.instr.payload
+            m.d.sync += [instr.eq(new), active.eq(self.instr.valid), begin.eq(1),
+                         *nest.start(**{n: new[n] == 1 for n in levels})]
+        return walked
 
-        # compare
+    def _ends(self, m: Module, go: Value, stopped: Signal, walked: data.View, word: int
+              ) -> data.View:
+        """The run's last word; where its region lies and ends, as far as the memory reaches."""
+        reach = self._reach
+        ends = view_of(data.StructLayout({
+            **walked.shape().members, "last": signed(reach + 3),
+            "spm_last": signed(walked.spm.shape().width + 1),
+            "base": reach, "base_beyond": 1, "size": reach + 1}))
+        base, size, base_beyond = Signal(reach), Signal(reach + 1), Signal()
+        with m.Switch(walked.region):
+            for number in Region:
+                region = self.regions[number]
+                larger = (region.size >> (word + reach + 1)).any()
+                with m.Case(number):
+                    m.d.comb += [
+                        base.eq(region.base >> word),
+                        base_beyond.eq((region.base >> (word + reach)).any()),
+                        size.eq((region.size >> word)[:reach + 1] | larger.replicate(reach + 1))]
+        with m.If(go):
+            m.d.sync += [
+                *(ends[f].eq(walked[f]) for f, _ in walked.shape() if f != "valid"),
+                ends.valid.eq(walked.valid & ~stopped),
+                ends.last.eq(walked.start + walked.rest),
+                ends.spm_last.eq(walked.spm + walked.rest),
+                ends.base.eq(base), ends.base_beyond.eq(base_beyond), ends.size.eq(size)]
+        return ends
+
+    def _place(self, m: Module, go: Value, stopped: Signal, ends: data.View, skid: Skid) -> None:
+        """Compare, and a cycle later report the fault or hand over the run, placed in beats."""
+        config, lanes, run, reach = self._config, Lanes(self._config), skid.i.payload, self._reach
         checked = view_of(data.StructLayout({
             "valid": 1, "bad": 1, "dram": 1, "spm_range": 1, "final": 1, "index": INDEX_BITS,
-            "words": _WIDTH["n0"], "spm": range(config.spm_words),
-            "start": signed(66), "end": signed(66)}))
-        with m.If(move):
+            "rest": _WIDTH["n0"], "spm": range(config.spm_words), "start": reach,
+            "last": reach + 1}))
+        with m.If(go):
             m.d.sync += [
-                checked.valid.eq(ends.valid & ~stopped), checked.bad.eq(ends.bad),
-                checked.dram.eq(ends.read_only | (ends.start < 0) | (ends.end > ends.size)),
-                checked.spm_range.eq((ends.spm < 0) | (ends.spm_end > config.spm_words)),
-                checked.final.eq(ends.final), checked.index.eq(ends.index),
-                checked.words.eq(ends.words), checked.spm.eq(ends.spm),
-                checked.start.eq(ends.base + ends.start), checked.end.eq(ends.base + ends.end)]
-
-        # place in beats
+                checked.valid.eq(ends.valid & ~stopped),
+                checked.dram.eq(ends.read_only | ends.base_beyond | (ends.start < 0)
+                                | (ends.last >= ends.size)),
+                checked.spm_range.eq((ends.spm < 0) | (ends.spm_last >= config.spm_words)),
+                checked.start.eq(ends.base + ends.start), checked.last.eq(ends.base + ends.last),
+                *(checked[f].eq(ends[f]) for f in ("bad", "final", "index", "rest", "spm"))]
         code = Signal(8)
-        beyond = checked.end > (1 << (config.addr_bits - word))
         with m.If(checked.bad):
             m.d.comb += code.eq(Fault.BAD_FIELD)
-        with m.Elif(checked.dram | beyond):
+        with m.Elif(checked.dram | checked.last[reach]):
             m.d.comb += code.eq(Fault.DRAM_RANGE)
         with m.Elif(checked.spm_range):
             m.d.comb += code.eq(Fault.SPM_RANGE)
         lane = checked.start[:lanes.words_log2]
-        with m.If(move):
-            m.d.sync += [
-                self.runs.valid.eq(checked.valid & ~stopped & (code == 0)),
-                run.beat.eq((checked.start >> lanes.words_log2) << lanes.beats_log2),
-                run.beats.eq(((lane + checked.words + (lanes.words - 1)) >> lanes.words_log2)
-                             << lanes.beats_log2),
-                run.tag.spm.eq(checked.spm), run.tag.final.eq(checked.final),
-                run.tag.index.eq(checked.index), run.tag.first_lane.eq(lane),
-                run.tag.last_lane.eq(lane + checked.words - 1)]
-            with m.If(checked.valid & ~stopped & (code != 0)):
-                m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
-                             self.fault_index.eq(checked.index)]
-        return m
+        last_lane = lane + checked.rest
+        m.d.comb += [
+            skid.i.valid.eq(checked.valid & ~stopped & (code == 0)),
+            run.beat.eq((checked.start >> lanes.words_log2) << lanes.beats_log2),
+            run.beats.eq(((last_lane >> lanes.words_log2) + 1) << lanes.beats_log2),
+            run.tag.spm.eq(checked.spm), run.tag.final.eq(checked.final),
+            run.tag.index.eq(checked.index), run.tag.first_lane.eq(lane),
+            run.tag.last_lane.eq(last_lane)]
+        with m.If(go & checked.valid & ~stopped & (code != 0)):
+            m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
+                         self.fault_index.eq(checked.index)]

@@ -10,7 +10,7 @@ want the same bank at the same time, over and over; with a queue of addresses be
 stream gets ahead of the other by a cycle, and from then on they take turns on neighboring banks.
 """
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -67,12 +67,13 @@ class ReadPort(wiring.Component):
             m.submodules.queue = queue = Fifo(len(self.port.addr), self._queue)
             connect(m, flipped(self.addr), queue.i)
             addr = queue.o
-        free, next_room = Signal(init=1), Signal.like(room)
+        free, asks, leaves = Signal(init=1), Signal(), Signal()
         m.d.comb += [
             self.port.addr.eq(addr.payload), self.port.valid.eq(addr.valid & free),
             addr.ready.eq(self.port.ready & free),
-            landing.i.valid.eq(self.port.arrived), landing.i.payload.eq(self.port.data)]
-        m.d.comb += next_room.eq(room - (self.port.valid & self.port.ready)
-                                 + (self.data.valid & self.data.ready))
-        m.d.sync += [room.eq(next_room), free.eq(next_room != 0)]
+            landing.i.valid.eq(self.port.arrived), landing.i.payload.eq(self.port.data),
+            asks.eq(self.port.valid & self.port.ready),
+            leaves.eq(self.data.valid & self.data.ready)]
+        with m.If(asks ^ leaves):
+            m.d.sync += [room.eq(Mux(leaves, room + 1, room - 1)), free.eq(leaves | (room != 1))]
         return m

@@ -15,7 +15,7 @@ so one whose queue is full holds up those behind it; waits only refer to earlier
 this never locks up a legal program. A program that does lock up is caught by the watchdog, which
 names the oldest instruction that has not completed.
 
-The first fault is kept; it halts fetch and decoder in the next cycle, every engine in the one
+The first fault is kept; it halts fetch in the next cycle, decoder and every engine in the one
 after. Among faults of one cycle the
 order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
 not be fetched), watchdog.
@@ -87,7 +87,7 @@ class Sequencer(wiring.Component):
         What the oldest instruction that has not started waits for.
     """
 
-    UNDER_WAY = 32
+    UNDER_WAY = 28
     """Instructions of an engine that have left the decoder and not completed; more than a queue and
     an engine hold."""
 
@@ -150,7 +150,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += completed[name].eq(completed[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
-        decode_fault = self._decode(m, completed, oldest)
+        decode_fault = self._decode(m, halt, completed, oldest)
         idle = ~Cat(o.o.valid for o in oldest.values()).any()
         over = Signal()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
@@ -163,11 +163,12 @@ class Sequencer(wiring.Component):
         self._faults(m, engines, decode_fault, oldest)
         return m
 
-    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]) -> Value:
+    def _decode(self, m: Module, halt: Signal, completed: data.View,
+                oldest: dict[Opcode, Fifo]) -> Value:
         """Takes an instruction a cycle; returns its fault code, 0 where there is none."""
         raw, common = self.instr.payload.raw, COMMON[0].width
         code, go = Signal(8), Signal()
-        m.d.comb += go.eq(self.instr.valid & self.busy & ~self.halt)
+        m.d.comb += go.eq(self.instr.valid & self.busy & ~halt)
         for op in self._engines:
             name, out = QUEUE_OF[op], getattr(self, QUEUE_OF[op])
             queue = m.submodules[f"{name}_queue"] = Fifo(instruction_layout(op),
@@ -204,7 +205,7 @@ class Sequencer(wiring.Component):
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
                 oldest: dict[Opcode, Fifo]) -> None:
-        late, waited = Signal(), Signal(32)
+        late, waited = Signal(), Signal(32, reset_less=True)
         first, named = self._first(m, oldest)
         expired = Signal(named + 1)
         m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))

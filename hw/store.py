@@ -98,7 +98,8 @@ class StoreEngine(wiring.Component):
         m.submodules.addresses = addresses = Fifo(
             data.StructLayout({"addr": config.addr_bits, "len": layout["len"].shape,
                                "final": 1, "index": INDEX_BITS}), self.BEATS)
-        m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS)
+        m.submodules.shapes = shapes = Fifo(beat_layout(config), self.BEATS,
+                                            registered=True)
         m.submodules.flight = flight = Fifo(
             data.StructLayout({"final": 1, "index": INDEX_BITS}), config.outstanding)
         m.submodules.lengths = lengths = Fifo(layout["len"].shape, self.OWED)
@@ -155,7 +156,7 @@ class StoreEngine(wiring.Component):
         # data
         shape, w = shapes.o.payload, self.w.payload
         owed = Signal(layout["len"].width + 1)
-        present, send = Signal(), Signal()
+        owes, present, send = Signal(), Signal(), Signal()
         words = Cat(port.data.payload for port in ports)
         m.d.comb += [
             present.eq(shapes.o.valid & (~shape.mask | Cat(p.data.valid for p in ports)).all()),
@@ -163,12 +164,11 @@ class StoreEngine(wiring.Component):
                       else words.word_select(shape.part, 8 * config.bus_bytes)),
         ]
         with m.If(halted):
-            m.d.comb += [self.w.valid.eq(owed != 0), w.last.eq(owed == 1),
-                         lengths.o.ready.eq(owed == 0)]
-            with m.If(owed == 0):
-                m.d.sync += owed.eq(Mux(lengths.o.valid, lengths.o.payload + 1, 0))
+            m.d.comb += [self.w.valid.eq(owes), w.last.eq(owed == 1), lengths.o.ready.eq(~owes)]
+            with m.If(~owes):
+                m.d.sync += [owed.eq(lengths.o.payload + 1), owes.eq(lengths.o.valid)]
             with m.Elif(self.w.ready):
-                m.d.sync += owed.eq(owed - 1)
+                m.d.sync += [owed.eq(owed - 1), owes.eq(owed != 1)]
         with m.Else():
             m.d.comb += [
                 self.w.valid.eq(present & (~shape.first | lengths.o.valid)),
@@ -178,7 +178,8 @@ class StoreEngine(wiring.Component):
                 lengths.o.ready.eq(send & shape.first),
             ]
             with m.If(send):
-                m.d.sync += owed.eq(Mux(shape.first, lengths.o.payload, owed - 1))
+                m.d.sync += [owed.eq(Mux(shape.first, lengths.o.payload, owed - 1)),
+                             owes.eq(~shape.last)]
         m.d.comb += shapes.o.ready.eq(send)
         for p, port in enumerate(ports):
             m.d.comb += port.data.ready.eq(

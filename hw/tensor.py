@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator, add_layout
 from hw.delay import register
-from hw.dispatch import Dispatch, verdict
+from hw.dispatch import CHECK_CYCLES, Dispatch, all_hold
 from hw.drain import Drain
 from hw.feeder import Feeder, ports_per_stream
 from hw.float_lane import KIND
@@ -96,7 +96,9 @@ class TensorEngine(wiring.Component):
     def _dispatch(self, m: Module, feeder: Feeder, loader: WeightLoader,
                   drain: Drain) -> Dispatch:
         """Check an instruction, then hand it to the three walkers, each in its time."""
-        m.submodules.dispatch = dispatch = Dispatch(Opcode.TENSOR, parts=3)
+        # the product that counts passes takes a cycle more
+        m.submodules.dispatch = dispatch = Dispatch(
+            Opcode.TENSOR, (("load",), QUEUES, ()), CHECK_CYCLES + bool(self._config.floats))
         i, passing = dispatch.i, dispatch.passing
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
@@ -110,7 +112,7 @@ class TensorEngine(wiring.Component):
         m.d.comb += [
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
             dispatch.legal.eq(self._legal(m, i, same & self._same_sums(m, i, passing))),
-            dispatch.may.eq(Cat(~dispatch.waits[QUEUES.index("load")], ~dispatch.waits.any(), 1)),
+            dispatch.may.eq(-1),
             self.engine.blocked.eq(dispatch.waits)]
         walkers: tuple[WeightLoader | Feeder | Drain, ...] = (loader, feeder, drain)
         for k, walker in enumerate(walkers):
@@ -120,7 +122,7 @@ class TensorEngine(wiring.Component):
         return dispatch
 
     def _legal(self, m: Module, i: data.View, held: Value) -> Value:
-        """The rules of :meth:`golden.tensor.Tensor._check`, CHECK_CYCLES later."""
+        """The rules of :meth:`golden.tensor.Tensor._check`, a cycle before the verdict."""
         config = self._config
         counts = (i.nx, i.ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty, i.nx_last, i.ny_last,
                   i.m_last, i.n_last)
@@ -147,7 +149,7 @@ class TensorEngine(wiring.Component):
             (i.w_skip >> Array((0, 1, 1, 2))[i.o_type]) == 0,
             ~i.lane_dx[1] | ((i.dtype != DType.INT8) & ~i.lane_dx[0]),
             (i.dtype == DType.INT8) | ~self._too_long]
-        return verdict(m, rules)
+        return all_hold(m, rules)
 
     def _same_sums(self, m: Module, i: data.View, passing: Signal) -> Value:
         """Whether a held bank is of the instruction's kind; counts the passes in it."""
@@ -157,7 +159,8 @@ class TensorEngine(wiring.Component):
         dtype, anchor = Signal.like(i.dtype), Signal.like(i.anchor)
         most = 2 * REDUCTION // self._config.lanes
         before, passes = Signal(range(most + 1)), Signal(len(i.nr) + len(i.ns) + len(i.ncb) + 1)
-        m.d.comb += passes.eq(register(m, "kernel", i.nr * i.ns) * i.ncb + Mux(i.acc, before, 0))
+        kernel = register(m, "kernel", i.nr * i.ns)
+        m.d.comb += passes.eq(register(m, "reduced", kernel * i.ncb) + Mux(i.acc, before, 0))
         self._too_long = passes > most
         with m.If(passing):
             m.d.sync += [dtype.eq(i.dtype), anchor.eq(i.anchor), before.eq(passes)]
@@ -168,16 +171,12 @@ class TensorEngine(wiring.Component):
         config = self._config
         vector, beat = feeder.vectors.payload, loader.beats.payload
         shadow_full, bank, busy, held = Signal(), Signal(), Signal(2), Signal()
-        fire, second = Signal(), Signal()
-        # of two pixels the second is revisited a cycle after the first, so the pass has to wait for
-        # its sum; a single one waits for its weights anyway
-        m.d.sync += second.eq(fire & (vector.index == 1))
-        weights_ok = ~vector.swap | (shadow_full & ~second)
+        fire, weights_there, bank_free = Signal(), Signal(), Signal(init=1)
+        weights_ok, psum_ok = ~vector.swap | weights_there, ~vector.opens | bank_free
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
-        psum_ok = ~vector.opens | ~busy.bit_select(bank, 1) | held
         m.d.comb += [
-            fire.eq(feeder.vectors.valid & weights_ok & psum_ok & ~self.engine.halt),
-            feeder.vectors.ready.eq(weights_ok & psum_ok & ~self.engine.halt),
+            fire.eq(feeder.vectors.valid & weights_ok & psum_ok),
+            feeder.vectors.ready.eq(weights_ok & psum_ok),
             self.events.active.eq(fire),
             self.events.wait_weights.eq(feeder.vectors.valid & ~weights_ok),
             self.events.wait_out.eq(Mux(feeder.busy, feeder.vectors.valid & weights_ok & ~psum_ok,
@@ -185,19 +184,33 @@ class TensorEngine(wiring.Component):
             self.events.wait_data.eq(feeder.busy & ~feeder.vectors.valid)]
 
         swap = fire & vector.swap
-        load = Signal()
+        load, last = Signal(), Signal()
         m.d.comb += [
-            loader.beats.ready.eq(Mux(beat.params, drain.params.ready, ~shadow_full | swap)),
+            loader.beats.ready.eq(Mux(beat.params, drain.params.ready, ~shadow_full)
+                                  | (fire & (vector.swap & ~beat.params))),
             drain.params.valid.eq(loader.beats.valid & beat.params),
             drain.params.payload.eq(beat),
-            load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap))]
-        m.d.sync += shadow_full.eq((shadow_full & ~swap) | (load & beat.last))
+            load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap)),
+            last.eq(loader.beats.valid & ~beat.params & beat.last)]
+        filled = Mux(swap, last, shadow_full | last)
+        # of two pixels the second is revisited a cycle after the first, so the pass has to wait for
+        # its sum; a single one waits for its weights anyway
+        m.d.sync += [shadow_full.eq(filled),
+                     weights_there.eq(filled & ~(fire & (vector.index == 1)))]
 
         add = view_of(add_layout(config))
         m.d.comb += [add.valid.eq(fire), add.bank.eq(bank), add.index.eq(vector.index),
                      add.overwrite.eq(vector.overwrite)]
-        with m.If(fire & vector.opens):
-            m.d.sync += busy.bit_select(bank, 1).eq(1)
+        released = Cat(drain.release & (drain.release_bank == b) for b in range(2))
+        taken = Signal(2)
+        m.d.comb += taken.eq(busy & ~released)
+        this, other = taken.bit_select(bank, 1), taken.bit_select(~bank, 1)
+        m.d.sync += [
+            busy.eq(taken | Mux(fire & vector.opens, 1 << bank, 0)),
+            # whether the next block may open the bank that is its turn then
+            bank_free.eq(Mux(fire, Mux(vector.closes, ~other,
+                                       ~(this | vector.opens) | held | vector.keeps),
+                             ~this | held))]
         with m.If(fire & vector.keeps):
             m.d.sync += held.eq(1)
         with m.If(fire & vector.closes):
@@ -217,8 +230,8 @@ class TensorEngine(wiring.Component):
             closing = late
         full = Signal(2)
         for b in range(2):
-            with m.If(drain.release & (drain.release_bank == b)):
-                m.d.sync += [full[b].eq(0), busy[b].eq(0)]
+            with m.If(released[b]):
+                m.d.sync += full[b].eq(0)
             with m.If(closing.valid & (closing.bank == b)):
                 m.d.sync += full[b].eq(1)
         m.d.comb += [drain.full.eq(full), drain.kept.eq(fire & vector.keeps)]

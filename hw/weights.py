@@ -9,11 +9,12 @@ buffers and the next instruction allow.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import operand
 from hw.address import Nest
+from hw.fifo import Fifo
 from hw.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.read_port import ReadPort
 from hw.skid import Skid
@@ -78,7 +79,7 @@ class WeightLoader(wiring.Component):
         config = self._config
         words = config.weight_words
         m = Module()
-        i = view_of(instruction_layout(Opcode.TENSOR))
+        i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active, params = Signal(), Signal()
         beat_bits = range(max(config.lanes, PARAM_WORDS) // words + 1)
         beats, tiles = Signal(beat_bits), Signal(3)
@@ -101,7 +102,6 @@ class WeightLoader(wiring.Component):
         for n in ("cb", "s", "r"):
             nest.varies(n, short | (i[f"n{n}"] == 1))
         go = Signal(self.STALLS)
-        start = self.instr.valid & self.instr.ready
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
         nest.step(*(g & active & ~to_params for g in go[1:]))
         with m.If(go[0] & active):
@@ -115,9 +115,10 @@ class WeightLoader(wiring.Component):
                         m.d.sync += address.eq(i.w_base)
                     with m.If(nest.done):
                         m.d.sync += active.eq(0)
-        with m.If(start):
+        # what comes while there is nothing valid is not active
+        with m.If(self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [i.eq(n), active.eq(1), params.eq(0), address.eq(n.w_base),
+            m.d.sync += [i.eq(n), active.eq(self.instr.valid), params.eq(0), address.eq(n.w_base),
                          *nest.start(beat=Const(lengths[0]),
                                      tile=config.tiles >> n.m_split == 1,
                                      **{f: n[f"n{f}"] == 1 for f in (
@@ -129,21 +130,22 @@ class WeightLoader(wiring.Component):
                address: Signal, nest: Nest) -> None:
         config = self._config
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}), self.STALLS)
+            "meta": self._meta, "address": address.shape(), "bad": 1, "index": i.index.shape()}),
+            self.STALLS + 1)
         head, meta = skid.o.payload, skid.i.payload.meta
-        bad, may, done = Signal(), Signal(), Signal()
-        m.d.comb += [bad.eq(skid.o.valid & (head.address >= config.spm_words)),
-                     may.eq(skid.o.valid & ~bad & ~self.halt & ~self.fault)]
-        with m.If(bad & ~self.halt & ~self.fault):
+        may, done = Signal(), Signal()
+        m.d.comb += [skid.i.payload.bad.eq(address >= config.spm_words),
+                     may.eq(skid.o.valid & ~head.bad & ~self.halt)]
+        with m.If(skid.o.valid & head.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.go), skid.i.payload.address.eq(address),
+            skid.i.valid.eq(active), go.eq(skid.go[1:]), skid.i.payload.address.eq(address),
             skid.i.payload.index.eq(i.index),
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
             meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
             meta.w_zp.eq(i.w_zp), *([meta.dtype.eq(i.dtype)] if config.floats else [])]
-        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH, registered=True)
         readers, finished = [], []
         for k in range(config.weight_words):
             m.submodules[f"reader{k}"] = reader = ReadPort(config)
@@ -155,22 +157,28 @@ class WeightLoader(wiring.Component):
             m.d.sync += issued.eq(may & finished[-1] & ~done)
             readers.append(reader)
         queued = Signal()
-        m.d.comb += [queue.w_data.eq(head.meta), queue.w_en.eq(may & ~queued),
-                     done.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+        m.d.comb += [queue.i.payload.eq(head.meta), queue.i.valid.eq(may & ~queued),
+                     done.eq(may & (queued | queue.i.ready) & Cat(*finished).all()),
                      skid.o.ready.eq(done)]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~done)
+        m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~done)
         self._join(m, queue, readers)
 
-    def _join(self, m: Module, queue: fifo.SyncFIFO, readers: list[ReadPort]) -> None:
-        head, out = data.View(self._meta, queue.r_data), self.beats.payload
-        take = self.beats.valid & self.beats.ready
-        arrived: list[Value] = [reader.data.valid for reader in readers]
+    def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> None:
+        """Words and what goes with them; who takes the beats is not seen by the readers."""
+        width = 8 * self._config.word_bytes
+        m.submodules.joined = joined = Skid(data.StructLayout({
+            "meta": self._meta, "raw": data.ArrayLayout(width, len(readers))}))
+        into, head, out = joined.i.payload, joined.o.payload.meta, self.beats.payload
+        arrived = queue.o.valid & Cat(reader.data.valid for reader in readers).all()
         m.d.comb += [
-            self.beats.valid.eq(queue.r_rdy & Cat(*arrived).all()), queue.r_en.eq(take),
+            joined.i.valid.eq(arrived), queue.o.ready.eq(arrived & joined.i.ready),
+            into.meta.eq(queue.o.payload), self.beats.valid.eq(joined.o.valid),
+            joined.o.ready.eq(self.beats.ready), out.raw.eq(joined.o.payload.raw),
             *(out[f].eq(head[f]) for f in ("params", "tile", "m_split", "beat", "last"))]
         for k, reader in enumerate(readers):
-            m.d.comb += [reader.data.ready.eq(take), out.raw[k].eq(reader.data.payload)]
-            word = reader.data.payload
+            m.d.comb += [reader.data.ready.eq(queue.o.ready),
+                         into.raw[k].eq(reader.data.payload)]
+            word = joined.o.payload.raw[k]
             integers: list[Value] = [
                 operand.integer(word[8 * lane:8 * lane + 8], head.w_signed, head.w_zp)
                 for lane in range(self._config.lanes)]

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.align import BRAIN_BASE, HALF_UNIT
 from hw.delay import register
-from hw.dispatch import Dispatch, verdict
+from hw.dispatch import Dispatch, all_hold
 from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.operand import known
@@ -122,15 +122,15 @@ class WindowEngine(wiring.Component):
     def _dispatch(self, m: Module, loader: WindowWeights, walk: WindowWalk,
                   setups: Fifo) -> Dispatch:
         """Check an instruction, then hand it to loader and walk, each in its time."""
-        m.submodules.dispatch = dispatch = Dispatch(Opcode.WINDOW, parts=2)
+        m.submodules.dispatch = dispatch = Dispatch(
+            Opcode.WINDOW, (("load",), QUEUES))
         i, taps = dispatch.i, self._config.window_taps
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         reach = register(m, "reach", reach_of(i))
         m.d.comb += [
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(self._halted),
             dispatch.legal.eq(self._legal(m, i, reach)),
-            dispatch.may.eq(Cat(~dispatch.waits[QUEUES.index("load")],
-                                ~dispatch.waits.any() & setups.i.ready)),
+            dispatch.may.eq(Cat(1, setups.i.ready)),
             self.engine.blocked.eq(dispatch.waits)]
         parts: tuple[WindowWeights | WindowWalk, ...] = (loader, walk)
         for k, part in enumerate(parts):
@@ -153,7 +153,7 @@ class WindowEngine(wiring.Component):
                 "unit": Mux(brain, i.anchor, HALF_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}
 
     def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
-        """The rules of :mod:`golden.window`, CHECK_CYCLES later."""
+        """The rules of :mod:`golden.window`, a cycle before CHECK_CYCLES."""
         tiles, taps = self._config.tiles, self._config.window_taps
         counts = (i.nx, i.ny, i.nnb, i.ns, i.nr, i.stride, i.ng, i.m_last, i.n_last)
         split, columns = Signal(range(2 * tiles)), Signal(range(tiles + 1))
@@ -163,7 +163,7 @@ class WindowEngine(wiring.Component):
             return (size == 0) | Cat(*((r >= 0) & (r < size) for r in rows)).all()
 
         steps = register(m, "steps_of_kernel", i.stride * i.nr * i.ng)
-        return verdict(m, [
+        return all_hold(m, [
             *(c != 0 for c in counts), steps <= WINDOW_STEPS,
             i.ng == Array(k // taps + 1 for k in range(WINDOW_KERNEL))[reach],
             i.m_split < tiles.bit_length(), i.m_last <= split, i.n_last <= columns,
