@@ -3,9 +3,9 @@
 
 ::
 
-    sum ─ round ─────┐
-    a, or maximum ───┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
-    b ─── × scale_b ───────────────┘
+    sum ─ round ─────────┐
+    key ─ a, or maximum ─┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
+    b ─── × scale_b ───────────────────┘
     b ─────────────────────────────── × (MUL)
     a × scale_a ── function ── × scale_b
 
@@ -19,25 +19,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import float32, float_function, float_output
-from hw.align import FLAGS
-from hw.delay import delay, later
+from hw.delay import cut, delay, later, register
 from hw.float32 import STAGES
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT, output
+from hw.operand import OPERAND_BITS, integer
+from hw.vector_taps import KEY_BITS, number_of, state_layout
+from isa.config import Config
 from isa.instructions import VectorOp
 
-SUM_BITS = 66
-"""Of a sum: 2^16 elements below 2^48, and the sign."""
-
-ELEMENT = data.StructLayout({
-    "a": 32, "a_integer": signed(10), "none": 1, "b": 32, "b_integer": signed(10),
-    "sum": signed(SUM_BITS), "flags": FLAGS})
-"""What a lane gets: the first operand or the maximum (or that there is ``none``) and the second,
-their first bytes and their values if they are INT8; or the sum and what other than numbers is in
-it."""
-
 VECTOR_CONSTANTS = data.StructLayout({
-    "vop": 3, "a_type": 2, "b_type": 2, "unit": signed(10), "scale_a": 32, "scale_b": 32,
+    "vop": 3, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
+    "unit": signed(10), "scale_a": 32, "scale_b": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""
 
@@ -48,9 +41,15 @@ def is_function(vop: Value) -> Value:
 
 
 class VectorLane(wiring.Component):
-    """Members
+    """Parameters
+    ----------
+    config : Config
+
+    Members
     -------
-    element : In(ELEMENT)
+    window : In(state_layout(config))
+    b : In(32)
+        First bytes of the second operand.
     constants : In(VECTOR_CONSTANTS)
     out : Out(32)
         The result in the low bytes.
@@ -61,34 +60,33 @@ class VectorLane(wiring.Component):
                + float_output.LATENCY)
     FUNCTION = float_function.LATENCY
 
-    element: data.View
+    window: data.View
+    b: Signal
     constants: data.View
     out: Signal
     kind: data.View
 
-    def __init__(self) -> None:
-        super().__init__({"element": In(ELEMENT), "constants": In(VECTOR_CONSTANTS),
-                          "out": Out(32), "kind": Out(KIND)})
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({"window": In(state_layout(config)), "b": In(32),
+                          "constants": In(VECTOR_CONSTANTS), "out": Out(32), "kind": Out(KIND)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        e, c = self.element, self.constants
-        at = STAGES["round_fixed"]
-        total = float32.round_fixed(m, "total", e.sum, c.unit, e.flags)
-        a = float32.unpack(m, "a", e.a, c.a_type, e.a_integer)
-        b = float32.unpack(m, "b", e.b, c.b_type, e.b_integer)
-        with m.If(e.none & (c.vop == VectorOp.MAX)):
-            float32.assign(m, a, sign=1, inf=1)
-        a, b = later(m, a, at, "a_later"), later(m, b, at, "b_later")
+        c = self.constants
+        total = float32.round_fixed(m, "total", self.window.value, c.unit, self.window.flags)
+        a, b = self._operands(m, STAGES["round_fixed"] - 1)
+        is_sum = register(m, "is_sum", c.vop == VectorOp.SUM)
         first = float32.named("first")
-        m.d.comb += first.eq(Mux(c.vop == VectorOp.SUM, total.as_value(), a.as_value()))
-        scale_a, scale_b = (float32.from_pattern(m, n, c[n]) for n in ("scale_a", "scale_b"))
+        m.d.comb += first.eq(Mux(is_sum, total.as_value(), a.as_value()))
+        scale_a, scale_b = (later(m, float32.from_pattern(m, n, c[n]), 1, f"{n}_number")
+                            for n in ("scale_a", "scale_b"))
         scaled = float32.multiply(m, "scaled", first, scale_a)
         other = float32.multiply(m, "other", b, scale_b)
         b = later(m, b, STAGES["multiply"], "b_last")
 
         added = float32.add(m, "added", scaled, other)
-        function = is_function(c.vop)
+        function = register(m, "is_function", is_function(c.vop))
         value = float_function.function(m, "function", scaled, c.vop)
         factors = float32.named("factor_a"), float32.named("factor_b")
         m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
@@ -105,7 +103,24 @@ class VectorLane(wiring.Component):
             with m.Default():
                 m.d.comb += result.eq(product)
         out, kind = output(m, result, c)
-        overflow = delay(m, e.flags.overflow & (c.vop == VectorOp.SUM), self.LATENCY, "overflow")
+        overflow = delay(m, self.window.flags.overflow & is_sum, self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind),
                      self.kind.overflow.eq(overflow)]
         return m
+
+    def _operands(self, m: Module, wait: int) -> list[data.View]:
+        """The numbers of the window's key and of the second operand, ``wait`` + 1 cycles later."""
+        c, window = self.constants, self.window
+        found, none, second = (delay(m, value, wait - 1, name) for value, name in (
+            (window.value[:KEY_BITS], "key"), (window.none, "none"), (self.b, "second")))
+        whole = integer(second[:8], c.b_signed, c.b_zp)[:OPERAND_BITS].as_signed()
+        raw = number_of(m, "raw", self._config, found, c.a_type)
+        raw, found, none, second, whole = cut(m, "operands", raw, found[:OPERAND_BITS].as_signed(),
+                                              none, second, whole)
+        a = float32.unpack(m, "a", raw, c.a_type, found)
+        b = float32.unpack(m, "b", second, c.b_type, whole)
+        is_max = register(m, "is_max", c.vop == VectorOp.MAX)
+        # no tap: the maximum of nothing, or an operand outside the image
+        with m.If(none):
+            float32.assign(m, a, sign=is_max, inf=is_max, exp=float32.LOWEST)
+        return [later(m, a, 1, "a_later"), later(m, b, 1, "b_later")]
