@@ -88,7 +88,7 @@ class VectorEngine(wiring.Component):
             **{kind: Out(range(config.lanes + 1)) for kind, _ in KIND if config.floats}})
         mark = data.StructLayout({
             "first": 1, "last": 1,
-            **({"from_a": 2, "from_b": 2, "exists": 1, "ends": 1} if config.floats else {})})
+            **({"from_a": 2, "from_b": 2, "there": 1, "ends": 1} if config.floats else {})})
         wants, word, image = {"want_a": 1, "want_b": 1}, signed(WORD), signed(IMAGE_BITS)
         self._terms = data.StructLayout({
             "valid": 1, "mark": mark, "there": 1, "single": 1,
@@ -98,10 +98,9 @@ class VectorEngine(wiring.Component):
                                         **dict.fromkeys(("a", "b", "out"), word)})
         self._pair = data.StructLayout({**self._sums.members, "bad": 1})
         values = data.ArrayLayout(signed(9), config.lanes)
-        word, values = 8 * config.word_bytes, data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
+        values = data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
         self._operands = data.StructLayout({
-            "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values,
-            **({"from_a": 2, "word_a": word, "word_b": word} if config.floats else {})})
+            "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values})
         self._meta = data.StructLayout({"addr": range(config.spm_words), "mark": mark, **wants})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -265,7 +264,7 @@ class VectorEngine(wiring.Component):
             pair.bad.eq((sums.want_a & outside(sums.a)) | (sums.want_b & outside(sums.b))
                         | (sums.mark.last & outside(sums.out)))]
         if self._config.floats:
-            m.d.sync += sums.mark.exists.eq(terms.there)
+            m.d.sync += sums.mark.there.eq(terms.there)
 
     def _part_step(self, m: Module, nest: Nest, name: str, step: Value) -> Value:
         """To the next unit of an output word: a step of the operand, if it is in its next word."""
@@ -324,21 +323,26 @@ class VectorEngine(wiring.Component):
         """Pairs of taps to windows, those to the lanes; returns whether it is idle. ``coming``:
         there are pairs that have not come here."""
         config = self._config
-        floats, (a, b) = config.floats, readers
         head, there, take, free = view_of(self._meta, reset_less=True), Signal(), Signal(), Signal()
         m.d.comb += queue.r_en.eq(take | ~there)
         with m.If(queue.r_en):
             m.d.sync += [head.eq(queue.r_data), there.eq(queue.r_rdy)]
-        present = (~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)
+        words = []
+        for name, reader, want in zip("ab", readers, (head.want_a, head.want_b), strict=True):
+            m.submodules[f"word_{name}"] = word = Skid(reader.data.payload.shape())
+            wiring.connect(m, reader.data, word.i)
+            m.d.comb += word.o.ready.eq(take & want)
+            words.append(word.o)
+        a, b = (word.payload for word in words)
+        present = (~head.want_a | words[0].valid) & (~head.want_b | words[1].valid)
         completes = take & head.mark.last
         m.submodules.side = side = Fifo(side_layout(config), windows_depth(config))
-        popped = side.o.valid & side.o.ready
+        popped = register(m, "popped", side.o.valid & side.o.ready)
         some, every = places(m, "windows", windows_depth(config), completes, popped)
         m.d.comb += [
             free.eq(some | ~head.mark.last), take.eq(there & present & free),
-            a.data.ready.eq(take & head.want_a), b.data.ready.eq(take & head.want_b),
             side.i.valid.eq(completes), side.i.payload.addr.eq(head.addr),
-            side.i.payload.second.eq(b.data.payload)]
+            side.i.payload.second.eq(b)]
         with m.If(there):
             m.d.comb += [self.events.active.eq(take), self.events.wait_data.eq(~present),
                          self.events.wait_out.eq(present & ~free)]
@@ -347,51 +351,46 @@ class VectorEngine(wiring.Component):
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
 
+        with_b = head.want_b & ~self._two
         pair, enters = view_of(self._operands, reset_less=True), register(m, "enters", take)
         m.d.sync += [
             pair.first.eq(head.mark.first), pair.last.eq(head.mark.last),
-            pair.with_a.eq(head.want_a), pair.with_b.eq(head.want_b & ~self._two),
+            pair.with_a.eq(head.want_a), pair.with_b.eq(with_b),
             *(pair[n][k].eq(integer(word[8 * k:8 * k + 8], i.a_signed, i.a_zp))
-              for n, word in (("a", a.data.payload), ("b", b.data.payload))
-              for k in range(config.lanes))]
+              for n, word in (("a", a), ("b", b)) for k in range(config.lanes))]
         m.submodules.post = post = VectorPost(config)
         m.d.comb += [post.instr.eq(i), post.side.payload.eq(side.o.payload)]
         integers: Value = Const(1)
-        if floats:
-            m.d.sync += [pair.from_a.eq(head.mark.from_a), pair.word_a.eq(a.data.payload),
-                         pair.word_b.eq(b.data.payload)]
-            m.d.comb += [side.i.payload.from_b.eq(head.mark.from_b),
-                         side.i.payload.there.eq(head.mark.exists),
-                         side.i.payload.ends.eq(head.mark.ends)]
+        idle: Value = Const(1)
+        if config.floats:
+            m.submodules.floats = floats = VectorFloat(config)
             integers = register(m, "integers", self._logs["largest"] == 0)
-            idle = self._floats(m, i, pair, enters & ~integers, side, post, integers)
+            m.d.comb += [
+                *(side.i.payload[f].eq(head.mark[f]) for f in ("from_b", "there", "ends")),
+                floats.instr.eq(i), floats.largest.eq(self._logs["largest"]),
+                floats.take.eq(take & ~integers),
+                *(getattr(floats, f).eq(head.mark[f]) for f in ("first", "last", "from_a")),
+                floats.with_a.eq(head.want_a), floats.with_b.eq(with_b), floats.word_a.eq(a),
+                floats.word_b.eq(b), floats.side.payload.eq(side.o.payload),
+                side.o.ready.eq(post.side.ready | floats.side.ready),
+                *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]
+            self._share(m, integers, post.out, floats.out)
+            idle = floats.idle
         else:
             m.d.comb += side.o.ready.eq(post.side.ready)
             wiring.connect(m, post.out, wiring.flipped(self.out))
-            idle = Const(1)
         self._integers(m, i, pair, enters & integers, post)
         return ~there & every & post.idle & idle
 
-    def _floats(self, m: Module, i: data.View, pair: data.View, enters: Value, side: Fifo,
-                post: VectorPost, integers: Value) -> Value:
-        """Beside the lanes of INT8 those of numbers; returns whether they are idle. An instruction
-        has left its lanes before the next one begins."""
-        m.submodules.floats = floats = VectorFloat(self._config)
-        m.d.comb += [
-            floats.instr.eq(i), floats.largest.eq(self._logs["largest"]), floats.take.eq(enters),
-            *(getattr(floats, f).eq(pair[f]) for f in ("first", "last", "from_a", "with_a",
-                                                       "with_b", "word_a", "word_b")),
-            floats.side.payload.eq(side.o.payload),
-            side.o.ready.eq(post.side.ready | floats.side.ready),
-            *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]
-        mine, theirs = post.out, floats.out
+    def _share(self, m: Module, integers: Value, mine: SpmWriter, theirs: SpmWriter) -> None:
+        """One write port for the lanes of INT8 and those of numbers: an instruction has left its
+        lanes before the next one begins."""
         m.d.comb += [
             self.out.valid.eq(mine.valid | theirs.valid),
             self.out.addr.eq(Mux(integers, mine.addr, theirs.addr)),
             self.out.data.eq(Mux(integers, mine.data, theirs.data)),
             *(port.ready.eq(self.out.ready) for port in (mine, theirs)),
             *(port.pending.eq(self.out.pending) for port in (mine, theirs))]
-        return floats.idle
 
     def _integers(self, m: Module, i: data.View, pair: data.View, enters: Value, post: VectorPost
                   ) -> None:

@@ -179,7 +179,8 @@ class VectorFloat(wiring.Component):
             m.d.sync += [held.eq(held[shape.size * width:]), second.eq(passed)]
         operands = self._elements_of(m, "second", second, self._sizes["b"], width)
         c = self._constants(m)
-        results, kinds = [], []
+        results: list[Value] = []
+        kinds: list[data.View] = []
         for k in range(width):
             m.submodules[f"lane{k}"] = lane = VectorLane(config)
             m.d.comb += [lane.window.eq(held[shape.size * k:shape.size * (k + 1)]),

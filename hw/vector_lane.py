@@ -75,7 +75,7 @@ class VectorLane(wiring.Component):
         m = Module()
         c = self.constants
         total = float32.round_fixed(m, "total", self.window.value, c.unit, self.window.flags)
-        a, b = self._operands(m, STAGES["round_fixed"] - 1)
+        a, b = self._operands(m, STAGES["round_fixed"])
         is_sum = register(m, "is_sum", c.vop == VectorOp.SUM)
         first = float32.named("first")
         m.d.comb += first.eq(Mux(is_sum, total.as_value(), a.as_value()))
@@ -92,16 +92,14 @@ class VectorLane(wiring.Component):
         m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
                      factors[1].eq(Mux(function, scale_b.as_value(), b.as_value()))]
         product = later(m, float32.multiply(m, "product", *factors),
-                        STAGES["add"] - STAGES["multiply"], "product_later")
-        alone = later(m, scaled, STAGES["add"], "alone")
-        result = float32.named("result")
-        with m.Switch(c.vop):
-            with m.Case(VectorOp.ADD):
-                m.d.comb += result.eq(added)
-            with m.Case(VectorOp.MAX, VectorOp.SUM):
-                m.d.comb += result.eq(alone)
-            with m.Default():
-                m.d.comb += result.eq(product)
+                        STAGES["add"] - STAGES["multiply"] - 1, "product_later")
+        alone = later(m, scaled, STAGES["add"] - 1, "alone")
+        single = register(m, "is_single", (c.vop == VectorOp.MAX) | (c.vop == VectorOp.SUM))
+        chosen, result = float32.named("chosen"), float32.named("result")
+        m.d.comb += chosen.eq(Mux(single, alone.as_value(), product.as_value()))
+        is_add = register(m, "is_add", c.vop == VectorOp.ADD)
+        m.d.comb += result.eq(Mux(is_add, added.as_value(),
+                                  later(m, chosen, 1, "chosen_later").as_value()))
         out, kind = output(m, result, c)
         overflow = delay(m, self.window.flags.overflow & is_sum, self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind),
@@ -109,18 +107,21 @@ class VectorLane(wiring.Component):
         return m
 
     def _operands(self, m: Module, wait: int) -> list[data.View]:
-        """The numbers of the window's key and of the second operand, ``wait`` + 1 cycles later."""
+        """The numbers of the window's key and of the second operand, ``wait`` cycles later."""
         c, window = self.constants, self.window
-        found, none, second = (delay(m, value, wait - 1, name) for value, name in (
+        found, none, second = (delay(m, value, wait - 3, name) for value, name in (
             (window.value[:KEY_BITS], "key"), (window.none, "none"), (self.b, "second")))
         whole = integer(second[:8], c.b_signed, c.b_zp)[:OPERAND_BITS].as_signed()
         raw = number_of(m, "raw", self._config, found, c.a_type)
-        raw, found, none, second, whole = cut(m, "operands", raw, found[:OPERAND_BITS].as_signed(),
-                                              none, second, whole)
-        a = float32.unpack(m, "a", raw, c.a_type, found)
-        b = float32.unpack(m, "b", second, c.b_type, whole)
-        is_max = register(m, "is_max", c.vop == VectorOp.MAX)
+        none = delay(m, none, 2, "nothing")
+        first, found, second, whole = cut(m, "operands", raw, found[:OPERAND_BITS].as_signed(),
+                                          second, whole)
+        a = later(m, float32.unpack(m, "a", first, c.a_type, found), 1, "a_number")
+        b = later(m, float32.unpack(m, "b", second, c.b_type, whole), 2, "b_number")
         # no tap: the maximum of nothing, or an operand outside the image
+        is_max = register(m, "is_max", c.vop == VectorOp.MAX)
+        used = float32.named("a_used")
+        m.d.comb += used.eq(a)
         with m.If(none):
-            float32.assign(m, a, sign=is_max, inf=is_max, exp=float32.LOWEST)
-        return [later(m, a, 1, "a_later"), later(m, b, 1, "b_later")]
+            float32.assign(m, used, sign=is_max, inf=is_max, exp=float32.LOWEST)
+        return [later(m, used, 1, "a_later"), b]

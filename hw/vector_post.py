@@ -34,7 +34,7 @@ def side_layout(config: Config) -> data.StructLayout:
 def windows_depth(config: Config) -> int:
     """Windows that may be between their last taps and the lanes: enough for the fewest slices."""
     elements = config.lanes // 4 if config.floats else config.lanes
-    return 10 // (elements // min(config.vector_lanes, elements)) + 2
+    return 11 // (elements // min(config.vector_lanes, elements)) + 2
 
 
 class Slices:
@@ -47,7 +47,7 @@ class Slices:
     count : int
         Most slices of a window.
     final : Value or int
-        Number of the last slice.
+        Slices of a window, less one.
     may : Value
         A window may begin.
 
@@ -63,14 +63,14 @@ class Slices:
                  may: Value):
         self.load, self.running = Signal(), Signal()
         self.last = Signal(name="last_slice")
-        number = Signal(range(max(2, count)), name="slice")
+        left = Signal(range(max(2, count)), name="slices_left")
         m.d.comb += [self.load.eq(windows.r_rdy & may & (~self.running | self.last)),
-                     windows.r_en.eq(self.load), self.last.eq(number == final)]
+                     windows.r_en.eq(self.load)]
         with m.If(self.load):
-            m.d.sync += [self.running.eq(1), number.eq(0)]
+            m.d.sync += [self.running.eq(1), left.eq(final), self.last.eq(final == 0)]
         with m.Else():
-            m.d.sync += [self.running.eq(self.running & ~self.last),
-                         number.eq(number + ~self.last)]
+            m.d.sync += [self.running.eq(self.running & ~self.last), left.eq(left - 1),
+                         self.last.eq(left == 1)]
 
 
 class VectorPost(wiring.Component):

@@ -106,15 +106,16 @@ def tap(m: Module, name: str, config: Config, c: data.View, pair: list[tuple[Val
     whether neither counts; and flags."""
     wholes = [integer(raw[:8], c.signed, c.zero_point)[:OPERAND_BITS].as_signed()
               for raw, _ in pair]
-    keys = [register(m, f"{name}_key{n}", key(m, f"{name}_order{n}", config, raw, c.dtype, whole))
-            for n, ((raw, _), whole) in enumerate(zip(pair, wholes, strict=True))]
+    orders = [key(m, f"{name}_order{n}", config, raw, c.dtype, whole)
+              for n, ((raw, _), whole) in enumerate(zip(pair, wholes, strict=True))]
+    keys = cut(m, f"{name}_key", *orders)
     with_a, with_b = (register(m, f"{name}_counts{n}", counts) for n, (_, counts) in
                       enumerate(pair))
     second, none, *keys = cut(m, f"{name}_compared", with_b & (~with_a | (keys[1] > keys[0])),
                               ~with_a & ~with_b, *keys)
-    larger = register(m, f"{name}_larger", Mux(second, keys[1], keys[0]).as_signed())
+    larger = Mux(second, keys[1], keys[0]).as_signed()
     rest = tap_latency(config) - 3
-    larger = delay(m, larger, rest - 1, f"{name}_larger_late")
+    larger = delay(m, larger, rest, f"{name}_larger_late")
     none = delay(m, none, rest + 1, f"{name}_none")
 
     parts = [_fixed(m, f"{name}_fixed{n}", config, c, raw, whole, counts)
@@ -141,18 +142,19 @@ def _fixed(m: Module, name: str, config: Config, c: data.View, raw: Value, whole
                         significand.eq(Mux(field.all(), 0, Cat(low, field.any()))),
                         exponent.eq(field - field.any()),
                         kind.eq(Cat(field.all() & low.any(), field.all() & ~low.any(), raw[15]))]
-    value, shift, kind = cut(m, f"{name}_unpacked", Mux(counts, significand, 0), exponent,
-                             kind & Cat(counts, counts, 1))
+    value, shift, (nan, infinite, negative) = cut(
+        m, f"{name}_unpacked", Mux(counts, significand, 0), exponent,
+        kind & Cat(counts, counts, Const(1, 1)))
     beyond: Value = Const(0, 1)
     if "bf16" in config.dtypes:
         moved = Signal(signed(11), name=f"{name}_moved")
         m.d.comb += moved.eq(shift + Mux(c.dtype == DType.BF16, c.base, 0))
-        value, shift, kind = cut(m, f"{name}_moved", value, moved, kind)
+        value, shift, nan, infinite, negative = cut(m, f"{name}_moved", value, moved, nan, infinite,
+                                                    negative)
         beyond = (shift > ELEMENT_SHIFT) & (value != 0)
         right = Mux(shift < -8, 8, (-shift)[:4])
         value = Mux(beyond, 0, Mux(shift < 0, value >> right, value))
         shift = Mux((shift < 0) | beyond, 0, shift)
-    nan, infinite, negative = kind
     value, left, flags = cut(
         m, f"{name}_signed", Mux(negative, -value, value)[:SIGNIFICAND_BITS].as_signed(),
         shift[:ELEMENT_SHIFT.bit_length()],
