@@ -24,6 +24,7 @@ from hw.ports import SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.vector_lane import VECTOR_CONSTANTS, VectorLane, is_function
 from hw.vector_post import Slices, side_layout, windows_depth
 from hw.vector_taps import (BRAIN_UNIT, TAP_CONSTANTS, accumulate, state_layout, tap, tap_latency)
+from hw.words import behind, quarters
 from isa.config import Config
 from isa.instructions import DType, Opcode, VectorOp
 
@@ -34,11 +35,6 @@ HALF_UNIT = -24
 def log_size(dtype: Value) -> Value:
     """The logarithm of a type's bytes."""
     return Array(t.size.bit_length() - 1 for t in DType)[dtype]
-
-
-def quarters(word: Value, first: Value) -> Value:
-    """A word from one of its quarters on."""
-    return Array(word[k * len(word) // 4:] for k in range(4))[first]
 
 
 class VectorFloat(wiring.Component):
@@ -122,7 +118,8 @@ class VectorFloat(wiring.Component):
             for log in range(3):
                 with m.Case(log):
                     bits = 8 << log
-                    m.d.comb += [f.eq(word[bits * k:bits * (k + 1)]) for k, f in enumerate(found)]
+                    m.d.comb += [f.eq(word[bits * k:bits * (k + 1)]) for k, f in enumerate(found)
+                                 if bits * k < len(word)]
         return found
 
     def _windows(self, m: Module) -> fifo.SyncFIFO:
@@ -172,11 +169,11 @@ class VectorFloat(wiring.Component):
         shape = state_layout(config)
         held, second = Signal(len(windows.r_data), reset_less=True), Signal(8 * lanes,
                                                                             reset_less=True)
-        passed = Array(second[width * 8 << log:] for log in range(3))[self._sizes["b"]]
+        passed = Array(behind(second, width * 8 << log) for log in range(3))[self._sizes["b"]]
         with m.If(slices.load):
             m.d.sync += [held.eq(windows.r_data), second.eq(quarters(side.second, side.from_b))]
         with m.Else():
-            m.d.sync += [held.eq(held[shape.size * width:]), second.eq(passed)]
+            m.d.sync += [held.eq(behind(held, shape.size * width)), second.eq(passed)]
         operands = self._elements_of(m, "second", second, self._sizes["b"], width)
         c = self._constants(m)
         results: list[Value] = []

@@ -18,6 +18,7 @@ from hw.delay import register
 from hw.places import places
 from hw.ports import SpmWrite, SpmWriter, instruction_layout
 from hw.post_lane import PostLane, arrivals
+from hw.words import behind
 from isa.config import Config
 from isa.instructions import Opcode, VectorOp
 
@@ -127,7 +128,7 @@ class VectorPost(wiring.Component):
         with m.If(slices.load):
             m.d.sync += [acc.eq(windows.r_data), second.eq(side.second)]
         with m.Else():
-            m.d.sync += [acc.eq(acc[32 * width:]), second.eq(second[8 * width:])]
+            m.d.sync += [acc.eq(behind(acc, 32 * width)), second.eq(behind(second, 8 * width))]
         values = []
         add = register(m, "add", i.vop == VectorOp.ADD)
         for k in range(width):
