@@ -310,8 +310,8 @@ class Drain(wiring.Component):
         return queue
 
     def _issue(self, m: Module, i: data.View, queue: fifo.SyncFIFO) -> Value:
-        """Entries into the lanes; returns whether nothing is under way. The next entry waits with
-        its residual words in registers. What follows from the instruction is in registers, too:
+        """Entries into the lanes; returns whether nothing is under way. The next entry waits in
+        registers, as its residual words do. What follows from the instruction is in registers, too:
         its first entry comes many cycles later."""
         config = self._config
         depth, every = landing_depth(config), types(config)
@@ -363,8 +363,10 @@ class Drain(wiring.Component):
         ratio = (self._log_size(i.o_type) - self._log_size(i.r_type))[:2]
         part = register(m, "residual_parts", ((1 << ratio) - 1)[:2])
         spread = register(m, "residual_spread", (2 - ratio)[:2])
-        quarter = ((head.word & part) << spread)[:2] if config.floats else Const(0, 2)
-        present: list[Value] = [queue.r_rdy, ~waits | issue]
+        quarter = ((word & part) << spread)[:2]
+        wants = Signal(config.tiles, reset_less=True)
+        with m.If(fetch):
+            m.d.sync += wants.eq(Mux(residual, head.write, 0))
         posts = []
         landed = data.View(data.StructLayout({"addr": now.addr.shape(), "write": config.tiles}),
                            pending.r_data)
@@ -375,26 +377,24 @@ class Drain(wiring.Component):
             room, _ = places(m, f"room{t}", depth, issue & now.write[t], post.popped)
             may.append(room)
             idle.append(post.empty)
-            reader = self._readers[t]
-            wants = residual & head.write[t]
-            present.append(~wants | reader.data.valid)
-            kept = Signal(8 * config.word_bytes, name=f"residual{t}", reset_less=True)
-            with m.If(fetch):
-                m.d.sync += kept.eq(quarters(reader.data.payload, quarter))
+            m.submodules[f"residual{t}"] = kept = Skid(8 * config.word_bytes)
+            wiring.connect(m, self._readers[t].data, kept.i)
+            may.append(~wants[t] | kept.o.valid)
             wiring.connect(m, post.out, wiring.flipped(self.out[t]))
             mine = Signal(name=f"mine{t}")
             choices = range(config.tiles.bit_length())
             m.d.comb += [
                 mine.eq(Array(t % (config.tiles >> c) for c in choices)[beat.m_split]
                         == beat.tile),
-                reader.data.ready.eq(fetch & wants), post.params.eq(beat),
+                kept.o.ready.eq(issue & wants[t]), post.params.eq(beat),
                 post.load.eq(load & mine), post.swap.eq(swap), post.entry.eq(self.entries[t]),
-                post.residual_load.eq(issue), post.residual.eq(kept),
+                post.residual_load.eq(issue),
+                post.residual.eq(quarters(kept.o.payload, quarter)),
                 post.valid.eq(running), post.first.eq(first),
                 post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
                 post.constants.eq(constants), post.floats.eq(floats),
                 *(getattr(post, f).eq(others[f]) for f in ("all_integer", "r_signed", "r_zp"))]
-        m.d.comb += [issue.eq(Cat(*may).all()), fetch.eq(Cat(*present).all()),
+        m.d.comb += [issue.eq(Cat(*may).all()), fetch.eq(queue.r_rdy & (~waits | issue)),
                      finished.eq(posts[0].finished), pending.r_en.eq(finished),
                      *(getattr(self, kind).eq(sum(getattr(p, kind) for p in posts))
                        for kind, _ in KIND)]
