@@ -54,22 +54,34 @@ ROUND = 2
 """Cycles of :func:`round_even`."""
 
 
+def round_up(m: Module, name: str, value: Value, drop: int, *beside: Value
+             ) -> tuple[Value, Value, list[Value]]:
+    """The first cycle of :func:`round_even`: what is left of ``value`` without its low ``drop``
+    bits, whether one is to be added to it, and what goes ``beside`` it."""
+    assert len(value) - drop == MANT_BITS, f"{name}: {len(value) - drop} bits kept"
+    sticky = value[:drop - 1].any() if drop > 1 else 0
+    up = value[drop - 1] & (sticky | value[drop])
+    kept, up, *others = cut(m, f"{name}_kept", value[drop:], up, *beside)
+    return kept, up, others
+
+
+def incremented(m: Module, name: str, kept: Value, up: Value) -> tuple[Value, Value]:
+    """A significand rounded up or not, and whether that gave the next power of two."""
+    rounded = Signal(MANT_BITS + 1, name=f"{name}_rounded")
+    m.d.comb += rounded.eq(kept + up)
+    carry = rounded[MANT_BITS]
+    return Mux(carry, rounded[1:], rounded[:MANT_BITS]), carry
+
+
 def round_even(m: Module, name: str, value: Value, drop: int, exp: Value, *beside: Value
                ) -> tuple[Value, Value, list[Value]]:
     """``value * 2**exp`` (top bit one, or zero) rounded to nearest even: the significand of
     :data:`MANT_BITS` bits that is left when the low ``drop`` bits go, the exponent of its lowest
     bit, and what goes ``beside`` it; two cycles later. Rounding up the largest significand gives
     2**23."""
-    assert len(value) - drop == MANT_BITS, f"{name}: {len(value) - drop} bits kept"
-    sticky = value[:drop - 1].any() if drop > 1 else 0
-    up = value[drop - 1] & (sticky | value[drop])
-    kept, up, exp, *others = cut(m, f"{name}_kept", value[drop:], up, exp + drop, *beside)
-    rounded = Signal(MANT_BITS + 1, name=f"{name}_rounded")
-    m.d.comb += rounded.eq(kept + up)
-    carry = rounded[MANT_BITS]
-    mant, exp, *others = cut(
-        m, f"{name}_mant", Mux(carry, rounded[1:], rounded[:MANT_BITS]),
-        Mux(carry, exp + 1, exp), *others)
+    kept, up, (exp, *others) = round_up(m, name, value, drop, exp + drop, *beside)
+    mant, carry = incremented(m, name, kept, up)
+    mant, exp, *others = cut(m, f"{name}_mant", mant, Mux(carry, exp + 1, exp), *others)
     return mant, exp, others
 
 

@@ -17,18 +17,22 @@ scratchpad; only then does the next one start, so that the constants of the lane
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
 from hw.align import HALF_UNIT
-from hw.delay import cut, register
+from hw.delay import cut, later, register
 from hw.fifo import Fifo
-from hw.float_lane import KIND
+from hw.float_lane import FLOAT_CONSTANTS, KIND
+from hw.places import places
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.post import Post, landing_depth, slice_columns, slices, types, unit
+from hw.post_lane import POST_CONSTANTS
 from hw.read_port import ReadPort, lockstep
 from hw.skid import Skid
 from hw.weights import beat_layout
+from hw.words import quarters
 from isa.config import Config
 from isa.instructions import SPM_ADDRESS_BITS, DType, Opcode
 
@@ -331,94 +335,116 @@ class Drain(wiring.Component):
         return queue
 
     def _issue(self, m: Module, i: data.View, queue: Fifo) -> Value:
-        """Entries into the lanes; returns whether nothing is under way."""
+        """Entries into the lanes; returns whether nothing is under way. The next entry waits in
+        registers, as its residual words do. What follows from the instruction is in registers, too:
+        its first entry comes many cycles later."""
         config = self._config
         depth, every = landing_depth(config), types(config)
-        count = Array(slices(config, t) for t in every)[i.o_type]
-        step = Array(slice_columns(config, t) // unit(config) for t in every)[i.o_type]
-        # first columns of the words, and bits from one to the next in a residual word
-        starts = Array(config.columns // t.size // unit(config) for t in every)[i.o_type]
-        part_bits = Array(8 * config.columns // t.size for t in every)[i.o_type]
-        head = queue.o.payload
-        word = head.word if config.floats else Const(0, 2)
-        params_full, closing, closing_bank = Signal(), Signal(), Signal()
-        slice_, running = Signal(range(max(2, *(slices(config, t) for t in every)))), Signal()
+        most = max(slices(config, t) for t in every)
+        final = register(m, "final", Array(slices(config, t) - 1 for t in every)[i.o_type])
+        step = register(m, "step", Array(slice_columns(config, t) // unit(config)
+                                         for t in every)[i.o_type])
+        # first columns of the words of an entry are so far apart, in logarithms
+        apart = register(m, "apart", Array(exact_log2(config.columns // t.size // unit(config))
+                                           for t in every)[i.o_type])
+        head, now = queue.o.payload, view_of(self._entry, reset_less=True)
+        word = now.word if config.floats else Const(0, 2)
+        waits, fetch, issue = Signal(), Signal(), Signal()
+        closing, closing_bank = Signal(), Signal()
+        left, running, last = Signal(range(max(2, most))), Signal(), Signal()
         first = Signal(range(max(2, config.columns // unit(config))))
-        last_slice = Signal()
-        issue = Signal()
+        last_slice = running & last
         m.submodules.pending = pending = Fifo(data.StructLayout({
-            "addr": head.addr.shape(), "write": config.tiles}), depth)
-        can: list[Value] = [queue.o.valid, pending.i.ready, ~running | last_slice,
-                            ~head.first | params_full]
-        idle: list[Value] = [~queue.o.valid, ~self._pending, ~running, ~pending.o.valid]
-        m.d.comb += [queue.o.ready.eq(issue), pending.i.valid.eq(issue),
-                     pending.i.payload.addr.eq(head.addr), pending.i.payload.write.eq(head.write),
-                     self.psum_en.eq(issue), self.psum_bank.eq(head.bank),
-                     self.psum_index.eq(head.index),
+            "addr": now.addr.shape(), "write": config.tiles}), depth)
+        params_full, params_there, swap = Signal(), Signal(), Signal()
+        finished = Signal()
+        free, _ = places(m, "pending", depth, issue, finished)
+        may: list[Value] = [waits, free, ~running | last, ~now.first | params_there]
+        idle: list[Value] = [~queue.o.valid, ~self._pending, ~waits, ~running, ~pending.o.valid]
+        m.d.comb += [queue.o.ready.eq(fetch), pending.i.valid.eq(issue),
+                     pending.i.payload.addr.eq(now.addr), pending.i.payload.write.eq(now.write),
+                     self.psum_en.eq(issue), self.psum_bank.eq(now.bank),
+                     self.psum_index.eq(now.index),
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
+        m.d.sync += waits.eq(fetch | (waits & ~issue))
+        with m.If(fetch):
+            m.d.sync += now.eq(head)
         with m.If(issue):
-            m.d.sync += [running.eq(1), last_slice.eq(count == 1), slice_.eq(0),
-                         closing.eq(head.last), closing_bank.eq(head.bank), first.eq(word * starts)]
-        with m.Elif(last_slice):
-            m.d.sync += [running.eq(0), last_slice.eq(0)]
+            m.d.sync += [running.eq(1), left.eq(final), last.eq(final == 0), closing.eq(now.last),
+                         closing_bank.eq(now.bank), first.eq(word << apart)]
         with m.Else():
-            m.d.sync += [last_slice.eq(running & (slice_ + 2 == count)), slice_.eq(slice_ + 1),
+            m.d.sync += [running.eq(running & ~last), left.eq(left - 1), last.eq(left == 1),
                          first.eq(first + step)]
 
         beat = self.params.payload
-        swap = Signal()
-        m.d.comb += [swap.eq(issue & head.first),
-                     self.params.ready.eq(~params_full)]
         load = self.params.valid & self.params.ready
-        m.d.sync += params_full.eq((params_full & ~swap) | (load & beat.last))
+        m.d.comb += [swap.eq(issue & now.first), self.params.ready.eq(~params_full)]
+        # the last parameters are there a cycle after they have been taken
+        m.d.sync += [params_full.eq((params_full & ~swap) | (load & beat.last)),
+                     params_there.eq(params_full & ~swap)]
 
-        skipped = Signal(range(8 * config.word_bytes))
-        ratio = self._log_size(i.o_type) - self._log_size(i.r_type)
-        m.d.comb += skipped.eq((word & ((1 << ratio[:2]) - 1)) * (
-            part_bits << self._log_size(i.r_type)))
-        all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
-            ~i.residual | (i.r_type == DType.INT8))
+        # a residual word of a smaller type has the elements of several words
+        residual = register(m, "residual_used", i.residual)
+        ratio = (self._log_size(i.o_type) - self._log_size(i.r_type))[:2]
+        part = register(m, "residual_parts", ((1 << ratio) - 1)[:2])
+        spread = register(m, "residual_spread", (2 - ratio)[:2])
+        quarter = ((word & part) << spread)[:2]
+        wants = Signal(config.tiles, reset_less=True)
+        with m.If(fetch):
+            m.d.sync += wants.eq(Mux(residual, head.write, 0))
         posts = []
         landed = pending.o.payload
+        constants, floats, others = self._constants(m, i)
         for t in range(config.tiles):
             m.submodules[f"post{t}"] = post = Post(config)
             posts.append(post)
-            room = Signal(range(depth + 1), init=depth, name=f"room{t}")
-            uses, free = issue & head.write[t], Signal(init=1, name=f"free{t}")
-            with m.If(uses ^ post.popped):
-                m.d.sync += [room.eq(Mux(uses, room - 1, room + 1)),
-                             free.eq(~uses | (room != 1))]
-            can.append(free)
+            room, _ = places(m, f"room{t}", depth, issue & now.write[t], post.popped)
+            may.append(room)
             idle.append(post.empty)
-            reader = self._readers[t]
-            wants = i.residual & head.write[t]
-            can.append(~wants | reader.data.valid)
+            m.submodules[f"residual{t}"] = kept = Skid(8 * config.word_bytes)
+            wiring.connect(m, self._readers[t].data, kept.i)
+            may.append(~wants[t] | kept.o.valid)
             wiring.connect(m, post.out, wiring.flipped(self.out[t]))
             mine = Signal(name=f"mine{t}")
             choices = range(config.tiles.bit_length())
             m.d.comb += [
                 mine.eq(Array(t % (config.tiles >> c) for c in choices)[beat.m_split]
                         == beat.tile),
-                reader.data.ready.eq(issue & wants), post.params.eq(beat),
+                kept.o.ready.eq(issue & wants[t]), post.params.eq(beat),
                 post.load.eq(load & mine), post.swap.eq(swap), post.entry.eq(self.entries[t]),
-                post.residual_load.eq(issue), post.residual.eq(reader.data.payload >> skipped),
-                post.valid.eq(running), post.first.eq(first), post.slice.eq(slice_),
-                post.all_integer.eq(all_integer),
+                post.residual_load.eq(issue),
+                post.residual.eq(quarters(kept.o.payload, quarter)),
+                post.valid.eq(running), post.first.eq(first),
                 post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
-                post.r_signed.eq(i.r_signed), post.r_zp.eq(i.r_zp),
-                *(post.constants[f].eq(i[f]) for f in ("z1", "lo1", "hi1", "scale_a", "z2", "lo2",
-                                                       "hi2")),
-                post.constants.scale_b.eq(i.scale_r), post.constants.add.eq(i.residual),
-                post.floats.floating.eq(i.dtype != DType.INT8),
-                post.floats.z.eq(i.z1), post.floats.lo.eq(i.lo1), post.floats.hi.eq(i.hi1),
-                *(post.floats[f].eq(i[f]) for f in ("o_type", "r_type", "residual", "scale_r",
-                                                    "lo_f", "hi_f"))]
-            with m.Switch(i.dtype):
-                with m.Case(DType.FP16):
-                    m.d.comb += post.floats.unit.eq(HALF_UNIT)
-                with m.Case(DType.BF16):
-                    m.d.comb += post.floats.unit.eq(i.anchor)
-        m.d.comb += [issue.eq(Cat(*can).all()), pending.o.ready.eq(posts[0].finished),
+                post.constants.eq(constants), post.floats.eq(floats),
+                *(getattr(post, f).eq(others[f]) for f in ("all_integer", "r_signed", "r_zp"))]
+        m.d.comb += [issue.eq(Cat(*may).all()), fetch.eq(queue.o.valid & (~waits | issue)),
+                     finished.eq(posts[0].finished), pending.o.ready.eq(finished),
                      *(getattr(self, kind).eq(sum(getattr(p, kind) for p in posts))
                        for kind, _ in KIND)]
         return Cat(*idle).all()
+
+    def _constants(self, m: Module, i: data.View) -> list[data.View]:
+        """Of the post-processors, from registers."""
+        constants = view_of(POST_CONSTANTS, name="integer_constants")
+        floats = view_of(FLOAT_CONSTANTS, name="float_constants")
+        others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": signed(9)}),
+                         name="other_constants")
+        all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
+            ~i.residual | (i.r_type == DType.INT8))
+        m.d.comb += [
+            *(constants[f].eq(i[f]) for f in ("z1", "lo1", "hi1", "scale_a", "z2", "lo2", "hi2")),
+            constants.scale_b.eq(i.scale_r), constants.add.eq(i.residual),
+            floats.floating.eq(i.dtype != DType.INT8),
+            floats.z.eq(i.z1), floats.lo.eq(i.lo1), floats.hi.eq(i.hi1),
+            *(floats[f].eq(i[f]) for f in ("o_type", "r_type", "residual", "scale_r", "lo_f",
+                                           "hi_f")),
+            others.all_integer.eq(all_integer), others.r_signed.eq(i.r_signed),
+            others.r_zp.eq(i.r_zp)]
+        with m.Switch(i.dtype):
+            with m.Case(DType.FP16):
+                m.d.comb += floats.unit.eq(HALF_UNIT)
+            with m.Case(DType.BF16):
+                m.d.comb += floats.unit.eq(i.anchor)
+        return [later(m, view, 1, name) for view, name in (
+            (constants, "integer_kept"), (floats, "float_kept"), (others, "others_kept"))]

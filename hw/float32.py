@@ -12,9 +12,9 @@ takes operands of one cycle and gives its result so many cycles later, as its na
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from hw.binary32 import (MANT_BITS, NORMALIZE, PRODUCT, ROUND, leading_zeros, normalize, product,
-                         round_even)
-from hw.delay import cut, later
+from hw.binary32 import (MANT_BITS, NORMALIZE, PRODUCT, ROUND, incremented, leading_zeros,
+                         normalize, product, round_up)
+from hw.delay import cut, delay, later
 from hw.ports import view_of
 from isa.instructions import DType
 
@@ -27,7 +27,7 @@ STAGES = {"multiply": PRODUCT + NORMALIZE + 2 + ROUND, "add": 4 + NORMALIZE + 1 
           "round_fixed": 1 + NORMALIZE + 2 + ROUND, "clip": 2, "convert": 3}
 """Cycles that the functions take."""
 
-UNIT = 1 + NORMALIZE
+UNIT = NORMALIZE
 """Cycles after the value in which :func:`round_fixed` looks at the unit."""
 
 GUARD_BITS = 3
@@ -77,26 +77,35 @@ def from_pattern(m: Module, name: str, bits: Value) -> data.View:
     return assign(m, named(name), **_fields(bits, 23, 8, LOWEST))
 
 
-def from_half(m: Module, name: str, bits: Value) -> data.View:
-    """The number of a binary16 pattern, normalized; combinational."""
+def from_half(m: Module, name: str, bits: Value, cycles: int = 0) -> data.View:
+    """The number of a binary16 pattern, normalized; combinational, or a cycle later with a register
+    in its middle."""
     f = _fields(bits, 10, 5, -24)
-    assert isinstance(f["mant"], Value)
-    shift = Signal(4, name=f"{name}_shift")
-    m.d.comb += shift.eq(leading_zeros(f["mant"]))
-    return assign(m, named(name), sign=f["sign"], nan=f["nan"], inf=f["inf"],
-                  mant=Cat(Const(0, MANT_BITS - 11), (f["mant"] << shift)[:11]),
-                  exp=Mux(f["mant"] == 0, LOWEST, f["exp"] - (MANT_BITS - 11) - shift))
+    assert isinstance(f["mant"], Value) and isinstance(f["exp"], Value)
+    shift, mant, exp = (delay(m, value, cycles, f"{name}_{n}") for n, value in (
+        ("shift", leading_zeros(f["mant"])), ("mant", f["mant"]), ("exp", f["exp"])))
+    sign, nan, inf = (delay(m, Value.cast(f[n]), cycles, f"{name}_{n}")
+                      for n in ("sign", "nan", "inf"))
+    return assign(m, named(name), sign=sign, nan=nan, inf=inf,
+                  mant=Cat(Const(0, MANT_BITS - 11), (mant << shift)[:11]),
+                  exp=Mux(mant == 0, LOWEST, exp - (MANT_BITS - 11) - shift))
 
 
 def _round(m: Module, name: str, value: Value, exp: Value, sign: Value, nan: Value, inf: Value
            ) -> data.View:
     """The number nearest to ``value * 2**exp``, ROUND cycles later; ``value`` has its leading one
-    on top, or lies at the smallest exponent, where ``exp + len(value) - MANT_BITS`` is LOWEST."""
-    mant, rounded, (sign, nan, inf) = round_even(m, name, value, len(value) - MANT_BITS, exp, sign,
-                                                 nan, inf)
-    zero = mant == 0
-    return assign(m, named(name), sign=sign, mant=mant, exp=Mux(zero, LOWEST, rounded), nan=nan,
-                  inf=inf | ((rounded > HIGHEST) & ~zero))
+    on top, or lies at the smallest exponent, where ``exp + len(value) - MANT_BITS`` is LOWEST. The
+    number comes from flip-flops."""
+    drop = len(value) - MANT_BITS
+    kept, up, (exp, sign, nan, inf) = round_up(m, name, value, drop, exp + drop, sign, nan, inf)
+    mant, carry = incremented(m, name, kept, up)
+    zero = ~kept.any() & ~up
+    over = Mux(carry, exp >= HIGHEST, exp > HIGHEST) & ~zero
+    number = view_of(NUMBER, name=name, reset_less=True)
+    m.d.sync += [number.sign.eq(sign), number.mant.eq(mant), number.nan.eq(nan),
+                 number.inf.eq(inf | over),
+                 number.exp.eq(Mux(zero, LOWEST, Mux(carry, exp + 1, exp)))]
+    return number
 
 
 def multiply(m: Module, name: str, a: data.View, b: data.View) -> data.View:
@@ -117,10 +126,9 @@ def multiply(m: Module, name: str, a: data.View, b: data.View) -> data.View:
     m.d.comb += few.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 1, MANT_BITS + 2, missing)))
     right, exp, value, flags = cut(m, f"{name}_missing", few, Mux(missing > 0, least, top), value,
                                  flags)
-    wide = Signal(3 * MANT_BITS + 2, name=f"{name}_wide")
-    m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + 2), value) >> right)
-    lost = wide[:MANT_BITS + 3].any()
-    shifted, exp, flags = cut(m, f"{name}_shifted", Cat(lost, wide[MANT_BITS + 3:]), exp, flags)
+    wide = (Cat(Const(0, MANT_BITS + 2), value) >> right)[:3 * MANT_BITS + 2]
+    wide, exp, flags = cut(m, f"{name}_shifted", wide, exp, flags)
+    shifted = Cat(wide[:MANT_BITS + 3].any(), wide[MANT_BITS + 3:])
     return _round(m, f"{name}_result", shifted, exp, flags[0], flags[1], flags[2])
 
 
@@ -180,8 +188,8 @@ def round_fixed(m: Module, name: str, value: Value, unit: Value, flags: data.Vie
     low = width - MANT_BITS - 2
     short: Value = Cat(top[:low].any(), top[low:])
     drop = len(short) - MANT_BITS
-    exp = unit + (low - 1) - shift
-    missing = LOWEST - drop - exp
+    highest, least = cut(m, f"{name}_unit", unit + (low - 1), LOWEST - drop - (low - 1) - unit)
+    exp, missing = highest - shift, least + shift
     back = Signal(range(MANT_BITS + 4), name=f"{name}_back")
     m.d.comb += back.eq(Mux(missing <= 0, 0, Mux(missing > MANT_BITS + 2, MANT_BITS + 3, missing)))
     short, right, exp, kind = cut(m, f"{name}_short", short, back,

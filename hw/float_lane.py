@@ -76,13 +76,14 @@ class FloatLane(wiring.Component):
         flags = later(m, self.entry.flags, self.RESOLVE, "flags")
         total = float32.round_fixed(m, "total", value, c.unit, flags)
         at = self.RESOLVE + STAGES["round_fixed"]
-        scale = float32.from_pattern(m, "scale_number", delay(m, self.scale, at, "scale"))
+        scale = later(m, float32.from_pattern(m, "scale_pattern", delay(
+            m, self.scale, at - 1, "scale")), 1, "scale_number")
         scaled = float32.multiply(m, "scaled", total, scale)
         at += STAGES["multiply"]
         # + 0 changes no integer
-        bias = Mux(c.floating, delay(m, self.bias, at, "bias"), 0)
-        biased = float32.add(m, "biased", scaled,
-                             float32.from_pattern(m, "bias_number", bias[:32]))
+        bias = Mux(c.floating, delay(m, self.bias, at - 1, "bias"), 0)[:32]
+        biased = float32.add(m, "biased", scaled, later(
+            m, float32.from_pattern(m, "bias_pattern", bias), 1, "bias_number"))
         residual = self._residual(m, at)
         result = float32.add(m, "result", biased, residual)
         at += 2 * STAGES["add"]
@@ -110,14 +111,14 @@ class FloatLane(wiring.Component):
     def _residual(self, m: Module, at: int) -> data.View:
         """The residual times its scale, ready for the second addition; + 0 without one."""
         c = self.constants
-        wait = at + STAGES["add"] - STAGES["multiply"]
+        wait = at + STAGES["add"] - STAGES["multiply"] - 2
         element = delay(m, self.b, wait, "b")
         integer = delay(m, self.b_integer, wait, "b_integer")
-        number = float32.unpack(m, "b_number", element, c.r_type, integer)
-        factor = float32.from_pattern(m, "scale_r", c.scale_r)
+        number = later(m, float32.unpack(m, "b_element", element, c.r_type, integer), 1, "b_number")
+        factor = later(m, float32.from_pattern(m, "scale_r", c.scale_r), 1, "scale_r_number")
         product = float32.multiply(m, "residual", number, factor)
         used = float32.named("residual_used")
         m.d.comb += used.eq(product)
         with m.If(~c.residual):
             float32.assign(m, used, exp=float32.LOWEST)
-        return used
+        return later(m, used, 1, "residual_last")

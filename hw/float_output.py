@@ -25,7 +25,7 @@ LATENCY = STAGES["clip"] + STAGES["convert"]
 def output(m: Module, number: data.View, c: data.View) -> tuple[Value, Value]:
     """The result in the low bytes of 32 bits, and ``Cat(nan, infinite)``; ``c`` has the fields of
     :data:`OUTPUT`."""
-    ends = (float32.from_half(m, n, c[n]) for n in ("lo_f", "hi_f"))
+    ends = (later(m, float32.from_half(m, n, c[n], 1), 1, f"{n}_number") for n in ("lo_f", "hi_f"))
     clipped = float32.clip(m, "clip", number, *ends)
     bits, kind = float32.convert(m, "converted", clipped, c.o_type)
 

@@ -3,9 +3,9 @@
 
 ::
 
-    parameters ─► shadow ─(swap)─► active ─┐ slice k
-    PSUM entry ────────────────────────────┼─ slice k ─► lanes ─► word ─► landing ─► scratchpad
-    residual word ─► held ─────────────────┘ slice k
+    parameters ─► shadow ─(swap)─► active ─┐
+    PSUM entry ────────────────────────────┼─► slice ─► lanes ─► word ─► landing ─► scratchpad
+    residual word ─► held ─(shift)─────────┘
 
 A word's sums pass in slices of up to ppu_lanes, one a cycle. A word of INT8 has all L sums of an
 entry, one of a larger type its share of them. Nothing stalls between a word's issue and its
@@ -17,12 +17,19 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import entry_layout
+from hw.delay import cut, delay, register
 from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
+from hw.operand import OPERAND_BITS, integer
 from hw.ports import SpmWrite, SpmWriter, view_of
 from hw.post_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.weights import beat_layout
+from hw.words import behind
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import DType
+
+
+SLICE = 1
+"""Cycles from an entry to what the lanes get of it."""
 
 
 def types(config: Config) -> tuple[DType, ...]:
@@ -47,12 +54,12 @@ def slices(config: Config, dtype: DType) -> int:
 
 def latency(config: Config) -> int:
     """Most cycles from a slice to its bytes; instructions that do less take less."""
-    return max(PostLane.LATENCY, FloatLane.LATENCY if config.floats else 0)
+    return SLICE + max(PostLane.LATENCY, FloatLane.LATENCY if config.floats else 0)
 
 
 def landing_depth(config: Config) -> int:
     """Words of a tile that may be under way: the lanes' latency, and some for lost arbitrations."""
-    return latency(config) // min(slices(config, t) for t in types(config)) + 6
+    return (latency(config) + 1) // min(slices(config, t) for t in types(config)) + 6
 
 
 class Post(wiring.Component):
@@ -63,7 +70,7 @@ class Post(wiring.Component):
     Members
     -------
     params : In(beat_layout)
-        Parameters, with ``load``: write them to the shadow set.
+        Parameters, with ``load``: write them to the shadow set, where they are two cycles later.
     load, swap : In(1)
         ``swap``: the shadow parameters become active with the next clock edge.
     entry : In(array of entry_layout(config))
@@ -71,18 +78,17 @@ class Post(wiring.Component):
     residual_load, residual : In
         Keep the residual of the word whose slices start in the next cycle: its elements begin at
         byte 0.
-    valid, first, slice : In
-        A slice enters the lanes: its first column, in units of :func:`unit`, and which one of the
-        word it is.
+    valid, first : In
+        A slice enters: its first column, in units of :func:`unit`.
     constants, floats, r_signed, r_zp : In
         Of the instruction; ``floats`` in a machine that has floating point, with ``all_integer``:
         INT8 alone.
     keep, addr : In
-        Of the word whose slices leave the lanes: write it, and where.
+        Of the word whose slices have left the lanes: write it, and where.
     finished : Out(1)
-        A word's last slice leaves the lanes in this cycle.
+        A word is complete.
     nan, infinite, overflow : Out
-        Results of these kinds that leave the lanes in this cycle and are kept.
+        Results of these kinds that are kept, two cycles after they have left the lanes.
     out : Out(SpmWrite)
     popped : Out(1)
         A landing place becomes free.
@@ -97,7 +103,6 @@ class Post(wiring.Component):
     residual: Signal
     valid: Signal
     first: Signal
-    slice: Signal
     constants: data.View
     floats: data.View
     all_integer: Signal
@@ -120,7 +125,6 @@ class Post(wiring.Component):
             "entry": In(data.ArrayLayout(entry_layout(config), config.columns)),
             "residual_load": In(1), "residual": In(8 * config.word_bytes),
             "valid": In(1), "first": In(range(max(2, config.columns // unit(config)))),
-            "slice": In(range(max(2, *(slices(config, t) for t in types(config))))),
             "constants": In(POST_CONSTANTS), "floats": In(FLOAT_CONSTANTS), "all_integer": In(1),
             "r_signed": In(1), "r_zp": In(signed(9)),
             "keep": In(1), "addr": In(range(config.spm_words)), "finished": Out(1),
@@ -131,22 +135,20 @@ class Post(wiring.Component):
         m = Module()
         config = self._config
         bias, scale = self._parameters(m)
-        residual = Signal(8 * config.word_bytes, reset_less=True)
-        with m.If(self.residual_load):
-            m.d.sync += residual.eq(self.residual)
-
-        results, kinds = [], []
+        residuals = self._residual(m)
+        results: list[Value] = []
+        kinds: list[data.View] = []
         for k in range(config.ppu_lanes):
             # of a slice that fills a word with fewer columns the last lanes are of no account
             at = [min(column + k, config.columns - 1)
                   for column in range(0, config.columns, unit(config))]
             m.submodules[f"lane{k}"] = lane = PostLane()
-            entry = data.View(entry_layout(config), Array(
-                self.entry[c].as_value() for c in at)[self.first])
-            raw = self._residual(m, k, residual)
-            value = Cat(raw[:8], raw[7] & self.r_signed).as_signed() - self.r_zp
-            lane_bias = Array(bias[c] for c in at)[self.first]
-            lane_scale = Array(scale[c] for c in at)[self.first]
+            raw, selected, lane_bias, lane_scale = cut(
+                m, f"slice{k}", residuals[k], *(Array(v)[self.first] for v in (
+                    [self.entry[c].as_value() for c in at], [bias[c] for c in at],
+                    [scale[c] for c in at])))
+            entry = data.View(entry_layout(config), selected)
+            value = integer(raw[:8], self.r_signed, self.r_zp)[:OPERAND_BITS].as_signed()
             m.d.comb += [lane.acc.eq(entry.low), lane.bias.eq(lane_bias),
                          lane.scale.eq(lane_scale), lane.b.eq(value),
                          lane.constants.eq(self.constants)]
@@ -162,59 +164,70 @@ class Post(wiring.Component):
         self._gather(m, results, kinds)
         return m
 
-    def _residual(self, m: Module, k: int, word: Signal) -> Signal:
-        """The residual's element for lane ``k``, in the low bytes."""
+    def _residual(self, m: Module) -> list[Signal]:
+        """The residual's elements for the lanes, in the low bytes; the word moves on with every
+        slice."""
         config = self._config
-        raw = Signal(32, name=f"raw{k}")
-        for o in types(config):
-            columns = slice_columns(config, o)
+        word = Signal(8 * config.word_bytes, reset_less=True)
+        moved = Signal.like(word)
+        raw = [Signal(32, name=f"raw{k}") for k in range(config.ppu_lanes)]
+        with m.Switch(Cat(self.floats.o_type, self.floats.r_type)):
+            for o in types(config):
+                for r in types(config):
+                    if r.size <= o.size:
+                        with m.Case(o | r << 2):
+                            columns = slice_columns(config, o)
+                            m.d.comb += moved.eq(behind(word, 8 * r.size * columns))
+        with m.Switch(self.floats.r_type):
             for r in types(config):
-                if r.size <= o.size and k < columns:
-                    with m.If((self.floats.o_type == o) & (self.floats.r_type == r)):
-                        m.d.comb += raw.eq(Array(
-                            word[8 * r.size * (j * columns + k):][:8 * r.size]
-                            for j in range(slices(config, o)))[self.slice])
+                with m.Case(r):
+                    m.d.comb += [e.eq(behind(word, 8 * r.size * k)[:8 * r.size])
+                                 for k, e in enumerate(raw)]
+        with m.If(self.residual_load):
+            m.d.sync += word.eq(self.residual)
+        with m.Elif(self.valid):
+            m.d.sync += word.eq(moved)
         return raw
 
     def _gather(self, m: Module, results: list[Value], kinds: list[data.View]) -> None:
         """Slices to words, words to the landing, exceptional results to counts."""
         config = self._config
-        integer = self.valid & (self.all_integer if config.floats else 1)
-        arrived = arrivals(m, integer, self.constants.add)
+        entered = delay(m, self.valid, SLICE, "entered")
+        integers = entered & (self.all_integer if config.floats else 1)
+        arrived = arrivals(m, integers, self.constants.add)
         if config.floats:
             numbers = Signal(FloatLane.LATENCY)
-            m.d.sync += numbers.eq(Cat(self.valid & ~self.all_integer, numbers))
+            m.d.sync += numbers.eq(Cat(entered & ~self.all_integer, numbers))
             arrived = Mux(self.all_integer, arrived, numbers[-1])
         word = Signal(8 * config.word_bytes, reset_less=True)
         whole, last = Signal(8 * config.word_bytes), Signal()
         position = Signal(range(max(2, *(slices(config, t) for t in types(config)))))
-        with m.Switch(self.floats.o_type):
-            for t in types(config):
-                with m.Case(t):
-                    chunk = Cat(r[:8 * t.size] for r in results[:slice_columns(config, t)])
-                    m.d.comb += [whole.eq(Cat(word, chunk)[len(chunk):]),
-                                 last.eq(position == slices(config, t) - 1)]
-        with m.If(arrived):
-            m.d.sync += [word.eq(whole), position.eq(Mux(last, 0, position + 1))]
-        m.d.comb += self.finished.eq(arrived & last)
-
         # a slice of few columns leaves the last lanes with what is not written
         used = Signal(config.ppu_lanes)
         with m.Switch(self.floats.o_type):
             for t in types(config):
                 with m.Case(t):
-                    m.d.comb += used.eq((1 << slice_columns(config, t)) - 1)
-        counted = arrived & self.keep & ~self.all_integer
+                    chunk = Cat(r[:8 * t.size] for r in results[:slice_columns(config, t)])
+                    m.d.comb += [whole.eq(Cat(word, chunk)[len(chunk):]),
+                                 last.eq(position == slices(config, t) - 1),
+                                 used.eq((1 << slice_columns(config, t)) - 1)]
+        with m.If(arrived):
+            m.d.sync += [word.eq(whole), position.eq(Mux(last, 0, position + 1))]
+        m.d.sync += self.finished.eq(arrived & last)
+
         for kind, _ in KIND:
             if kinds:
-                flags = [counted & used[k] & value[kind] for k, value in enumerate(kinds)]
-                m.d.comb += getattr(self, kind).eq(sum(flags[1:], flags[0]))
+                counted = register(m, f"counted_{kind}", Cat(
+                    arrived & ~self.all_integer & used[k] & value[kind]
+                    for k, value in enumerate(kinds)))
+                m.d.sync += getattr(self, kind).eq(Mux(
+                    self.keep, sum(counted[1:], counted[0]), 0))
 
         address_bits = len(self.addr)
         m.submodules.landing = landing = fifo.SyncFIFO(
             width=8 * config.columns + address_bits, depth=landing_depth(config))
         m.d.comb += [
-            landing.w_data.eq(Cat(whole, self.addr)), landing.w_en.eq(self.finished & self.keep),
+            landing.w_data.eq(Cat(word, self.addr)), landing.w_en.eq(self.finished & self.keep),
             Cat(self.out.data, self.out.addr).eq(landing.r_data),
             self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
             self.popped.eq(self.out.valid & self.out.ready),
@@ -228,11 +241,10 @@ class Post(wiring.Component):
             "scale": data.ArrayLayout(32, config.columns)})
         shadow, active = view_of(shape, reset_less=True), view_of(shape, reset_less=True)
         beat_bits = 8 * config.word_bytes * config.weight_words
-        with m.If(self.load):
-            for beat in range(PARAM_WORDS // config.weight_words):
-                with m.If(self.params.beat == beat):
-                    m.d.sync += shadow.as_value()[beat * beat_bits:(beat + 1) * beat_bits].eq(
-                        self.params.raw.as_value())
+        raw = register(m, "loaded", self.params.raw.as_value())
+        for beat in range(PARAM_WORDS // config.weight_words):
+            with m.If(register(m, f"loads{beat}", self.load & (self.params.beat == beat))):
+                m.d.sync += shadow.as_value()[beat * beat_bits:(beat + 1) * beat_bits].eq(raw)
         with m.If(self.swap):
             m.d.sync += active.eq(shadow)
         return active.bias, active.scale

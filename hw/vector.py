@@ -3,14 +3,16 @@
 
 ::
 
-    loop nest ─► addresses, masks ─► read ports a, b ─► operands ─► accumulators ─┐
-     (cb, y, x, r / 2, s)                                                         ▼
-                                            scratchpad ◄──────────────── post (VectorPost)
+    loop nest ─► addresses, masks ─► read ports a, b ─► operands ─► taps ─► accumulators ─┐
+     (cb, y, x, r / 2, s)                                                                 ▼
+                                            scratchpad ◄──────────────────────── post (VectorPost)
 
 Port a reads the even rows of a window, port b the odd row below, so two taps a cycle enter; an odd
 last row comes alone. A word of L results leaves every ``ceil(nr / 2) * ns`` or ``L / vector_lanes``
 cycles, whichever is more. For an addition port b reads the second operand. One instruction
-at a time: the constants stand still until its last word has been accepted by the scratchpad.
+at a time: the constants stand still until its last word has been accepted by the scratchpad. What
+follows from them is there when the walk begins, two cycles after the instruction has come. Behind
+the read ports nothing stalls: the last pair of a window waits in front for a place behind.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
@@ -18,17 +20,20 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
+from hw.delay import cut, register
 from hw.dispatch import CHECK_CYCLES, verdict
+from hw.fifo import Fifo
 from hw.float_lane import KIND
-from hw.operand import integer, known
+from hw.operand import OPERAND_BITS, integer, known
+from hw.places import places
 from hw.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
                       instruction_layout, view_of)
 from hw.profile import events_layout
 from hw.read_port import ReadPort
 from hw.skid import Skid
-from hw.vector_float import VectorFloat, log_size, unit_layout
+from hw.vector_float import VectorFloat, log_size
 from hw.vector_lane import is_function
-from hw.vector_post import VectorPost
+from hw.vector_post import VectorPost, side_layout, windows_depth
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Opcode, VectorOp
 
@@ -83,7 +88,7 @@ class VectorEngine(wiring.Component):
             **{kind: Out(range(config.lanes + 1)) for kind, _ in KIND if config.floats}})
         mark = data.StructLayout({
             "first": 1, "last": 1,
-            **({"unit": unit_layout(config)} if config.floats else {})})
+            **({"from_a": 2, "from_b": 2, "there": 1, "ends": 1} if config.floats else {})})
         wants, word, image = {"want_a": 1, "want_b": 1}, signed(WORD), signed(IMAGE_BITS)
         self._terms = data.StructLayout({
             "valid": 1, "mark": mark, "there": 1, "single": 1,
@@ -93,31 +98,34 @@ class VectorEngine(wiring.Component):
                                         **dict.fromkeys(("a", "b", "out"), word)})
         self._pair = data.StructLayout({**self._sums.members, "bad": 1})
         values = data.ArrayLayout(signed(9), config.lanes)
+        values = data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
         self._operands = data.StructLayout({
-            "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values,
-            "second": 8 * config.word_bytes, "addr": range(config.spm_words)})
+            "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values})
         self._meta = data.StructLayout({"addr": range(config.spm_words), "mark": mark, **wants})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.VECTOR))
         active, walking, go = Signal(), Signal(), Signal(self.STALLS)
-        pair = self._walk(m, i, walking, go)
+        age = Signal(CHECK_CYCLES)
+        self._two = register(m, "two", self._has_two(i))
+        pair = self._walk(m, i, walking, go, begin=age[0])
         queue, readers = self._issue(m, i, pair, go)
-        idle = self._compute(m, i, queue, readers, coming=walking | self._on_the_way)
-        ending = active & ~walking & ~self._on_the_way & ~queue.r_rdy & idle
+        coming = walking | age[0] | self._on_the_way | queue.r_rdy
+        idle = self._compute(m, i, queue, readers, coming)
+        ending = active & ~coming & idle
         halt = self.engine.halt | self.engine.fault
         m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
                      self.engine.done.eq(ending & ~self.engine.fault),
                      self.engine.busy.eq(active),
                      self.instr.ready.eq(~active & ~halt)]
         # the verdict is there before the first pair can be read
-        legal, age = self._legal(m, i), Signal(CHECK_CYCLES)
+        legal = self._legal(m, i)
         m.d.sync += age.eq(Cat(self.engine.start, age))
         with m.If(ending):
             m.d.sync += active.eq(0)
         with m.If(self.engine.start):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1), walking.eq(1)]
+            m.d.sync += [i.eq(self.instr.payload), active.eq(1)]
         with m.If(age[-1] & ~legal):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
                          self.engine.fault_index.eq(i.index)]
@@ -126,7 +134,7 @@ class VectorEngine(wiring.Component):
 
     def _legal(self, m: Module, i: data.View) -> Signal:
         """The rules of :func:`golden.vector.execute`, CHECK_CYCLES after the start."""
-        two, function = self._two(i), is_function(i.vop)
+        two, function = self._has_two(i), is_function(i.vop)
         types = {n: i[f"{n}_type"] for n in "abo"}
         floating = (types["a"] != DType.INT8) | (types["o"] != DType.INT8) | (
             two & (types["b"] != DType.INT8))
@@ -143,30 +151,34 @@ class VectorEngine(wiring.Component):
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r), ~two | on_circle(i.b_wrap, i.b_row, i.b_y),
             on_circle(i.o_wrap, i.o_row, i.o_y)])
 
-    def _two(self, i: data.View) -> Value:
+    def _has_two(self, i: data.View) -> Value:
         """Whether the operation has two operands."""
         return (i.vop == VectorOp.ADD) | (i.vop == VectorOp.MUL)
 
-    def _units(self, m: Module, i: data.View) -> dict[str, Value]:
-        """How the words of the operands and of the output share their elements, in logarithms:
-        ``gather`` units make an output word, ``a`` and ``b`` units lie in a word of theirs."""
+    def _units(self, m: Module) -> dict[str, Value]:
+        """How the words of the operands and of the output share their elements, in logarithms, a
+        cycle after the instruction has come: ``gather`` units make an output word, ``a`` and ``b``
+        units lie in a word of theirs. ``largest``: of the bytes of the largest type."""
         if not self._config.floats:
-            return {"gather": Const(0, 1), "a": Const(0, 1), "b": Const(0, 1)}
-        a, b, o = (log_size(i[f"{n}_type"]) for n in "abo")
-        largest = Signal(2)
-        larger = Mux(a > o, a, o)
-        m.d.comb += largest.eq(Mux(self._two(i) & (b > larger), b, larger))
-        return {"gather": (largest - o)[:2], "a": (largest - a)[:2], "b": (largest - b)[:2]}
+            return {"gather": Const(0, 2), "a": Const(0, 2), "b": Const(0, 2)}
+        n, start = self.instr.payload, self.engine.start
+        a, b, o = (log_size(n[f"{t}_type"]) for t in "abo")
+        larger, largest = Mux(a > o, a, o), Signal(2)
+        m.d.comb += largest.eq(Mux(self._has_two(n) & (b > larger), b, larger))
+        logs = {name: Signal(2, name=f"log_{name}") for name in ("gather", "a", "b", "largest")}
+        with m.If(start):
+            m.d.sync += [logs["gather"].eq(largest - o), logs["a"].eq(largest - a),
+                         logs["b"].eq(largest - b), logs["largest"].eq(largest)]
+        return {**logs}
 
-    def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal) -> data.View:
+    def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal, begin: Value
+              ) -> data.View:
         """The loop nest, and the addresses of a pair of taps: terms, sums, checks, a cycle each."""
         self._held = Signal()
-        n = self.instr.payload
         pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
-        logs, new = self._units(m, i), self._units(m, n)
+        self._logs = logs = self._units(m)
+        gather, few = logs["gather"], 1 << logs["gather"]
         parts, words = Signal(3), Signal.like(i.ncb)
-        new_words = (n.ncb + ((1 << new["gather"]) - 1)) >> new["gather"]
-        m.d.comb += parts.eq(1 << logs["gather"])
         nest = Nest(m, [("s", i.ns), ("r", pairs), ("part", parts), ("x", i.nx), ("y", i.ny),
                         ("cb", words)])
         xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
@@ -186,14 +198,12 @@ class VectorEngine(wiring.Component):
         advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
         advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
                 (yo, i.o_y, i.o_row))
-        advance("part", (pa, self._part_step(nest, i.a_cb, logs["a"]), 0),
-                (pb, self._part_step(nest, i.b_cb, logs["b"]), 0))
-        advance("cb", (ca, self._block_step(nest, i.a_cb, logs["a"], logs["gather"]), i.a_base),
-                (cb, self._block_step(nest, i.b_cb, logs["b"], logs["gather"]), i.b_base),
-                (co, i.o_cb, i.o_base))
+        advance("part", *((term, self._part_step(m, nest, n, i[f"{n}_cb"]), 0)
+                          for term, n in ((pa, "a"), (pb, "b"))))
+        advance("cb", *((term, self._block_step(m, nest, n, i[f"{n}_cb"]), i[f"{n}_base"])
+                        for term, n in ((ca, "a"), (cb, "b"))), (co, i.o_cb, i.o_base))
 
-        two = self._two(i)
-        unit = (nest.index("cb") << logs["gather"]) + nest.index("part")
+        unit = (nest.index("cb") << gather) | nest.index("part")
         terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
         with m.If(go[0]):
             m.d.sync += [
@@ -207,33 +217,33 @@ class VectorEngine(wiring.Component):
                 terms.mark.first.eq((nest.index("s") == 0) & (nest.index("r") == 0)),
                 terms.mark.last.eq(nest.all_last(["s", "r"]))]
             if self._config.floats:
+                # a word has a unit, or two halves, or four quarters
                 m.d.sync += [
-                    terms.mark.unit.sub_a.eq(unit & ((1 << logs["a"]) - 1)),
-                    terms.mark.unit.sub_b.eq(unit & ((1 << logs["b"]) - 1)),
-                    terms.mark.unit.part.eq(nest.index("part")),
-                    terms.mark.unit.ends.eq(nest.last("part"))]
+                    *(terms.mark[f"from_{n}"].eq(unit[:2] << (2 - logs[n])[:2]) for n in "ab"),
+                    terms.mark.ends.eq(nest.last("part"))]
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
         nest.step(*go[1:-1])
         with m.If(go[-1]):
-            self._add_up(m, i, two, terms, sums, pair)
-        with m.If(self.instr.valid & self.instr.ready):
+            self._add_up(m, i, terms, sums, pair)
+        with m.If(begin):
             m.d.sync += [
-                *nest.start(s=n.ns == 1, r=(n.nr == 1) | (n.nr == 2), part=new["gather"] == 0,
-                            x=n.nx == 1, y=n.ny == 1, cb=new_words == 1),
-                pairs.eq((n.nr + 1) >> 1), words.eq(new_words),
-                two_rows.eq(circle_add(n.a_r, n.a_r, n.a_wrap, WORD)),
+                walking.eq(1),
+                *nest.start(s=i.ns == 1, r=(i.nr == 1) | (i.nr == 2), part=gather == 0,
+                            x=i.nx == 1, y=i.ny == 1, cb=i.ncb <= few),
+                parts.eq(few), pairs.eq((i.nr + 1) >> 1), words.eq((i.ncb + (few - 1)) >> gather),
+                two_rows.eq(circle_add(i.a_r, i.a_r, i.a_wrap, WORD)),
                 *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even, pa, pb)),
                 *(t.value.eq(v) for t, v in (
-                    (ca, n.a_base), (cb, n.b_base), (co, n.o_base), (ya, n.a_row), (yb, n.b_row),
-                    (yo, n.o_row), (odd, n.a_r), (ix, n.ix0), (iy, n.iy0), (iy_odd, n.iy_r)))]
+                    (ca, i.a_base), (cb, i.b_base), (co, i.o_base), (ya, i.a_row), (yb, i.b_row),
+                    (yo, i.o_row), (odd, i.a_r), (ix, i.ix0), (iy, i.iy0), (iy_odd, i.iy_r)))]
         self._on_the_way = terms.valid | sums.valid | pair.valid
         return pair
 
-    def _add_up(self, m: Module, i: data.View, two: Value, terms: data.View, sums: data.View,
+    def _add_up(self, m: Module, i: data.View, terms: data.View, sums: data.View,
                 pair: data.View) -> None:
         """From terms to addresses, and whether they are inside image and scratchpad."""
-        words = self._config.spm_words
+        words, two = self._config.spm_words, self._two
 
         def outside(address: Value) -> Value:
             return (address < 0) | (address >= words)
@@ -254,18 +264,26 @@ class VectorEngine(wiring.Component):
             pair.bad.eq((sums.want_a & outside(sums.a)) | (sums.want_b & outside(sums.b))
                         | (sums.mark.last & outside(sums.out)))]
         if self._config.floats:
-            m.d.sync += sums.mark.unit.there.eq(terms.there)
+            m.d.sync += sums.mark.there.eq(terms.there)
 
-    def _part_step(self, nest: Nest, step: Value, log: Value) -> Value:
+    def _part_step(self, m: Module, nest: Nest, name: str, step: Value) -> Value:
         """To the next unit of an output word: a step of the operand, if it is in its next word."""
-        last = ((1 << log) - 1)
+        if not self._config.floats:
+            return Const(0, 1)
+        last = register(m, f"{name}_last_unit", ((1 << self._logs[name]) - 1)[:2])
         return Mux((nest.index("part") & last) == last, step, 0)
 
-    def _block_step(self, nest: Nest, step: Value, log: Value, gather: Value) -> Value:
+    def _block_step(self, m: Module, nest: Nest, name: str, step: Value) -> Value:
         """To the first unit of the next output word: several words, one, or none yet."""
-        few, last = (gather - log)[:2], (1 << (log - gather)[:2]) - 1
-        return Mux(log <= gather, step << few,
-                   Mux((nest.index("cb") & last) == last, step, 0))
+        if not self._config.floats:
+            return step
+        log, gather = self._logs[name], self._logs["gather"]
+        several = log <= gather
+        last = register(m, f"{name}_last_block",
+                        Mux(several, 0, (1 << (log - gather)[:2]) - 1)[:2])
+        step = register(m, f"{name}_block", Mux(several, step << (gather - log)[:2], step)[:WORD]
+                        .as_signed())
+        return Mux((nest.index("cb") & last) == last, step, 0)
 
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
                ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
@@ -302,97 +320,92 @@ class VectorEngine(wiring.Component):
 
     def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
                  readers: list[ReadPort], coming: Value) -> Value:
-        """Accumulate pairs of taps; hand whole windows to the lanes; returns whether it is idle.
-        ``coming``: there are pairs that are not in the queue yet."""
-        lanes = self._config.lanes
-        head = data.View(self._meta, queue.r_data)
-        add = self._two(i)
-        acc = view_of(data.ArrayLayout(signed(32), lanes), reset_less=True)
-        pair = view_of(self._operands, reset_less=True)
-        taken, moves = Signal(), Signal()
-        m.submodules.post = post = VectorPost(self._config)
-        have, take, present, room = Signal(), Signal(), Signal(), Signal()
-        a, b = readers
-        integers, free, idle = self._floats(m, i, head, take, readers, post,
-                                            moves, post.idle & ~have & ~taken)
+        """Pairs of taps to windows, those to the lanes; returns whether it is idle. ``coming``:
+        there are pairs that have not come here."""
+        config = self._config
+        head, there, take, free = view_of(self._meta, reset_less=True), Signal(), Signal(), Signal()
+        m.d.comb += queue.r_en.eq(take | ~there)
+        with m.If(queue.r_en):
+            m.d.sync += [head.eq(queue.r_data), there.eq(queue.r_rdy)]
+        words = []
+        for name, reader, want in zip("ab", readers, (head.want_a, head.want_b), strict=True):
+            m.submodules[f"word_{name}"] = word = Skid(reader.data.payload.shape())
+            wiring.connect(m, reader.data, word.i)
+            m.d.comb += word.o.ready.eq(take & want)
+            words.append(word.o)
+        a, b = (word.payload for word in words)
+        present = (~head.want_a | words[0].valid) & (~head.want_b | words[1].valid)
+        completes = take & head.mark.last
+        m.submodules.side = side = Fifo(side_layout(config), windows_depth(config))
+        popped = register(m, "popped", side.o.valid & side.o.ready)
+        some, every = places(m, "windows", windows_depth(config), completes, popped)
         m.d.comb += [
-            present.eq((~head.want_a | a.data.valid) & (~head.want_b | b.data.valid)),
-            moves.eq(~taken | ~pair.last | ~have | post.take),
-            room.eq(free), take.eq(queue.r_rdy & present & room),
-            queue.r_en.eq(take), a.data.ready.eq(take & head.want_a),
-            b.data.ready.eq(take & head.want_b), post.have.eq(have), post.instr.eq(i)]
-        with m.If(queue.r_rdy):
+            free.eq(some | ~head.mark.last), take.eq(there & present & free),
+            side.i.valid.eq(completes), side.i.payload.addr.eq(head.addr),
+            side.i.payload.second.eq(b)]
+        with m.If(there):
             m.d.comb += [self.events.active.eq(take), self.events.wait_data.eq(~present),
-                         self.events.wait_out.eq(present & ~room)]
+                         self.events.wait_out.eq(present & ~free)]
         with m.Else():
             m.d.comb += [
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
-        with m.If(moves):
-            m.d.sync += [
-                taken.eq(take & integers), pair.first.eq(head.mark.first),
-                pair.last.eq(head.mark.last), pair.addr.eq(head.addr),
-                pair.second.eq(b.data.payload), pair.with_a.eq(head.want_a),
-                pair.with_b.eq(head.want_b & ~add),
-                *(pair[n][k].eq(integer(word[8 * k:8 * k + 8], i.a_signed, i.a_zp))
-                  for n, word in (("a", a.data.payload), ("b", b.data.payload))
-                  for k in range(lanes))]
-        sums, whole = Signal.like(acc), Signal.like(acc)
-        second, addr = Signal.like(pair.second, reset_less=True), Signal.like(pair.addr)
-        m.d.comb += [post.acc.eq(whole), post.second.eq(second), post.addr.eq(addr)]
-        for k in range(lanes):
-            m.d.comb += sums[k].eq(self._accumulate(m, k, i, pair, acc[k]))
-        whole_now = taken & moves & pair.last
-        with m.If(taken & moves):
-            m.d.sync += acc.eq(sums)
-        with m.If(whole_now):
-            m.d.sync += [whole.eq(sums), second.eq(pair.second), addr.eq(pair.addr)]
-        m.d.sync += have.eq(whole_now | (have & ~post.take))
-        return idle
 
-    def _floats(self, m: Module, i: data.View, head: data.View, take: Signal,
-                readers: list[ReadPort], post: VectorPost, free: Value, idle: Value
-                ) -> tuple[Value, Value, Value]:
-        """Beside the lanes of INT8 those of numbers, if the machine has any: whether everything is
-        INT8, whether a window may go to the lanes, and whether none is under way; ``free`` and
-        ``idle`` are what the lanes of INT8 say."""
-        if not self._config.floats:
+        with_b = head.want_b & ~self._two
+        pair, enters = view_of(self._operands, reset_less=True), register(m, "enters", take)
+        m.d.sync += [
+            pair.first.eq(head.mark.first), pair.last.eq(head.mark.last),
+            pair.with_a.eq(head.want_a), pair.with_b.eq(with_b),
+            *(pair[n][k].eq(integer(word[8 * k:8 * k + 8], i.a_signed, i.a_zp))
+              for n, word in (("a", a), ("b", b)) for k in range(config.lanes))]
+        m.submodules.post = post = VectorPost(config)
+        m.d.comb += [post.instr.eq(i), post.side.payload.eq(side.o.payload)]
+        integers: Value = Const(1)
+        idle: Value = Const(1)
+        if config.floats:
+            m.submodules.floats = floats = VectorFloat(config)
+            integers = register(m, "integers", self._logs["largest"] == 0)
+            m.d.comb += [
+                *(side.i.payload[f].eq(head.mark[f]) for f in ("from_b", "there", "ends")),
+                floats.instr.eq(i), floats.largest.eq(self._logs["largest"]),
+                floats.take.eq(take & ~integers),
+                *(getattr(floats, f).eq(head.mark[f]) for f in ("first", "last", "from_a")),
+                floats.with_a.eq(head.want_a), floats.with_b.eq(with_b), floats.word_a.eq(a),
+                floats.word_b.eq(b), floats.side.payload.eq(side.o.payload),
+                side.o.ready.eq(post.side.ready | floats.side.ready),
+                *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]
+            self._share(m, integers, post.out, floats.out)
+            idle = floats.idle
+        else:
+            m.d.comb += side.o.ready.eq(post.side.ready)
             wiring.connect(m, post.out, wiring.flipped(self.out))
-            return Const(1), free, idle
-        m.submodules.floats = floats = VectorFloat(self._config)
-        integers = Signal()
-        a, b = readers
-        m.d.comb += [
-            integers.eq((i.a_type == DType.INT8) & (i.o_type == DType.INT8)
-                        & (~self._two(i) | (i.b_type == DType.INT8))),
-            floats.instr.eq(i), floats.take.eq(take & ~integers), floats.first.eq(head.mark.first),
-            floats.last.eq(head.mark.last), floats.unit.eq(head.mark.unit),
-            floats.addr.eq(head.addr),
-            floats.want_a.eq(head.want_a), floats.want_b.eq(head.want_b),
-            floats.word_a.eq(a.data.payload), floats.word_b.eq(b.data.payload),
-            *(getattr(self, kind).eq(getattr(floats, kind)) for kind, _ in KIND)]
-        # an instruction has left its lanes before the next one begins
-        mine, theirs = post.out, floats.out
+        self._integers(m, i, pair, enters & integers, post)
+        return ~there & every & post.idle & idle
+
+    def _share(self, m: Module, integers: Value, mine: SpmWriter, theirs: SpmWriter) -> None:
+        """One write port for the lanes of INT8 and those of numbers: an instruction has left its
+        lanes before the next one begins."""
         m.d.comb += [
             self.out.valid.eq(mine.valid | theirs.valid),
-            self.out.addr.eq(Mux(theirs.valid, theirs.addr, mine.addr)),
-            self.out.data.eq(Mux(theirs.valid, theirs.data, mine.data)),
+            self.out.addr.eq(Mux(integers, mine.addr, theirs.addr)),
+            self.out.data.eq(Mux(integers, mine.data, theirs.data)),
             *(port.ready.eq(self.out.ready) for port in (mine, theirs)),
             *(port.pending.eq(self.out.pending) for port in (mine, theirs))]
-        return (integers, Mux(integers, free, ~head.mark.last | floats.room),
-                idle & floats.idle)
 
-    def _accumulate(self, m: Module, k: int, i: data.View, pair: data.View, acc: Value) -> Value:
-        """What lane ``k`` has after a pair of taps. The maximum compares all three at once: no
-        comparison waits for another."""
-        is_max = i.vop == VectorOp.MAX
-        old = Signal(signed(32), name=f"old{k}")
-        m.d.comb += old.eq(Mux(pair.first, Mux(is_max, MAX_START, 0), acc))
-        best = old[:MAX_BITS].as_signed()
-        a, b, with_a, with_b = pair.a[k], pair.b[k], pair.with_a, pair.with_b
-        beats = Signal(name=f"beats{k}")
-        m.d.comb += beats.eq(with_b & (~with_a | (b > a)))
-        greatest = Mux(beats, Mux(b > best, b, best), Mux(with_a & (a > best), a, best))
-        addends = Signal(signed(10), name=f"addends{k}")
-        m.d.comb += addends.eq(Mux(with_a, a, 0) + Mux(with_b, b, 0))
-        return Mux(is_max, greatest, old + addends)
+    def _integers(self, m: Module, i: data.View, pair: data.View, enters: Value, post: VectorPost
+                  ) -> None:
+        """Pairs of taps of INT8 into one each, those into accumulators."""
+        is_max = register(m, "is_max", i.vop == VectorOp.MAX)
+        with_a, with_b = pair.with_a, pair.with_b
+        acc = view_of(data.ArrayLayout(signed(32), self._config.lanes), reset_less=True)
+        first, adds, last = cut(m, "tap_mark", pair.first, enters, pair.last)
+        for k in range(self._config.lanes):
+            a, b = pair.a[k], pair.b[k]
+            greatest = Mux(with_b & (~with_a | (b > a)), b, Mux(with_a, a, MAX_START))
+            tap = register(m, f"tap{k}", Mux(is_max, greatest, Mux(with_a, a, 0)
+                                             + Mux(with_b, b, 0)), signed(MAX_BITS))
+            replaces = first | (tap > acc[k][:MAX_BITS].as_signed())
+            with m.If(adds):
+                m.d.sync += acc[k].eq(Mux(is_max, Mux(replaces, tap, acc[k]),
+                                          Mux(first, 0, acc[k]) + tap))
+        m.d.comb += [post.whole.eq(register(m, "whole", adds & last)), post.acc.eq(acc)]

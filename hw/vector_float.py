@@ -3,22 +3,28 @@
 
 ::
 
-    words a, b ─► the unit's part ─► elements ─► taps ─► slices ─► lanes ─► word ─► landing
+    words a, b ─► the unit's part ─► elements ─► taps ─► windows ─► slices ─► lanes ─► word
+                             word of operand b ─► part ─────────────┘                   └─► landing
 
 A unit is L / S elements, S being the size of the largest type (:mod:`golden.vector`): the whole
 word of that one, a part of the others' words. The lanes take a slice of a unit a cycle, and the
-results of the units of an output word gather until it is whole.
+results of the units of an output word gather until it is whole. Nothing stalls, as in
+:mod:`hw.vector_post`.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, wiring
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.delay import delay, later, register
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT
+from hw.places import places
 from hw.ports import SpmWrite, SpmWriter, instruction_layout, view_of
-from hw.vector_lane import ELEMENT, VectorLane, is_function
-from hw.vector_taps import STATE, accumulate
+from hw.vector_lane import VECTOR_CONSTANTS, VectorLane, is_function
+from hw.vector_post import Slices, side_layout, windows_depth
+from hw.vector_taps import (BRAIN_UNIT, TAP_CONSTANTS, accumulate, state_layout, tap, tap_latency)
+from hw.words import behind, quarters
 from isa.config import Config
 from isa.instructions import DType, Opcode, VectorOp
 
@@ -31,12 +37,6 @@ def log_size(dtype: Value) -> Value:
     return Array(t.size.bit_length() - 1 for t in DType)[dtype]
 
 
-def unit_layout(config: Config) -> data.StructLayout:
-    """What goes with a pair of taps: ``sub_a``, ``sub_b``: which part of the words; ``there``: the
-    unit exists; ``part``: its place in the output word; ``ends``: it is the last one there."""
-    return data.StructLayout({"sub_a": 2, "sub_b": 2, "there": 1, "part": 2, "ends": 1})
-
-
 class VectorFloat(wiring.Component):
     """Parameters
     ----------
@@ -45,34 +45,35 @@ class VectorFloat(wiring.Component):
     Members
     -------
     instr : In(VECTOR's fields)
-        Stands still until ``idle``.
+        Stands still until ``idle``, and for two cycles before the first taps.
+    largest : In(2)
+        Logarithm of the bytes of the largest type; it stands still as ``instr`` does.
     take, first, last : In(1)
         A pair of taps enters; it is the first, the last one of its window.
-    unit : In(unit_layout)
-    addr : In(range)
-        Where the output word goes.
-    want_a, want_b, word_a, word_b : In
-        Which taps count, and their words; for ADD and MUL b is the second operand.
-    room : Out(1)
-        A last pair may enter.
+    from_a : In(2)
+        The quarter of their words at which the unit begins.
+    with_a, with_b, word_a, word_b : In
+        Which taps count, and their words.
+    side : In(stream of side_layout(config))
+        What goes beside windows, there before them.
     out : Out(SpmWrite(config))
     idle : Out(1)
-        Nothing is under way.
+        No word is under way.
     nan, infinite, overflow : Out
         Results of these kinds in this cycle.
     """
 
     instr: data.View
+    largest: Signal
     take: Signal
     first: Signal
     last: Signal
-    unit: data.View
-    addr: Signal
-    want_a: Signal
-    want_b: Signal
+    from_a: Signal
+    with_a: Signal
+    with_b: Signal
     word_a: Signal
     word_b: Signal
-    room: Signal
+    side: stream.Interface
     out: SpmWriter
     idle: Signal
     nan: Signal
@@ -84,152 +85,156 @@ class VectorFloat(wiring.Component):
         self._elements = config.lanes // 2
         self._width = min(config.vector_lanes, self._elements)
         self._slices = self._elements // self._width
-        self._landing = (VectorLane.LATENCY + VectorLane.FUNCTION) // self._slices + 6
+        latency = VectorLane.LATENCY + VectorLane.FUNCTION
+        self._depth = latency // self._slices + 7
         word = 8 * config.lanes
         super().__init__({
-            "instr": In(instruction_layout(Opcode.VECTOR)), "take": In(1), "first": In(1),
-            "last": In(1), "unit": In(unit_layout(config)), "addr": In(range(config.spm_words)),
-            "want_a": In(1), "want_b": In(1), "word_a": In(word), "word_b": In(word),
-            "room": Out(1), "out": Out(SpmWrite(config)), "idle": Out(1),
-            **{kind: Out(range(self._width + 1)) for kind, _ in KIND}})
+            "instr": In(instruction_layout(Opcode.VECTOR)), "largest": In(2), "take": In(1),
+            "first": In(1), "last": In(1), "from_a": In(2), "with_a": In(1), "with_b": In(1),
+            "word_a": In(word), "word_b": In(word),
+            "side": In(stream.Signature(side_layout(config))), "out": Out(SpmWrite(config)),
+            "idle": Out(1), **{kind: Out(range(self._width + 1)) for kind, _ in KIND}})
         self._pending = data.StructLayout({
-            "addr": range(config.spm_words), "there": 1, "part": 2, "ends": 1})
+            "addr": range(config.spm_words), "there": 1, "ends": 1})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        i = self.instr
-        two = (i.vop == VectorOp.ADD) | (i.vop == VectorOp.MUL)
-        sizes = {n: log_size(i[f"{n}_type"]) for n in "abo"}
-        self._largest = Signal(2)
-        larger = Mux(sizes["a"] > sizes["o"], sizes["a"], sizes["o"])
-        m.d.comb += self._largest.eq(Mux(two & (sizes["b"] > larger), sizes["b"], larger))
-        a = self._elements_of(m, "a", self.word_a, self.unit.sub_a, i.a_type, i.a_signed, i.a_zp)
-        odd = self._elements_of(m, "odd", self.word_b, self.unit.sub_a, i.a_type, i.a_signed,
-                                i.a_zp)
-        b = self._elements_of(m, "b", self.word_b, self.unit.sub_b, i.b_type, i.b_signed, i.b_zp)
-
-        have, done = Signal(), Signal()
-        held = view_of(data.ArrayLayout(ELEMENT, self._elements), reset_less=True)
-        what = view_of(self._pending)
-        for k in range(self._elements):
-            old = view_of(STATE, name=f"acc{k}", reset_less=True)
-            # an operand outside the image is zero
-            counted = [(self.want_a, *a[k]), (self.want_b & ~two, *odd[k])]
-            state = accumulate(m, k, i, self.first, old, counted)
-            zero = (i.vop != VectorOp.MAX) & state.none
-            with m.If(self.take):
-                m.d.sync += old.eq(state)
-                with m.If(self.last):
-                    m.d.sync += [
-                        held[k].a.eq(Mux(zero, 0, state.raw)), held[k].none.eq(state.none),
-                        held[k].a_integer.eq(Mux(zero, 0, state.integer)),
-                        held[k].b.eq(b[k][0]), held[k].b_integer.eq(b[k][1]),
-                        held[k].sum.eq(state.sum), held[k].flags.eq(state.flags)]
-        with m.If(self.take & self.last):
-            m.d.sync += [what.addr.eq(self.addr), what.there.eq(self.unit.there),
-                         what.part.eq(self.unit.part), what.ends.eq(self.unit.ends)]
-        m.d.sync += have.eq((self.take & self.last) | (have & ~done))
-        m.d.comb += self.room.eq(~have | done)
-        empty = self._lanes(m, i, have, done, held, what)
-        m.d.comb += self.idle.eq(empty & ~have)
+        self._sizes = {n: register(m, f"size_{n}", log_size(self.instr[f"{n}_type"]))
+                       for n in "abo"}
+        # a unit of few elements takes half the slices, or half of its only one
+        few, count = self.largest == 2, self._slices
+        self._half = register(m, "half", few if count == 1 else Const(0, 1))
+        self._final = register(m, "final", Mux(few, max(count // 2, 1), count) - 1)
+        windows = self._windows(m)
+        self._lanes(m, windows)
         return m
 
-    def _elements_of(self, m: Module, name: str, word: Value, sub: Value, dtype: Value,
-                     is_signed: Value, zero_point: Value) -> list[tuple[Value, Value]]:
-        """First bytes of the elements of a unit's part of a word, and their values if INT8."""
-        bits = 8 * self._config.lanes
-        ratio = self._largest - log_size(dtype)
-        shifts = Array(bits >> n for n in range(3))
-        part = Signal(bits, name=f"{name}_part")
-        m.d.comb += part.eq(word >> (sub * shifts[ratio[:2]]))
-        found: list[tuple[Value, Value]] = []
-        for k in range(self._elements):
-            raw = Signal(32, name=f"{name}_raw{k}")
-            with m.Switch(dtype):
-                for t in DType:
-                    with m.Case(t):
-                        m.d.comb += raw.eq(part[8 * t.size * k:8 * t.size * (k + 1)])
-            value = Signal(signed(10), name=f"{name}_value{k}")
-            m.d.comb += value.eq(Cat(raw[:8], raw[7] & is_signed).as_signed() - zero_point)
-            found.append((raw, value))
+    def _elements_of(self, m: Module, name: str, word: Value, size: Value, count: int
+                     ) -> list[Signal]:
+        """First bytes of the elements that lie at the beginning of a word, ``size`` being the
+        logarithm of their bytes."""
+        found = [Signal(32, name=f"{name}{k}") for k in range(count)]
+        with m.Switch(size):
+            for log in range(3):
+                with m.Case(log):
+                    bits = 8 << log
+                    m.d.comb += [f.eq(word[bits * k:bits * (k + 1)]) for k, f in enumerate(found)
+                                 if bits * k < len(word)]
         return found
 
-    def _lanes(self, m: Module, i: data.View, have: Signal, done: Signal, held: data.View,
-               what: data.View) -> Value:
-        """Slices through the lanes, results into words; returns whether nothing is under way."""
-        config, count, width = self._config, self._slices, self._width
-        slice_ = Signal(range(max(2, count)))
-        room = Signal(range(self._landing + 1), init=self._landing)
-        running = have & ((slice_ != 0) | (room != 0))
+    def _windows(self, m: Module) -> fifo.SyncFIFO:
+        """From words to whole windows, an element each of the unit."""
+        config, i = self._config, self.instr
+        c = view_of(TAP_CONSTANTS, reset_less=True)
+        m.d.sync += [c.dtype.eq(i.a_type), c.signed.eq(i.a_signed), c.zero_point.eq(i.a_zp),
+                     c.base.eq(BRAIN_UNIT - i.anchor), c.sum.eq(i.vop == VectorOp.SUM)]
+        elements = [
+            [register(m, f"{n}_element{k}", e) for k, e in enumerate(self._elements_of(
+                m, f"{n}_first", quarters(word, self.from_a), self._sizes["a"], self._elements))]
+            for n, word in (("a", self.word_a), ("b", self.word_b))]
+        counts = [register(m, f"counts_{n}", v) for n, v in (("a", self.with_a),
+                                                             ("b", self.with_b))]
+        cycles = 1 + tap_latency(config)
+        enters, first, last = (delay(m, v, cycles, n) for v, n in (
+            (self.take, "enters"), (self.first, "starts"), (self.last, "completes")))
+        states = []
+        for k, pair in enumerate(zip(*elements, strict=True)):
+            taken = tap(m, f"lane{k}", config, c, list(zip(pair, counts, strict=True)))
+            states.append(accumulate(m, f"window{k}", config, c, taken, first, enters))
+        m.submodules.windows = windows = fifo.SyncFIFO(
+            width=len(Cat(s.as_value() for s in states)), depth=windows_depth(config))
+        whole = register(m, "whole", enters & last)
+        m.d.comb += [windows.w_data.eq(Cat(s.as_value() for s in states)),
+                     windows.w_en.eq(whole)]
+        return windows
+
+    def _lanes(self, m: Module, windows: fifo.SyncFIFO) -> None:
+        """Slices through the lanes, results into words."""
+        config, count, width, i = self._config, self._slices, self._width, self.instr
+        side, lanes = self.side.payload, self._config.lanes
         m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * config.lanes + len(self.addr), depth=self._landing)
-        m.submodules.pending = pending = fifo.SyncFIFO(
-            width=self._pending.size, depth=VectorLane.LATENCY + VectorLane.FUNCTION + 2)
-        m.d.comb += [done.eq(running & (slice_ == count - 1)),
-                     pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(what)]
-        with m.If(running):
-            m.d.sync += slice_.eq(Mux(slice_ == count - 1, 0, slice_ + 1))
+            width=8 * lanes + len(side.addr), depth=self._depth)
+        m.submodules.pending = pending = fifo.SyncFIFO(width=self._pending.size,
+                                                       depth=self._depth)
+        popped, free = self.out.valid & self.out.ready, Signal()
+        slices = Slices(m, windows, count, self._final, free)
+        words, no_words = places(m, "landing", self._depth, slices.load & side.ends, popped)
+        finished = Signal()
+        units, no_units = places(m, "pending", self._depth, slices.load, finished)
+        what = view_of(self._pending)
+        m.d.comb += [
+            free.eq(words & units), self.side.ready.eq(slices.load), what.addr.eq(side.addr),
+            what.there.eq(side.there), what.ends.eq(side.ends), pending.w_en.eq(slices.load),
+            pending.w_data.eq(what)]
+        shape = state_layout(config)
+        held, second = Signal(len(windows.r_data), reset_less=True), Signal(8 * lanes,
+                                                                            reset_less=True)
+        passed = Array(behind(second, width * 8 << log) for log in range(3))[self._sizes["b"]]
+        with m.If(slices.load):
+            m.d.sync += [held.eq(windows.r_data), second.eq(quarters(side.second, side.from_b))]
+        with m.Else():
+            m.d.sync += [held.eq(behind(held, shape.size * width)), second.eq(passed)]
+        operands = self._elements_of(m, "second", second, self._sizes["b"], width)
+        c = self._constants(m)
         results: list[Value] = []
         kinds: list[data.View] = []
         for k in range(width):
-            m.submodules[f"lane{k}"] = lane = VectorLane()
-            at = [s * width + k for s in range(count)]
-            c = lane.constants
-            m.d.comb += [
-                lane.element.eq(Array(held[n].as_value() for n in at)[slice_]),
-                *(c[f].eq(i[f]) for f, _ in OUTPUT),
-                *(c[f].eq(i[f]) for f in ("vop", "a_type", "b_type", "scale_a", "scale_b"))]
-            with m.Switch(i.a_type):
-                with m.Case(DType.FP16):
-                    m.d.comb += c.unit.eq(HALF_UNIT)
-                with m.Case(DType.BF16):
-                    m.d.comb += c.unit.eq(i.anchor)
+            m.submodules[f"lane{k}"] = lane = VectorLane(config)
+            m.d.comb += [lane.window.eq(held[shape.size * k:shape.size * (k + 1)]),
+                         lane.b.eq(operands[k]), lane.constants.eq(c)]
             results.append(lane.out)
             kinds.append(lane.kind)
 
-        head = data.View(self._pending, pending.r_data)
-        function, position = is_function(i.vop), Signal(range(max(2, count)))
+        function = register(m, "function", is_function(i.vop))
         arriving, evaluated = Signal(VectorLane.LATENCY), Signal(VectorLane.FUNCTION)
-        m.d.sync += [arriving.eq(Cat(running, arriving)),
+        m.d.sync += [arriving.eq(Cat(slices.running, arriving)),
                      evaluated.eq(Cat(arriving[-1] & function, evaluated))]
         arrived = Mux(function, evaluated[-1], arriving[-1])
-        kept = Signal(32 * self._elements, reset_less=True)
-        every = Cat(*results) if count == 1 else Cat(kept[32 * width:], *results)
-        last = position == count - 1
-        with m.If(arrived):
-            m.d.sync += [kept.eq(every), position.eq(Mux(last, 0, position + 1))]
-        finished = arrived & last
-
-        # the unit's bytes, and where they go in the word
-        bits = 8 * config.lanes
-        chunk, word = Signal(bits), Signal(bits, reset_less=True)
-        share = self._largest - log_size(i.o_type)
-        with m.Switch(Cat(i.o_type, share[:2])):
-            for t in DType:
-                for n in range(3):
-                    elements = bits // (8 * t.size) >> n
-                    if elements <= self._elements:
-                        with m.Case(t | n << 2):
-                            m.d.comb += chunk.eq(Cat(
-                                every[32 * k:32 * k + 8 * t.size] for k in range(elements)))
-        placed = Mux(head.there, chunk, 0) << (head.part * Array(bits >> n for n in range(3))[
-            share[:2]])
-        whole = Signal(bits)
-        m.d.comb += whole.eq(Mux(head.part == 0, 0, word) | placed)
-        with m.If(finished):
-            m.d.sync += word.eq(whole)
-        popped = self.out.valid & self.out.ready
-        lands = finished & head.ends
+        self._gather(m, arrived, results, kinds, pending, landing, finished)
         m.d.comb += [
-            landing.w_data.eq(Cat(whole, head.addr)), landing.w_en.eq(lands),
-            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
-        m.d.sync += room.eq(room - (running & (slice_ == 0) & what.ends) + popped)
-        # elements of the unit in this slice
-        used = Signal(width)
-        number = Array(self._config.lanes >> n for n in range(3))[self._largest]
-        m.d.comb += used.eq(Cat(position * width + k < number for k in range(width)))
+            Cat(self.out.data, self.out.addr).eq(landing.r_data),
+            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
+            self.idle.eq(no_words & no_units & ~self.out.pending)]
+
+    def _constants(self, m: Module) -> data.View:
+        """Of the lanes."""
+        i = self.instr
+        c = view_of(VECTOR_CONSTANTS, name="lane_constants")
+        m.d.comb += [*(c[f].eq(i[f]) for f, _ in OUTPUT),
+                     *(c[f].eq(i[f]) for f in ("vop", "a_type", "b_type", "b_signed", "b_zp",
+                                               "scale_a", "scale_b"))]
+        with m.Switch(i.a_type):
+            with m.Case(DType.FP16):
+                m.d.comb += c.unit.eq(HALF_UNIT)
+            with m.Case(DType.BF16):
+                m.d.comb += c.unit.eq(i.anchor)
+        return later(m, c, 1, "constants")
+
+    def _gather(self, m: Module, arrived: Value, results: list[Value], kinds: list[data.View],
+                pending: fifo.SyncFIFO, landing: fifo.SyncFIFO, finished: Signal) -> None:
+        """Results of a unit's slices one behind the other into the word, units one behind the
+        other; slices behind its elements are left out."""
+        width, bits = self._width, 8 * self._config.lanes
+        head = data.View(self._pending, pending.r_data)
+        position, last = Signal(range(max(2, self._slices))), Signal()
+        word, addr = Signal(bits, reset_less=True), Signal.like(head.addr, reset_less=True)
+        m.d.comb += [last.eq(position == self._final), pending.r_en.eq(arrived & last)]
+        gathered = Signal(bits)
+        with m.Switch(Cat(self._sizes["o"], self._half)):
+            for log in range(3):
+                for half in range(2):
+                    chunk = Cat(r[:8 << log] for r in results[:width >> half])
+                    if 0 < len(chunk) <= bits:
+                        with m.Case(log | half << 2):
+                            m.d.comb += gathered.eq(Cat(word, Mux(head.there, chunk, 0)[
+                                :len(chunk)])[len(chunk):])
+        ends = Signal()
+        with m.If(arrived):
+            m.d.sync += [word.eq(gathered), position.eq(Mux(last, 0, position + 1)),
+                         addr.eq(head.addr)]
+        m.d.sync += [finished.eq(arrived & last), ends.eq(head.ends)]
+        m.d.comb += [landing.w_data.eq(Cat(word, addr)), landing.w_en.eq(finished & ends)]
         for kind, _ in KIND:
-            flags = [arrived & head.there & used[k] & kinds[k][kind] for k in range(width)]
-            m.d.comb += getattr(self, kind).eq(sum(flags[1:], flags[0]))
-        return ~pending.r_rdy & ~landing.r_rdy & ~self.out.pending
+            flags = [arrived & head.there & value[kind] & (~self._half if 2 * k >= width else 1)
+                     for k, value in enumerate(kinds)]
+            m.d.sync += getattr(self, kind).eq(sum(flags[1:], flags[0]))

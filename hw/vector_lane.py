@@ -3,9 +3,9 @@
 
 ::
 
-    sum ─ round ─────┐
-    a, or maximum ───┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
-    b ─── × scale_b ───────────────┘
+    sum ─ round ─────────┐
+    key ─ a, or maximum ─┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
+    b ─── × scale_b ───────────────────┘
     b ─────────────────────────────── × (MUL)
     a × scale_a ── function ── × scale_b
 
@@ -19,25 +19,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import float32, float_function, float_output
-from hw.align import FLAGS
-from hw.delay import delay, later
+from hw.delay import cut, delay, later, register
 from hw.float32 import STAGES
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT, output
+from hw.operand import OPERAND_BITS, integer
+from hw.vector_taps import KEY_BITS, number_of, state_layout
+from isa.config import Config
 from isa.instructions import VectorOp
 
-SUM_BITS = 66
-"""Of a sum: 2^16 elements below 2^48, and the sign."""
-
-ELEMENT = data.StructLayout({
-    "a": 32, "a_integer": signed(10), "none": 1, "b": 32, "b_integer": signed(10),
-    "sum": signed(SUM_BITS), "flags": FLAGS})
-"""What a lane gets: the first operand or the maximum (or that there is ``none``) and the second,
-their first bytes and their values if they are INT8; or the sum and what other than numbers is in
-it."""
-
 VECTOR_CONSTANTS = data.StructLayout({
-    "vop": 3, "a_type": 2, "b_type": 2, "unit": signed(10), "scale_a": 32, "scale_b": 32,
+    "vop": 3, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
+    "unit": signed(10), "scale_a": 32, "scale_b": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""
 
@@ -48,9 +41,15 @@ def is_function(vop: Value) -> Value:
 
 
 class VectorLane(wiring.Component):
-    """Members
+    """Parameters
+    ----------
+    config : Config
+
+    Members
     -------
-    element : In(ELEMENT)
+    window : In(state_layout(config))
+    b : In(32)
+        First bytes of the second operand.
     constants : In(VECTOR_CONSTANTS)
     out : Out(32)
         The result in the low bytes.
@@ -61,51 +60,68 @@ class VectorLane(wiring.Component):
                + float_output.LATENCY)
     FUNCTION = float_function.LATENCY
 
-    element: data.View
+    window: data.View
+    b: Signal
     constants: data.View
     out: Signal
     kind: data.View
 
-    def __init__(self) -> None:
-        super().__init__({"element": In(ELEMENT), "constants": In(VECTOR_CONSTANTS),
-                          "out": Out(32), "kind": Out(KIND)})
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({"window": In(state_layout(config)), "b": In(32),
+                          "constants": In(VECTOR_CONSTANTS), "out": Out(32), "kind": Out(KIND)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        e, c = self.element, self.constants
-        at = STAGES["round_fixed"]
-        total = float32.round_fixed(m, "total", e.sum, c.unit, e.flags)
-        a = float32.unpack(m, "a", e.a, c.a_type, e.a_integer)
-        b = float32.unpack(m, "b", e.b, c.b_type, e.b_integer)
-        with m.If(e.none & (c.vop == VectorOp.MAX)):
-            float32.assign(m, a, sign=1, inf=1)
-        a, b = later(m, a, at, "a_later"), later(m, b, at, "b_later")
+        c = self.constants
+        total = float32.round_fixed(m, "total", self.window.value, c.unit, self.window.flags)
+        a, b = self._operands(m, STAGES["round_fixed"])
+        is_sum = register(m, "is_sum", c.vop == VectorOp.SUM)
         first = float32.named("first")
-        m.d.comb += first.eq(Mux(c.vop == VectorOp.SUM, total.as_value(), a.as_value()))
-        scale_a, scale_b = (float32.from_pattern(m, n, c[n]) for n in ("scale_a", "scale_b"))
+        m.d.comb += first.eq(Mux(is_sum, total.as_value(), a.as_value()))
+        scale_a, scale_b = (later(m, float32.from_pattern(m, n, c[n]), 1, f"{n}_number")
+                            for n in ("scale_a", "scale_b"))
         scaled = float32.multiply(m, "scaled", first, scale_a)
         other = float32.multiply(m, "other", b, scale_b)
         b = later(m, b, STAGES["multiply"], "b_last")
 
         added = float32.add(m, "added", scaled, other)
-        function = is_function(c.vop)
+        function = register(m, "is_function", is_function(c.vop))
         value = float_function.function(m, "function", scaled, c.vop)
         factors = float32.named("factor_a"), float32.named("factor_b")
         m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
                      factors[1].eq(Mux(function, scale_b.as_value(), b.as_value()))]
         product = later(m, float32.multiply(m, "product", *factors),
-                        STAGES["add"] - STAGES["multiply"], "product_later")
-        alone = later(m, scaled, STAGES["add"], "alone")
-        result = float32.named("result")
-        with m.Switch(c.vop):
-            with m.Case(VectorOp.ADD):
-                m.d.comb += result.eq(added)
-            with m.Case(VectorOp.MAX, VectorOp.SUM):
-                m.d.comb += result.eq(alone)
-            with m.Default():
-                m.d.comb += result.eq(product)
+                        STAGES["add"] - STAGES["multiply"] - 1, "product_later")
+        alone = later(m, scaled, STAGES["add"] - 1, "alone")
+        single = register(m, "is_single", (c.vop == VectorOp.MAX) | (c.vop == VectorOp.SUM))
+        chosen, result = float32.named("chosen"), float32.named("result")
+        m.d.comb += chosen.eq(Mux(single, alone.as_value(), product.as_value()))
+        is_add = register(m, "is_add", c.vop == VectorOp.ADD)
+        m.d.comb += result.eq(Mux(is_add, added.as_value(),
+                                  later(m, chosen, 1, "chosen_later").as_value()))
         out, kind = output(m, result, c)
-        overflow = delay(m, e.flags.overflow & (c.vop == VectorOp.SUM), self.LATENCY, "overflow")
+        overflow = delay(m, self.window.flags.overflow & is_sum, self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind),
                      self.kind.overflow.eq(overflow)]
         return m
+
+    def _operands(self, m: Module, wait: int) -> list[data.View]:
+        """The numbers of the window's key and of the second operand, ``wait`` cycles later."""
+        c, window = self.constants, self.window
+        found, none, second = (delay(m, value, wait - 3, name) for value, name in (
+            (window.value[:KEY_BITS], "key"), (window.none, "none"), (self.b, "second")))
+        whole = integer(second[:8], c.b_signed, c.b_zp)[:OPERAND_BITS].as_signed()
+        raw = number_of(m, "raw", self._config, found, c.a_type)
+        none = delay(m, none, 2, "nothing")
+        first, found, second, whole = cut(m, "operands", raw, found[:OPERAND_BITS].as_signed(),
+                                          second, whole)
+        a = later(m, float32.unpack(m, "a", first, c.a_type, found), 1, "a_number")
+        b = later(m, float32.unpack(m, "b", second, c.b_type, whole), 2, "b_number")
+        # no tap: the maximum of nothing, or an operand outside the image
+        is_max = register(m, "is_max", c.vop == VectorOp.MAX)
+        used = float32.named("a_used")
+        m.d.comb += used.eq(a)
+        with m.If(none):
+            float32.assign(m, used, sign=is_max, inf=is_max, exp=float32.LOWEST)
+        return [later(m, used, 1, "a_later"), b]

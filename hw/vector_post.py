@@ -3,21 +3,75 @@
 
 ::
 
-    accumulators ─► slices ─► lanes (PostLane) ─► word ─► landing ─► scratchpad
+    accumulators ─► windows ─► slices ─► lanes (PostLane) ─► word ─► landing ─► scratchpad
 
 The lanes take a slice of ``vector_lanes`` accumulators a cycle, so a word takes
-``L / vector_lanes``. They have no handshake inside: a word enters only when a place in the landing
-buffer is kept for it.
+``L / vector_lanes``. Nothing stalls: a pair of taps that completes a window enters only when there
+is a place for the window, and a window's slices only when there is one for its word.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, wiring
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.delay import register
+from hw.places import places
 from hw.ports import SpmWrite, SpmWriter, instruction_layout
 from hw.post_lane import PostLane, arrivals
+from hw.words import behind
 from isa.config import Config
 from isa.instructions import Opcode, VectorOp
+
+
+def side_layout(config: Config) -> data.StructLayout:
+    """What goes beside a window to the lanes: ``addr``: where the result goes; ``second``: the word
+    of the second operand. With floating point ``from_b``: the quarter of that word at which the
+    unit begins; ``there``: the unit exists; ``ends``: it is the last one of the output word."""
+    return data.StructLayout({
+        "addr": range(config.spm_words), "second": 8 * config.word_bytes,
+        **({"from_b": 2, "there": 1, "ends": 1} if config.floats else {})})
+
+
+def windows_depth(config: Config) -> int:
+    """Windows that may be between their last taps and the lanes: enough for the fewest slices."""
+    elements = config.lanes // 4 if config.floats else config.lanes
+    return 11 // (elements // min(config.vector_lanes, elements)) + 2
+
+
+class Slices:
+    """Whole windows out of a buffer into the lanes, a slice a cycle.
+
+    Parameters
+    ----------
+    m : Module
+    windows : fifo.SyncFIFO
+    count : int
+        Most slices of a window.
+    final : Value or int
+        Slices of a window, less one.
+    may : Value
+        A window may begin.
+
+    Attributes
+    ----------
+    load : Signal
+        The first window leaves the buffer.
+    running, last : Signal
+        A slice enters the lanes; it is the last one of its window.
+    """
+
+    def __init__(self, m: Module, windows: fifo.SyncFIFO, count: int, final: Value | int,
+                 may: Value):
+        self.load, self.running = Signal(), Signal()
+        self.last = Signal(name="last_slice")
+        left = Signal(range(max(2, count)), name="slices_left")
+        m.d.comb += [self.load.eq(windows.r_rdy & may & (~self.running | self.last)),
+                     windows.r_en.eq(self.load)]
+        with m.If(self.load):
+            m.d.sync += [self.running.eq(1), left.eq(final), self.last.eq(final == 0)]
+        with m.Else():
+            m.d.sync += [self.running.eq(self.running & ~self.last), left.eq(left - 1),
+                         self.last.eq(left == 1)]
 
 
 class VectorPost(wiring.Component):
@@ -29,78 +83,75 @@ class VectorPost(wiring.Component):
     -------
     instr : In(VECTOR's fields)
         Its constants; they stand still until ``idle``.
-    have : In(1)
-        There is a window; it stays until ``take``.
-    acc, second, addr : In(array of signed(32)), In(word), In(range)
-        The window's accumulators, the second operand of an addition, where the result goes.
-    take : Out(1)
-        The window's last slice enters.
+    whole, acc : In(1), In(array of signed(32))
+        A window is complete, and its accumulators.
+    side : In(stream of side_layout(config))
+        What goes beside windows, there before them.
     out : Out(SpmWrite(config))
     idle : Out(1)
         No word is under way.
     """
 
     instr: data.View
-    have: Signal
+    whole: Signal
     acc: data.View
-    second: Signal
-    addr: Signal
-    take: Signal
+    side: stream.Interface
     out: SpmWriter
     idle: Signal
 
     def __init__(self, config: Config):
         self._config = config
         self._slices = config.lanes // config.vector_lanes
-        self._landing = PostLane.LATENCY // self._slices + 6
+        self._landing = (PostLane.LATENCY + 2) // self._slices + 6
         super().__init__({
-            "instr": In(instruction_layout(Opcode.VECTOR)), "have": In(1),
+            "instr": In(instruction_layout(Opcode.VECTOR)), "whole": In(1),
             "acc": In(data.ArrayLayout(signed(32), config.lanes)),
-            "second": In(8 * config.lanes), "addr": In(range(config.spm_words)),
-            "take": Out(1), "out": Out(SpmWrite(config)), "idle": Out(1)})
+            "side": In(stream.Signature(side_layout(config))),
+            "out": Out(SpmWrite(config)), "idle": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config, count, i = self._config, self._slices, self.instr
-        width = config.vector_lanes
-        slice_ = Signal(range(max(2, count)))
-        room = Signal(range(self._landing + 1), init=self._landing)
-        running = Signal()
-        address_bits = len(self.addr)
+        config, count, i, side = self._config, self._slices, self.instr, self.side.payload
+        width, lanes, address_bits = config.vector_lanes, config.lanes, len(side.addr)
+        m.submodules.windows = windows = fifo.SyncFIFO(width=32 * lanes,
+                                                       depth=windows_depth(config))
         m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * config.lanes + address_bits, depth=self._landing)
+            width=8 * lanes + address_bits, depth=self._landing)
         m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
-        m.d.comb += [running.eq(self.have & ((slice_ != 0) | (room != 0))),
-                     self.take.eq(running & (slice_ == count - 1)),
-                     pending.w_en.eq(running & (slice_ == 0)), pending.w_data.eq(self.addr)]
-        with m.If(running):
-            m.d.sync += slice_.eq(Mux(slice_ == count - 1, 0, slice_ + 1))
+        m.d.comb += [windows.w_data.eq(self.acc), windows.w_en.eq(self.whole)]
+        popped, free = self.out.valid & self.out.ready, Signal()
+        slices = Slices(m, windows, count, count - 1, free)
+        some, every = places(m, "landing", self._landing, slices.load, popped)
+        m.d.comb += [free.eq(some), self.side.ready.eq(slices.load),
+                     pending.w_en.eq(slices.load), pending.w_data.eq(side.addr)]
+        acc, second = Signal(32 * lanes, reset_less=True), Signal(8 * lanes, reset_less=True)
+        with m.If(slices.load):
+            m.d.sync += [acc.eq(windows.r_data), second.eq(side.second)]
+        with m.Else():
+            m.d.sync += [acc.eq(behind(acc, 32 * width)), second.eq(behind(second, 8 * width))]
         values = []
-        add = i.vop == VectorOp.ADD
+        add = register(m, "add", i.vop == VectorOp.ADD)
         for k in range(width):
             m.submodules[f"lane{k}"] = lane = PostLane()
-            at = [s * width + k for s in range(count)]
-            byte = Array(self.second[8 * c:8 * c + 8] for c in at)[slice_]
+            byte = second[8 * k:8 * k + 8]
             c = lane.constants
             m.d.comb += [
-                lane.acc.eq(Array(self.acc[n] for n in at)[slice_]), lane.scale.eq(i.scale_a),
+                lane.acc.eq(acc[32 * k:32 * k + 32]), lane.scale.eq(i.scale_a),
                 lane.b.eq(Cat(byte, byte[7] & i.b_signed).as_signed() - i.b_zp),
                 c.z1.eq(i.z), c.lo1.eq(i.lo), c.hi1.eq(i.hi), c.z2.eq(i.z), c.lo2.eq(i.lo),
                 c.hi2.eq(i.hi), c.scale_a.eq(i.scale_a), c.scale_b.eq(i.scale_b), c.add.eq(add),
                 c.direct.eq(add)]
             values.append(lane.out[:8])
-        arrived = arrivals(m, running, add)
-        word, position = Signal(8 * config.lanes, reset_less=True), Signal(range(max(2, count)))
-        whole = Cat(*values) if count == 1 else Cat(word[8 * width:], *values)
+        arrived = arrivals(m, slices.running, add)
+        word, position = Signal(8 * lanes, reset_less=True), Signal(range(max(2, count)))
+        last, finished = position == count - 1, Signal()
         with m.If(arrived):
-            m.d.sync += [word.eq(whole),
-                         position.eq(Mux(position == count - 1, 0, position + 1))]
-        finished = arrived & (position == count - 1)
-        popped = self.out.valid & self.out.ready
+            m.d.sync += [word.eq(Cat(word, *values)[8 * width:]),
+                         position.eq(Mux(last, 0, position + 1))]
+        m.d.sync += finished.eq(arrived & last)
         m.d.comb += [
-            landing.w_data.eq(Cat(whole, pending.r_data)), landing.w_en.eq(finished),
+            landing.w_data.eq(Cat(word, pending.r_data)), landing.w_en.eq(finished),
             pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready)]
-        m.d.sync += room.eq(room - (running & (slice_ == 0)) + popped)
-        m.d.comb += self.idle.eq(~pending.r_rdy & ~landing.r_rdy & ~self.out.pending)
+            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
+            self.idle.eq(every & ~self.out.pending)]
         return m

@@ -8,9 +8,11 @@ import pytest
 
 from golden import vector
 from golden.fault import MachineFault
+from golden.results import Exceptions, known
 from hw.vector import VectorEngine
 from isa.config import Config
-from isa.instructions import Fault, Instruction, Opcode, VectorOp
+from isa.instructions import DType, Fault, Instruction, Opcode, VectorOp
+from tests.e2e.programs import contents, vector as random_vector
 from tests.hw.engine_bench import EngineBench
 
 MACHINES = {
@@ -150,12 +152,55 @@ def test_throughput() -> None:
     spm = np.zeros((config.spm_words, config.lanes), np.uint8)
     fields = dict(CASES["add"], nx=6, ny=4, ncb=4, a_cb=3, b_cb=2, o_cb=24, o_y=6)
     _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)])
-    words, latency = 6 * 4 * 4, 52
+    words, latency = 6 * 4 * 4, 58
     assert cycles <= words * 4 + latency
 
 
+FLOATS = {
+    "4 lanes by 1, FP16": Config(lanes=4, spm_bytes=8192, spm_banks=4, ppu_lanes=1, weight_words=1,
+                                 vector_lanes=1, dtypes=("int8", "fp16")),
+    "8 lanes by 8": Config(lanes=8, spm_bytes=16384, spm_banks=4, weight_words=1, vector_lanes=8,
+                           dtypes=("int8", "fp16", "bf16")),
+    "16 lanes by 4": Config(lanes=16, spm_bytes=32768, spm_banks=4, weight_words=1, vector_lanes=4,
+                            dtypes=("int8", "fp16", "bf16")),
+}
+
+
+@pytest.mark.parametrize("machine", FLOATS)
+def test_types(machine: str) -> None:
+    """Random instructions of every operation on elements of every type."""
+    config = FLOATS[machine]
+    rng = np.random.default_rng(len(machine))
+    program: list[Instruction] = []
+    while len(program) < 10:
+        i = random_vector(rng, config)
+        if known(config, i.a_type, i.b_type, i.o_type):
+            program.append(i)
+    spm = contents(rng, config, program)
+    want, counts = spm.copy(), Exceptions()
+    for k, i in enumerate(program):
+        vector.execute(i, k, want, config, counts)
+    machine_bench = bench(config)
+    got, _, fault = machine_bench.run(spm, program, rivalry=0.3)
+    assert fault is None
+    assert np.array_equal(got, want)
+    assert machine_bench.kinds == {"nan": counts.nan, "infinite": counts.infinite,
+                                   "overflow": counts.overflow}
+
+
+@pytest.mark.parametrize("o_type,slices", [(DType.FP16, 4), (DType.FP32, 2)])
+def test_float_throughput(o_type: DType, slices: int) -> None:
+    """A unit takes as many cycles as it has slices."""
+    config = FLOATS["16 lanes by 4"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    fields = dict(CASES["add"], nx=6, ny=4, ncb=4, a_cb=3, b_cb=2, o_cb=24, o_y=6, o_base=600,
+                  a_type=DType.FP16, b_type=DType.FP16, o_type=o_type, lo_f=0xFC00, hi_f=0x7C00)
+    _, cycles, _ = bench(config).run(spm, [Instruction(Opcode.VECTOR, fields)])
+    assert cycles <= 6 * 4 * 4 * slices + 85
+
+
 @pytest.mark.parametrize("nr,ns,words,taps,fill", [
-    (25, 5, 2, 13 * 5, 33), (8, 8, 4, 4 * 8, 34), (1, 16, 8, 16, 33)])
+    (25, 5, 2, 13 * 5, 39), (8, 8, 4, 4 * 8, 40), (1, 16, 8, 16, 39)])
 def test_window_throughput(nr: int, ns: int, words: int, taps: int, fill: int) -> None:
     """Windows are bound by their pairs of rows, also where both rows of a pair lie in one bank."""
     config = MACHINES["16 lanes by 4"]
