@@ -3,15 +3,15 @@
 
 ::
 
-    cycle     0                1                        2
-           add.index ─► read ─► + sums (or sums alone) ─► write
+    cycle     0              1          2                        3
+           add.index ─► read ─► register ─► + sums (or sums alone) ─► write
 
 With floating point an entry is three segments of 32 bits, whose carries are kept beside them until
 the entry is revisited or drained, so that no addition is longer than a segment.
 
-The read-add-write takes three cycles, and there is no bypass: a pass of three pixels or more takes
+The read-add-write takes four cycles, and there is no bypass: a pass of four pixels or more takes
 that long, the weights of a pass of one take four cycles to load (:class:`isa.config.Config` sees to
-it), and a pass of two waits a cycle where it has to (:mod:`hw.tensor`).
+it), and a pass of two or three waits a cycle or two where it has to (:mod:`hw.tensor`).
 """
 
 from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
@@ -73,7 +73,7 @@ class Accumulator(wiring.Component):
     Members
     -------
     add : In(add_layout)
-        What to accumulate, one cycle ahead of ``sums``; visible to a drain that starts
+        What to accumulate, LEAD cycles ahead of ``sums``; visible to a drain that starts
         ``LATENCY`` cycles later.
     sums : In(array of sum_layout(config))
         Column sums.
@@ -82,7 +82,7 @@ class Accumulator(wiring.Component):
     drained : Out(array of entry_layout(config))
     """
 
-    LATENCY = 3
+    LATENCY, LEAD = 4, 2
 
     add: data.View
     sums: data.View
@@ -102,9 +102,8 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        now = view_of(self.add.shape())
-        then = view_of(self.add.shape())
-        m.d.sync += [now.eq(self.add), then.eq(now)]
+        coming, now, then = (view_of(self.add.shape(), name=n) for n in ("coming", "now", "then"))
+        m.d.sync += [coming.eq(self.add), now.eq(coming), then.eq(now)]
         total = view_of(self._entry, reset_less=True)
         outputs = []
         for bank in range(2):
@@ -121,15 +120,15 @@ class Accumulator(wiring.Component):
                 write.en.eq(then.valid & (then.bank == bank)),
                 write.addr.eq(then.index), write.data.eq(total)]
             m.d.sync += Assert(~(mine & drain), "a PSUM bank is drained while it accumulates")
-            for late in (now, then):
+            for late in (coming, now, then):
                 same = late.valid & (late.bank == bank) & (late.index == self.add.index)
                 m.d.sync += Assert(~(mine & same),
                                    "a PSUM entry is revisited before it was written")
             outputs.append(read.data)
-        old = Array(outputs)[now.bank]
+        old = view_of(self._entry, reset_less=True)
+        m.d.sync += old.eq(Mux(coming.overwrite, 0, Array(outputs)[coming.bank].as_value()))
         for k in range(self._config.columns):
-            accumulate(m, f"column{k}", self._config, total[k],
-                       Mux(now.overwrite, 0, old[k].as_value()), self.sums[k])
+            accumulate(m, f"column{k}", self._config, total[k], old[k].as_value(), self.sums[k])
         drain_bank = Signal()
         with m.If(self.drain_en):
             m.d.sync += drain_bank.eq(self.drain_bank)

@@ -193,10 +193,12 @@ class TensorEngine(wiring.Component):
             load.eq(loader.beats.valid & ~beat.params & (~shadow_full | swap)),
             last.eq(loader.beats.valid & ~beat.params & beat.last)]
         filled = Mux(swap, last, shadow_full | last)
-        # of two pixels the second is revisited a cycle after the first, so the pass has to wait for
-        # its sum; a single one waits for its weights anyway
-        m.d.sync += [shadow_full.eq(filled),
-                     weights_there.eq(filled & ~(fire & (vector.index == 1)))]
+        # the last of two pixels is revisited two cycles after the next pass has begun, the last of
+        # three three cycles after, so the pass has to wait for their sums; a single one waits for
+        # its weights anyway
+        second, third, again = fire & (vector.index == 1), fire & (vector.index == 2), Signal()
+        m.d.sync += [shadow_full.eq(filled), again.eq(second),
+                     weights_there.eq(filled & ~(second | third | again))]
 
         add = view_of(add_layout(config))
         m.d.comb += [add.valid.eq(fire), add.bank.eq(bank), add.index.eq(vector.index),
@@ -217,14 +219,14 @@ class TensorEngine(wiring.Component):
             m.d.sync += [bank.eq(~bank), held.eq(0)]
 
         tiles = [Tile(config) for _ in range(config.tiles)]
-        # the accumulator wants the address one cycle ahead of the sums
+        # the accumulator wants the address ahead of the sums
         closing = view_of(data.StructLayout({"valid": 1, "bank": 1}))
         m.d.comb += [closing.valid.eq(fire & vector.closes), closing.bank.eq(bank)]
-        for k in range(tiles[0].latency - 1):
+        for k in range(tiles[0].latency - Accumulator.LEAD):
             late = view_of(add.shape(), name=f"add{k}")
             m.d.sync += late.eq(add)
             add = late
-        for k in range(tiles[0].latency - 1 + Accumulator.LATENCY):
+        for k in range(tiles[0].latency - Accumulator.LEAD + Accumulator.LATENCY):
             late = view_of(closing.shape(), name=f"closing{k}")
             m.d.sync += late.eq(closing)
             closing = late

@@ -43,7 +43,7 @@ class Checker:
 
     async def _run(self) -> None:
         dut = self.dut
-        adding, showing, fresh = None, None, False
+        adding, showing, fresh = [None] * Accumulator.LEAD, None, False
         while True:
             await FallingEdge(dut.clk)
             if showing is not None:
@@ -52,16 +52,17 @@ class Checker:
                 assert got == want, f"drained {got}, not {want}"
                 self.drained += fresh
                 self.held += not fresh
-            if adding is not None:
-                self._accumulate(*adding)
+            if (due := adding.pop(0)) is not None:
+                self._accumulate(*due)
             add = int(dut.add.value)
-            adding = self._add(add) if add & 1 else None
+            reads = self._add(add) if add & 1 else None
+            adding.append(reads)
             fresh = bool(int(dut.drain_en.value))
             if fresh:
                 bank, index = int(dut.drain_bank.value), int(dut.drain_index.value)
                 showing = bank, self.entries[bank, index].copy()
-                self.overlaps += adding is not None
-            elif adding and showing and adding[0] == showing[0] and not adding[2]:
+                self.overlaps += reads is not None
+            elif reads and showing and reads[0] == showing[0] and not reads[2]:
                 showing = None
 
 

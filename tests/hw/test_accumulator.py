@@ -19,22 +19,25 @@ def test_accumulate_and_drain() -> None:
     want = sums.sum(axis=1)
     drained = np.zeros_like(want)
 
+    async def give(ctx, added):
+        """The sums of what was added LEAD cycles ago, for a cycle."""
+        for k in range(4) if len(added) >= dut.LEAD else ():
+            ctx.set(dut.sums[k].sum, int(sums[added[-dut.LEAD]][k]))
+        await ctx.tick()
+
     async def accumulate(ctx):
-        previous = None
+        added: list[tuple[int, int, int]] = []
         for block, p, pixel in np.ndindex(blocks, passes, pixels):
             ctx.set(dut.add.valid, 1)
             ctx.set(dut.add.bank, block % 2)
             ctx.set(dut.add.index, pixel)
             ctx.set(dut.add.overwrite, p == 0)
-            if previous is not None:
-                for k in range(4):
-                    ctx.set(dut.sums[k].sum, int(sums[previous][k]))
-            await ctx.tick()
-            previous = (block, p, pixel)
+            await give(ctx, added)
+            added.append((block, p, pixel))
         ctx.set(dut.add.valid, 0)
-        for k in range(4):
-            ctx.set(dut.sums[k].sum, int(sums[previous][k]))
-        await ctx.tick()
+        for _ in range(dut.LEAD):
+            await give(ctx, added)
+            added.append(added[-1])
 
     async def drain(ctx):
         """Each block's entries, as soon as its last sum is visible: the next one is under way."""

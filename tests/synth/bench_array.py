@@ -95,7 +95,7 @@ class TB:
             for pixel in range(PIXELS):
                 while pixel and self.rng.random() < 0.2:
                     await self.cycle(**next(beats, {}))
-                self.adds[self.cycles + self.latency - 1] = (
+                self.adds[self.cycles + self.latency - Accumulator.LEAD] = (
                     1 | bank << 1 | pixel << 2 | (p == 0) << 2 + bits)
                 await self.cycle(swap=int(pixel == 0), **next(beats, {}),
                                  vector=pack(work.vectors[p, pixel], OPERAND_BITS))
