@@ -123,5 +123,7 @@ class EngineBench(Elaboratable):
                 found = ctx.get(e.engine.fault_code), ctx.get(e.engine.fault_index)
             assert cycles < self._limit, (
                 f"{done} of {len(self._instructions)} done after {self._limit} cycles")
+        # the last words are past the arbiter, where no later read overtakes them
+        await ctx.tick().repeat(Scratchpad.LATENCY)
         words = b"".join(ctx.get(cell).to_bytes(config.word_bytes, "little") for cell in cells)
         self._result = np.frombuffer(words, np.uint8).reshape(self._spm.shape), cycles, found
