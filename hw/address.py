@@ -31,10 +31,10 @@ INNER = 4
 
 @dataclass
 class Level:
-    """One loop: ``count`` iterations; ``single``: only one, when it starts again; ``once``: only one
-    at the nest's start; ``enter`` assigns terms
-    when the loop goes on, ``leave`` when it starts again from zero (the next outer level then
-    enters); ``enter_behind`` and ``leave_behind`` are the same a cycle later."""
+    """One loop: ``count`` iterations; ``single``: only one, when it starts again; ``once``: only
+    one, when the nest was started; ``enter`` assigns terms when the loop goes on, ``leave`` when it
+    starts again from zero (the next outer level then enters); ``enter_behind`` and ``leave_behind``
+    are the same a cycle later."""
 
     name: str
     count: Value
@@ -143,14 +143,14 @@ class Nest:
                   for s in (*self._from_zero(level, singles[name]),
                             level.once.eq(singles[name])))]
 
-    def rewind(self, names: Sequence[str]) -> list[object]:
+    def rewind(self, names: Sequence[str], **singles: Value) -> list[object]:
         """Statements that start levels again from zero, among them the :data:`INNER` innermost,
-        without a step of those around them."""
+        without a step of those around them; for some, whether their count is 1 from then on."""
         if not set(self._inner) <= set(names):
             raise ValueError(f"{', '.join(self._inner)} start again together")
-        levels = [self.levels[name] for name in names]
-        return [self._inner_last.eq(Cat(self.levels[name].single for name in self._inner).all()),
-                *(s for level in levels for s in self._from_zero(level, level.single))]
+        single = {name: singles.get(name, self.levels[name].single) for name in names}
+        return [self._inner_last.eq(Cat(single[name] for name in self._inner).all()),
+                *(s for name in names for s in self._from_zero(self.levels[name], single[name]))]
 
     def step(self, *enables: Value) -> None:
         """Add the logic of one step. There is one in the cycles of the ``enables``: the same for

@@ -332,8 +332,9 @@ class Feeder(wiring.Component):
         config = self._config
         ports = ports_per_stream(config)
         head, following, have = view_of(self._meta, reset_less=True), queue.o.payload, Signal()
-        here: list[Value] = []
+        here: list[Value] = []      # what the vector needs, the one behind it, one behind none
         coming: list[Value] = []
+        first: list[Value] = []
         out, present, take, fire = self.vectors.payload, Signal(), Signal(), Signal()
         for k in range(config.tiles):
             mine = readers[k * ports:(k + 1) * ports]
@@ -342,8 +343,9 @@ class Feeder(wiring.Component):
                 need, held = head.need[k][half], Signal.like(reader.data.payload, reset_less=True)
                 skip = head.skip[k][half]
                 here.append(skip | reader.data.valid)
+                first.append(following.skip[k][half] | reader.data.valid)
                 coming.append(following.skip[k][half]
-                              | Mux(have & ~skip, reader.more, reader.data.valid))
+                              | Mux(skip, reader.data.valid, reader.more))
                 m.d.comb += reader.data.ready.eq(fire & ~skip)
                 with m.If(reader.data.ready):
                     m.d.sync += held.eq(reader.data.payload)
@@ -368,8 +370,8 @@ class Feeder(wiring.Component):
             self.vectors.valid.eq(present), fire.eq(present & self.vectors.ready),
             take.eq(fire | ~have), queue.o.ready.eq(take),
             *(out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams")]
-        m.d.sync += present.eq(Mux(take, queue.o.valid & Cat(*coming).all(),
-                                   have & Cat(*here).all()))
+        m.d.sync += present.eq(Mux(fire, queue.o.valid & Cat(*coming).all(), Mux(
+            have, Cat(*here).all(), queue.o.valid & Cat(*first).all())))
         with m.If(take):
             m.d.sync += [have.eq(queue.o.valid), head.eq(following)]
         return have

@@ -75,8 +75,8 @@ class ReadPort(wiring.Component):
             self.port.addr.eq(addr.payload), self.port.valid.eq(addr.valid & free),
             addr.ready.eq(self.port.ready & free),
             landing.i.valid.eq(self.port.arrived), landing.i.payload.eq(self.port.data),
-            self.more.eq(landing.more), asks.eq(self.port.valid & self.port.ready),
-            leaves.eq(self.data.valid & self.data.ready)]
+            self.more.eq(landing.more), asks.eq(self.port.valid & self.port.ready)]
+        m.d.sync += leaves.eq(self.data.valid & self.data.ready)
         with m.If(asks ^ leaves):
             m.d.sync += [room.eq(Mux(leaves, room + 1, room - 1)), free.eq(leaves | (room != 1))]
         return m

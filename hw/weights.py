@@ -95,8 +95,8 @@ class WeightLoader(wiring.Component):
         passes_done = nest.all_last(["beat", "tile", "cb", "s", "r"])
         to_params = passes_done & ~params & ~i.hold
         block_done = passes_done & (params | i.hold)
-        # from a step on: the next pass is one of parameters
-        short = to_params | (params & ~block_done)
+        # from a step on: the pass is one of parameters
+        short = params & ~passes_done
         lengths = (config.lanes // words == 1, PARAM_WORDS // words == 1)
         nest.varies("beat", Mux(short, int(lengths[1]), int(lengths[0])))
         ones = {n: Signal(name=f"n{n}_is_1", reset_less=True) for n in ("cb", "s", "r")}
@@ -108,7 +108,9 @@ class WeightLoader(wiring.Component):
         with m.If(go[0] & active):
             m.d.sync += address.eq(address + words)
             with m.If(to_params):
-                m.d.sync += [params.eq(1), *nest.rewind(["beat", "tile", "cb", "s", "r"])]
+                m.d.sync += [params.eq(1), *nest.rewind(
+                    ["beat", "tile", "cb", "s", "r"], beat=Const(lengths[1]),
+                    **{n: Const(1) for n in ones})]
             with m.Else():
                 with m.If(block_done):
                     m.d.sync += params.eq(0)
