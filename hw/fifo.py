@@ -89,14 +89,15 @@ class Fifo(wiring.Component):
             with m.If(write):
                 m.d.sync += only.eq(self.i.payload)
             return only, Const(1), Const(1)
-        m.submodules.storage = storage = memory.Memory(shape=self._width, depth=self._depth,
-                                                       init=[])
+        storage: memory.Memory = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        m.submodules.storage = storage
         w_port, r_port = storage.write_port(), storage.read_port(domain="comb")
         produce, consume, produced, consumed = (
             Signal(range(self._depth), name=n)
             for n in ("produce", "consume", "produced", "consumed"))
-        m.d.comb += [w_port.addr.eq(produce), w_port.data.eq(self.i.payload), w_port.en.eq(write),
-                     r_port.addr.eq(consume)]
+        # what comes without being valid is written over
+        m.d.comb += [w_port.addr.eq(produce), w_port.data.eq(self.i.payload),
+                     w_port.en.eq(self.i.ready), r_port.addr.eq(consume)]
         for strobe, place, following in ((write, produce, produced), (read, consume, consumed)):
             # a few bits: without a carry chain
             m.d.comb += following.eq(Cat(bit ^ place[:k].all() for k, bit in enumerate(place)))
