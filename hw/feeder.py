@@ -3,10 +3,10 @@
 
 ::
 
-    loop nest ─► sums ─► address and mask of each stream ─► needs ─► two read ports a stream ─┐
-                                                              │                               ▼
-                                                              └─ what goes with the vector ► join
-                                                           vector ◄─ zero point, padding ◄─ align
+    loop nest ─► terms ─► sums ─► address and mask ─► needs ─► two read ports a stream ─┐
+                                  of each stream        │                               ▼
+                                                        └─ what goes with the vector ► join
+                                                     vector ◄─ zero point, padding ◄─ align
 
 A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
 ports and joined. A word that the vector before has read through the same port is not read again:
