@@ -31,13 +31,15 @@ INNER = 4
 
 @dataclass
 class Level:
-    """One loop: ``count`` iterations, as many as when ``single`` says one; ``enter`` assigns terms
-    when the loop goes on, ``leave`` when it starts again from zero (the next outer level then
-    enters); ``enter_behind`` and ``leave_behind`` are the same a cycle later."""
+    """One loop: ``count`` iterations; ``single``: only one, when it starts again; ``once``: only
+    one, when the nest was started; ``enter`` assigns terms when the loop goes on, ``leave`` when it
+    starts again from zero (the next outer level then enters); ``enter_behind`` and ``leave_behind``
+    are the same a cycle later."""
 
     name: str
     count: Value
     single: Value
+    once: Signal
     enter: Sequence[object] = ()
     leave: Sequence[object] = ()
     enter_behind: Sequence[object] = ()
@@ -69,7 +71,8 @@ class Nest:
         self._m = m
         self.levels: dict[str, Level] = {}
         for name, count in levels:
-            level = Level(name, count, count == 1)
+            once = Signal(name=f"{name}_once", reset_less=True)
+            level = Level(name, count, once, once)
             level.index = Signal(len(count), name=f"{name}_index", reset_less=True)
             # two more than the index, so that the last but one is found without a subtraction
             level.ahead = Signal(len(count), name=f"{name}_ahead", reset_less=True)
@@ -137,16 +140,17 @@ class Nest:
                              f"{', '.join(singles)}")
         return [self._inner_last.eq(Cat(singles[name] for name in self._inner).all()),
                 *(s for name, level in self.levels.items()
-                  for s in self._from_zero(level, singles[name]))]
+                  for s in (*self._from_zero(level, singles[name]),
+                            level.once.eq(singles[name])))]
 
-    def rewind(self, names: Sequence[str]) -> list[object]:
+    def rewind(self, names: Sequence[str], **singles: Value) -> list[object]:
         """Statements that start levels again from zero, among them the :data:`INNER` innermost,
-        without a step of those around them."""
+        without a step of those around them; for some, whether their count is 1 from then on."""
         if not set(self._inner) <= set(names):
             raise ValueError(f"{', '.join(self._inner)} start again together")
-        levels = [self.levels[name] for name in names]
-        return [self._inner_last.eq(Cat(self.levels[name].single for name in self._inner).all()),
-                *(s for level in levels for s in self._from_zero(level, level.single))]
+        single = {name: singles.get(name, self.levels[name].single) for name in names}
+        return [self._inner_last.eq(Cat(single[name] for name in self._inner).all()),
+                *(s for name in names for s in self._from_zero(self.levels[name], single[name]))]
 
     def step(self, *enables: Value) -> None:
         """Add the logic of one step. There is one in the cycles of the ``enables``: the same for

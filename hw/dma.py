@@ -92,8 +92,9 @@ class Status(wiring.Component):
             m.d.sync += [
                 failed.eq(1), index.eq(self.index),
                 code.eq(Mux(self.resp == Resp.DECERR, Fault.AXI_DECERR, Fault.AXI_SLVERR))]
-        started = Signal()
-        m.d.sync += [started.eq(self.start), under_way.eq(under_way + started - self.done)]
+        started, ended = Signal(), Signal()
+        m.d.sync += [started.eq(self.start), ended.eq(self.done),
+                     under_way.eq(under_way + started - ended)]
         m.d.comb += [
             engine.fault.eq(failed | self.bad),
             engine.fault_code.eq(Mux(failed, code, self.bad_code)),

@@ -138,7 +138,7 @@ class Drain(wiring.Component):
         ending = active & ~walking & idle & (~i.hold | (kept != 0))
         m.d.sync += kept.eq(kept + self.kept - (ending & i.hold))
         m.d.comb += [self.done.eq(ending),
-                     self.instr.ready.eq(~active & ~self.halt)]
+                     self.instr.ready.eq(~active)]
         with m.If(ending):
             m.d.sync += active.eq(0)
         # what comes while there is nothing valid is not active
@@ -159,8 +159,10 @@ class Drain(wiring.Component):
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny)),
                      words.eq(1 << log_o)]
-        nest.varies("x", Mux(nest.next_last("tx"), i.nx_last == 1, i.nx == 1))
-        nest.varies("y", Mux(nest.next_last("ty"), i.ny_last == 1, i.ny == 1))
+        ones = {n: Signal(name=f"{n}_is_1", reset_less=True)
+                for n in ("nx", "nx_last", "ny", "ny_last")}
+        nest.varies("x", Mux(nest.next_last("tx"), ones["nx_last"], ones["nx"]))
+        nest.varies("y", Mux(nest.next_last("ty"), ones["ny_last"], ones["ny"]))
         split = (self._config.tiles.bit_length() - 1) - i.m_split
         xo, no, nr, wo, wr = (Term(n, WORD) for n in ("xo", "no", "nr", "wo", "wr"))
         yo, yr = Term("yo", WORD, i.o_wrap), Term("yr", WORD, i.r_wrap)
@@ -212,7 +214,8 @@ class Drain(wiring.Component):
             to(yo, i.o_row), yo0.eq(i.o_row), to(yr, i.r_row), yr0.eq(i.r_row)])
         with m.If(self.instr.ready):
             ratio = self._log_size(n.o_type) - self._log_size(n.r_type)
-            m.d.sync += [*nest.start(word=self._log_size(n.o_type) == 0,
+            m.d.sync += [*(one.eq(n[f] == 1) for f, one in ones.items()),
+                         *nest.start(word=self._log_size(n.o_type) == 0,
                                      x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                                      y=Mux(n.nty == 1, n.ny_last, n.ny) == 1,
                                      nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),

@@ -3,10 +3,10 @@
 
 ::
 
-    loop nest ─► sums ─► address and mask of each stream ─► needs ─► two read ports a stream ─┐
-                                                              │                               ▼
-                                                              └─ what goes with the vector ► join
-                                                           vector ◄─ zero point, padding ◄─ align
+    loop nest ─► terms ─► sums ─► address and mask ─► needs ─► two read ports a stream ─┐
+                                  of each stream        │                               ▼
+                                                        └─ what goes with the vector ► join
+                                                     vector ◄─ zero point, padding ◄─ align
 
 A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
 ports and joined. A word that the vector before has read through the same port is not read again:
@@ -130,8 +130,10 @@ class Feeder(wiring.Component):
                         ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
-        nest.varies("x", Mux(nest.next_last("tx"), i.nx_last == 1, i.nx == 1))
-        nest.varies("y", Mux(nest.next_last("ty"), i.ny_last == 1, i.ny == 1))
+        ones = {n: Signal(name=f"{n}_is_1", reset_less=True)
+                for n in ("nx", "nx_last", "ny", "ny_last")}
+        nest.varies("x", Mux(nest.next_last("tx"), ones["nx_last"], ones["nx"]))
+        nest.varies("y", Mux(nest.next_last("ty"), ones["ny_last"], ones["ny"]))
         xa, ca, sa, na = (Term(n, ADDRESS_BITS) for n in ("xa", "ca", "sa", "na"))
         ya, ra = (Term(n, ADDRESS_BITS, i.a_wrap) for n in ("ya", "ra"))
         ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
@@ -159,7 +161,7 @@ class Feeder(wiring.Component):
         nest.behind("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
 
         # the last iteration's terms are taken before the next instruction's constants come
-        m.d.comb += self.instr.ready.eq(~self.halt & ~active & free)
+        m.d.comb += self.instr.ready.eq(~active & free)
         last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])
         begin = Signal()
         walked = view_of(data.StructLayout({
@@ -206,7 +208,8 @@ class Feeder(wiring.Component):
         with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [
-                i.eq(n), active.eq(self.instr.valid), begin.eq(1), psum.eq(0),
+                i.eq(n), *(one.eq(n[f] == 1) for f, one in ones.items()),
+                active.eq(self.instr.valid), begin.eq(1), psum.eq(0),
                 *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                             y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
                             r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
@@ -285,9 +288,10 @@ class Feeder(wiring.Component):
     def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> None:
         """Fork each set of reads to the ports; join the words to vectors."""
         config = self._config
-        m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH, registered=True)
+        m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}), self.STALLS + 1)
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}),
+            self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
@@ -318,25 +322,31 @@ class Feeder(wiring.Component):
                      take.eq(may & (queued | queue.i.ready) & Cat(*finished).all()),
                      skid.o.ready.eq(take)]
         m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~take)
-        self._join(m, queue, readers)
-        entered = Signal()
-        m.d.sync += entered.eq(queue.i.valid & queue.i.ready)
+        held = self._join(m, queue, readers)
         m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
-                                  | entered | queue.o.valid)
+                                  | queue.o.valid | held)
 
-    def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> None:
+    def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> Signal:
+        """A vector's words and what goes with it, in a register; returns whether there is any. That
+        all of its words have come is known in a flip-flop, from the cycle before."""
         config = self._config
         ports = ports_per_stream(config)
-        head = queue.o.payload
-        ready, out = [], self.vectors.payload
+        head, following, have = view_of(self._meta, reset_less=True), queue.o.payload, Signal()
+        here: list[Value] = []      # what the vector needs, the one behind it, one behind none
+        coming: list[Value] = []
+        first: list[Value] = []
+        out, present, take, fire = self.vectors.payload, Signal(), Signal(), Signal()
         for k in range(config.tiles):
             mine = readers[k * ports:(k + 1) * ports]
             now = []
             for half, reader in enumerate(mine):
                 need, held = head.need[k][half], Signal.like(reader.data.payload, reset_less=True)
                 skip = head.skip[k][half]
-                ready.append(skip | reader.data.valid)
-                m.d.comb += reader.data.ready.eq(self.vectors.valid & self.vectors.ready & ~skip)
+                here.append(skip | reader.data.valid)
+                first.append(following.skip[k][half] | reader.data.valid)
+                coming.append(following.skip[k][half]
+                              | Mux(skip, reader.data.valid, reader.more))
+                m.d.comb += reader.data.ready.eq(fire & ~skip)
                 with m.If(reader.data.ready):
                     m.d.sync += held.eq(reader.data.payload)
                 now.append(Mux(need, reader.data.payload, held))
@@ -357,6 +367,11 @@ class Feeder(wiring.Component):
                            operand.field(head.common, "base"))
         c = head.common
         m.d.comb += [
-            self.vectors.valid.eq(queue.o.valid & Cat(*ready).all()),
-            queue.o.ready.eq(self.vectors.valid & self.vectors.ready),
+            self.vectors.valid.eq(present), fire.eq(present & self.vectors.ready),
+            take.eq(fire | ~have), queue.o.ready.eq(take),
             *(out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams")]
+        m.d.sync += present.eq(Mux(fire, queue.o.valid & Cat(*coming).all(), Mux(
+            have, Cat(*here).all(), queue.o.valid & Cat(*first).all())))
+        with m.If(take):
+            m.d.sync += [have.eq(queue.o.valid), head.eq(following)]
+        return have

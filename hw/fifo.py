@@ -28,6 +28,13 @@ class Fifo(wiring.Component):
         ``o.payload`` is a register, too, in front of the buffer: it holds one payload more, a cycle
         later.
 
+    Members
+    -------
+    i : In(stream)
+    o : Out(stream)
+    more : Out(1)
+        There is another payload behind that of ``o``.
+
     Raises
     ------
     ValueError
@@ -36,6 +43,7 @@ class Fifo(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
+    more: Signal
 
     def __init__(self, shape: ShapeLike, depth: int, registered: bool = False):
         if depth < 1:
@@ -44,7 +52,8 @@ class Fifo(wiring.Component):
             raise ValueError(f"a FIFO of depth {depth} is read through a register")
         self._width = Shape.cast(shape).width
         self._depth, self._registered = depth, registered
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+                          "more": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -52,7 +61,8 @@ class Fifo(wiring.Component):
             m.submodules.fifo = f = fifo.SyncFIFOBuffered(width=self._width, depth=self._depth)
             m.d.comb += [
                 f.w_data.eq(self.i.payload), f.w_en.eq(self.i.valid), self.i.ready.eq(f.w_rdy),
-                self.o.payload.eq(f.r_data), self.o.valid.eq(f.r_rdy), f.r_en.eq(self.o.ready)]
+                self.o.payload.eq(f.r_data), self.o.valid.eq(f.r_rdy), f.r_en.eq(self.o.ready),
+                self.more.eq(f.r_level > 1)]
             return m
         valid, full, take = Signal(), Signal(), Signal()
         write, read = self.i.valid & ~full, valid & take
@@ -62,10 +72,11 @@ class Fifo(wiring.Component):
         m.d.comb += self.i.ready.eq(~full)
         if not self._registered:
             m.d.comb += [self.o.payload.eq(payload), self.o.valid.eq(valid),
-                         take.eq(self.o.ready)]
+                         take.eq(self.o.ready), self.more.eq(valid & ~last_one)]
             return m
         shown = Signal(self._width, reset_less=True)
-        m.d.comb += [take.eq(self.o.ready | ~self.o.valid), self.o.payload.eq(shown)]
+        m.d.comb += [take.eq(self.o.ready | ~self.o.valid), self.o.payload.eq(shown),
+                     self.more.eq(valid)]
         with m.If(take):
             m.d.sync += [self.o.valid.eq(valid), shown.eq(payload)]
         return m
@@ -78,14 +89,15 @@ class Fifo(wiring.Component):
             with m.If(write):
                 m.d.sync += only.eq(self.i.payload)
             return only, Const(1), Const(1)
-        m.submodules.storage = storage = memory.Memory(shape=self._width, depth=self._depth,
-                                                       init=[])
+        storage: memory.Memory = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        m.submodules.storage = storage
         w_port, r_port = storage.write_port(), storage.read_port(domain="comb")
         produce, consume, produced, consumed = (
             Signal(range(self._depth), name=n)
             for n in ("produce", "consume", "produced", "consumed"))
-        m.d.comb += [w_port.addr.eq(produce), w_port.data.eq(self.i.payload), w_port.en.eq(write),
-                     r_port.addr.eq(consume)]
+        # what comes without being valid is written over
+        m.d.comb += [w_port.addr.eq(produce), w_port.data.eq(self.i.payload),
+                     w_port.en.eq(self.i.ready), r_port.addr.eq(consume)]
         for strobe, place, following in ((write, produce, produced), (read, consume, consumed)):
             # a few bits: without a carry chain
             m.d.comb += following.eq(Cat(bit ^ place[:k].all() for k, bit in enumerate(place)))

@@ -11,7 +11,7 @@ Addresses run ahead of the data by up to ``config.outstanding`` bursts, across i
 that a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes'
 scratchpad ports stall each on its own.
 
-Latency, with an idle machine: ``Pattern.LATENCY`` + 3 cycles from instruction to ``ar``; 2 cycles
+Latency, with an idle machine: ``Pattern.LATENCY`` + 2 cycles from instruction to ``ar``; 2 cycles
 from ``r`` to ``write``; ``done`` comes when every lane's last word has been written
 (:mod:`hw.last_write`).
 On halt, data under way is taken and dropped.

@@ -38,6 +38,8 @@ class ReadPort(wiring.Component):
     -------
     addr : In(stream of word address)
     data : Out(stream of word)
+    more : Out(1)
+        There is another word behind that of ``data``.
     port : Out(SpmRead(config))
     """
 
@@ -48,13 +50,14 @@ class ReadPort(wiring.Component):
 
     addr: stream.Interface
     data: stream.Interface
+    more: Signal
     port: SpmReader
 
     def __init__(self, config: Config, queue: int = 0):
         self._queue = queue
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
-                          "data": Out(stream.Signature(self._width)),
+                          "data": Out(stream.Signature(self._width)), "more": Out(1),
                           "port": Out(SpmRead(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -72,8 +75,8 @@ class ReadPort(wiring.Component):
             self.port.addr.eq(addr.payload), self.port.valid.eq(addr.valid & free),
             addr.ready.eq(self.port.ready & free),
             landing.i.valid.eq(self.port.arrived), landing.i.payload.eq(self.port.data),
-            asks.eq(self.port.valid & self.port.ready),
-            leaves.eq(self.data.valid & self.data.ready)]
+            self.more.eq(landing.more), asks.eq(self.port.valid & self.port.ready)]
+        m.d.sync += leaves.eq(self.data.valid & self.data.ready)
         with m.If(asks ^ leaves):
             m.d.sync += [room.eq(Mux(leaves, room + 1, room - 1)), free.eq(leaves | (room != 1))]
         return m

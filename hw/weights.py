@@ -95,19 +95,22 @@ class WeightLoader(wiring.Component):
         passes_done = nest.all_last(["beat", "tile", "cb", "s", "r"])
         to_params = passes_done & ~params & ~i.hold
         block_done = passes_done & (params | i.hold)
-        # from a step on: the next pass is one of parameters
-        short = to_params | (params & ~block_done)
+        # from a step on: the pass is one of parameters
+        short = params & ~passes_done
         lengths = (config.lanes // words == 1, PARAM_WORDS // words == 1)
         nest.varies("beat", Mux(short, int(lengths[1]), int(lengths[0])))
-        for n in ("cb", "s", "r"):
-            nest.varies(n, short | (i[f"n{n}"] == 1))
+        ones = {n: Signal(name=f"n{n}_is_1", reset_less=True) for n in ("cb", "s", "r")}
+        for n in ones:
+            nest.varies(n, short | ones[n])
         go = Signal(self.STALLS)
-        m.d.comb += self.instr.ready.eq(~self.halt & ~active)
+        m.d.comb += self.instr.ready.eq(~active)
         nest.step(*(g & active & ~to_params for g in go[1:]))
         with m.If(go[0] & active):
             m.d.sync += address.eq(address + words)
             with m.If(to_params):
-                m.d.sync += [params.eq(1), *nest.rewind(["beat", "tile", "cb", "s", "r"])]
+                m.d.sync += [params.eq(1), *nest.rewind(
+                    ["beat", "tile", "cb", "s", "r"], beat=Const(lengths[1]),
+                    **{n: Const(1) for n in ones})]
             with m.Else():
                 with m.If(block_done):
                     m.d.sync += params.eq(0)
@@ -119,6 +122,7 @@ class WeightLoader(wiring.Component):
         with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [i.eq(n), active.eq(self.instr.valid), params.eq(0), address.eq(n.w_base),
+                         *(one.eq(n[f"n{f}"] == 1) for f, one in ones.items()),
                          *nest.start(beat=Const(lengths[0]),
                                      tile=config.tiles >> n.m_split == 1,
                                      **{f: n[f"n{f}"] == 1 for f in (

@@ -6,10 +6,10 @@ import itertools
 import random
 
 import pytest
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.sim import Simulator
 
-from hw.address import Nest, circle_add
+from hw.address import Nest, Term, circle_add
 
 LEVELS = ("x", "y", "k", "tx")
 
@@ -65,6 +65,49 @@ def test_nest(seed: int) -> None:
                 ctx.set(step, 1)
                 if number < len(steps) - 1:
                     await ctx.tick()
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_terms_behind(seed: int) -> None:
+    """A sum of strides a cycle behind the counters, with pauses, twice."""
+    rng = random.Random(seed)
+    m, step, start, begin = Module(), Signal(), Signal(), Signal()
+    counts = {n: Signal(4, name=f"n{n}") for n in LEVELS}
+    nest = Nest(m, list(counts.items()))
+    strides = {n: rng.randint(1, 9) for n in LEVELS}
+    terms = {n: Term(n, 8) for n in LEVELS}
+    for n, term in terms.items():
+        nest.behind(n, enter=[term.value.eq(term.plus(Const(strides[n])))],
+                    leave=[term.value.eq(0)])
+    nest.step(*(step for _ in LEVELS))
+    nest.follow(*(step for _ in LEVELS), begin=begin,
+                start=[term.value.eq(0) for term in terms.values()])
+    with m.If(step):
+        m.d.sync += begin.eq(0)
+    with m.If(start):
+        m.d.sync += [begin.eq(1), *nest.start(**{n: c == 1 for n, c in counts.items()})]
+
+    async def bench(ctx):
+        for _ in range(2):
+            chosen = {n: rng.randint(1, 4) for n in LEVELS}
+            for name, value in chosen.items():
+                ctx.set(counts[name], value)
+            ctx.set(start, 1)
+            await ctx.tick()
+            ctx.set(start, 0)
+            for at in itertools.product(*(range(chosen[n]) for n in reversed(LEVELS))):
+                while rng.random() < 0.3:
+                    ctx.set(step, 0)
+                    await ctx.tick()
+                ctx.set(step, 1)
+                await ctx.tick()
+                got = [ctx.get(terms[n].value) for n in reversed(LEVELS)]
+                assert got == [k * strides[n] for k, n in zip(at, reversed(LEVELS), strict=True)]
 
     sim = Simulator(m)
     sim.add_clock(1e-6)
