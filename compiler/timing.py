@@ -38,7 +38,7 @@ BLOCK_SWAP = 6
 WEIGHTS_FIRST = 18
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 45
+VECTOR_LATENCY = 51
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
 WINDOW_LATENCY = 35

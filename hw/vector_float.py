@@ -60,7 +60,7 @@ class VectorFloat(wiring.Component):
     idle : Out(1)
         No word is under way.
     nan, infinite, overflow : Out
-        Results of these kinds in this cycle.
+        Results of these kinds, a cycle after they have left the lanes.
     """
 
     instr: data.View

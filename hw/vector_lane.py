@@ -3,12 +3,13 @@
 
 ::
 
-    sum ─ round ─────────┐
-    key ─ a, or maximum ─┴─ × scale_a ─┬─ + ─── clip ─ to the type of the output
-    b ─── × scale_b ───────────────────┘
-    b ─────────────────────────────── × (MUL)
-    a × scale_a ── function ── × scale_b
+    sum ─ round ──┬─ × scale_a ─┬──────────────────────────────────────────────┐
+    key ─ number ─┘             ├──────────── × b (MUL) ───────────────────────┤
+                                ├─ function ─ × scale_b ───────────────────────┼─ clip ─ to the type
+                                └──────────────────────────────── + (ADD) ─────┘    of the output
+    b ──────────────────────────────────────── × scale_b ─────────┘
 
+The three products behind ``scale_a`` are those of one multiplier: an operation has one of them.
 The arithmetic is that of :mod:`golden.vector`. There is no stall: what enters in cycle ``t`` is out
 in ``t + LATENCY``, and FUNCTION cycles later if there is a function. The constants of the
 instruction stand still.
@@ -56,7 +57,7 @@ class VectorLane(wiring.Component):
     kind : Out(KIND)
     """
 
-    LATENCY = (STAGES["round_fixed"] + STAGES["multiply"] + STAGES["add"]
+    LATENCY = (STAGES["round_fixed"] + 2 * STAGES["multiply"] + STAGES["add"] + 1
                + float_output.LATENCY)
     FUNCTION = float_function.LATENCY
 
@@ -82,24 +83,25 @@ class VectorLane(wiring.Component):
         scale_a, scale_b = (later(m, float32.from_pattern(m, n, c[n]), 1, f"{n}_number")
                             for n in ("scale_a", "scale_b"))
         scaled = float32.multiply(m, "scaled", first, scale_a)
-        other = float32.multiply(m, "other", b, scale_b)
         b = later(m, b, STAGES["multiply"], "b_last")
 
-        added = float32.add(m, "added", scaled, other)
         function = register(m, "is_function", is_function(c.vop))
+        is_add = register(m, "is_add", c.vop == VectorOp.ADD)
         value = float_function.function(m, "function", scaled, c.vop)
         factors = float32.named("factor_a"), float32.named("factor_b")
-        m.d.comb += [factors[0].eq(Mux(function, value.as_value(), scaled.as_value())),
-                     factors[1].eq(Mux(function, scale_b.as_value(), b.as_value()))]
-        product = later(m, float32.multiply(m, "product", *factors),
-                        STAGES["add"] - STAGES["multiply"] - 1, "product_later")
-        alone = later(m, scaled, STAGES["add"] - 1, "alone")
+        m.d.comb += [
+            factors[0].eq(Mux(is_add, b.as_value(), Mux(function, value.as_value(),
+                                                        scaled.as_value()))),
+            factors[1].eq(Mux(is_add | function, scale_b.as_value(), b.as_value()))]
+        product = float32.multiply(m, "product", *factors)
+        scaled = later(m, scaled, STAGES["multiply"], "scaled_later")
+        added = float32.add(m, "added", scaled, product)
         single = register(m, "is_single", (c.vop == VectorOp.MAX) | (c.vop == VectorOp.SUM))
-        chosen, result = float32.named("chosen"), float32.named("result")
-        m.d.comb += chosen.eq(Mux(single, alone.as_value(), product.as_value()))
-        is_add = register(m, "is_add", c.vop == VectorOp.ADD)
-        m.d.comb += result.eq(Mux(is_add, added.as_value(),
-                                  later(m, chosen, 1, "chosen_later").as_value()))
+        alone, result = float32.named("alone"), float32.named("result")
+        m.d.comb += alone.eq(Mux(single, scaled.as_value(), product.as_value()))
+        alone = later(m, alone, STAGES["add"], "alone_later")
+        m.d.comb += result.eq(Mux(is_add, added.as_value(), alone.as_value()))
+        result = later(m, result, 1, "result_later")
         out, kind = output(m, result, c)
         overflow = delay(m, self.window.flags.overflow & is_sum, self.LATENCY, "overflow")
         m.d.comb += [self.out.eq(out), Cat(self.kind.nan, self.kind.infinite).eq(kind),
