@@ -14,7 +14,7 @@ from compiler.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
-FETCH_LATENCY = 51
+FETCH_LATENCY = 52
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
 DISPATCH = 4

@@ -20,7 +20,7 @@ after. Among faults of one cycle the
 order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
 not be fetched), watchdog.
 
-Latency: 2 cycles from ``instr`` to the engine, 3 cycles from ``done`` of an instruction to the
+Latency: 3 cycles from ``instr`` to the engine, 3 cycles from ``done`` of an instruction to the
 start of one that waits for it.
 """
 
@@ -165,10 +165,19 @@ class Sequencer(wiring.Component):
 
     def _decode(self, m: Module, halt: Signal, completed: data.View,
                 oldest: dict[Opcode, Fifo]) -> Value:
-        """Takes an instruction a cycle; returns its fault code, 0 where there is none."""
+        """Decodes an instruction in one cycle and hands it out in the next; returns its fault code,
+        0 where there is none."""
         raw, common = self.instr.payload.raw, COMMON[0].width
-        code, go = Signal(8), Signal()
-        m.d.comb += go.eq(self.instr.valid & self.busy & ~halt)
+        code, go, decoded = Signal(8), Signal(), Signal()
+        wrong = self.instr.payload.fault
+        kinds = {op: Signal(name=f"is_{op.name.lower()}") for op in (*self._engines, Opcode.END)}
+        fault = Signal(8)
+        m.d.sync += [
+            decoded.eq(self.instr.valid & ~self.instr.ready),
+            *(kind.eq((raw[:common] == op) & (wrong == 0)) for op, kind in kinds.items()),
+            fault.eq(Mux(wrong != 0, wrong, Mux(
+                Cat(raw[:common] == op for op in kinds).any(), 0, Fault.ILLEGAL_OPCODE)))]
+        m.d.comb += go.eq(decoded & self.busy & ~halt)
         for op in self._engines:
             name, out = QUEUE_OF[op], getattr(self, QUEUE_OF[op])
             queue = m.submodules[f"{name}_queue"] = Fifo(instruction_layout(op),
@@ -187,20 +196,15 @@ class Sequencer(wiring.Component):
                 m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
                 connect(m, queue.o, gate.i)
                 connect(m, gate.o, flipped(out))
-        with m.If(go):
-            with m.If(self.instr.payload.fault != 0):
-                m.d.comb += code.eq(self.instr.payload.fault)
-            with m.Else(), m.Switch(raw[:common]):
-                for op in self._engines:
-                    queue, list_ = m.submodules[f"{QUEUE_OF[op]}_queue"], oldest[op]
-                    with m.Case(op):
-                        m.d.comb += [
-                            queue.i.valid.eq(list_.i.ready), list_.i.valid.eq(queue.i.ready),
-                            self.instr.ready.eq(queue.i.ready & list_.i.ready)]
-                with m.Case(Opcode.END):
-                    m.d.comb += [self.instr.ready.eq(1), self.ended.eq(1)]
-                with m.Default():
-                    m.d.comb += code.eq(Fault.ILLEGAL_OPCODE)
+        leaves: list[Value] = []
+        for op in self._engines:
+            queue, list_ = m.submodules[f"{QUEUE_OF[op]}_queue"], oldest[op]
+            mine = go & kinds[op]
+            m.d.comb += [queue.i.valid.eq(mine & list_.i.ready),
+                         list_.i.valid.eq(mine & queue.i.ready)]
+            leaves.append(kinds[op] & queue.i.ready & list_.i.ready)
+        m.d.comb += [self.ended.eq(go & kinds[Opcode.END]), code.eq(Mux(go, fault, 0)),
+                     self.instr.ready.eq(go & Cat(*leaves, kinds[Opcode.END]).any())]
         return code
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
