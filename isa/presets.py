@@ -24,9 +24,16 @@ INTEGER = (
 )
 """The machines with INT8 alone."""
 
+SMALL = Config(name="ecp5_fp", lanes=4, tiles=1, spm_bytes=32 * 1024, spm_banks=4, psum_depth=16,
+               ppu_lanes=1, weight_words=1, vector_lanes=1, window_taps=0, bus_bytes=8,
+               addr_bits=32, max_burst=64, outstanding=4, queue_depth=2, profile=False,
+               dtypes=("int8", "fp16"))
+"""INT8 and FP16 on an ECP5-85, which ``ecp5`` fills with INT8 alone."""
+
 PRESETS = {c.name: c for c in (
-    *INTEGER, *(replace(c, name=f"{c.name}_fp", dtypes=FLOATS) for c in INTEGER))}
-"""Each machine with INT8 alone, and with floating point under a name that ends in ``_fp``."""
+    *INTEGER, *(SMALL if c.name == "ecp5" else replace(c, name=f"{c.name}_fp", dtypes=FLOATS)
+                for c in INTEGER))}
+"""Each machine with INT8 alone, and one with floating point under a name that ends in ``_fp``."""
 
 
 def load_config(name: str) -> Config:

@@ -45,12 +45,18 @@ class Shape:
                 return
 
 
+def kinds(config: Config) -> list[DType]:
+    """Types that a machine with floating point knows."""
+    return [t for t in DType if t in (DType.INT8, DType.FP32) or t.name.lower() in config.dtypes]
+
+
 def types(rng: np.random.Generator, config: Config) -> tuple[DType, DType, DType]:
     """Types of operands, output and residual of a TENSOR."""
     if not config.floats or rng.random() < 0.2:
         return DType.INT8, DType.INT8, DType.INT8
-    dtype, output = DType(int(rng.integers(3))), DType(int(rng.integers(4)))
-    return dtype, output, DType(int(rng.choice([t for t in DType if t.size <= output.size])))
+    every = kinds(config)
+    dtype, output = DType(int(rng.choice(every[:-1]))), DType(int(rng.choice(every)))
+    return dtype, output, DType(int(rng.choice([t for t in every if t.size <= output.size])))
 
 
 def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
@@ -140,7 +146,7 @@ def operation(rng: np.random.Generator, config: Config
         return VectorOp(int(rng.integers(3))), DType.INT8, DType.INT8, DType.INT8
     while True:
         op = VectorOp(int(rng.integers(len(VectorOp))))
-        a, b, o = (DType(int(t)) for t in rng.integers(4, size=3))
+        a, b, o = (DType(int(t)) for t in rng.choice(kinds(config), size=3))
         if (op is VectorOp.SUM and a is DType.FP32) or not (a or o):
             continue
         return op, a, b, o
@@ -190,7 +196,7 @@ def window(rng: np.random.Generator, config: Config) -> Instruction:
         ow = (w + 2 * px - dx * (s - 1) - 1) // (stride * dx) + 1
         ng = (s - 1) // stride // config.window_taps + 1
         pitch = w + pick(0, 2)
-        dtype = DType(int(rng.integers(3))) if config.floats else DType.INT8
+        dtype = DType(int(rng.choice(kinds(config)[:-1]))) if config.floats else DType.INT8
         words = stride * r * ng * config.window_taps + param_words(dtype)
         if (min(oh, ow) > 0 and stride * r * ng <= WINDOW_STEPS and blocks * words <= 3 * eighth
                 and blocks * h * pitch <= 2 * eighth - MARGIN and blocks * oh * ow <= 2 * eighth):
