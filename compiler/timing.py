@@ -20,10 +20,10 @@ FETCH_LATENCY = 52
 DISPATCH = 4
 """Cycles from an instruction's way into its queue to its start."""
 
-TENSOR_PIPE = 11
+TENSOR_PIPE = 15
 """Cycles from the last vector of a block to the start of its drain."""
 
-TENSOR_LATENCY = 37
+TENSOR_LATENCY = 43
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
 WEIGHT_RETRIES = 1.3
@@ -35,10 +35,10 @@ PARAMS_SWAP = 4
 BLOCK_SWAP = 6
 """Cycles between the parameters of a channel block in the window engine and its first step."""
 
-WEIGHTS_FIRST = 18
+WEIGHTS_FIRST = 20
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 51
+VECTOR_LATENCY = 52
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
 WINDOW_LATENCY = 35
@@ -57,7 +57,7 @@ LOAD_LATENCY = 8
 READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
-STORE_LATENCY = 35
+STORE_LATENCY = 37
 """Cycles from the last beat of a STORE to its completion."""
 
 

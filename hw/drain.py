@@ -321,7 +321,7 @@ class Drain(wiring.Component):
         m.submodules.entries = queue = Fifo(self._entry, self.ENTRY_DEPTH, registered=True)
         finished, self._readers = [], []
         for t in range(config.tiles):
-            m.submodules[f"reader{t}"] = reader = ReadPort(config, **lockstep(config))
+            m.submodules[f"reader{t}"] = reader = ReadPort(config, lockstep(config))
             wiring.connect(m, reader.port, wiring.flipped(self.residual[t]))
             issued, want = Signal(name=f"residual_issued{t}"), Signal(name=f"residual_want{t}")
             m.d.comb += [want.eq(ready & head.wants[t]),

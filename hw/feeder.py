@@ -308,7 +308,9 @@ class Feeder(wiring.Component):
             m.d.comb += [*(meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")),
                          meta.skip[k].eq(~read.need)]
             for half in range(ports_per_stream(config)):
-                reader, done = ReadPort(config, **lockstep(config)), Signal(name=f"done{k}_{half}")
+                # numbers are unpacked between it and the tiles
+                reader = ReadPort(config, lockstep(config), registered=config.floats)
+                done = Signal(name=f"done{k}_{half}")
                 m.submodules[f"reader{k}_{half}"] = reader
                 number = k * ports_per_stream(config) + half
                 wiring.connect(m, reader.port, wiring.flipped(self.port[number]))

@@ -12,7 +12,8 @@ that has been checked, so that its address needs two bits more than the memory's
 around its check. A fault stops the generator at the offending run; the runs before it, of this
 instruction and of earlier ones, have been handed over.
 
-Throughput one run a cycle, also across instructions; latency :attr:`Pattern.LATENCY` cycles.
+Throughput one run a cycle, with a cycle between instructions; latency :attr:`Pattern.LATENCY`
+cycles.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
@@ -121,7 +122,7 @@ class Pattern(wiring.Component):
             moved = [place.eq(following), spm_place.eq(spm_following)]
             nest.behind(name, enter=moved, leave=moved)
         m.d.comb += [walked.start.eq(at[0]), walked.spm.eq(spm[0]),
-                     self.instr.ready.eq(~stopped & (~active | (free & nest.done)))]
+                     self.instr.ready.eq(~stopped & ~active)]
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
         with m.If(go[0]):

@@ -20,10 +20,10 @@ from hw.scratchpad import Scratchpad
 from isa.config import Config
 
 
-def lockstep(config: Config) -> dict[str, int]:
-    """Arguments for the ports of streams that go in lockstep: enough for each to be a cycle ahead
-    of the next."""
-    return {"queue": 4} if config.tiles > 1 else {}
+def lockstep(config: Config) -> int:
+    """Places in the queues of streams that go in lockstep: enough for each to be a cycle ahead of
+    the next."""
+    return 4 if config.tiles > 1 else 0
 
 
 class ReadPort(wiring.Component):
@@ -33,6 +33,8 @@ class ReadPort(wiring.Component):
         The scratchpad's shape.
     queue : int
         Addresses that wait before the port.
+    registered : bool
+        ``data`` comes from a register, a cycle later.
 
     Members
     -------
@@ -53,8 +55,8 @@ class ReadPort(wiring.Component):
     more: Signal
     port: SpmReader
 
-    def __init__(self, config: Config, queue: int = 0):
-        self._queue = queue
+    def __init__(self, config: Config, queue: int = 0, registered: bool = False):
+        self._queue, self._registered = queue, registered
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
                           "data": Out(stream.Signature(self._width)), "more": Out(1),
@@ -62,7 +64,7 @@ class ReadPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.landing = landing = Fifo(self._width, self.DEPTH)
+        m.submodules.landing = landing = Fifo(self._width, self.DEPTH, self._registered)
         connect(m, landing.o, flipped(self.data))
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         addr = self.addr

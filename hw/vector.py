@@ -45,8 +45,8 @@ MAX_START = -32768
 MAX_BITS = 16
 """Of a maximum: ``MAX_START`` and every operand."""
 
-LOCKSTEP = {"queue": 4}
-"""Of the read ports. Rows whose pitch is a multiple of the number of banks want the same bank in
+LOCKSTEP = 4
+"""Addresses in the queue of a read port. Rows whose pitch is a multiple of the number of banks want the same bank in
 every cycle; one port has to get ahead of the other."""
 
 
@@ -303,7 +303,7 @@ class VectorEngine(wiring.Component):
         readers, finished = [], []
         for name, port, want, address in (("a", self.a, pair.want_a, pair.a),
                                           ("b", self.b, pair.want_b, pair.b)):
-            m.submodules[f"reader_{name}"] = reader = ReadPort(self._config, **LOCKSTEP)
+            m.submodules[f"reader_{name}"] = reader = ReadPort(self._config, LOCKSTEP)
             wiring.connect(m, reader.port, wiring.flipped(port))
             issued = Signal(name=f"issued_{name}")
             m.d.comb += [reader.addr.payload.eq(address),

@@ -15,6 +15,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.delay import register
+from hw.fifo import Fifo
 from hw.places import places
 from hw.ports import SpmWrite, SpmWriter, instruction_layout
 from hw.post_lane import PostLane, arrivals
@@ -115,11 +116,11 @@ class VectorPost(wiring.Component):
         width, lanes, address_bits = config.vector_lanes, config.lanes, len(side.addr)
         m.submodules.windows = windows = fifo.SyncFIFO(width=32 * lanes,
                                                        depth=windows_depth(config))
-        m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * lanes + address_bits, depth=self._landing)
+        m.submodules.landing = landing = Fifo(8 * lanes + address_bits, self._landing)
         m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
         m.d.comb += [windows.w_data.eq(self.acc), windows.w_en.eq(self.whole)]
-        popped, free = self.out.valid & self.out.ready, Signal()
+        popped, free = Signal(), Signal()
+        m.d.sync += popped.eq(self.out.valid & self.out.ready)
         slices = Slices(m, windows, count, count - 1, free)
         some, every = places(m, "landing", self._landing, slices.load, popped)
         m.d.comb += [free.eq(some), self.side.ready.eq(slices.load),
@@ -150,8 +151,8 @@ class VectorPost(wiring.Component):
                          position.eq(Mux(last, 0, position + 1))]
         m.d.sync += finished.eq(arrived & last)
         m.d.comb += [
-            landing.w_data.eq(Cat(word, pending.r_data)), landing.w_en.eq(finished),
-            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
+            landing.i.payload.eq(Cat(word, pending.r_data)), landing.i.valid.eq(finished),
+            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.o.payload),
+            self.out.valid.eq(landing.o.valid), landing.o.ready.eq(self.out.ready),
             self.idle.eq(every & ~self.out.pending)]
         return m

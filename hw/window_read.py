@@ -118,7 +118,7 @@ class WindowRead(wiring.Component):
             (visit.mark.emit, outs.i.valid, outs.i.ready)]
         readers = []
         for t in range(config.tiles):
-            m.submodules[f"reader{t}"] = reader = ReadPort(config, **lockstep(config))
+            m.submodules[f"reader{t}"] = reader = ReadPort(config, lockstep(config))
             wiring.connect(m, reader.port, wiring.flipped(self.port[t]))
             m.d.comb += reader.addr.payload.eq(visit.addr[t])
             targets.append((visit.inside[t], reader.addr.valid, reader.addr.ready))
