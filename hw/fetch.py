@@ -104,11 +104,13 @@ class Fetch(wiring.Component):
         m.submodules.asked = asked = Skid(splitter.i.payload.shape())
         connect(m, asked.o, splitter.i)
         absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
+        taken = Signal()
         m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
             nothing.eq(~running & (owed == 0)),
             owed.eq(owed + Mux(ask, beats, 0) - used),
-            ahead.eq(ahead + ask - (take & (self.instr.payload.fault != Fault.DRAM_RANGE))),
+            taken.eq(take & (self.instr.payload.fault != Fault.DRAM_RANGE)),
+            ahead.eq(ahead + ask - taken),
         ]
         with m.If(begin):
             m.d.sync += [running.eq(1), ahead.eq(0)]

@@ -165,8 +165,8 @@ class Sequencer(wiring.Component):
 
     def _decode(self, m: Module, halt: Signal, completed: data.View,
                 oldest: dict[Opcode, Fifo]) -> Value:
-        """Decodes an instruction in one cycle and hands it out in the next; returns its fault code,
-        0 where there is none."""
+        """Decodes an instruction in one cycle and hands it out in the next; returns its fault code
+        a cycle later, 0 where there is none."""
         raw, common = self.instr.payload.raw, COMMON[0].width
         code, go, decoded = Signal(8), Signal(), Signal()
         wrong = self.instr.payload.fault
@@ -203,7 +203,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [queue.i.valid.eq(mine & list_.i.ready),
                          list_.i.valid.eq(mine & queue.i.ready)]
             leaves.append(kinds[op] & queue.i.ready & list_.i.ready)
-        m.d.comb += [self.ended.eq(go & kinds[Opcode.END]), code.eq(Mux(go, fault, 0)),
+        m.d.sync += code.eq(Mux(go, fault, 0))
+        m.d.comb += [self.ended.eq(go & kinds[Opcode.END]),
                      self.instr.ready.eq(go & Cat(*leaves, kinds[Opcode.END]).any())]
         return code
 

@@ -46,8 +46,8 @@ MAX_BITS = 16
 """Of a maximum: ``MAX_START`` and every operand."""
 
 LOCKSTEP = 4
-"""Addresses in the queue of a read port. Rows whose pitch is a multiple of the number of banks want the same bank in
-every cycle; one port has to get ahead of the other."""
+"""Addresses in the queue of a read port. Rows whose pitch is a multiple of the number of banks want
+the same bank in every cycle; one port has to get ahead of the other."""
 
 
 class VectorEngine(wiring.Component):

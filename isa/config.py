@@ -192,10 +192,9 @@ class Config:
     @property
     def shared_ports(self) -> bool:
         """Whether the tensor engine's residuals and results share scratchpad ports with the vector
-        engine's operands and results: where all the operands together are at most half a word a
+        engine's operands and results: where the results of INT8 together are at most half a word a
         cycle. A window's taps, which may be more, then come one a cycle."""
-        size = 2 if self.floats else 1
-        return 2 * size * (self.tiles * self.ppu_lanes + 2 * self.vector_lanes) <= self.lanes
+        return 2 * (self.tiles * self.ppu_lanes + self.vector_lanes) <= self.lanes
 
     @functools.cached_property
     def hash(self) -> int:
