@@ -50,7 +50,7 @@ class Control(wiring.Component):
         Strobe: run the program; a cycle after the write to the doorbell.
     stop : 1
         Halt the engines; high until ``clear``.
-    clear : 1
+    clear : CLEARS
         Strobe: reset everything but this component.
     busy, quiet, fault : 1
     fault_code, fault_index
@@ -59,6 +59,9 @@ class Control(wiring.Component):
         Strobe: the program is done.
     events : EVENTS
     """
+
+    CLEARS = 8
+    """Copies of ``clear``, each a flip-flop of its own, since it goes to many registers."""
 
     SETTLE = 5
     """Cycles for a halt to reach every register in front of the bus."""
@@ -81,7 +84,7 @@ class Control(wiring.Component):
         self._config = config
         super().__init__({
             "host": In(AXI4Lite()), "irq": Out(1), "settings": Out(SETTINGS),
-            "start": Out(1), "stop": Out(1), "clear": Out(1),
+            "start": Out(1), "stop": Out(1), "clear": Out(self.CLEARS),
             "busy": In(1), "quiet": In(1), "done": In(1),
             "fault": In(1), "fault_code": In(8), "fault_index": In(INDEX_BITS),
             "events": In(EVENTS)})
@@ -138,14 +141,17 @@ class Control(wiring.Component):
             self.start.eq(ring[0] & ~self.busy & ~self.start & ~self.fault & ~self.stop),
             error_seen.eq(self.fault),
             causes.eq((causes & ~acknowledge) | Cat(self.done, self.fault & ~error_seen))]
-        with m.If(self.start | self.clear):
+        clear = self.clear[0]
+        with m.If(self.start | clear):
             m.d.sync += done.eq(0)
         with m.Elif(self.done):
             m.d.sync += done.eq(1)
 
         settled = Signal(range(self.SETTLE + 1))
-        m.d.sync += self.clear.eq(self.stop & (settled == self.SETTLE) & self.quiet & ~self.clear)
-        with m.If(self.clear):
+        # each copy depends on itself, lest synthesis take them for one
+        over = self.stop & (settled == self.SETTLE) & self.quiet
+        m.d.sync += [copy.eq(over & ~copy) for copy in self.clear]
+        with m.If(clear):
             m.d.sync += [self.stop.eq(0), settled.eq(0)]
         with m.Elif(self.stop):
             m.d.sync += settled.eq(Mux(settled == self.SETTLE, settled, settled + 1))

@@ -17,7 +17,7 @@ A configuration without window taps has no window engine. Everything but the con
 reset by them.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
@@ -45,6 +45,9 @@ from isa.instructions import INDEX_BITS, Region
 from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
 
 
+Unit = TypeVar("Unit", bound=wiring.Component)
+
+
 class Machine(wiring.Component):
     """All of a core that a reset by the host clears.
 
@@ -58,7 +61,7 @@ class Machine(wiring.Component):
     -------
     bus : :class:`hw.axi.AXI4`
     settings : SETTINGS
-    start, stop : 1
+    start, stop, clear
         As in :class:`hw.control.Control`.
     busy, quiet, done, fault, fault_code, fault_index, events
         Likewise.
@@ -70,6 +73,7 @@ class Machine(wiring.Component):
     settings: data.View
     start: Signal
     stop: Signal
+    clear: Signal
     busy: Signal
     quiet: Signal
     done: Signal
@@ -84,24 +88,24 @@ class Machine(wiring.Component):
         super().__init__({
             **({"trace": Out(TRACE)} if trace else {}),
             "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
-            "busy": Out(1), "quiet": Out(1), "done": Out(1), "fault": Out(1),
-            "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
+            "clear": In(Control.CLEARS), "busy": Out(1), "quiet": Out(1), "done": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config = self._config
-        m.submodules.memory = memory = MemoryController(config)
-        m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.sequencer = sequencer = Sequencer(config)
-        m.submodules.load = load = LoadEngine(config)
-        m.submodules.tensor = tensor = TensorEngine(config)
-        m.submodules.vector = vector = VectorEngine(config)
-        m.submodules.store = store = StoreEngine(config)
+        memory = self._unit(m, "memory", 0, MemoryController(config))
+        fetch = self._unit(m, "fetch", 0, Fetch(config))
+        sequencer = self._unit(m, "sequencer", 1, Sequencer(config))
+        load = self._unit(m, "load", 2, LoadEngine(config))
+        tensor = self._unit(m, "tensor", 3, TensorEngine(config))
+        vector = self._unit(m, "vector", 4, VectorEngine(config))
+        store = self._unit(m, "store", 5, StoreEngine(config))
         engines: dict[str, Any] = {"load": load, "tensor": tensor, "vector": vector,
                                    "store": store}
         window = None
         if config.window_taps:
-            m.submodules.window = engines["window"] = window = WindowEngine(config)
+            engines["window"] = window = self._unit(m, "window", 6, WindowEngine(config))
 
         connect(m, memory.bus, flipped(self.bus))
         connect(m, fetch.ar, memory.fetch_ar)
@@ -134,8 +138,15 @@ class Machine(wiring.Component):
         self._events(m, sequencer, counted if config.floats else [])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
-            observe(m, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
+            observed = Module()
+            observe(observed, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
+            m.submodules.trace = ResetInserter(self.clear[0])(observed)
         return m
+
+    def _unit(self, m: Module, name: str, copy: int, unit: Unit) -> Unit:
+        """Adds a part that a copy of ``clear`` resets."""
+        m.submodules[name] = ResetInserter(self.clear[copy])(unit)
+        return unit
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
                     window: WindowEngine | None, vector: VectorEngine,
@@ -157,16 +168,16 @@ class Machine(wiring.Component):
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
                  for p in ports]
-        m.submodules.scratchpad = scratchpad = Scratchpad(
-            self._config, reads=len(reads), writes=len(writes), order=order)
+        scratchpad = self._unit(m, "scratchpad", 7, Scratchpad(
+            self._config, reads=len(reads), writes=len(writes), order=order))
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 
     def _share(self, m: Module, results: list[SpmWriter], operands: list[SpmReader]
                ) -> tuple[list[SpmWriter], list[SpmReader]]:
         """The two ports in place of many."""
-        m.submodules.results = writes = SharedWrite(self._config, len(results))
-        m.submodules.operands = reads = SharedRead(self._config, len(operands))
+        writes = self._unit(m, "results", 0, SharedWrite(self._config, len(results)))
+        reads = self._unit(m, "operands", 0, SharedRead(self._config, len(operands)))
         for user, port in zip([*results, *operands], [*writes.users, *reads.users], strict=True):
             connect(m, user, port)
         return [writes.port], [reads.port]
@@ -185,7 +196,7 @@ class Machine(wiring.Component):
         """Where the engines' cycles go, by queue, and to the counters."""
         made = {}
         for queue, e in engines.items() if self._config.profile else ():
-            m.submodules[f"{queue}_buckets"] = made[queue] = buckets = Buckets(queue)
+            made[queue] = buckets = self._unit(m, f"{queue}_buckets", 0, Buckets(queue))
             m.d.comb += [
                 *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
                 buckets.blocked.eq(sequencer.blocked[queue]),
@@ -226,13 +237,13 @@ class Core(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.control = control = Control(self._config)
-        machine = Machine(self._config, self._trace)
-        m.submodules.machine = ResetInserter(control.clear)(machine)
+        m.submodules.machine = machine = Machine(self._config, self._trace)
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))
         m.d.comb += [
             self.irq.eq(control.irq), machine.settings.eq(control.settings),
             machine.start.eq(control.start), machine.stop.eq(control.stop),
+            machine.clear.eq(control.clear),
             control.events.eq(machine.events),
             *(getattr(control, name).eq(getattr(machine, name))
               for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index"))]

@@ -179,14 +179,14 @@ def test_reset_waits_for_quiet():
         ctx.set(dut.quiet, 0)
         await host.write("CONTROL", 3)
         for _ in range(20):
-            assert ctx.get(dut.stop) and not ctx.get(dut.clear)
+            assert ctx.get(dut.stop) and not ctx.get(dut.clear[0])
             await ctx.tick()
         await host.write("DOORBELL", 1)
         assert await host.read("CONTROL") == 3
         ctx.set(dut.quiet, 1)
         clears = 0
         for _ in range(10):
-            clears += ctx.get(dut.clear)
+            clears += ctx.get(dut.clear[0])
             await ctx.tick()
         assert clears == 1 and not ctx.get(dut.stop)
         assert await host.read("CONTROL") == 1 and await host.read("WATCHDOG") == 9
