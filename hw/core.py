@@ -89,7 +89,8 @@ class Machine(wiring.Component):
             **({"trace": Out(TRACE)} if trace else {}),
             "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
             "clear": In(Control.CLEARS), "busy": Out(1), "quiet": Out(1), "done": Out(1),
-            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS), "events": Out(EVENTS)})
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
+            "events": Out(EVENTS)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()

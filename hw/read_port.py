@@ -21,9 +21,9 @@ from isa.config import Config
 
 
 def lockstep(config: Config) -> int:
-    """Places in the queues of streams that go in lockstep: enough for each to be a cycle ahead of
-    the next."""
-    return 4 if config.tiles > 1 else 0
+    """Places in the queues of streams that go in lockstep, or share a port: enough for each to be
+    a cycle ahead of the next."""
+    return 4 if config.tiles > 1 or config.shared_ports else 0
 
 
 class ReadPort(wiring.Component):

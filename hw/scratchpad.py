@@ -20,7 +20,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.delay import delay
@@ -55,8 +55,7 @@ class Slot(wiring.Component):
 
     Members
     -------
-    valid, ready, addr, word : In, Out
-        The port's; ``word`` of a write port.
+    i : In(stream of bank and request)
     want : Out(banks)
         A bit for the bank of the first request, none if there is none.
     taken : In(1)
@@ -67,39 +66,33 @@ class Slot(wiring.Component):
         There is a request.
     """
 
-    valid: Signal
-    ready: Signal
-    addr: Signal
-    word: Signal
+    i: stream.Interface
     want: Signal
     taken: Signal
     request: data.View
     waits: Signal
 
     def __init__(self, config: Config, writes: bool):
-        self._bits = (config.spm_banks - 1).bit_length()
         self._layout = request_layout(config, writes)
+        whole = data.StructLayout({"bank": range(config.spm_banks), "request": self._layout})
         super().__init__({
-            "valid": In(1), "ready": Out(1), "addr": In(range(config.spm_words)),
-            **({"word": In(8 * config.word_bytes)} if writes else {}),
-            "want": Out(config.spm_banks), "taken": In(1), "request": Out(self._layout),
-            "waits": Out(1)})
+            "i": In(stream.Signature(whole)), "want": Out(config.spm_banks), "taken": In(1),
+            "request": Out(self._layout), "waits": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.bank = bank = Skid(len(self.want))
         m.d.comb += [
-            bank.i.payload.eq(Mux(self.valid, 1 << self.addr[:self._bits], 0)),
-            bank.i.valid.eq(self.valid), self.ready.eq(bank.i.ready),
+            bank.i.payload.eq(Mux(self.i.valid, 1 << self.i.payload.bank, 0)),
+            bank.i.valid.eq(self.i.valid), self.i.ready.eq(bank.i.ready),
             self.want.eq(bank.o.payload), bank.o.ready.eq(self.taken),
             self.waits.eq(bank.o.valid)]
         into, outof = Signal(), Signal()
         entries = [view_of(self._layout, name=f"entry{k}", reset_less=True) for k in range(2)]
         for k, entry in enumerate(entries):
             with m.If((into == k) & bank.i.ready):
-                m.d.sync += [entry[f].eq(self.addr[self._bits:] if f == "row" else self.word)
-                             for f, _ in self._layout]
-        m.d.sync += [into.eq(into ^ (self.valid & self.ready)),
+                m.d.sync += entry.eq(self.i.payload.request)
+        m.d.sync += [into.eq(into ^ (self.i.valid & self.i.ready)),
                      outof.eq(outof ^ (self.waits & self.taken)),
                      self.request.eq(Mux(outof, *(e.as_value() for e in reversed(entries))))]
         return m
@@ -159,10 +152,11 @@ class Scratchpad(wiring.Component):
             port, slot = getattr(self, kind)[i], Slot(config, kind == "write")
             m.submodules[f"{kind}{i}"] = slot
             slots.append(slot)
-            m.d.comb += [slot.valid.eq(port.valid), slot.addr.eq(port.addr),
-                         port.ready.eq(slot.ready)]
+            wanted = slot.i.payload
+            m.d.comb += [slot.i.valid.eq(port.valid), port.ready.eq(slot.i.ready),
+                         wanted.bank.eq(port.addr[:bits]), wanted.request.row.eq(port.addr[bits:])]
             if kind == "write":
-                m.d.comb += [slot.word.eq(port.data), port.pending.eq(slot.waits)]
+                m.d.comb += [wanted.request.data.eq(port.data), port.pending.eq(slot.waits)]
         granted: list[list[Value]] = [[] for _ in slots]
         words = []
         blocked: Value = Const(0, len(slots))
