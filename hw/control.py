@@ -51,7 +51,8 @@ class Control(wiring.Component):
     stop : 1
         Halt the engines; high until ``clear``.
     clear : CLEARS
-        Strobe: reset everything but this component.
+        Strobe: reset everything but this component; also while this one is in reset, and in the
+        cycle after.
     busy, quiet, fault : 1
     fault_code, fault_index
         The first fault.
@@ -84,7 +85,8 @@ class Control(wiring.Component):
         self._config = config
         super().__init__({
             "host": In(AXI4Lite()), "irq": Out(1), "settings": Out(SETTINGS),
-            "start": Out(1), "stop": Out(1), "clear": Out(self.CLEARS),
+            "start": Out(1), "stop": Out(1),
+            "clear": wiring.Member(Out, self.CLEARS, init=-1),  # type: ignore[call-arg]  # stubs
             "busy": In(1), "quiet": In(1), "done": In(1),
             "fault": In(1), "fault_code": In(8), "fault_index": In(INDEX_BITS),
             "events": In(EVENTS)})

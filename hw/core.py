@@ -218,6 +218,8 @@ class Core(wiring.Component):
 
     Members
     -------
+    reset : In(1)
+        Synchronous. In a clock domain without a reset, so that no register has two.
     host : :class:`hw.axi.AXI4Lite`, as the slave
     bus : :class:`hw.axi.AXI4`
     irq : 1
@@ -225,6 +227,7 @@ class Core(wiring.Component):
         Where asked for.
     """
 
+    reset: Signal
     host: AXIPort
     bus: AXIPort
     irq: Signal
@@ -232,12 +235,14 @@ class Core(wiring.Component):
 
     def __init__(self, config: Config, trace: bool = False):
         self._config, self._trace = config, trace
-        super().__init__({"host": In(AXI4Lite()), "bus": Out(AXI4(config)), "irq": Out(1),
+        super().__init__({"reset": In(1), "host": In(AXI4Lite()), "bus": Out(AXI4(config)),
+                          "irq": Out(1),
                           **({"trace": Out(TRACE)} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.control = control = Control(self._config)
+        control = Control(self._config)
+        m.submodules.control = ResetInserter(self.reset)(control)
         m.submodules.machine = machine = Machine(self._config, self._trace)
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))

@@ -5,9 +5,10 @@ The ports are ``clk``, ``rst`` (synchronous, high), ``irq``, an AXI4-Lite slave 
 AXI4 master ``m_axi_*`` with the names of the standard, so that bus libraries, FPGA tools and C++
 see ordinary AXI.
 
-``rst`` goes through a register before it reaches the core: one flip-flop drives the whole reset
-tree, and a simulator does not take every register's input for a function of a pin (which costs a
-second evaluation of the whole design in each cycle). Hold it for two cycles or more.
+``rst`` goes through a register before it reaches the core, and through one more for each engine, so
+that the reset tree has no logic, and a simulator does not take every register's input for a
+function of a pin (which costs a second evaluation of the whole design in each cycle). Hold it for
+two cycles or more.
 """
 
 import os
@@ -98,10 +99,10 @@ class Makalu(wiring.Component):
         m = Module()
         core = Core(self._config, self._trace)
         m.submodules.core = DomainRenamer("core")(core)
-        m.domains.core = ClockDomain()
+        m.domains.core = ClockDomain(reset_less=True)
         reset = Signal(init=1, reset_less=True)
         m.d.sync += reset.eq(ResetSignal())
-        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(reset),
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), core.reset.eq(reset),
                      self.irq.eq(core.irq)]
         if self._trace:
             m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name, _ in TRACE]
