@@ -41,7 +41,7 @@ WEIGHTS_FIRST = 20
 VECTOR_LATENCY = 52
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_LATENCY = 35
+WINDOW_LATENCY = 37
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
 CONFLICTS = 1.35

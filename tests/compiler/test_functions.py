@@ -33,7 +33,7 @@ CASES: list[tuple[str, dict[str, float], Callable[[np.ndarray], np.ndarray], flo
 
 def run(net: Net, y: str, machine: str, precision: str = "fp16", **data: np.ndarray
         ) -> np.ndarray:
-    program = compile_model(net.model(y, kind="float32"), PRESETS[machine], precision=precision)
+    program = compile_model(net.model(y, kind="float32"), MACHINES[machine], precision=precision)
     assert not any(row["engine"] == "host" for row in program.placement)
     session = Session(program, GoldenDevice(program.config))
     return next(iter(session.run(data).values())).astype(np.float64)
