@@ -99,7 +99,7 @@ class Status(wiring.Component):
             engine.fault.eq(failed | self.bad),
             engine.fault_code.eq(Mux(failed, code, self.bad_code)),
             engine.fault_index.eq(Mux(failed, index, self.bad_index)),
-            engine.busy.eq(started | (under_way != 0)), engine.start.eq(self.start),
+            engine.busy.eq(started | (under_way != ended)), engine.start.eq(self.start),
             engine.done.eq(self.done),
         ]
         m.d.sync += self.halted.eq(engine.halt | engine.fault | self.error)
