@@ -30,7 +30,8 @@ blocks; `scratchpad` has one read port and one write port here, and `makalu` is 
 *RAMB18* a block of 36 kbit as two. *DSP with its own registers*: operands and product lie in
 registers of the DSP block. *DSP between registers*: in those, or in flip-flops with nothing in
 between. Yosys moves registers, and the adders behind products, into the DSP blocks of the 7 series
-alone, which is why a tile has so few LUTs there; on ECP5 and UltraScale+ they stay outside.
+alone, which is why a tile has so few LUTs there; on ECP5 synth/ecp5.py moves the registers in, on
+UltraScale+ they stay outside.
 
 MHz are nextpnr's, out of context, over the slow corner of the speed grade. The Gowin device wants a
 pin for every port, so a block there stands between shift registers whose flip-flops count with it.
