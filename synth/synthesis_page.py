@@ -50,8 +50,7 @@ wide. Reasoned, except where it says measured:
 
 - **ECP5: no.** MULT18X18D has operands of 18 bits. The silicon splits it into two 9 x 9
   multipliers, but Yosys maps nothing to them and nextpnr does not have the mode. Measured: a
-  product takes one MULT18X18D, and Yosys leaves its registers in slices (the table's count of DSP
-  blocks with their own registers).
+  product takes one MULT18X18D.
 - **Xilinx 7 series: no.** DSP48E1 has 25 x 18 bits, two bits short.
 - **UltraScale+: as a trade.** The 27 bits of DSP48E2 just fit, and the adder before the multiplier
   can form the pair. The lower product is signed and borrows from the upper one, which takes an
