@@ -37,9 +37,9 @@ def test_tensor_waits_for_weights_and_for_a_bank():
     few = dict(shared, nx=1, ny=1, nx_last=1, ny_last=1)
     bench.run(spm, [Instruction(Opcode.TENSOR, few)])
     assert bench.buckets["wait_weights"] > 2 * bench.buckets["active"]
-    short = dict(shared, ns=1, nr=1, ncb=1)
-    bench.run(spm, [Instruction(Opcode.TENSOR, short)])
-    assert bench.buckets["wait_out"] >= bench.buckets["active"]
+    short = dict(shared, ns=1, nr=1, ncb=1, nnb=8, o_n=0)
+    _, _, fault = bench.run(spm, [Instruction(Opcode.TENSOR, short)])
+    assert fault is None and bench.buckets["wait_out"] > bench.buckets["active"]
 
 
 @pytest.mark.parametrize("queue", ["load", "vector"])
