@@ -112,11 +112,11 @@ def test_sums(lanes: int, words: int, dtype: DType) -> None:
                 ctx.set(dut.tile.swap, e == 0)
                 if e < ENTRIES:
                     ctx.set(dut.word, as_int(acts[p, e]))
-                    adds[t + latency - 1] = (p, e)
+                    adds[t + latency - Accumulator.LEAD] = (p, e)
                 await tick(t)
                 t += 1
             ctx.set(dut.tile.swap, 0)
-        for _ in range(latency + 4):
+        for _ in range(latency + Accumulator.LATENCY):
             await tick(t)
             t += 1
         for e in range(ENTRIES):
