@@ -13,11 +13,12 @@ landing, so the drain issues it only if a landing place is free.
 """
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import entry_layout
 from hw.delay import cut, delay, register
+from hw.fifo import COMB_DEPTH, Fifo
 from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.operand import OPERAND_BITS, integer
 from hw.ports import SpmWrite, SpmWriter, view_of
@@ -59,7 +60,9 @@ def latency(config: Config) -> int:
 
 def landing_depth(config: Config) -> int:
     """Words of a tile that may be under way: the lanes' latency, and some for lost arbitrations."""
-    return (latency(config) + 1) // min(slices(config, t) for t in types(config)) + 6
+    depth = (latency(config) + 1) // min(slices(config, t) for t in types(config)) + 6
+    assert depth <= COMB_DEPTH, "a landing that looks empty with a word in it"
+    return depth
 
 
 class Post(wiring.Component):
@@ -224,14 +227,14 @@ class Post(wiring.Component):
                     self.keep, sum(counted[1:], counted[0]), 0))
 
         address_bits = len(self.addr)
-        # a deep Fifo would not show a word at once, and the landing look empty
-        m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * config.columns + address_bits, depth=landing_depth(config))
+        m.submodules.landing = landing = Fifo(8 * config.columns + address_bits,
+                                              landing_depth(config))
         m.d.comb += [
-            landing.w_data.eq(Cat(word, self.addr)), landing.w_en.eq(self.finished & self.keep),
-            Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
-            self.empty.eq(~landing.r_rdy & ~self.out.pending)]
+            landing.i.payload.eq(Cat(word, self.addr)),
+            landing.i.valid.eq(self.finished & self.keep),
+            Cat(self.out.data, self.out.addr).eq(landing.o.payload),
+            self.out.valid.eq(landing.o.valid), landing.o.ready.eq(self.out.ready),
+            self.empty.eq(~landing.o.valid & ~self.out.pending)]
         m.d.sync += self.popped.eq(self.out.valid & self.out.ready)
 
     def _parameters(self, m: Module) -> tuple[data.View, data.View]:
