@@ -4,7 +4,7 @@
 ::
 
     start ─► next instruction, checked ─► BurstSplitter ─► ar
-    r ─► prefetch buffer (beats) ─► gather 128 bytes ─► instr
+    r ─► prefetch buffer (beats) ─► instr
 
 One read of 128 bytes for each instruction, as long as the buffer has room for all that was asked
 for, so that this unit never holds up the R channel. Reading goes on behind END until the sequencer
@@ -20,15 +20,17 @@ from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout
 from hw.fifo import Fifo
-from hw.ports import view_of
 from hw.settings import REGION
 from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
 
-RAW_INSTRUCTION = data.StructLayout({"raw": 8 * INSTRUCTION_BYTES, "index": INDEX_BITS,
-                                     "fault": 8})
-"""An instruction as it lies in memory, its position, and why it could not be read (0: it was)."""
+
+def fetched_layout(config: Config) -> data.StructLayout:
+    """A bus word of an instruction as it lies in memory; whether it is its ``first`` or ``last``;
+    the instruction's position; why the word could not be read (0: it was)."""
+    return data.StructLayout({"word": 8 * config.bus_bytes, "first": 1, "last": 1,
+                              "index": INDEX_BITS, "fault": 8})
 
 
 class Fetch(wiring.Component):
@@ -50,7 +52,8 @@ class Fetch(wiring.Component):
     region : REGION
     ar, r : streams
         The AXI read channels; ``ar.valid`` may fall on ``halt``.
-    instr : stream of ``RAW_INSTRUCTION``
+    instr : stream of ``fetched_layout(config)``
+        An instruction that is outside the region is one word with a fault.
     idle : 1
         Nothing is read and no data is under way.
     """
@@ -74,7 +77,7 @@ class Fetch(wiring.Component):
             "start": In(1), "stop": In(1), "halt": In(1), "program": In(32), "region": In(REGION),
             "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
-            "instr": Out(stream.Signature(RAW_INSTRUCTION)), "idle": Out(1)})
+            "instr": Out(stream.Signature(fetched_layout(config))), "idle": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -104,19 +107,18 @@ class Fetch(wiring.Component):
         m.submodules.asked = asked = Skid(splitter.i.payload.shape())
         connect(m, asked.o, splitter.i)
         absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
+        end = absent & (ahead == 0)
+        self._words(m, buffer, running, end, begin, take)
         taken = Signal()
-        m.d.comb += take.eq(self.instr.valid & self.instr.ready)
         m.d.sync += [
             nothing.eq(~running & (owed == 0)),
-            owed.eq(owed + Mux(ask, beats, 0) - used),
-            taken.eq(take & (self.instr.payload.fault != Fault.DRAM_RANGE)),
+            owed.eq(owed + Mux(ask, beats, 0) - used), taken.eq(take & ~end),
             ahead.eq(ahead + ask - taken),
         ]
         with m.If(begin):
             m.d.sync += [running.eq(1), ahead.eq(0)]
         with m.Elif(self.stop):
             m.d.sync += running.eq(0)
-        self._gather(m, buffer, running, absent & (ahead == 0), begin, take)
         return m
 
     def _addresses(self, m: Module, asked: Skid, allowed: Value,
@@ -148,36 +150,31 @@ class Fetch(wiring.Component):
         m.d.comb += known_absent.eq(settled.all() & absent)
         return known_absent, ask
 
-    def _gather(self, m: Module, buffer: Fifo, running: Signal, end: Value, begin: Signal,
-                take: Signal) -> None:
-        """Makes instructions of beats; when the program has come to an ``end`` without END, a
-        faulty one."""
+    def _words(self, m: Module, buffer: Fifo, running: Signal, end: Value, begin: Signal,
+               take: Signal) -> None:
+        """Shows the buffer's beats as words of instructions; when the program has come to an
+        ``end`` without END, a faulty one. ``take``: the last word of an instruction is taken."""
         instr, beat = self.instr.payload, buffer.o.payload
-        bits = 8 * self._config.bus_bytes
-        slots = 8 * INSTRUCTION_BYTES // bits
-        raw = view_of(data.ArrayLayout(bits, slots))
-        slot, full = Signal(slots, init=1), Signal()    # one-hot
-        index, fault = Signal(INDEX_BITS), Signal(8)
+        slot = Signal(INSTRUCTION_BYTES // self._config.bus_bytes, init=1)    # one-hot
+        index = Signal(INDEX_BITS)
+        with m.If(end):
+            m.d.comb += instr.fault.eq(Fault.DRAM_RANGE)
+        with m.Elif(beat.resp == Resp.SLVERR):
+            m.d.comb += instr.fault.eq(Fault.AXI_SLVERR)
+        with m.Elif(beat.resp == Resp.DECERR):
+            m.d.comb += instr.fault.eq(Fault.AXI_DECERR)
         m.d.comb += [
-            instr.raw.eq(raw), instr.index.eq(index),
-            instr.fault.eq(Mux(full, fault, Fault.DRAM_RANGE)),
-            self.instr.valid.eq(running & (full | end)),
-            buffer.o.ready.eq(~running | ~full),
+            instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(slot[0]),
+            instr.last.eq(slot[-1] | end),
+            self.instr.valid.eq(running & (buffer.o.valid | end)),
+            buffer.o.ready.eq(~running | self.instr.ready),
+            take.eq(self.instr.valid & self.instr.ready & instr.last),
         ]
         with m.If(begin):
             m.d.sync += index.eq(0)
         with m.Elif(take):
-            m.d.sync += [index.eq(index + 1), full.eq(0)]
+            m.d.sync += index.eq(index + 1)
         with m.If(~running):
-            m.d.sync += [slot.eq(1), full.eq(0)]
-        with m.Elif(buffer.o.valid & buffer.o.ready):
-            m.d.sync += [slot.eq(slot.rotate_left(1)), full.eq(slot[-1])]
-            for i in range(slots):
-                with m.If(slot[i]):
-                    m.d.sync += raw[i].eq(beat.data)
-            with m.If(slot[0]):
-                m.d.sync += fault.eq(0)
-            with m.If(beat.resp == Resp.SLVERR):
-                m.d.sync += fault.eq(Fault.AXI_SLVERR)
-            with m.If(beat.resp == Resp.DECERR):
-                m.d.sync += fault.eq(Fault.AXI_DECERR)
+            m.d.sync += slot.eq(1)
+        with m.Elif(self.instr.valid & self.instr.ready & ~end):
+            m.d.sync += slot.eq(slot.rotate_left(1))

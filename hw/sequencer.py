@@ -3,25 +3,25 @@
 
 ::
 
-    instr ─► decode ─┬─► queue ─► wait gate ─► load
-                     ├─► queue ─────────────► tensor   (gates weights and activations itself)
-                     ├─► queue ─────────────► window   (likewise)
-                     ├─► queue ─► wait gate ─► vector
-                     └─► queue ─► wait gate ─► store
+    instr ─► decode ─┬─► queue ─► gather ─► wait gate ─► load
+                     ├─► queue ─► gather ─────────────► tensor   (gates weights and activations
+                     ├─► queue ─► gather ─────────────► window    itself, window likewise)
+                     ├─► queue ─► gather ─► wait gate ─► vector
+                     └─► queue ─► gather ─► wait gate ─► store
     done ──────────────► counters (COMPLETED), oldest instruction of each engine, watchdog
 
-A queue holds only the fields of its opcode. Instructions leave for their queues in program order,
-so one whose queue is full holds up those behind it; waits only refer to earlier instructions, hence
-this never locks up a legal program. A program that does lock up is caught by the watchdog, which
-names the oldest instruction that has not completed.
+An instruction goes to its queue in bus words as they come, but the last only if all could be read,
+so that nothing of it begins otherwise. Instructions go there in program order, and one whose queue
+is full holds up those behind it; waits only refer to earlier instructions, hence this never locks
+up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
+instruction that has not completed.
 
 The first fault is kept; it halts fetch in the next cycle, decoder and every engine in the one
-after. Among faults of one cycle the
-order is load, tensor, window, vector, store, decode (an illegal opcode, an instruction that could
-not be fetched), watchdog.
+after. Among faults of one cycle the order is load, tensor, window, vector, store, decode (an
+illegal opcode, an instruction that could not be fetched), watchdog.
 
-Latency: 3 cycles from ``instr`` to the engine, 3 cycles from ``done`` of an instruction to the
-start of one that waits for it.
+Latency: 3 cycles from the last word of ``instr`` to the engine, 4 where queues are block RAM, and 1
+for a gate; 3 cycles from ``done`` of an instruction to the start of one that waits for it.
 """
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
@@ -29,12 +29,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.delay import register
-from hw.fetch import RAW_INSTRUCTION
+from hw.fetch import fetched_layout
 from hw.fifo import Fifo
+from hw.gather import Gather, words_of
 from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
 from hw.semaphore import WaitGate
 from isa.config import Config
-from isa.instructions import COMMON, FIELDS, INDEX_BITS, QUEUE_OF, QUEUES, Fault, Opcode, width
+from isa.instructions import COMMON, INDEX_BITS, QUEUE_OF, QUEUES, Fault, Opcode
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
@@ -66,7 +67,7 @@ class Sequencer(wiring.Component):
         Halt everything, without a fault.
     watchdog : 32
         Cycles without a completion that are a fault; 0: never.
-    instr : stream of ``RAW_INSTRUCTION``
+    instr : stream of ``fetched_layout(config)``
     quiet : 1
         No memory traffic is under way: a program is not done before that.
     load, tensor, window, vector, store : streams of ``instruction_layout``
@@ -122,7 +123,7 @@ class Sequencer(wiring.Component):
         self._engines = engines_of(config)
         super().__init__({
             "start": In(1), "abort": In(1), "watchdog": In(32), "quiet": In(1),
-            "instr": In(stream.Signature(RAW_INSTRUCTION)),
+            "instr": In(stream.Signature(fetched_layout(config))),
             **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in self._engines},
             **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in self._engines},
             "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
@@ -150,9 +151,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += completed[name].eq(completed[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
-        decode_fault = self._decode(m, halt, completed, oldest)
-        idle = ~Cat(o.o.valid for o in oldest.values()).any()
         over = Signal()
+        decoded = self._decode(m, halt, over, completed, oldest)
+        idle = ~Cat(o.o.valid for o in oldest.values()).any()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), over.eq(0)]
@@ -160,56 +161,71 @@ class Sequencer(wiring.Component):
             m.d.sync += self.busy.eq(0)
         with m.If(self.ended):
             m.d.sync += over.eq(1)
-        self._faults(m, engines, decode_fault, oldest)
+        self._faults(m, engines, *decoded, oldest)
         return m
 
-    def _decode(self, m: Module, halt: Signal, completed: data.View,
-                oldest: dict[Opcode, Fifo]) -> Value:
-        """Decodes an instruction in one cycle and hands it out in the next; returns its fault code
-        a cycle later, 0 where there is none."""
-        raw, common = self.instr.payload.raw, COMMON[0].width
-        code, go, decoded = Signal(8), Signal(), Signal()
-        wrong = self.instr.payload.fault
+    def _decode(self, m: Module, halt: Signal, over: Signal, completed: data.View,
+                oldest: dict[Opcode, Fifo]) -> tuple[Value, Value]:
+        """Decodes an instruction with its first word and hands each word out in the cycle after it
+        has come; returns the instruction's fault code, 0 where there is none, and its position."""
+        coming, word = self.instr.payload, view_of(self.instr.payload.shape())
+        held, flawed, unread, code = Signal(), Signal(), Signal(8), Signal(8)
         kinds = {op: Signal(name=f"is_{op.name.lower()}") for op in (*self._engines, Opcode.END)}
-        fault = Signal(8)
-        m.d.sync += [
-            decoded.eq(self.instr.valid & ~self.instr.ready),
-            *(kind.eq((raw[:common] == op) & (wrong == 0)) for op, kind in kinds.items()),
-            fault.eq(Mux(wrong != 0, wrong, Mux(
-                Cat(raw[:common] == op for op in kinds).any(), 0, Fault.ILLEGAL_OPCODE)))]
-        m.d.comb += go.eq(decoded & self.busy & ~halt)
+        unknown, go, passes, moves = Signal(), Signal(), Signal(), Signal()
+        illegal = word.last & (flawed | unknown)
+        m.d.comb += [
+            go.eq(held & self.busy & ~over & ~halt), passes.eq(go & ~illegal),
+            self.instr.ready.eq(self.busy & (~held | moves)),
+            self.ended.eq(passes & kinds[Opcode.END] & word.last)]
+        m.d.sync += code.eq(Mux(go & illegal, Mux(flawed, unread, Fault.ILLEGAL_OPCODE), 0))
+        with m.If(self.instr.ready):
+            m.d.sync += [word.eq(coming), held.eq(self.instr.valid)]
+            with m.If(self.instr.valid):
+                m.d.sync += flawed.eq((coming.fault != 0) | (flawed & ~coming.first))
+                with m.If(coming.first | ~flawed):
+                    m.d.sync += unread.eq(coming.fault)
+                with m.If(coming.first):
+                    opcode = coming.word[:COMMON[0].width]
+                    m.d.sync += [*(kind.eq(opcode == op) for op, kind in kinds.items()),
+                                 unknown.eq(~Cat(opcode == op for op in kinds).any())]
+        with m.If(~self.busy):
+            m.d.sync += held.eq(0)
+        # the last bits of an instruction hold no field, but on the way its position
+        handed = Cat(word.word[:-INDEX_BITS],
+                     Mux(word.last, word.index, word.word[-INDEX_BITS:]))
+        leaves = [kinds[Opcode.END] | unknown]
         for op in self._engines:
-            name, out = QUEUE_OF[op], getattr(self, QUEUE_OF[op])
-            queue = m.submodules[f"{name}_queue"] = Fifo(instruction_layout(op),
-                                                         self._config.queue_depth)
-            bits = width(COMMON[1:]) + width(FIELDS[op])
-            m.d.comb += [
-                queue.i.payload.eq(Cat(raw[common:common + bits], self.instr.payload.index)),
-                oldest[op].i.payload.eq(self.instr.payload.index)]
-            number = QUEUES.index(name)
-            m.d.comb += self.dispatch[number].eq(queue.i.valid & queue.i.ready)
-            if op in SELF_GATED:
-                connect(m, queue.o, flipped(out))
-                m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
-            else:
-                gate = m.submodules[f"{name}_gate"] = WaitGate(op)
-                m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
-                connect(m, queue.o, gate.i)
-                connect(m, gate.o, flipped(out))
-        leaves: list[Value] = []
-        for op in self._engines:
-            queue, list_ = m.submodules[f"{QUEUE_OF[op]}_queue"], oldest[op]
-            mine = go & kinds[op]
-            m.d.comb += [queue.i.valid.eq(mine & list_.i.ready),
-                         list_.i.valid.eq(mine & queue.i.ready)]
-            leaves.append(kinds[op] & queue.i.ready & list_.i.ready)
-        m.d.sync += code.eq(Mux(go, fault, 0))
-        m.d.comb += [self.ended.eq(go & kinds[Opcode.END]),
-                     self.instr.ready.eq(go & Cat(*leaves, kinds[Opcode.END]).any())]
-        return code
+            ready = self._queue(m, op, handed, passes & kinds[op], word.last, oldest[op], completed)
+            m.d.comb += oldest[op].i.payload.eq(word.index)
+            leaves.append(kinds[op] & ready)
+        m.d.comb += moves.eq(passes & Cat(*leaves).any())
+        return code, word.index
+
+    def _queue(self, m: Module, op: Opcode, word: Value, comes: Value, last: Value, list_: Fifo,
+               completed: data.View) -> Value:
+        """An engine's queue and what is behind it; returns whether a word that ``comes`` may."""
+        config, name = self._config, QUEUE_OF[op]
+        queue = m.submodules[f"{name}_queue"] = Fifo(
+            8 * config.bus_bytes, config.queue_depth * words_of(config))
+        gather = m.submodules[f"{name}_gather"] = Gather(config, op)
+        connect(m, queue.o, gather.i)
+        m.d.comb += [
+            queue.i.payload.eq(word), queue.i.valid.eq(comes & (list_.i.ready | ~last)),
+            list_.i.valid.eq(comes & queue.i.ready & last),
+            self.dispatch[QUEUES.index(name)].eq(list_.i.valid & list_.i.ready)]
+        out = flipped(getattr(self, name))
+        if op in SELF_GATED:
+            connect(m, gather.o, out)
+            m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
+        else:
+            gate = m.submodules[f"{name}_gate"] = WaitGate(op)
+            m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
+            connect(m, gather.o, gate.i)
+            connect(m, gate.o, out)
+        return queue.i.ready & (list_.i.ready | ~last)
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
-                oldest: dict[Opcode, Fifo]) -> None:
+                decoded: Value, oldest: dict[Opcode, Fifo]) -> None:
         late, waited = Signal(), Signal(32, reset_less=True)
         first, named = self._first(m, oldest)
         expired = Signal(named + 1)
@@ -222,7 +238,7 @@ class Sequencer(wiring.Component):
         with m.If(~self.fault & ~self.abort):
             causes: list[tuple[Value, ValueLike, Value]] = [
                 (e.fault, e.fault_code, e.fault_index) for e in engines.values()]
-            causes += [(decode_fault != 0, decode_fault, self.instr.payload.index),
+            causes += [(decode_fault != 0, decode_fault, decoded),
                        (expired[-1] & late, Fault.WATCHDOG, first)]
             for condition, code, index in reversed(causes):
                 with m.If(condition):

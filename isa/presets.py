@@ -26,7 +26,7 @@ INTEGER = (
 
 SMALL = Config(name="ecp5_fp", lanes=4, tiles=1, spm_bytes=32 * 1024, spm_banks=4, psum_depth=16,
                ppu_lanes=1, weight_words=1, vector_lanes=1, window_taps=0, bus_bytes=8,
-               addr_bits=32, max_burst=64, outstanding=4, queue_depth=2, profile=False,
+               addr_bits=32, max_burst=64, outstanding=4, queue_depth=4, profile=False,
                dtypes=("int8", "fp16"))
 """INT8 and FP16 on an ECP5-85, which ``ecp5`` fills with INT8 alone."""
 

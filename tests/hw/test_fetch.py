@@ -36,6 +36,22 @@ class Dut(wiring.Component):
         return m
 
 
+async def take(ctx, fetch, rng, stall):
+    """An instruction: (raw, index, fault)."""
+    raw, faults = b"", []
+    while True:
+        while rng.random() < stall:
+            await ctx.tick()
+        ctx.set(fetch.instr.ready, 1)
+        (i,) = await until(ctx, fetch.instr.valid, fetch.instr.payload)
+        ctx.set(fetch.instr.ready, 0)
+        assert i.first == (not faults)
+        raw += i.word.to_bytes(fetch.instr.payload.word.shape().width // 8, "little")
+        faults.append(i.fault)
+        if i.last:
+            return raw, i.index, next((f for f in faults if f), 0)
+
+
 def run(config, programs, *, size, stall=0.0, latency=3, errors=None):
     """Runs programs, (offset, instructions to take) each; returns lists of (raw, index, fault),
     the memory and the cycles."""
@@ -58,12 +74,7 @@ def run(config, programs, *, size, stall=0.0, latency=3, errors=None):
             ctx.set(fetch.start, 0)
             got.append([])
             for _ in range(count):
-                while rng.random() < stall:
-                    await ctx.tick()
-                ctx.set(fetch.instr.ready, 1)
-                (i,) = await until(ctx, fetch.instr.valid, fetch.instr.payload)
-                ctx.set(fetch.instr.ready, 0)
-                got[-1].append((i.raw.to_bytes(INSTRUCTION_BYTES, "little"), i.index, i.fault))
+                got[-1].append(await take(ctx, fetch, rng, stall))
             ctx.set(fetch.stop, 1)
             await ctx.tick()
             ctx.set(fetch.stop, 0)

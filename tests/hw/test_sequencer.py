@@ -12,16 +12,18 @@ from isa.instructions import QUEUE_OF, QUEUES, Fault, Instruction, Opcode
 from tests.hw.dma_bench import small
 from tests.hw.handshake import until
 
-QUEUE_DEPTH = 3
+QUEUE_DEPTH, BUS = 3, 32
 
 
 class Bench:
     """Feeds a program; each engine works on one instruction at a time, for as long as ``times``
-    says for its position, faults at the positions in ``bad``, and hangs at those in ``stuck``."""
+    says for its position, faults at the positions in ``bad``, and hangs at those in ``stuck``; the
+    words (position, word) in ``unread`` could not be read."""
 
     def __init__(self, program, times=None, bad=None, stuck=(), watchdog=0, unread=None,
-                 window_taps=3):
-        config = small(8, 8, queue_depth=QUEUE_DEPTH, window_taps=window_taps)
+                 window_taps=3, bus=BUS, depth=QUEUE_DEPTH):
+        self.bus = bus
+        config = small(8, bus, queue_depth=depth, window_taps=window_taps)
         self.dut, self.names = Sequencer(config), [QUEUE_OF[op] for op in engines_of(config)]
         self.program, self.times = program, times or {}
         self.bad, self.stuck, self.unread = bad or {}, stuck, unread or {}
@@ -38,10 +40,14 @@ class Bench:
         instr = self.dut.instr
         for index, i in enumerate(self.program):
             raw = i if isinstance(i, bytes) else i.encode()
-            ctx.set(instr.payload, {"raw": int.from_bytes(raw, "little"), "index": index,
-                                    "fault": self.unread.get(index, 0)})
-            ctx.set(instr.valid, 1)
-            await until(ctx, instr.ready)
+            for at in range(0, len(raw), self.bus):
+                end = at + self.bus
+                ctx.set(instr.payload, {
+                    "word": int.from_bytes(raw[at:end], "little"), "index": index,
+                    "first": at == 0, "last": end == len(raw),
+                    "fault": self.unread.get((index, at // self.bus), 0)})
+                ctx.set(instr.valid, 1)
+                await until(ctx, instr.ready)
             self.taken[index] = self.cycle
         ctx.set(instr.valid, 0)
 
@@ -147,6 +153,13 @@ def test_waits_order_and_end(seed):
                 assert bench.started[k] > bench.done[awaited]
 
 
+@pytest.mark.parametrize("op", ENGINES, ids=lambda op: op.name)
+@pytest.mark.parametrize("bus, depth, cycles", [(BUS, 3, 3), (8, 4, 4)])
+def test_cycles_to_the_engine(op, bus, depth, cycles):
+    bench = Bench([Instruction(op), END], bus=bus, depth=depth).run()
+    assert bench.started[0] == bench.taken[0] + cycles + (op not in SELF_GATED)
+
+
 def test_a_step_takes_four_cycles_from_done_to_start():
     program = [Instruction(Opcode.LOAD),
                Instruction(Opcode.STORE, {"wait_mask": 1, "wait_load": 1}), END]
@@ -173,17 +186,21 @@ def test_window_without_its_engine(taps, want):
     assert Bench(program, {0: 50}, window_taps=taps).run().fault == want
 
 
-def test_unreadable_instruction():
-    bench = Bench([Instruction(Opcode.LOAD), Instruction(Opcode.LOAD)],
-                  unread={1: Fault.AXI_DECERR}).run()
-    assert bench.fault == (Fault.AXI_DECERR, 1)
+@pytest.mark.parametrize("word", range(128 // BUS))
+@pytest.mark.parametrize("second", [Instruction(Opcode.LOAD), Instruction(Opcode.END), bytes(128)])
+def test_unreadable_instruction(second, word):
+    """Whatever it is, it does not begin, and what is behind it does not, either."""
+    bench = Bench([Instruction(Opcode.LOAD), second, *[Instruction(Opcode.STORE)] * 3],
+                  unread={(1, word): Fault.AXI_DECERR, (1, 3): Fault.AXI_SLVERR}).run()
+    assert bench.fault == (Fault.AXI_DECERR if word < 3 else Fault.AXI_SLVERR, 1)
+    assert bench.started.keys() <= {0}
 
 
 def test_faults_of_one_cycle():
     """Load before tensor before window before vector before store, all in the same cycle."""
     every = [Instruction(op) for op in reversed(ENGINES)]
-    # an instruction leaves the decoder in every other cycle, and a gate takes a cycle
-    times = {k: 24 - 2 * k - (i.opcode not in SELF_GATED) for k, i in enumerate(every)}
+    # an instruction leaves the decoder with its last word, and a gate takes a cycle
+    times = {k: 24 - 128 // BUS * k - (i.opcode not in SELF_GATED) for k, i in enumerate(every)}
     for last in range(len(every), 0, -1):
         bad = {k: Fault.BAD_FIELD for k in range(last)}
         bench = Bench([*every, END], times, bad).run()
