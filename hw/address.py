@@ -143,15 +143,6 @@ class Nest:
                   for s in (*self._from_zero(level, singles[name]),
                             level.once.eq(singles[name])))]
 
-    def rewind(self, names: Sequence[str], **singles: Value) -> list[object]:
-        """Statements that start levels again from zero, among them the :data:`INNER` innermost,
-        without a step of those around them; for some, whether their count is 1 from then on."""
-        if not set(self._inner) <= set(names):
-            raise ValueError(f"{', '.join(self._inner)} start again together")
-        single = {name: singles.get(name, self.levels[name].single) for name in names}
-        return [self._inner_last.eq(Cat(single[name] for name in self._inner).all()),
-                *(s for name in names for s in self._from_zero(self.levels[name], single[name]))]
-
     def step(self, *enables: Value) -> None:
         """Add the logic of one step. There is one in the cycles of the ``enables``: the same for
         every level, but each perhaps from a flip-flop of its own (:attr:`hw.skid.Skid.go`)."""

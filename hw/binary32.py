@@ -108,6 +108,13 @@ def product(m: Module, name: str, a: Value, b: Value, *beside: Value
     return result, others
 
 
+def leading_product(value: Value) -> tuple[Value, Value]:
+    """A product of two numbers whose top bits are one, or one of them zero, with its own top bit
+    one; and by how much that lowers its exponent, 0 or 1."""
+    high = value[-1]
+    return Mux(high, value, value << 1)[:len(value)], ~high
+
+
 INTEGER = 3
 """Cycles of :func:`to_integer`."""
 

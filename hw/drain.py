@@ -318,7 +318,7 @@ class Drain(wiring.Component):
         with m.If(skid.o.valid & may.bit_select(entry.bank, 1) & bad):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
 
-        m.submodules.entries = queue = Fifo(self._entry, self.ENTRY_DEPTH, registered=True)
+        m.submodules.entries = queue = Fifo(self._entry, self.ENTRY_DEPTH)
         finished, self._readers = [], []
         for t in range(config.tiles):
             m.submodules[f"reader{t}"] = reader = ReadPort(config, lockstep(config))

@@ -6,7 +6,7 @@
     loop nest ─► terms ─► sums ─► address and mask ─► needs ─► two read ports a stream ─┐
                                   of each stream        │                               ▼
                                                         └─ what goes with the vector ► join
-                                                     vector ◄─ zero point, padding ◄─ align
+                                              vector ◄─ zero point, padding ◄─ skid ◄─ align
 
 A vector starts at any granule (4 bytes), so it may lie in two words, which are read through two
 ports and joined. A word that the vector before has read through the same port is not read again:
@@ -111,6 +111,9 @@ class Feeder(wiring.Component):
             "need": data.ArrayLayout(2, config.tiles), "skip": data.ArrayLayout(2, config.tiles),
             "turn": data.ArrayLayout(turn, config.tiles),
             "mask": data.ArrayLayout(per, config.tiles)})
+        self._joined = data.StructLayout({
+            "common": self._common, "words": data.ArrayLayout(8 * config.lanes, config.tiles),
+            "inside": data.ArrayLayout(per, config.tiles)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -308,8 +311,7 @@ class Feeder(wiring.Component):
             m.d.comb += [*(meta[f][k].eq(read[f]) for f in ("need", "turn", "mask")),
                          meta.skip[k].eq(~read.need)]
             for half in range(ports_per_stream(config)):
-                # numbers are unpacked between it and the tiles
-                reader = ReadPort(config, lockstep(config), registered=config.floats)
+                reader = ReadPort(config, lockstep(config))
                 done = Signal(name=f"done{k}_{half}")
                 m.submodules[f"reader{k}_{half}"] = reader
                 number = k * ports_per_stream(config) + half
@@ -326,18 +328,20 @@ class Feeder(wiring.Component):
         m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~take)
         held = self._join(m, queue, readers)
         m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
-                                  | queue.o.valid | held)
+                                  | queue.o.valid | held | self.vectors.valid)
 
     def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> Signal:
-        """A vector's words and what goes with it, in a register; returns whether there is any. That
-        all of its words have come is known in a flip-flop, from the cycle before."""
+        """A vector's words and what goes with it; returns whether there is any before the register
+        in which they meet. That all of its words have come is known in a flip-flop, from the cycle
+        before."""
         config = self._config
         ports = ports_per_stream(config)
+        m.submodules.joined = joined = Skid(self._joined)
         head, following, have = view_of(self._meta, reset_less=True), queue.o.payload, Signal()
         here: list[Value] = []      # what the vector needs, the one behind it, one behind none
         coming: list[Value] = []
         first: list[Value] = []
-        out, present, take, fire = self.vectors.payload, Signal(), Signal(), Signal()
+        into, present, take, fire = joined.i.payload, Signal(), Signal(), Signal()
         for k in range(config.tiles):
             mine = readers[k * ports:(k + 1) * ports]
             now = []
@@ -353,27 +357,31 @@ class Feeder(wiring.Component):
                     m.d.sync += held.eq(reader.data.payload)
                 now.append(Mux(need, reader.data.payload, held))
             words = Cat(*now)
-            aligned = Signal(8 * config.lanes, name=f"aligned{k}")
-            m.d.comb += aligned.eq(words >> (head.turn[k] << 5) if ports > 1 else words)
-            inside = Cat(head.mask[k][lane // GRANULE].replicate(8) for lane in range(config.lanes))
-            integers: list[Value] = []
-            for lane in range(config.lanes):
-                value = Signal(signed(operand.OPERAND_BITS), name=f"value{k}_{lane}")
-                byte = aligned[8 * lane:8 * lane + 8]
-                m.d.comb += value.eq(Mux(
-                    inside[8 * lane], operand.integer(byte, head.common.a_signed, head.common.a_zp),
-                    head.common.pad))
-                integers.append(value)
-            operand.assign(m, f"stream{k}", out.streams[k], aligned & inside, integers,
-                           operand.field(head.common, "dtype"),
-                           operand.field(head.common, "base"))
-        c = head.common
+            inside = Cat(bit.replicate(8 * GRANULE) for bit in head.mask[k])
+            m.d.comb += [into.inside[k].eq(head.mask[k]), into.words[k].eq(
+                (words >> (head.turn[k] << 5) if ports > 1 else words) & inside)]
         m.d.comb += [
-            self.vectors.valid.eq(present), fire.eq(present & self.vectors.ready),
-            take.eq(fire | ~have), queue.o.ready.eq(take),
-            *(out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams")]
+            into.common.eq(head.common), joined.i.valid.eq(present),
+            fire.eq(present & joined.i.ready), take.eq(fire | ~have), queue.o.ready.eq(take),
+            self.vectors.valid.eq(joined.o.valid), joined.o.ready.eq(self.vectors.ready)]
         m.d.sync += present.eq(Mux(fire, queue.o.valid & Cat(*coming).all(), Mux(
             have, Cat(*here).all(), queue.o.valid & Cat(*first).all())))
         with m.If(take):
             m.d.sync += [have.eq(queue.o.valid), head.eq(following)]
+        self._vectors(m, joined.o.payload)
         return have
+
+    def _vectors(self, m: Module, joined: data.View) -> None:
+        """Words to operands of the tiles."""
+        config, c, out = self._config, joined.common, self.vectors.payload
+        for k in range(config.tiles):
+            word, integers = joined.words[k], []
+            for lane in range(config.lanes):
+                value = Signal(signed(operand.OPERAND_BITS), name=f"value{k}_{lane}")
+                m.d.comb += value.eq(Mux(
+                    joined.inside[k][lane // GRANULE],
+                    operand.integer(word[8 * lane:8 * lane + 8], c.a_signed, c.a_zp), c.pad))
+                integers.append(value)
+            operand.assign(m, f"stream{k}", out.streams[k], word, [*integers],
+                           operand.field(c, "dtype"), operand.field(c, "base"))
+        m.d.comb += [out[f].eq(c[f]) for f, _ in vector_layout(config) if f != "streams"]

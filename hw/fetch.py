@@ -19,6 +19,7 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from hw.axi import BurstSplitter, Resp, address_layout, read_layout
+from hw.delay import register
 from hw.fifo import Fifo
 from hw.settings import REGION
 from hw.skid import Skid
@@ -46,7 +47,7 @@ class Fetch(wiring.Component):
         Strobes: read from the beginning; read no more and forget what was read ahead. ``start``
         is ignored unless ``idle``.
     halt : 1
-        Ask the memory for nothing more.
+        Ask the memory for nothing more, from the next cycle on.
     program : 32
         Byte offset of the first instruction in the region, a multiple of 128.
     region : REGION
@@ -87,6 +88,7 @@ class Fetch(wiring.Component):
         m.submodules.buffer = buffer = Fifo(
             data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
         running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
+        halt = register(m, "halted", self.halt)
         ahead = Signal(range(self.AHEAD + 1))
         owed = Signal(range(self.AHEAD * beats + 1))
         used = buffer.o.valid & buffer.o.ready
@@ -94,8 +96,8 @@ class Fetch(wiring.Component):
             begin.eq(self.start & self.idle),
             self.idle.eq(~running & nothing),
             # to the memory
-            self.ar.valid.eq(splitter.o.valid & ~self.halt), splitter.o.ready.eq(
-                self.ar.ready & ~self.halt),
+            self.ar.valid.eq(splitter.o.valid & ~halt),
+            splitter.o.ready.eq(self.ar.ready & ~halt),
             self.ar.payload.addr.eq(splitter.o.payload.beat << exact_log2(config.bus_bytes)),
             self.ar.payload.len.eq(splitter.o.payload.len),
             # from the memory
@@ -106,7 +108,7 @@ class Fetch(wiring.Component):
         # asking does not wait for the splitter's comparisons
         m.submodules.asked = asked = Skid(splitter.i.payload.shape())
         connect(m, asked.o, splitter.i)
-        absent, ask = self._addresses(m, asked, running & (ahead != self.AHEAD), begin)
+        absent, ask = self._addresses(m, asked, running & ~halt & (ahead != self.AHEAD), begin)
         end = absent & (ahead == 0)
         self._words(m, buffer, running, end, begin, take)
         taken = Signal()
@@ -138,7 +140,7 @@ class Fetch(wiring.Component):
             settled.eq(Cat(1, settled)),
         ]
         m.d.comb += [
-            ask.eq(allowed & settled.all() & ~absent & asked.i.ready & ~self.halt),
+            ask.eq(allowed & settled.all() & ~absent & asked.i.ready),
             asked.i.valid.eq(ask),
             asked.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
             asked.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]

@@ -14,7 +14,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from hw import float32
-from hw.binary32 import MANT_BITS, NORMALIZE, ROUND, normalize, round_even
+from hw.binary32 import MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product, round_even
 from hw.delay import cut, delay, later, register
 from hw.float32 import HIGHEST, LOWEST
 from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
@@ -26,12 +26,13 @@ FIXED_BITS, INTEGER_BITS = 24, 8
 EXPONENT_BITS = 12
 """Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
 
-LOOKUP = 3
+LOOKUP = 5
 ARGUMENT = 3
 """Fixed point in two cycles, × log2 e."""
 
-LATENCY = ARGUMENT + 2 * LOOKUP + 5 + NORMALIZE + ROUND
-"""Argument; two tables; E in two cycles, × E, select; normalize, round; what is no such number."""
+LATENCY = ARGUMENT + 2 * LOOKUP + 5 + PRODUCT + NORMALIZE + ROUND
+"""Argument; two tables; E in two cycles, 1 in its place, × E, select; normalize, round; what is no
+such number."""
 
 SMALL = -8 - (MANT_BITS - 1)
 """Exponent of the lowest bit of the numbers from 2^-8 on."""
@@ -58,9 +59,10 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
     whole = delay(m, ~reciprocal & wide[INVERSE.fraction_bits], 1 + LOOKUP, f"{name}_whole")
     inverse = Mux(whole, 1 << (VALUE_BITS - 1), _lookup(m, f"{name}_inverse", INVERSE, fraction))
     power, i = (delay(m, v, 1 + LOOKUP, f"{name}_{n}") for n, v in (("power", power), ("i", i)))
-    scaled, inverse, power, i = cut(m, f"{name}_scaled", (power * inverse) >> VALUE_BITS, inverse,
-                                    power, i)
-    late = later(m, late, 2 + LOOKUP, f"{name}_later")
+    inverse, power, i = cut(m, f"{name}_factors", inverse, power, i)
+    scaled, (inverse, power, i) = product(m, f"{name}_scaled", power, inverse, inverse, power, i)
+    scaled = scaled >> VALUE_BITS
+    late = later(m, late, 2 + LOOKUP + PRODUCT, f"{name}_later")
 
     value = Signal(VALUE_BITS + 1, name=f"{name}_value", reset_less=True)
     exponent = Signal(signed(EXPONENT_BITS), name=f"{name}_exponent", reset_less=True)
@@ -98,11 +100,11 @@ def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple
     m.d.comb += fixed.eq(Mux(above, (1 << bits) - 1,
                              Cat(Const(0, bits - MANT_BITS), mant) >> right))
     argument = register(m, f"{name}_argument", Mux(tanh, fixed << 1, fixed))
-    product = register(m, f"{name}_product", (argument * LOG2_E)
-                       >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits))
+    binary = register(m, f"{name}_product", (argument * LOG2_E)
+                      >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits))
     rises = delay(m, exp & ~x.sign, ARGUMENT, f"{name}_rises")
     exponent = Signal(signed(EXPONENT_BITS + POWER.fraction_bits), name=f"{name}_binary")
-    m.d.comb += exponent.eq(Mux(rises, product, -product))
+    m.d.comb += exponent.eq(Mux(rises, binary, -binary))
     i = delay(m, exponent[POWER.fraction_bits:].as_signed(), LOOKUP, f"{name}_whole_exponent")
     return _lookup(m, f"{name}_power", POWER, exponent[:POWER.fraction_bits]), i.as_signed()
 
@@ -116,11 +118,11 @@ def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
         columns.append(register(m, f"{name}_c{n}", Array(Const(c, shape) for c in column)[k]))
     base, slope, curve = columns
     offset = register(m, f"{name}_offset", u)
-    slope = register(m, f"{name}_slope", slope + ((curve * offset) >> table.drop2))
-    base, offset = (register(m, f"{name}_{n}", v) for n, v in (("base", base),
-                                                               ("offset2", offset)))
-    return register(m, f"{name}_table", (base + ((slope * offset) >> table.drop1))
-                    [:VALUE_BITS + 1])
+    curved, *kept = cut(m, f"{name}_curve", curve * offset, base, slope, offset)
+    base, slope, offset = kept
+    slope, base, offset = cut(m, f"{name}_slope", slope + (curved >> table.drop2), base, offset)
+    raised, base = cut(m, f"{name}_raised", slope * offset, base)
+    return register(m, f"{name}_table", (base + (raised >> table.drop1))[:VALUE_BITS + 1])
 
 
 def _round(m: Module, name: str, value: Value, exponent: Value) -> data.View:

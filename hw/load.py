@@ -22,7 +22,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from hw.axi import BurstSplitter, address_layout, burst_layout, read_layout
+from hw.axi import BurstSplitter, Resp, address_layout, burst_layout, read_layout
 from hw.beats import Beats
 from hw.dma import Lanes, Status, tag_layout
 from hw.fifo import Fifo
@@ -101,14 +101,14 @@ class LoadEngine(wiring.Component):
         connect(m, flight.o, beats.i)
         m.submodules.status = status = Status()
         connect(m, status.engine, flipped(self.engine))
-        halted, error, done, taken = Signal(), Signal(), Signal(), Signal()
+        halted, done, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             pattern.regions.eq(self.regions), pattern.halt.eq(halted), halted.eq(status.halted),
             status.bad.eq(pattern.fault), status.bad_code.eq(pattern.fault_code),
             status.bad_index.eq(pattern.fault_index),
             status.start.eq(self.instr.valid & self.instr.ready), status.done.eq(done),
             status.response.eq(taken), status.resp.eq(self.r.payload.resp),
-            status.index.eq(beats.o.payload.index), error.eq(status.error),
+            status.index.eq(beats.o.payload.index),
         ]
 
         # one burst to the memory and into the list of those in flight
@@ -131,7 +131,7 @@ class LoadEngine(wiring.Component):
                          most.eq(goes & (bursts == config.outstanding - 1))]
 
         # data beats into the lanes
-        room, ends = Signal(), []
+        room, enters, ends = Signal(), Signal(), []
         gathered = Signal(8 * config.word_bytes * lanes.words)
         entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
                                    "data": 8 * config.word_bytes})
@@ -141,6 +141,9 @@ class LoadEngine(wiring.Component):
             room.eq(Cat(cut.go[1] for cut in cuts).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
             beats.o.ready.eq(self.r.valid & (halted | room)),
+            # without regard to what is taken on halt, and to r.ready
+            enters.eq(self.r.valid & beats.o.valid & room & ~halted
+                      & (self.r.payload.resp < Resp.SLVERR)),
         ]
         if lanes.beats == 1:
             m.d.comb += gathered.eq(self.r.payload.data)
@@ -161,7 +164,7 @@ class LoadEngine(wiring.Component):
                 i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
                 i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
                 i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
-                cut.i.valid.eq(taken & ~halted & ~error & beats.o.valid & (i.word | i.last)),
+                cut.i.valid.eq(enters & (i.word | i.last)),
                 write.addr.eq(o.addr), write.data.eq(o.data),
             ]
             leaves = write_out(m, f"port{p}", write, port.o.valid & ~(o.last & ended), o.word,

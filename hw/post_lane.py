@@ -20,8 +20,8 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, s
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.binary32 import (FLOAT, MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product,
-                         round_even, unpack_scale)
+from hw.binary32 import (FLOAT, MANT_BITS, NORMALIZE, PRODUCT, ROUND, leading_product, normalize,
+                         product, round_even, unpack_scale)
 from hw.delay import cut, delay
 from hw.ports import view_of
 from hw.requantize import CLIP, Requantizer, clip_register
@@ -83,9 +83,11 @@ class PostLane(wiring.Component):
         factor, exp = unpack_scale(scale)
         sign = integer < 0
         magnitude, sign = cut(m, f"{name}_magnitude", Mux(sign, -integer, integer)[:9], sign)
-        value, (sign,) = product(m, name, magnitude, factor, sign)
-        value, shift, (sign,) = normalize(m, name, value, sign)
-        mant, exp, (sign,) = round_even(m, name, value, len(value) - MANT_BITS, exp - shift, sign)
+        value, shift, (sign,) = normalize(m, name, magnitude, sign)
+        value, (shift, sign) = product(m, name, value, factor, shift, sign)
+        value, lower = leading_product(value)
+        mant, exp, (sign,) = round_even(m, name, value, len(value) - MANT_BITS,
+                                        exp - shift - lower, sign)
         number = view_of(FLOAT, name=f"{name}_scaled")
         m.d.comb += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
         return number

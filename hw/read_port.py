@@ -33,8 +33,6 @@ class ReadPort(wiring.Component):
         The scratchpad's shape.
     queue : int
         Addresses that wait before the port.
-    registered : bool
-        ``data`` comes from a register, a cycle later.
 
     Members
     -------
@@ -55,8 +53,8 @@ class ReadPort(wiring.Component):
     more: Signal
     port: SpmReader
 
-    def __init__(self, config: Config, queue: int = 0, registered: bool = False):
-        self._queue, self._registered = queue, registered
+    def __init__(self, config: Config, queue: int = 0):
+        self._queue = queue
         self._width = 8 * config.word_bytes
         super().__init__({"addr": In(stream.Signature(range(config.spm_words))),
                           "data": Out(stream.Signature(self._width)), "more": Out(1),
@@ -64,7 +62,7 @@ class ReadPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.landing = landing = Fifo(self._width, self.DEPTH, self._registered)
+        m.submodules.landing = landing = Fifo(self._width, self.DEPTH)
         connect(m, landing.o, flipped(self.data))
         room = Signal(range(self.DEPTH + 1), init=self.DEPTH)
         addr = self.addr

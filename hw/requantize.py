@@ -15,8 +15,8 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.binary32 import (FLOAT, INTEGER, MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product,
-                         round_even, to_integer, unpack_scale)
+from hw.binary32 import (FLOAT, INTEGER, MANT_BITS, NORMALIZE, PRODUCT, ROUND, leading_product,
+                         normalize, product, round_even, to_integer, unpack_scale)
 from hw.delay import cut, register
 from hw.ports import view_of
 
@@ -72,10 +72,8 @@ class Requantizer(wiring.Component):
         mant, exp, (sign, scale) = round_even(m, "int", value, 8, -shift, sign, scale)
         factor, exp2 = unpack_scale(scale)
         value, (exp, sign) = product(m, "scaled", mant, factor, exp + exp2, sign)
-        # the product of two leading ones has its own in one of two places
-        high = value[-1]
-        mant, exp, (sign,) = round_even(m, "scaled", Mux(high, value, value << 1)[:2 * MANT_BITS],
-                                        MANT_BITS, Mux(high, exp, exp - 1), sign)
+        value, lower = leading_product(value)
+        mant, exp, (sign,) = round_even(m, "scaled", value, MANT_BITS, exp - lower, sign)
         number = view_of(FLOAT, name="scaled")
         m.d.comb += [number.sign.eq(sign), number.exp.eq(exp), number.mant.eq(mant)]
         m.d.comb += self.out.eq(clip_register(m, "requantized", number, self.z, self.lo, self.hi))

@@ -16,9 +16,9 @@ is full holds up those behind it; waits only refer to earlier instructions, henc
 up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
 instruction that has not completed.
 
-The first fault is kept; it halts fetch in the next cycle, decoder and every engine in the one
-after. Among faults of one cycle the order is load, tensor, window, vector, store, decode (an
-illegal opcode, an instruction that could not be fetched), watchdog.
+The first fault is kept; it halts fetch, decoder and every engine in the second cycle after. Among
+faults of one cycle the order is load, tensor, window, vector, store, decode (an illegal opcode, an
+instruction that could not be fetched), watchdog.
 
 Latency: 3 cycles from the last word of ``instr`` to the engine, 4 where queues are block RAM, and 1
 for a gate; 3 cycles from ``done`` of an instruction to the start of one that waits for it.

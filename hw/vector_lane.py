@@ -57,7 +57,7 @@ class VectorLane(wiring.Component):
     kind : Out(KIND)
     """
 
-    LATENCY = (STAGES["round_fixed"] + 2 * STAGES["multiply"] + STAGES["add"] + 1
+    LATENCY = (STAGES["round_fixed"] + 2 * STAGES["multiply"] + 1 + STAGES["add"] + 1
                + float_output.LATENCY)
     FUNCTION = float_function.LATENCY
 
@@ -93,8 +93,9 @@ class VectorLane(wiring.Component):
             factors[0].eq(Mux(is_add, b.as_value(), Mux(function, value.as_value(),
                                                         scaled.as_value()))),
             factors[1].eq(Mux(is_add | function, scale_b.as_value(), b.as_value()))]
-        product = float32.multiply(m, "product", *factors)
-        scaled = later(m, scaled, STAGES["multiply"], "scaled_later")
+        product = float32.multiply(m, "product", *(
+            later(m, f, 1, f"factor{k}") for k, f in enumerate(factors)))
+        scaled = later(m, scaled, 1 + STAGES["multiply"], "scaled_later")
         added = float32.add(m, "added", scaled, product)
         single = register(m, "is_single", (c.vop == VectorOp.MAX) | (c.vop == VectorOp.SUM))
         alone, result = float32.named("alone"), float32.named("result")

@@ -50,7 +50,7 @@ class WeightLoader(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 9
+    STALLS = 10
     """Copies of the stall: for the registers of the walk, for each of its levels."""
 
     META_DEPTH = 8
@@ -82,49 +82,40 @@ class WeightLoader(wiring.Component):
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active, params = Signal(), Signal()
         beat_bits = range(max(config.lanes, PARAM_WORDS) // words + 1)
-        beats, tiles = Signal(beat_bits), Signal(3)
+        beats, tiles, phases = Signal(beat_bits), Signal(3), Signal(2)
         ncb, ns, nr = (Signal.like(c) for c in (i.ncb, i.ns, i.nr))
-        # the parameters are one more, short pass behind the last
-        nest = Nest(m, [("beat", beats), ("tile", tiles), ("cb", ncb), ("s", ns), ("r", nr),
+        # the parameters are a short pass in a phase of their own
+        passes = ["beat", "tile", "cb", "s", "r"]
+        nest = Nest(m, [*zip(passes, (beats, tiles, ncb, ns, nr), strict=True), ("phase", phases),
                         ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        lengths = (config.lanes // words, PARAM_WORDS // words)
         m.d.comb += [
-            tiles.eq(config.tiles >> i.m_split),
-            beats.eq(Mux(params, PARAM_WORDS // words, config.lanes // words)),
+            params.eq(nest.index("phase")[0]), phases.eq(Mux(i.hold, 1, 2)),
+            tiles.eq(config.tiles >> i.m_split), beats.eq(Mux(params, lengths[1], lengths[0])),
             *(n.eq(Mux(params, 1, c)) for n, c in ((ncb, i.ncb), (ns, i.ns), (nr, i.nr)))]
         address = Signal(SPM_ADDRESS_BITS + 1, reset_less=True)
-        passes_done = nest.all_last(["beat", "tile", "cb", "s", "r"])
-        to_params = passes_done & ~params & ~i.hold
-        block_done = passes_done & (params | i.hold)
-        # from a step on: the pass is one of parameters
-        short = params & ~passes_done
-        lengths = (config.lanes // words == 1, PARAM_WORDS // words == 1)
-        nest.varies("beat", Mux(short, int(lengths[1]), int(lengths[0])))
+        # after a step the phase is that of parameters
+        short = Mux(nest.all_last(passes), ~params & ~i.hold, params)
+        nest.varies("beat", Mux(short, int(lengths[1] == 1), int(lengths[0] == 1)))
         ones = {n: Signal(name=f"n{n}_is_1", reset_less=True) for n in ("cb", "s", "r")}
         for n in ones:
             nest.varies(n, short | ones[n])
         go = Signal(self.STALLS)
         m.d.comb += self.instr.ready.eq(~active)
-        nest.step(*(g & active & ~to_params for g in go[1:]))
+        nest.step(*(g & active for g in go[1:]))
         with m.If(go[0] & active):
             m.d.sync += address.eq(address + words)
-            with m.If(to_params):
-                m.d.sync += [params.eq(1), *nest.rewind(
-                    ["beat", "tile", "cb", "s", "r"], beat=Const(lengths[1]),
-                    **{n: Const(1) for n in ones})]
-            with m.Else():
-                with m.If(block_done):
-                    m.d.sync += params.eq(0)
-                    with m.If(nest.last("nb")):
-                        m.d.sync += address.eq(i.w_base)
-                    with m.If(nest.done):
-                        m.d.sync += active.eq(0)
+            with m.If(nest.all_last([*passes, "phase", "nb"])):
+                m.d.sync += address.eq(i.w_base)
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
         # what comes while there is nothing valid is not active
         with m.If(self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [i.eq(n), active.eq(self.instr.valid), params.eq(0), address.eq(n.w_base),
+            m.d.sync += [i.eq(n), active.eq(self.instr.valid), address.eq(n.w_base),
                          *(one.eq(n[f"n{f}"] == 1) for f, one in ones.items()),
-                         *nest.start(beat=Const(lengths[0]),
-                                     tile=config.tiles >> n.m_split == 1,
+                         *nest.start(beat=Const(int(lengths[0] == 1)),
+                                     tile=config.tiles >> n.m_split == 1, phase=n.hold,
                                      **{f: n[f"n{f}"] == 1 for f in (
                                          "cb", "s", "r", "nb", "tx", "ty")})]
         self._issue(m, i, active, go, params, address, nest)

@@ -54,7 +54,7 @@ class WindowWeights(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 7
+    STALLS = 8
     """Copies of the stall: for the registers of the walk, for each of its levels."""
 
     META_DEPTH = 8
@@ -89,10 +89,12 @@ class WindowWeights(wiring.Component):
         numbers = i.dtype != DType.INT8 if config.floats else Const(0)
         slots, columns = Signal(range(PARAM_WORDS + 1)), Signal(range(config.tiles + 1))
         ng, nr, stride = (Signal.like(c) for c in (i.ng, i.nr, i.stride))
-        # the parameters are one more, longer step behind the last
-        nest = Nest(m, [("slot", slots), ("g", ng), ("r", nr), ("p", stride), ("n", columns),
-                        ("nb", i.nnb)])
+        # the parameters are a longer step in a phase of their own
+        steps = ["slot", "g", "r", "p"]
+        nest = Nest(m, [*zip(steps, (slots, ng, nr, stride), strict=True), ("phase", Const(2, 2)),
+                        ("n", columns), ("nb", i.nnb)])
         m.d.comb += [
+            params.eq(nest.index("phase")[0]),
             columns.eq(Mux(nest.last("nb"), i.n_last, config.tiles >> i.m_split)),
             slots.eq(Mux(params, Mux(numbers, FLOAT_PARAM_WORDS, PARAM_WORDS), taps)),
             *(n.eq(Mux(params, 1, c)) for n, c in ((ng, i.ng), (nr, i.nr), (stride, i.stride)))]
@@ -100,9 +102,9 @@ class WindowWeights(wiring.Component):
                           for n in ("address", "block"))
         step = Signal(range(WINDOW_STEPS))
         kernel = Signal(range((WINDOW_KERNEL + taps) * WINDOW_KERNEL))
-        steps_done = nest.all_last(["slot", "g", "r", "p"])
-        # from a step on: the next step is one of parameters
-        long = (steps_done & ~params) | (params & ~steps_done)
+        steps_done = nest.all_last(steps)
+        # after a step the phase is that of parameters
+        long = steps_done ^ params
         nest.varies("slot", ~long & int(taps == 1))
         for level, count in (("g", i.ng), ("r", i.nr), ("p", i.stride)):
             nest.varies(level, long | (count == 1))
@@ -113,23 +115,20 @@ class WindowWeights(wiring.Component):
         nest.on("p", enter=[kernel.eq(nest.index("p") + 1)])
         go = Signal(self.STALLS)
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        nest.step(*(g & active & ~(steps_done & ~params) for g in go[1:]))
+        nest.step(*(g & active for g in go[1:]))
         with m.If(go[0] & active):
             m.d.sync += address.eq(address + 1)
-            with m.If(steps_done & ~params):
-                m.d.sync += [params.eq(1), *nest.rewind(["slot", "g", "r", "p"])]
-            with m.Else():
-                with m.If(steps_done):
-                    m.d.sync += [params.eq(0), step.eq(0), kernel.eq(0),
-                                 block.eq(block + i.w_n), address.eq(block + i.w_n)]
-                    with m.If(nest.done):
-                        m.d.sync += active.eq(0)
+            with m.If(steps_done & params):
+                m.d.sync += [step.eq(0), kernel.eq(0), block.eq(block + i.w_n),
+                             address.eq(block + i.w_n)]
+            with m.If(nest.done):
+                m.d.sync += active.eq(0)
         with m.If(self.instr.valid & self.instr.ready):
             n = self.instr.payload
-            m.d.sync += [i.eq(n), active.eq(1), params.eq(0), step.eq(0), kernel.eq(0),
+            m.d.sync += [i.eq(n), active.eq(1), step.eq(0), kernel.eq(0),
                          address.eq(n.w_base), block.eq(n.w_base),
                          *nest.start(slot=Const(taps == 1), g=n.ng == 1, r=n.nr == 1,
-                                     p=n.stride == 1, nb=n.nnb == 1,
+                                     p=n.stride == 1, phase=Const(0), nb=n.nnb == 1,
                                      n=Mux(n.nnb == 1, n.n_last, config.tiles >> n.m_split) == 1)]
         meta = view_of(self._meta)
         m.d.comb += [
