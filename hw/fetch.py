@@ -4,7 +4,7 @@
 ::
 
     start ─► next instruction, checked ─► BurstSplitter ─► ar
-    r ─► prefetch buffer (beats) ─► instr
+    r ─► prefetch buffer (beats) ─► skid ─► instr
 
 One read of 128 bytes for each instruction, as long as the buffer has room for all that was asked
 for, so that this unit never holds up the R channel. Reading goes on behind END until the sequencer
@@ -155,8 +155,9 @@ class Fetch(wiring.Component):
     def _words(self, m: Module, buffer: Fifo, running: Signal, end: Value, begin: Signal,
                take: Signal) -> None:
         """Shows the buffer's beats as words of instructions; when the program has come to an
-        ``end`` without END, a faulty one. ``take``: the last word of an instruction is taken."""
-        instr, beat = self.instr.payload, buffer.o.payload
+        ``end`` without END, a faulty one. ``take``: the last word of one leaves the buffer."""
+        m.submodules.skid = skid = Skid(self.instr.payload.shape())
+        instr, beat = skid.i.payload, buffer.o.payload
         slot = Signal(INSTRUCTION_BYTES // self._config.bus_bytes, init=1)    # one-hot
         index = Signal(INDEX_BITS)
         with m.If(end):
@@ -168,9 +169,11 @@ class Fetch(wiring.Component):
         m.d.comb += [
             instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(slot[0]),
             instr.last.eq(slot[-1] | end),
-            self.instr.valid.eq(running & (buffer.o.valid | end)),
-            buffer.o.ready.eq(~running | self.instr.ready),
-            take.eq(self.instr.valid & self.instr.ready & instr.last),
+            skid.i.valid.eq(running & (buffer.o.valid | end)),
+            buffer.o.ready.eq(~running | skid.i.ready),
+            take.eq(skid.i.valid & skid.i.ready & instr.last),
+            self.instr.payload.eq(skid.o.payload), self.instr.valid.eq(skid.o.valid & running),
+            skid.o.ready.eq(~running | self.instr.ready),
         ]
         with m.If(begin):
             m.d.sync += index.eq(0)
@@ -178,5 +181,5 @@ class Fetch(wiring.Component):
             m.d.sync += index.eq(index + 1)
         with m.If(~running):
             m.d.sync += slot.eq(1)
-        with m.Elif(self.instr.valid & self.instr.ready & ~end):
+        with m.Elif(skid.i.valid & skid.i.ready & ~end):
             m.d.sync += slot.eq(slot.rotate_left(1))

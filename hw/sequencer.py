@@ -68,6 +68,7 @@ class Sequencer(wiring.Component):
     watchdog : 32
         Cycles without a completion that are a fault; 0: never.
     instr : stream of ``fetched_layout(config)``
+        Nothing comes between programs.
     quiet : 1
         No memory traffic is under way: a program is not done before that.
     load, tensor, window, vector, store : streams of ``instruction_layout``
@@ -174,8 +175,8 @@ class Sequencer(wiring.Component):
         unknown, go, passes, moves = Signal(), Signal(), Signal(), Signal()
         illegal = word.last & (flawed | unknown)
         m.d.comb += [
-            go.eq(held & self.busy & ~over & ~halt), passes.eq(go & ~illegal),
-            self.instr.ready.eq(self.busy & (~held | moves)),
+            go.eq(held & ~over & ~halt), passes.eq(go & ~illegal),
+            self.instr.ready.eq(~held | moves),
             self.ended.eq(passes & kinds[Opcode.END] & word.last)]
         m.d.sync += code.eq(Mux(go & illegal, Mux(flawed, unread, Fault.ILLEGAL_OPCODE), 0))
         with m.If(self.instr.ready):
@@ -188,7 +189,7 @@ class Sequencer(wiring.Component):
                     opcode = coming.word[:COMMON[0].width]
                     m.d.sync += [*(kind.eq(opcode == op) for op, kind in kinds.items()),
                                  unknown.eq(~Cat(opcode == op for op in kinds).any())]
-        with m.If(~self.busy):
+        with m.If(over):
             m.d.sync += held.eq(0)
         # the last bits of an instruction hold no field, but on the way its position
         handed = Cat(word.word[:-INDEX_BITS],
