@@ -165,7 +165,7 @@ class Machine:
     def place(self, step: Step, waits: list[tuple[str, int]]) -> tuple[int, int]:
         """Start the next instruction of the program; ``waits``: queue and completion of whatever
         it waits for. Returns when it starts and when it is complete."""
-        queue, depth = step.queue, self._config.queue_depth + 2
+        queue, depth = step.queue, self._config.queue_depth + 1
         starts = self._starts[queue]
         self._fetched += self._fetch_beats
         self._bus += self._fetch_beats

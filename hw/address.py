@@ -115,9 +115,9 @@ class Nest:
 
     def all_last(self, names: Sequence[str]) -> Value:
         """Every level of ``names`` is in its last iteration."""
-        if set(self._inner) < set(names):
-            others = [name for name in names if name not in self._inner]
-            return self._inner_last & self.all_last(others)
+        if set(self._inner) <= set(names):
+            others = [self.last(name) for name in names if name not in self._inner]
+            return Cat(self._inner_last, *others).all()
         return Cat(self.last(name) for name in names).all()
 
     def on(self, name: str, *, enter: Sequence[object] = (), leave: Sequence[object] = ()) -> None:

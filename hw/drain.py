@@ -366,8 +366,6 @@ class Drain(wiring.Component):
         idle: list[Value] = [~queue.o.valid, ~self._pending, ~waits, ~running, ~pending.o.valid]
         m.d.comb += [queue.o.ready.eq(fetch), pending.i.valid.eq(issue),
                      pending.i.payload.addr.eq(now.addr), pending.i.payload.write.eq(now.write),
-                     self.psum_en.eq(issue), self.psum_bank.eq(now.bank),
-                     self.psum_index.eq(now.index),
                      self.release.eq(last_slice & closing), self.release_bank.eq(closing_bank)]
         m.d.sync += waits.eq(fetch | (waits & ~issue))
         with m.If(fetch):
@@ -378,6 +376,11 @@ class Drain(wiring.Component):
         with m.Else():
             m.d.sync += [running.eq(running & ~last), left.eq(left - 1), last.eq(left == 1),
                          first.eq(first + step)]
+
+        # whether there is an issue asks many; what follows from it goes a cycle behind
+        m.d.sync += [self.psum_en.eq(issue), self.psum_bank.eq(now.bank),
+                     self.psum_index.eq(now.index)]
+        swaps, issued, enters, at = cut(m, "issued", swap, issue, running, first)
 
         beat = self.params.payload
         load = self.params.valid & self.params.ready
@@ -414,10 +417,10 @@ class Drain(wiring.Component):
                 mine.eq(Array(t % (config.tiles >> c) for c in choices)[beat.m_split]
                         == beat.tile),
                 kept.o.ready.eq(issue & wants[t]), post.params.eq(beat),
-                post.load.eq(load & mine), post.swap.eq(swap), post.entry.eq(self.entries[t]),
-                post.residual_load.eq(issue),
-                post.residual.eq(quarters(kept.o.payload, quarter)),
-                post.valid.eq(running), post.first.eq(first),
+                post.load.eq(load & mine), post.swap.eq(swaps), post.entry.eq(self.entries[t]),
+                post.residual_load.eq(issued), post.residual.eq(
+                    register(m, f"residual_word{t}", quarters(kept.o.payload, quarter))),
+                post.valid.eq(enters), post.first.eq(at),
                 post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
                 post.constants.eq(constants), post.floats.eq(floats),
                 *(getattr(post, f).eq(others[f]) for f in ("all_integer", "r_signed", "r_zp"))]

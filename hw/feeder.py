@@ -296,15 +296,14 @@ class Feeder(wiring.Component):
             "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}),
             self.STALLS + 1)
         into, head = skid.i.payload, skid.o.payload
-        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid), go.eq(skid.go[1:]),
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid & ~tag.bad), go.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
-        reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
-        with m.If(skid.o.valid & tag.bad & ~self.halt & ~self.fault):
+        with m.If(tag.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
+        reads, tag = [head.reads[k] for k in range(config.tiles)], head.tag
         meta = queue.i.payload
-        may, take, queued = Signal(), Signal(), Signal()
-        m.d.comb += [may.eq(skid.o.valid & ~tag.bad & ~self.halt),
-                     meta.common.eq(tag.common)]
+        may, take, queued = skid.o.valid, Signal(), Signal()
+        m.d.comb += meta.common.eq(tag.common)
         readers, finished = [], []
         for k, read in enumerate(reads):
             # the words' choice and their arrival ask flip-flops of their own

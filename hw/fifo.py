@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Shape, ShapeLike, Sig
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-COMB_DEPTH = 48
+COMB_DEPTH = 60
 """Up to this depth the memory is read combinationally (LUT RAM, no latency behind the write);
 deeper ones are read through a register (block RAM), and look empty for a cycle with a payload in
 them."""

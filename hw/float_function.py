@@ -10,8 +10,8 @@ The arithmetic is that of :mod:`golden.functions`. There is no stall: what enter
 out in ``t + LATENCY``. The operation stands still.
 """
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import data, memory
 
 from hw import float32
 from hw.binary32 import MANT_BITS, NORMALIZE, PRODUCT, ROUND, normalize, product, round_even
@@ -26,7 +26,7 @@ FIXED_BITS, INTEGER_BITS = 24, 8
 EXPONENT_BITS = 12
 """Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
 
-LOOKUP = 5
+LOOKUP = 6
 ARGUMENT = 3
 """Fixed point in two cycles, × log2 e."""
 
@@ -112,11 +112,17 @@ def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple
 def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
     """A table's value, LOOKUP cycles later."""
     k, u = fraction[table.offset_bits:], fraction[:table.offset_bits]
-    columns = []
-    for n, column in enumerate(zip(*table.rows, strict=True)):
-        shape = range(min(0, *column), max(column) + 1)
-        columns.append(register(m, f"{name}_c{n}", Array(Const(c, shape) for c in column)[k]))
-    base, slope, curve = columns
+    shapes = [Shape.cast(range(min(0, *column), max(column) + 1))
+              for column in zip(*table.rows, strict=True)]
+    row = data.StructLayout({str(n): shape for n, shape in enumerate(shapes)})
+    rom: memory.Memory = memory.Memory(
+        shape=row, depth=len(table.rows),
+        init=[{str(n): v for n, v in enumerate(values)} for values in table.rows])
+    m.submodules[f"{name}_rom"] = rom
+    port = rom.read_port()
+    m.d.comb += port.addr.eq(k)
+    base, slope, curve = (register(m, f"{name}_c{n}", port.data[str(n)]) for n in range(3))
+    u = register(m, f"{name}_u", u)
     offset = register(m, f"{name}_offset", u)
     curved, *kept = cut(m, f"{name}_curve", curve * offset, base, slope, offset)
     base, slope, offset = kept

@@ -19,21 +19,22 @@ OUTPUT = data.StructLayout({
     "o_type": 2, "lo_f": 16, "hi_f": 16, "z": signed(9), "lo": signed(9), "hi": signed(9)})
 """What stands still during an instruction."""
 
-LATENCY = STAGES["clip"] + STAGES["convert"]
+LATENCY = CLIP
+assert LATENCY >= STAGES["clip"] + STAGES["convert"]
 
 
 def output(m: Module, number: data.View, c: data.View) -> tuple[Value, Value]:
     """The result in the low bytes of 32 bits, and ``Cat(nan, infinite)``; ``c`` has the fields of
     :data:`OUTPUT`."""
     ends = (later(m, float32.from_half(m, n, c[n], 1), 1, f"{n}_number") for n in ("lo_f", "hi_f"))
-    clipped = float32.clip(m, "clip", number, *ends)
+    early = later(m, number, LATENCY - STAGES["clip"] - STAGES["convert"], "early")
+    clipped = float32.clip(m, "clip", early, *ends)
     bits, kind = float32.convert(m, "converted", clipped, c.o_type)
 
-    whole = later(m, number, LATENCY - CLIP, "whole")
     finite = view_of(FLOAT, name="finite")
-    m.d.comb += [finite.sign.eq(whole.sign), finite.exp.eq(Mux(whole.inf, 0, whole.exp)),
-                 finite.mant.eq(Mux(whole.nan, 0, Mux(whole.inf, 1 << 23, whole.mant)))]
+    m.d.comb += [finite.sign.eq(number.sign), finite.exp.eq(Mux(number.inf, 0, number.exp)),
+                 finite.mant.eq(Mux(number.nan, 0, Mux(number.inf, 1 << 23, number.mant)))]
     integer = clip_register(m, "integer_out", finite, c.z, c.lo, c.hi)
-    integer_kind = delay(m, Cat(whole.nan, whole.inf & ~whole.nan), CLIP, "integer_kind")
+    integer_kind = delay(m, Cat(number.nan, number.inf & ~number.nan), CLIP, "integer_kind")
     to_integer = c.o_type == DType.INT8
     return Mux(to_integer, integer[:8], bits), Mux(to_integer, integer_kind, kind)

@@ -8,7 +8,8 @@
     user 2 ─► ┘                          └─► user 2     whose reads are under way
 
 A port costs a multiplexer of all banks' words, and a place in the arbiter before each bank; sharing
-one costs a multiplexer of addresses, and no cycle. The first user has the highest priority.
+one costs a multiplexer of addresses. Whose turn it is lies in flip-flops: of those that asked in
+the cycle before, the first, so that the port rests for a cycle when it passes to a later user.
 """
 
 from collections.abc import Sequence
@@ -26,11 +27,12 @@ from isa.config import Config
 
 def _choose(m: Module, users: Sequence[SpmReader | SpmWriter], port: SpmReader | SpmWriter,
             fields: Sequence[str]) -> Value:
-    """Connects the first user that asks; gives the users' grants, one bit set at most."""
+    """Connects the user whose turn it is; gives the users' turns, one bit set at most."""
     asks, granted = Signal(len(users)), Signal(len(users))
+    m.d.sync += granted.eq(asks & ~any_before(asks))
     m.d.comb += [
         *(ask.eq(user.valid) for ask, user in zip(asks, users, strict=True)),
-        granted.eq(asks & ~any_before(asks)), port.valid.eq(asks.any()),
+        port.valid.eq((asks & granted).any()),
         *(user.ready.eq(port.ready & grant) for user, grant in zip(users, granted, strict=True)),
         *(getattr(port, f).eq(reduce(or_, (Mux(grant, getattr(user, f), 0)
                                            for user, grant in zip(users, granted, strict=True))))

@@ -32,6 +32,9 @@ from isa.instructions import DType
 SLICE = 1
 """Cycles from an entry to what the lanes get of it."""
 
+ISSUE = 1
+"""Cycles from the drain's taking a place to the first slice's way in."""
+
 
 def types(config: Config) -> tuple[DType, ...]:
     """Types of outputs."""
@@ -60,7 +63,7 @@ def latency(config: Config) -> int:
 
 def landing_depth(config: Config) -> int:
     """Words of a tile that may be under way: the lanes' latency, and some for lost arbitrations."""
-    depth = (latency(config) + 1) // min(slices(config, t) for t in types(config)) + 6
+    depth = (ISSUE + latency(config) + 1) // min(slices(config, t) for t in types(config)) + 6
     assert depth <= COMB_DEPTH, "a landing that looks empty with a word in it"
     return depth
 

@@ -50,7 +50,7 @@ class PostLane(wiring.Component):
     """
 
     PLAIN = Requantizer.LATENCY
-    LATENCY = PLAIN + 1 + PRODUCT + 2 * (NORMALIZE + ROUND) + 4 + CLIP
+    LATENCY = PLAIN + 1 + PRODUCT + 2 * (NORMALIZE + ROUND) + 6 + CLIP
 
     acc: Signal
     bias: Signal
@@ -102,9 +102,9 @@ class PostLane(wiring.Component):
             (y.exp > x.exp) | ((y.exp == x.exp) & (y.mant > x.mant))))
         swap, *both = cut(m, "ordered", swap, x.as_value(), y.as_value())
         x, y = (data.View(FLOAT, v) for v in both)
-        big, small = view_of(FLOAT), view_of(FLOAT)
-        m.d.comb += [big.eq(Mux(swap, y.as_value(), x.as_value())),
-                     small.eq(Mux(swap, x.as_value(), y.as_value()))]
+        big, small = (data.View(FLOAT, v) for v in cut(
+            m, "swapped", Mux(swap, y.as_value(), x.as_value()),
+            Mux(swap, x.as_value(), y.as_value())))
         distance = Signal(signed(11))
         m.d.comb += distance.eq(big.exp - small.exp)
         # beyond MANT_BITS + 2 only the sticky bit is left
@@ -113,10 +113,10 @@ class PostLane(wiring.Component):
             m, "distance", Mux(far, MANT_BITS + 2, distance)[:5], big.mant, small.mant, big.exp,
             big.sign, big.sign ^ small.sign)
 
-        wide = Signal(2 * MANT_BITS + GUARD_BITS)
-        m.d.comb += wide.eq(Cat(Const(0, MANT_BITS + GUARD_BITS), little) >> right)
+        wide = (Cat(Const(0, MANT_BITS + GUARD_BITS), little) >> right)[:2 * MANT_BITS + GUARD_BITS]
+        wide, large, exp, sign, minus = cut(m, "aligned", wide, large, exp, sign, minus)
         little, large, exp, sign, minus = cut(
-            m, "aligned", Cat(wide[:MANT_BITS + 1].any(), wide[MANT_BITS + 1:]),
+            m, "sticky", Cat(wide[:MANT_BITS + 1].any(), wide[MANT_BITS + 1:]),
             Cat(Const(0, GUARD_BITS), large), exp, sign, minus)
         total, exp, sign = cut(
             m, "total", Mux(minus, large - little, large + little)[:MANT_BITS + GUARD_BITS + 1],

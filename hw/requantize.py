@@ -8,7 +8,7 @@
 There is no stall, and every sum taken in cycle ``t`` gives its result in ``t + LATENCY``. The
 arithmetic is that of :func:`golden.arith.requantize`, each step rounded to nearest even in
 binary32. ``scale`` and ``bias`` travel with the element; ``z`` is looked at ``OFFSET`` cycles after
-the element has entered, ``lo`` and ``hi`` one later.
+the element has entered, ``lo`` one later, ``hi`` two.
 """
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
@@ -21,16 +21,16 @@ from hw.delay import cut, register
 from hw.ports import view_of
 
 
-CLIP = INTEGER + 2
+CLIP = INTEGER + 3
 """Cycles of :func:`clip_register`."""
 
 
 def clip_register(m: Module, name: str, number: data.View, zero: Value, low: Value,
                   high: Value) -> Signal:
-    """``number`` rounded, offset and clipped, CLIP cycles later; the offset is looked at two cycles
-    before the end, the bounds one."""
+    """``number`` rounded, offset and clipped, CLIP cycles later; the offset is looked at three
+    cycles before the end, the lower bound two, the upper one."""
     offset = register(m, f"{name}_offset", to_integer(m, name, number) + zero, signed(13))
-    raised = Mux(offset < low, low, offset)
+    raised = register(m, f"{name}_raised", Mux(offset < low, low, offset), signed(13))
     return register(m, f"{name}_clipped", Mux(raised > high, high, raised), signed(9))
 
 
@@ -47,8 +47,9 @@ class Requantizer(wiring.Component):
     """
 
     LATENCY = 2 + NORMALIZE + 2 * ROUND + PRODUCT + CLIP
-    OFFSET = LATENCY - 2
-    """Cycles from an element's entry until its zero point is looked at; its clip one later."""
+    OFFSET = LATENCY - 3
+    """Cycles from an element's entry until its zero point is looked at; its lower bound is one
+    later, its upper one two."""
 
     acc: Signal
     bias: Signal

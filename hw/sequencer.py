@@ -24,7 +24,7 @@ Latency: 3 cycles from the last word of ``instr`` to the engine, 4 where queues 
 for a gate; 3 cycles from ``done`` of an instruction to the start of one that waits for it.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -32,6 +32,7 @@ from hw.delay import register
 from hw.fetch import fetched_layout
 from hw.fifo import Fifo
 from hw.gather import Gather, words_of
+from hw.places import places
 from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
 from hw.semaphore import WaitGate
 from isa.config import Config
@@ -152,8 +153,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += completed[name].eq(completed[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
-        over = Signal()
-        decoded = self._decode(m, halt, over, completed, oldest)
+        decoded, over = self._decode(m, completed, oldest), Signal()
         idle = ~Cat(o.o.valid for o in oldest.values()).any()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
         with m.If(self.start):
@@ -165,56 +165,66 @@ class Sequencer(wiring.Component):
         self._faults(m, engines, *decoded, oldest)
         return m
 
-    def _decode(self, m: Module, halt: Signal, over: Signal, completed: data.View,
-                oldest: dict[Opcode, Fifo]) -> tuple[Value, Value]:
-        """Decodes an instruction with its first word and hands each word out in the cycle after it
-        has come; returns the instruction's fault code, 0 where there is none, and its position."""
+    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
+                ) -> tuple[Value, Value]:
+        """Decodes an instruction with its first word, which waits for a place in its queue, and
+        hands each word out in the cycle after it has come; returns the instruction's fault code, 0
+        where there is none, and its position."""
         coming, word = self.instr.payload, view_of(self.instr.payload.shape())
-        held, flawed, unread, code = Signal(), Signal(), Signal(8), Signal(8)
+        held, free, flawed, unread = Signal(), Signal(), Signal(), Signal(8)
         kinds = {op: Signal(name=f"is_{op.name.lower()}") for op in (*self._engines, Opcode.END)}
-        unknown, go, passes, moves = Signal(), Signal(), Signal(), Signal()
-        illegal = word.last & (flawed | unknown)
-        m.d.comb += [
-            go.eq(held & ~over & ~halt), passes.eq(go & ~illegal),
-            self.instr.ready.eq(~held | moves),
-            self.ended.eq(passes & kinds[Opcode.END] & word.last)]
-        m.d.sync += code.eq(Mux(go & illegal, Mux(flawed, unread, Fault.ILLEGAL_OPCODE), 0))
+        unknown, closed, go, moves = Signal(), Signal(), Signal(), Signal()
+        code, index = Signal(8), Signal(INDEX_BITS)
+        illegal = go & word.last & (flawed | unknown)
+        m.d.comb += [go.eq(held & ~closed), self.instr.ready.eq(~held | moves),
+                     self.ended.eq(go & word.last & kinds[Opcode.END] & ~flawed)]
+        with m.If(self.start):
+            m.d.sync += closed.eq(0)
+        with m.Elif(self.ended | illegal | self.halt):
+            m.d.sync += closed.eq(1)
+        m.d.sync += [code.eq(Mux(illegal, Mux(flawed, unread, Fault.ILLEGAL_OPCODE), 0)),
+                     index.eq(word.index)]
         with m.If(self.instr.ready):
             m.d.sync += [word.eq(coming), held.eq(self.instr.valid)]
             with m.If(self.instr.valid):
-                m.d.sync += flawed.eq((coming.fault != 0) | (flawed & ~coming.first))
+                opcode = coming.word[:COMMON[0].width]
+                m.d.sync += [flawed.eq((coming.fault != 0) | (flawed & ~coming.first)),
+                             free.eq(~coming.first)]
                 with m.If(coming.first | ~flawed):
                     m.d.sync += unread.eq(coming.fault)
                 with m.If(coming.first):
-                    opcode = coming.word[:COMMON[0].width]
                     m.d.sync += [*(kind.eq(opcode == op) for op, kind in kinds.items()),
                                  unknown.eq(~Cat(opcode == op for op in kinds).any())]
-        with m.If(over):
+        with m.If(closed):
             m.d.sync += held.eq(0)
         # the last bits of an instruction hold no field, but on the way its position
         handed = Cat(word.word[:-INDEX_BITS],
                      Mux(word.last, word.index, word.word[-INDEX_BITS:]))
-        leaves = [kinds[Opcode.END] | unknown]
+        leaves = [free, kinds[Opcode.END], unknown]
         for op in self._engines:
-            ready = self._queue(m, op, handed, passes & kinds[op], word.last, oldest[op], completed)
-            m.d.comb += oldest[op].i.payload.eq(word.index)
-            leaves.append(kinds[op] & ready)
-        m.d.comb += moves.eq(passes & Cat(*leaves).any())
-        return code, word.index
+            room = self._queue(m, op, handed, go & kinds[op], word, moves & ~flawed, oldest[op],
+                               completed)
+            leaves.append(kinds[op] & room)
+        m.d.comb += moves.eq(go & Cat(*leaves).any())
+        return code, index
 
-    def _queue(self, m: Module, op: Opcode, word: Value, comes: Value, last: Value, list_: Fifo,
-               completed: data.View) -> Value:
-        """An engine's queue and what is behind it; returns whether a word that ``comes`` may."""
+    def _queue(self, m: Module, op: Opcode, handed: Value, mine: Value, word: data.View,
+               moves: Value, list_: Fifo, completed: data.View) -> Value:
+        """An engine's queue and what is behind it; returns whether it has room for an instruction,
+        which is kept for all of its words."""
         config, name = self._config, QUEUE_OF[op]
         queue = m.submodules[f"{name}_queue"] = Fifo(
             8 * config.bus_bytes, config.queue_depth * words_of(config))
         gather = m.submodules[f"{name}_gather"] = Gather(config, op)
         connect(m, queue.o, gather.i)
+        comes, leaves, out = Signal(), Signal(), flipped(getattr(self, name))
+        some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, leaves)
         m.d.comb += [
-            queue.i.payload.eq(word), queue.i.valid.eq(comes & (list_.i.ready | ~last)),
-            list_.i.valid.eq(comes & queue.i.ready & last),
-            self.dispatch[QUEUES.index(name)].eq(list_.i.valid & list_.i.ready)]
-        out = flipped(getattr(self, name))
+            comes.eq(mine & moves), leaves.eq(gather.o.valid & gather.o.ready),
+            queue.i.payload.eq(handed), queue.i.valid.eq(comes),
+            list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last),
+            self.dispatch[QUEUES.index(name)].eq(list_.i.valid)]
+        m.d.sync += Assert(~comes | queue.i.ready, "a queue has no place for a word")
         if op in SELF_GATED:
             connect(m, gather.o, out)
             m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
@@ -223,7 +233,7 @@ class Sequencer(wiring.Component):
             m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
             connect(m, gather.o, gate.i)
             connect(m, gate.o, out)
-        return queue.i.ready & (list_.i.ready | ~last)
+        return some & list_.i.ready
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
                 decoded: Value, oldest: dict[Opcode, Fifo]) -> None:

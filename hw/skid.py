@@ -40,14 +40,14 @@ class Skid(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i, o = Signal(self._width), Signal(self._width)
-        second, full = Signal(self._width, reset_less=True), Signal(len(self.go))
-        moves = Signal()
-        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(~full),
+        second = Signal(self._width, reset_less=True)
+        free, moves = Signal(len(self.go), init=-1), Signal()
+        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(free),
                      self.i.ready.eq(self.go[0]), moves.eq(self.o.ready | ~self.o.valid)]
         # each copy depends on itself, lest synthesis take them for one
-        m.d.sync += [f.eq(~moves & (f | self.i.valid)) for f in full]
-        with m.If(~full[0]):
+        m.d.sync += [f.eq(moves | (f & ~self.i.valid)) for f in free]
+        with m.If(free[0]):
             m.d.sync += second.eq(i)
         with m.If(moves):
-            m.d.sync += [o.eq(Mux(full[0], second, i)), self.o.valid.eq(full[0] | self.i.valid)]
+            m.d.sync += [o.eq(Mux(free[0], i, second)), self.o.valid.eq(~free[0] | self.i.valid)]
         return m

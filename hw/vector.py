@@ -16,7 +16,7 @@ the read ports nothing stalls: the last pair of a window waits in front for a pl
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.address import Nest, Term, circle_add
@@ -111,7 +111,7 @@ class VectorEngine(wiring.Component):
         self._two = register(m, "two", self._has_two(i))
         pair = self._walk(m, i, walking, go, begin=age[0])
         queue, readers = self._issue(m, i, pair, go)
-        coming = walking | age[0] | self._on_the_way | queue.r_rdy
+        coming = walking | age[0] | self._on_the_way | queue.o.valid
         idle = self._compute(m, i, queue, readers, coming)
         ending = active & ~coming & idle
         halt = self.engine.halt | self.engine.fault
@@ -286,7 +286,7 @@ class VectorEngine(wiring.Component):
         return Mux((nest.index("cb") & last) == last, step, 0)
 
     def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
-               ) -> tuple[fifo.SyncFIFO, list[ReadPort]]:
+               ) -> tuple[Fifo, list[ReadPort]]:
         """Read the pair's words, queue what goes with them."""
         m.submodules.skid = skid = Skid(self._pair, self.STALLS)
         m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.go)]
@@ -296,9 +296,9 @@ class VectorEngine(wiring.Component):
         with m.If(bad & ~self._held):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
                          self.engine.fault_index.eq(i.index)]
-        m.submodules.meta = queue = fifo.SyncFIFO(width=self._meta.size, depth=self.META_DEPTH)
+        m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
         meta = view_of(self._meta)
-        m.d.comb += [meta.addr.eq(pair.out), queue.w_data.eq(meta), meta.want_a.eq(pair.want_a),
+        m.d.comb += [meta.addr.eq(pair.out), queue.i.payload.eq(meta), meta.want_a.eq(pair.want_a),
                      meta.want_b.eq(pair.want_b), meta.mark.eq(pair.mark)]
         readers, finished = [], []
         for name, port, want, address in (("a", self.a, pair.want_a, pair.a),
@@ -312,21 +312,21 @@ class VectorEngine(wiring.Component):
             m.d.sync += issued.eq(may & want & finished[-1] & ~done)
             readers.append(reader)
         queued = Signal()
-        m.d.comb += [queue.w_en.eq(may & ~queued),
-                     done.eq(may & (queued | queue.w_rdy) & Cat(*finished).all()),
+        m.d.comb += [queue.i.valid.eq(may & ~queued),
+                     done.eq(may & (queued | queue.i.ready) & Cat(*finished).all()),
                      skid.o.ready.eq(done)]
-        m.d.sync += queued.eq(may & (queued | queue.w_rdy) & ~done)
+        m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~done)
         return queue, readers
 
-    def _compute(self, m: Module, i: data.View, queue: fifo.SyncFIFO,
+    def _compute(self, m: Module, i: data.View, queue: Fifo,
                  readers: list[ReadPort], coming: Value) -> Value:
         """Pairs of taps to windows, those to the lanes; returns whether it is idle. ``coming``:
         there are pairs that have not come here."""
         config = self._config
         head, there, take, free = view_of(self._meta, reset_less=True), Signal(), Signal(), Signal()
-        m.d.comb += queue.r_en.eq(take | ~there)
-        with m.If(queue.r_en):
-            m.d.sync += [head.eq(queue.r_data), there.eq(queue.r_rdy)]
+        m.d.comb += queue.o.ready.eq(take | ~there)
+        with m.If(queue.o.ready):
+            m.d.sync += [head.eq(queue.o.payload), there.eq(queue.o.valid)]
         words = []
         for name, reader, want in zip("ab", readers, (head.want_a, head.want_b), strict=True):
             m.submodules[f"word_{name}"] = word = Skid(reader.data.payload.shape())

@@ -13,10 +13,11 @@ results of the units of an output word gather until it is whole. Nothing stalls,
 """
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.delay import delay, later, register
+from hw.fifo import Fifo
 from hw.float_lane import KIND
 from hw.float_output import OUTPUT
 from hw.places import places
@@ -122,7 +123,7 @@ class VectorFloat(wiring.Component):
                                  if bits * k < len(word)]
         return found
 
-    def _windows(self, m: Module) -> fifo.SyncFIFO:
+    def _windows(self, m: Module) -> Fifo:
         """From words to whole windows, an element each of the unit."""
         config, i = self._config, self.instr
         c = view_of(TAP_CONSTANTS, reset_less=True)
@@ -141,21 +142,19 @@ class VectorFloat(wiring.Component):
         for k, pair in enumerate(zip(*elements, strict=True)):
             taken = tap(m, f"lane{k}", config, c, list(zip(pair, counts, strict=True)))
             states.append(accumulate(m, f"window{k}", config, c, taken, first, enters))
-        m.submodules.windows = windows = fifo.SyncFIFO(
-            width=len(Cat(s.as_value() for s in states)), depth=windows_depth(config))
+        m.submodules.windows = windows = Fifo(len(Cat(s.as_value() for s in states)),
+                                              windows_depth(config))
         whole = register(m, "whole", enters & last)
-        m.d.comb += [windows.w_data.eq(Cat(s.as_value() for s in states)),
-                     windows.w_en.eq(whole)]
+        m.d.comb += [windows.i.payload.eq(Cat(s.as_value() for s in states)),
+                     windows.i.valid.eq(whole)]
         return windows
 
-    def _lanes(self, m: Module, windows: fifo.SyncFIFO) -> None:
+    def _lanes(self, m: Module, windows: Fifo) -> None:
         """Slices through the lanes, results into words."""
         config, count, width, i = self._config, self._slices, self._width, self.instr
         side, lanes = self.side.payload, self._config.lanes
-        m.submodules.landing = landing = fifo.SyncFIFO(
-            width=8 * lanes + len(side.addr), depth=self._depth)
-        m.submodules.pending = pending = fifo.SyncFIFO(width=self._pending.size,
-                                                       depth=self._depth)
+        m.submodules.landing = landing = Fifo(8 * lanes + len(side.addr), self._depth)
+        m.submodules.pending = pending = Fifo(self._pending, self._depth)
         popped, free = self.out.valid & self.out.ready, Signal()
         slices = Slices(m, windows, count, self._final, free)
         words, no_words = places(m, "landing", self._depth, slices.load & side.ends, popped)
@@ -164,14 +163,14 @@ class VectorFloat(wiring.Component):
         what = view_of(self._pending)
         m.d.comb += [
             free.eq(words & units), self.side.ready.eq(slices.load), what.addr.eq(side.addr),
-            what.there.eq(side.there), what.ends.eq(side.ends), pending.w_en.eq(slices.load),
-            pending.w_data.eq(what)]
+            what.there.eq(side.there), what.ends.eq(side.ends), pending.i.valid.eq(slices.load),
+            pending.i.payload.eq(what)]
         shape = state_layout(config)
-        held, second = Signal(len(windows.r_data), reset_less=True), Signal(8 * lanes,
+        held, second = Signal(len(windows.o.payload), reset_less=True), Signal(8 * lanes,
                                                                             reset_less=True)
         passed = Array(behind(second, width * 8 << log) for log in range(3))[self._sizes["b"]]
         with m.If(slices.load):
-            m.d.sync += [held.eq(windows.r_data), second.eq(quarters(side.second, side.from_b))]
+            m.d.sync += [held.eq(windows.o.payload), second.eq(quarters(side.second, side.from_b))]
         with m.Else():
             m.d.sync += [held.eq(behind(held, shape.size * width)), second.eq(passed)]
         operands = self._elements_of(m, "second", second, self._sizes["b"], width)
@@ -192,8 +191,8 @@ class VectorFloat(wiring.Component):
         arrived = Mux(function, evaluated[-1], arriving[-1])
         self._gather(m, arrived, results, kinds, pending, landing, finished)
         m.d.comb += [
-            Cat(self.out.data, self.out.addr).eq(landing.r_data),
-            self.out.valid.eq(landing.r_rdy), landing.r_en.eq(self.out.ready),
+            Cat(self.out.data, self.out.addr).eq(landing.o.payload),
+            self.out.valid.eq(landing.o.valid), landing.o.ready.eq(self.out.ready),
             self.idle.eq(no_words & no_units & ~self.out.pending)]
 
     def _constants(self, m: Module) -> data.View:
@@ -211,14 +210,14 @@ class VectorFloat(wiring.Component):
         return later(m, c, 1, "constants")
 
     def _gather(self, m: Module, arrived: Value, results: list[Value], kinds: list[data.View],
-                pending: fifo.SyncFIFO, landing: fifo.SyncFIFO, finished: Signal) -> None:
+                pending: Fifo, landing: Fifo, finished: Signal) -> None:
         """Results of a unit's slices one behind the other into the word, units one behind the
         other; slices behind its elements are left out."""
         width, bits = self._width, 8 * self._config.lanes
-        head = data.View(self._pending, pending.r_data)
+        head = pending.o.payload
         position, last = Signal(range(max(2, self._slices))), Signal()
         word, addr = Signal(bits, reset_less=True), Signal.like(head.addr, reset_less=True)
-        m.d.comb += [last.eq(position == self._final), pending.r_en.eq(arrived & last)]
+        m.d.comb += [last.eq(position == self._final), pending.o.ready.eq(arrived & last)]
         gathered = Signal(bits)
         with m.Switch(Cat(self._sizes["o"], self._half)):
             for log in range(3):
@@ -233,7 +232,7 @@ class VectorFloat(wiring.Component):
             m.d.sync += [word.eq(gathered), position.eq(Mux(last, 0, position + 1)),
                          addr.eq(head.addr)]
         m.d.sync += [finished.eq(arrived & last), ends.eq(head.ends)]
-        m.d.comb += [landing.w_data.eq(Cat(word, addr)), landing.w_en.eq(finished & ends)]
+        m.d.comb += [landing.i.payload.eq(Cat(word, addr)), landing.i.valid.eq(finished & ends)]
         for kind, _ in KIND:
             flags = [arrived & head.there & value[kind] & (~self._half if 2 * k >= width else 1)
                      for k, value in enumerate(kinds)]

@@ -11,7 +11,7 @@ is a place for the window, and a window's slices only when there is one for its 
 """
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.delay import register
@@ -45,7 +45,7 @@ class Slices:
     Parameters
     ----------
     m : Module
-    windows : fifo.SyncFIFO
+    windows : Fifo
     count : int
         Most slices of a window.
     final : Value or int
@@ -61,13 +61,13 @@ class Slices:
         A slice enters the lanes; it is the last one of its window.
     """
 
-    def __init__(self, m: Module, windows: fifo.SyncFIFO, count: int, final: Value | int,
+    def __init__(self, m: Module, windows: Fifo, count: int, final: Value | int,
                  may: Value):
         self.load, self.running = Signal(), Signal()
         self.last = Signal(name="last_slice")
         left = Signal(range(max(2, count)), name="slices_left")
-        m.d.comb += [self.load.eq(windows.r_rdy & may & (~self.running | self.last)),
-                     windows.r_en.eq(self.load)]
+        m.d.comb += [self.load.eq(windows.o.valid & may & (~self.running | self.last)),
+                     windows.o.ready.eq(self.load)]
         with m.If(self.load):
             m.d.sync += [self.running.eq(1), left.eq(final), self.last.eq(final == 0)]
         with m.Else():
@@ -114,20 +114,19 @@ class VectorPost(wiring.Component):
         m = Module()
         config, count, i, side = self._config, self._slices, self.instr, self.side.payload
         width, lanes, address_bits = config.vector_lanes, config.lanes, len(side.addr)
-        m.submodules.windows = windows = fifo.SyncFIFO(width=32 * lanes,
-                                                       depth=windows_depth(config))
+        m.submodules.windows = windows = Fifo(32 * lanes, windows_depth(config))
         m.submodules.landing = landing = Fifo(8 * lanes + address_bits, self._landing)
-        m.submodules.pending = pending = fifo.SyncFIFO(width=address_bits, depth=self._landing)
-        m.d.comb += [windows.w_data.eq(self.acc), windows.w_en.eq(self.whole)]
+        m.submodules.pending = pending = Fifo(address_bits, self._landing)
+        m.d.comb += [windows.i.payload.eq(self.acc), windows.i.valid.eq(self.whole)]
         popped, free = Signal(), Signal()
         m.d.sync += popped.eq(self.out.valid & self.out.ready)
         slices = Slices(m, windows, count, count - 1, free)
         some, every = places(m, "landing", self._landing, slices.load, popped)
         m.d.comb += [free.eq(some), self.side.ready.eq(slices.load),
-                     pending.w_en.eq(slices.load), pending.w_data.eq(side.addr)]
+                     pending.i.valid.eq(slices.load), pending.i.payload.eq(side.addr)]
         acc, second = Signal(32 * lanes, reset_less=True), Signal(8 * lanes, reset_less=True)
         with m.If(slices.load):
-            m.d.sync += [acc.eq(windows.r_data), second.eq(side.second)]
+            m.d.sync += [acc.eq(windows.o.payload), second.eq(side.second)]
         with m.Else():
             m.d.sync += [acc.eq(behind(acc, 32 * width)), second.eq(behind(second, 8 * width))]
         values = []
@@ -151,8 +150,8 @@ class VectorPost(wiring.Component):
                          position.eq(Mux(last, 0, position + 1))]
         m.d.sync += finished.eq(arrived & last)
         m.d.comb += [
-            landing.i.payload.eq(Cat(word, pending.r_data)), landing.i.valid.eq(finished),
-            pending.r_en.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.o.payload),
+            landing.i.payload.eq(Cat(word, pending.o.payload)), landing.i.valid.eq(finished),
+            pending.o.ready.eq(finished), Cat(self.out.data, self.out.addr).eq(landing.o.payload),
             self.out.valid.eq(landing.o.valid), landing.o.ready.eq(self.out.ready),
             self.idle.eq(every & ~self.out.pending)]
         return m

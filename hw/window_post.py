@@ -167,7 +167,7 @@ class WindowPost(wiring.Component):
                   clips: list[data.View]) -> list[Value]:
         """Group t's requantizers: bytes of a slice."""
         config, count = self._config, self._slices
-        width, (offset, bounds) = config.window_lanes, clips[Requantizer.OFFSET:][:2]
+        width, (offset, low, high) = config.window_lanes, clips[Requantizer.OFFSET:][:3]
         every = [sums[c // 2].integers[c % 2] if config.floats else sums[c]
                  for c in range(config.lanes)]
         values = []
@@ -178,7 +178,7 @@ class WindowPost(wiring.Component):
                 lane.acc.eq(Array(every[c] for c in at)[slice_]),
                 lane.bias.eq(Array(params.bias[c] for c in at)[slice_]),
                 lane.scale.eq(Array(params.scale[c] for c in at)[slice_]),
-                lane.z.eq(offset.z), lane.lo.eq(bounds.lo), lane.hi.eq(bounds.hi)]
+                lane.z.eq(offset.z), lane.lo.eq(low.lo), lane.hi.eq(high.hi)]
             values.append(delay(m, lane.out[:8], self._latency - Requantizer.LATENCY,
                                 f"out{t}_{k}"))
         return values
