@@ -14,12 +14,13 @@ is not a register reads as zero and takes no writes; byte strobes are honored.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
 from hw.axi import AXI4Lite, AXIPort
 from hw.settings import REGION_ALIGN, SETTINGS
+from hw.skid import Skid
 from isa.config import ISA_VERSION, Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Region
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, PROFILE, REGISTERS
@@ -180,15 +181,16 @@ class Control(wiring.Component):
              strobe: dict[str, Value]) -> None:
         host = flipped(self.host)
         write, look = Signal(), Signal()
-        enable = Cat(bit.replicate(8) for bit in host.w.payload.strb)
-        masked = host.w.payload.data & enable
+        aw, w, ar = (self._arrived(m, name, getattr(host, name)) for name in ("aw", "w", "ar"))
+        enable = Cat(bit.replicate(8) for bit in w.payload.strb)
+        masked = w.payload.data & enable
         m.d.comb += [
-            write.eq(host.aw.valid & host.w.valid & (~host.b.valid | host.b.ready)),
-            host.aw.ready.eq(write), host.w.ready.eq(write),
-            look.eq(host.ar.valid & (~host.r.valid | host.r.ready)), host.ar.ready.eq(look)]
+            write.eq(aw.valid & w.valid & (~host.b.valid | host.b.ready)),
+            aw.ready.eq(write), w.ready.eq(write),
+            look.eq(ar.valid & (~host.r.valid | host.r.ready)), ar.ready.eq(look)]
         with m.If(write):
             m.d.sync += host.b.valid.eq(1)
-            with m.Switch(host.aw.payload[2:]):
+            with m.Switch(aw.payload[2:]):
                 for r in REGISTERS:
                     with m.Case(r.offset >> 2):
                         if r.name in store:
@@ -201,7 +203,7 @@ class Control(wiring.Component):
             m.d.sync += host.b.valid.eq(0)
         with m.If(look):
             m.d.sync += host.r.valid.eq(1)
-            with m.Switch(host.ar.payload[2:]):
+            with m.Switch(ar.payload[2:]):
                 for r in REGISTERS:
                     with m.Case(r.offset >> 2):
                         m.d.sync += host.r.payload.data.eq(read[r.name])
@@ -209,3 +211,10 @@ class Control(wiring.Component):
                     m.d.sync += host.r.payload.data.eq(0)
         with m.Elif(host.r.ready):
             m.d.sync += host.r.valid.eq(0)
+
+    @staticmethod
+    def _arrived(m: Module, name: str, channel: stream.Interface) -> stream.Interface:
+        """A channel from registers."""
+        m.submodules[name] = skid = Skid(channel.payload.shape())
+        wiring.connect(m, channel, skid.i)
+        return skid.o

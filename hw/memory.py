@@ -102,16 +102,16 @@ class MemoryController(wiring.Component):
     def _read_addresses(self, m: Module) -> None:
         m.submodules.ar = stage = Skid(self.bus.ar.p.shape())
         connect(m, stage.o, flipped(self.bus.ar))
-        fetch_first, fetch_now = Signal(), Signal()
-        m.d.comb += fetch_now.eq(self.fetch_ar.valid & (fetch_first | ~self.load_ar.valid))
+        # whose turn it is follows from who asked in the cycle before
+        fetch_now, into = Signal(), stage.i
+        with m.If(~into.valid | into.ready):
+            m.d.sync += fetch_now.eq(self.fetch_ar.valid & (~self.load_ar.valid | ~fetch_now))
         with m.If(fetch_now):
             m.d.comb += [stage.i.payload.eq(self.fetch_ar.payload),
                          stage.i.payload.id.eq(FETCH_ID),
-                         stage.i.valid.eq(1), self.fetch_ar.ready.eq(stage.i.ready)]
+                         stage.i.valid.eq(self.fetch_ar.valid), self.fetch_ar.ready.eq(stage.i.ready)]
         with m.Else():
             m.d.comb += [stage.i.payload.eq(self.load_ar.payload),
                          stage.i.payload.id.eq(LOAD_ID),
                          stage.i.valid.eq(self.load_ar.valid),
                          self.load_ar.ready.eq(stage.i.ready)]
-        with m.If(stage.i.valid & stage.i.ready):
-            m.d.sync += fetch_first.eq(~fetch_now)

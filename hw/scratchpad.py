@@ -81,7 +81,8 @@ class Slot(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.bank = bank = Skid(len(self.want))
+        # nothing is wanted, and so taken, where there is no request
+        m.submodules.bank = bank = Skid(len(self.want), eager=True)
         m.d.comb += [
             bank.i.payload.eq(Mux(self.i.valid, 1 << self.i.payload.bank, 0)),
             bank.i.valid.eq(self.i.valid), self.i.ready.eq(bank.i.ready),

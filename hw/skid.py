@@ -19,6 +19,8 @@ class Skid(wiring.Component):
         Payload.
     copies : int
         Of ``i.ready``, for pipelines with many registers.
+    eager : bool
+        ``o.ready`` is high whenever ``o`` is not valid.
 
     Members
     -------
@@ -32,7 +34,8 @@ class Skid(wiring.Component):
     o: stream.Interface
     go: Signal
 
-    def __init__(self, shape: ShapeLike, copies: int = 1):
+    def __init__(self, shape: ShapeLike, copies: int = 1, eager: bool = False):
+        self._eager = eager
         self._width = Shape.cast(shape).width
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                           "go": Out(copies)})
@@ -43,7 +46,8 @@ class Skid(wiring.Component):
         second = Signal(self._width, reset_less=True)
         free, moves = Signal(len(self.go), init=-1), Signal()
         m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(free),
-                     self.i.ready.eq(self.go[0]), moves.eq(self.o.ready | ~self.o.valid)]
+                     self.i.ready.eq(self.go[0]),
+                     moves.eq(self.o.ready | (0 if self._eager else ~self.o.valid))]
         # each copy depends on itself, lest synthesis take them for one
         m.d.sync += [f.eq(moves | (f & ~self.i.valid)) for f in free]
         with m.If(free[0]):

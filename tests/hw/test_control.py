@@ -105,6 +105,7 @@ def test_doorbell_interrupt_and_status():
             await until(ctx, dut.host.aw.ready)
             ctx.set(dut.host.aw.valid, 0)
             ctx.set(dut.host.w.valid, 0)
+            await ctx.tick()
             starts.append(ctx.get(dut.start))
             await ctx.tick()
             assert not ctx.get(dut.start)

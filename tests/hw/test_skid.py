@@ -12,8 +12,9 @@ COUNT, COPIES = 200, 3
 
 
 @pytest.mark.parametrize("idle, stall", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.4, 0.6)])
-def test_passes_everything(idle: float, stall: float) -> None:
-    dut, rng = Skid(8, COPIES), random.Random(1)
+@pytest.mark.parametrize("eager", [False, True])
+def test_passes_everything(idle: float, stall: float, eager: bool) -> None:
+    dut, rng = Skid(8, COPIES, eager), random.Random(1)
     got: list[int] = []
     cycles = 0
 
@@ -24,7 +25,7 @@ def test_passes_everything(idle: float, stall: float) -> None:
             ctx.set(dut.i.valid, int(sent < COUNT and rng.random() >= idle))
             ctx.set(dut.i.payload, sent & 255)
             before = ctx.get(dut.i.ready), ctx.get(dut.o.valid)
-            ctx.set(dut.o.ready, int(rng.random() >= stall))
+            ctx.set(dut.o.ready, int(rng.random() >= stall or (eager and not before[1])))
             assert (ctx.get(dut.i.ready), ctx.get(dut.o.valid)) == before
             assert ctx.get(dut.go) == (2 ** COPIES - 1) * before[0]
             if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):

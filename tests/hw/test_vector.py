@@ -200,7 +200,7 @@ def test_float_throughput(o_type: DType, slices: int) -> None:
 
 
 @pytest.mark.parametrize("nr,ns,words,taps,fill", [
-    (25, 5, 2, 13 * 5, 40), (8, 8, 4, 4 * 8, 41), (1, 16, 8, 16, 40)])
+    (25, 5, 2, 13 * 5, 41), (8, 8, 4, 4 * 8, 42), (1, 16, 8, 16, 41)])
 def test_window_throughput(nr: int, ns: int, words: int, taps: int, fill: int) -> None:
     """Windows are bound by their pairs of rows, also where both rows of a pair lie in one bank."""
     config = MACHINES["16 lanes by 4"]
