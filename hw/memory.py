@@ -109,7 +109,8 @@ class MemoryController(wiring.Component):
         with m.If(fetch_now):
             m.d.comb += [stage.i.payload.eq(self.fetch_ar.payload),
                          stage.i.payload.id.eq(FETCH_ID),
-                         stage.i.valid.eq(self.fetch_ar.valid), self.fetch_ar.ready.eq(stage.i.ready)]
+                         stage.i.valid.eq(self.fetch_ar.valid),
+                         self.fetch_ar.ready.eq(stage.i.ready)]
         with m.Else():
             m.d.comb += [stage.i.payload.eq(self.load_ar.payload),
                          stage.i.payload.id.eq(LOAD_ID),

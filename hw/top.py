@@ -14,7 +14,7 @@ two cycles or more.
 import os
 
 from amaranth.back import verilog as back
-from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
+from amaranth.hdl import (ClockDomain, ClockSignal, Const, DomainRenamer, Elaboratable, Module,
                           ResetSignal, Shape, Signal)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -111,11 +111,12 @@ class Makalu(wiring.Component):
             plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}
             inner = {f: s.payload[f] if isinstance(s.payload, data.View) else s.payload
                      for f in payload} | {"valid": s.valid, "ready": s.ready}
+            # the host may ask in the first cycle without rst, when the core is still in reset
+            shut = reset if side == "host" else Const(0)
             for field, port in plain.items():
                 to_port = drives != (field == "ready")
-                # the host may ask in the first cycle without rst, when the core is still in reset
-                given = port & ~reset if side == "host" and field == "valid" else port
-                m.d.comb += port.eq(inner[field]) if to_port else inner[field].eq(given)
+                source, sink = (inner[field], port) if to_port else (port, inner[field])
+                m.d.comb += sink.eq(source & ~shut if field in ("valid", "ready") else source)
             if "addr" in payload and drives:
                 name = prefix + channel
                 m.d.comb += getattr(self, f"{name}size").eq(exact_log2(self._config.bus_bytes))
