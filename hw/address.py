@@ -25,8 +25,9 @@ def circle_add(a: Value, b: Value, size: Value, width: int) -> Value:
     return Mux((size != 0) & ~around[-1], around, a + b)[:width].as_signed()
 
 
-INNER = 4
-"""Levels of a nest whose last iterations are looked at together."""
+INNER = (3, 4)
+"""So many of the innermost levels of a nest are looked at together: whether each is in its last
+iteration."""
 
 
 @dataclass
@@ -55,8 +56,8 @@ class Level:
 
 class Nest:
     """Counters of a loop nest. Whether a level is in its first or its last iteration is a register
-    of its own, and so is whether the :data:`INNER` innermost ones all are in their last, so that a
-    step asks flip-flops alone, and few of them.
+    of its own, and so is whether all of the innermost ones (:data:`INNER`) are in their last, so
+    that a step asks flip-flops alone, and few of them.
 
     Parameters
     ----------
@@ -79,8 +80,10 @@ class Nest:
             for flag in ("first", "last", "entered", "left"):
                 setattr(level, flag, Signal(name=f"{name}_{flag}", reset_less=True))
             self.levels[name] = level
-        self._inner = list(self.levels)[:INNER]
-        self._inner_last = Signal(name="inner_last", reset_less=True)
+        every = list(self.levels)
+        # of a nest of few levels the last ones are the same
+        self._inner = {tuple(every[:n]): Signal(name=f"inner{min(n, len(every))}_last",
+                                                reset_less=True) for n in INNER}
         # which levels move in a step is known before it is known whether there is one
         inner: list[str] = []
         for level in self.levels.values():
@@ -115,9 +118,9 @@ class Nest:
 
     def all_last(self, names: Sequence[str]) -> Value:
         """Every level of ``names`` is in its last iteration."""
-        if set(self._inner) <= set(names):
-            others = [self.last(name) for name in names if name not in self._inner]
-            return Cat(self._inner_last, *others).all()
+        for inner, last in reversed(self._inner.items()):
+            if set(inner) <= set(names):
+                return Cat(last, *(self.last(name) for name in names if name not in inner)).all()
         return Cat(self.last(name) for name in names).all()
 
     def on(self, name: str, *, enter: Sequence[object] = (), leave: Sequence[object] = ()) -> None:
@@ -138,7 +141,8 @@ class Nest:
         if singles.keys() != self.levels.keys():
             raise ValueError(f"the nest has levels {', '.join(self.levels)}, not "
                              f"{', '.join(singles)}")
-        return [self._inner_last.eq(Cat(singles[name] for name in self._inner).all()),
+        return [*(last.eq(Cat(singles[name] for name in inner).all())
+                  for inner, last in self._inner.items()),
                 *(s for name, level in self.levels.items()
                   for s in (*self._from_zero(level, singles[name]),
                             level.once.eq(singles[name])))]
@@ -148,7 +152,8 @@ class Nest:
         every level, but each perhaps from a flip-flop of its own (:attr:`hw.skid.Skid.go`)."""
         m = self._m
         with m.If(enables[0]):
-            m.d.sync += self._inner_last.eq(Cat(self.next_last(n) for n in self._inner).all())
+            m.d.sync += [last.eq(Cat(self.next_last(n) for n in inner).all())
+                         for inner, last in self._inner.items()]
         for enable, level in zip(enables, self.levels.values(), strict=True):
             with m.If(enable):
                 m.d.sync += [level.entered.eq(level.moves & ~level.last),

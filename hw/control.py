@@ -19,6 +19,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
 from hw.axi import AXI4Lite, AXIPort
+from hw.delay import register
 from hw.settings import REGION_ALIGN, SETTINGS
 from hw.skid import Skid
 from isa.config import ISA_VERSION, Config
@@ -33,6 +34,9 @@ EVENTS = data.StructLayout({
 
 IN_BUS_WIDTHS = ("DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
 COUNTER_BITS = 64
+
+GROUP = 64
+"""Bytes of registers that are looked up together."""
 
 
 class Control(wiring.Component):
@@ -180,14 +184,14 @@ class Control(wiring.Component):
     def _bus(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
              strobe: dict[str, Value]) -> None:
         host = flipped(self.host)
-        write, look = Signal(), Signal()
+        write, look, looked = Signal(), Signal(), Signal()
         aw, w, ar = (self._arrived(m, name, getattr(host, name)) for name in ("aw", "w", "ar"))
         enable = Cat(bit.replicate(8) for bit in w.payload.strb)
         masked = w.payload.data & enable
         m.d.comb += [
             write.eq(aw.valid & w.valid & (~host.b.valid | host.b.ready)),
             aw.ready.eq(write), w.ready.eq(write),
-            look.eq(ar.valid & (~host.r.valid | host.r.ready)), ar.ready.eq(look)]
+            look.eq(ar.valid & ~looked & (~host.r.valid | host.r.ready)), ar.ready.eq(look)]
         with m.If(write):
             m.d.sync += host.b.valid.eq(1)
             with m.Switch(aw.payload[2:]):
@@ -201,16 +205,31 @@ class Control(wiring.Component):
                             m.d.comb += strobe[r.name].eq(masked)
         with m.Elif(host.b.ready):
             m.d.sync += host.b.valid.eq(0)
-        with m.If(look):
-            m.d.sync += host.r.valid.eq(1)
-            with m.Switch(ar.payload[2:]):
-                for r in REGISTERS:
-                    with m.Case(r.offset >> 2):
-                        m.d.sync += host.r.payload.data.eq(read[r.name])
-                with m.Default():
-                    m.d.sync += host.r.payload.data.eq(0)
+        m.d.sync += looked.eq(look)
+        found = self._look_up(m, ar.payload, read)
+        with m.If(looked):
+            m.d.sync += [host.r.valid.eq(1), host.r.payload.data.eq(found)]
         with m.Elif(host.r.ready):
             m.d.sync += host.r.valid.eq(0)
+
+    @staticmethod
+    def _look_up(m: Module, address: Value, read: dict[str, Value]) -> Value:
+        """What is read at an address, a cycle later: in each group of registers the one, and then
+        of those the one."""
+        at = {r.offset: read[r.name] for r in REGISTERS}
+        groups = {number: Signal(32, name=f"group{number}")
+                  for number in sorted({offset // GROUP for offset in at})}
+        with m.Switch(address[2:exact_log2(GROUP)]):
+            for offset in range(0, GROUP, 4):
+                with m.Case(offset >> 2):
+                    m.d.sync += [value.eq(at.get(GROUP * number + offset, 0))
+                                 for number, value in groups.items()]
+        found = Signal(32)
+        with m.Switch(register(m, "group", address[exact_log2(GROUP):])):
+            for number, value in groups.items():
+                with m.Case(number):
+                    m.d.comb += found.eq(value)
+        return found
 
     @staticmethod
     def _arrived(m: Module, name: str, channel: stream.Interface) -> stream.Interface:

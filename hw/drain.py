@@ -180,15 +180,19 @@ class Drain(wiring.Component):
                           for n, log in (("o", log_o), ("r", log_r)))
         nest.behind("word", enter=[to(wo, wo.plus(i.o_n)), to(wr, wr.plus(r_n))],
                     leave=[to(wo, 0), to(wr, 0)])
-        nest.behind("x", enter=[to(xo, xo.plus(i.o_x))], leave=[to(xo, xo0)])
-        nest.behind("y", enter=[to(yo, yo.plus(i.o_y)), to(yr, yr.plus(i.o_y))],
-                    leave=[to(yo, yo0), to(yr, yr0)])
+        # whether an outer level moves, too, is a matter of what comes, not of whether it does
+        tx, ty = nest.levels["tx"], nest.levels["ty"]
+        further = xo.plus(i.o_x)
+        nest.behind("x", enter=[to(xo, further)], leave=[
+            to(xo, Mux(tx.left, 0, Mux(tx.entered, further, xo0)))])
+        nest.behind("tx", enter=[xo0.eq(further)], leave=[xo0.eq(0)])
+        for term, start in ((yo, yo0), (yr, yr0)):
+            further = term.plus(i.o_y)
+            nest.behind("y", enter=[to(term, further)],
+                        leave=[to(term, Mux(ty.entered, further, start))])
+            nest.behind("ty", enter=[start.eq(further)])
         nest.behind("nb", enter=[to(no, no.plus(o_step)), to(nr, nr.plus(r_step))],
                     leave=[to(no, i.o_base), to(nr, i.r_base)])
-        nest.behind("tx", enter=[to(xo, xo.plus(i.o_x)), xo0.eq(xo.plus(i.o_x))],
-                    leave=[to(xo, 0), xo0.eq(0)])
-        nest.behind("ty", enter=[to(yo, yo.plus(i.o_y)), yo0.eq(yo.plus(i.o_y)),
-                                 to(yr, yr.plus(i.o_y)), yr0.eq(yr.plus(i.o_y))])
         last, begin = nest.all_last(["word", "x", "y"]), Signal()
         walked = view_of(data.StructLayout({
             "valid": 1, "first": 1, "last": 1, "last_group": 1, "last_row": 1, "bank": 1,

@@ -147,22 +147,23 @@ class Feeder(wiring.Component):
         def to(term: Term, value: Value | int) -> object:
             return term.value.eq(value)
 
-        nest.behind("x", enter=[to(xa, xa.plus(i.a_x)), to(ix, ix.plus(i.ix_x))],
-                    leave=[to(xa, xa0), to(ix, ix0)])
-        nest.behind("y", enter=[to(ya, ya.plus(i.a_y)), to(iy, iy.plus(i.iy_y))],
-                    leave=[to(ya, ya0), to(iy, iy0)])
+        # whether an outer level moves, too, is a matter of what comes, not of whether it does
+        tx, ty = nest.levels["tx"], nest.levels["ty"]
+        for name, axis, pairs in (
+                ("x", tx, [(xa, i.a_x, xa0, 0), (ix, i.ix_x, ix0, i.ix0)]),
+                ("y", ty, [(ya, i.a_y, ya0, None), (iy, i.iy_y, iy0, None)])):
+            for term, step, start, back in pairs:
+                on = Mux(axis.entered, term.plus(step), start)
+                nest.behind(name, enter=[to(term, term.plus(step))],
+                            leave=[to(term, on if back is None else Mux(axis.left, back, on))])
+                nest.behind(axis.name, enter=[start.eq(term.plus(step))],
+                            leave=[] if back is None else [start.eq(back)])
         nest.behind("cb", enter=[to(ca, ca.plus(i.a_cb))], leave=[to(ca, 0)])
         nest.behind("s", enter=[to(sa, sa.plus(i.a_s)), to(sx, sx.plus(i.ix_s))],
                     leave=[to(sa, 0), to(sx, 0)])
         nest.behind("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r))],
                     leave=[to(ra, 0), to(ry, 0)])
         nest.behind("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
-        next_x = [(xa, xa.plus(i.a_x), xa0), (ix, ix.plus(i.ix_x), ix0)]
-        next_y = [(ya, ya.plus(i.a_y), ya0), (iy, iy.plus(i.iy_y), iy0)]
-        nest.behind("tx", enter=[e for t, v, s in next_x for e in (to(t, v), s.eq(v))],
-                    leave=[to(xa, 0), xa0.eq(0), to(ix, i.ix0), ix0.eq(i.ix0)])
-        nest.behind("ty", enter=[e for t, v, s in next_y for e in (to(t, v), s.eq(v))])
-
         # the last iteration's terms are taken before the next instruction's constants come
         m.d.comb += self.instr.ready.eq(~active & free)
         last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])

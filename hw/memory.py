@@ -96,7 +96,9 @@ class MemoryController(wiring.Component):
         promised = register(m, "promised", self.store_aw.valid & self.store_aw.ready)
         kept = register(m, "kept", self.store_b.valid & self.store_b.ready)
         m.d.sync += [reads.eq(reads + asked - answered), writes.eq(writes + promised - kept)]
-        m.d.comb += self.quiet.eq((reads == 0) & (writes == 0) & ~asked & ~promised)
+        moving = asked | promised
+        nothing = register(m, "nothing", (reads == 0) & (writes == 0) & ~moving)
+        m.d.comb += self.quiet.eq(nothing & ~moving)
         return m
 
     def _read_addresses(self, m: Module) -> None:

@@ -17,9 +17,10 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.fifo import Fifo
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.scratchpad import Scratchpad, any_before
 from isa.config import Config
@@ -65,10 +66,11 @@ class SharedRead(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         granted = _choose(m, self.users, self.port, ("addr",))
-        m.submodules.whose = whose = fifo.SyncFIFO(width=len(self.users), depth=self.UNDER_WAY)
-        m.d.comb += [whose.w_data.eq(granted), whose.w_en.eq(self.port.valid & self.port.ready),
-                     whose.r_en.eq(self.port.arrived)]
-        for user, mine in zip(self.users, whose.r_data, strict=True):
+        m.submodules.whose = whose = Fifo(len(self.users), self.UNDER_WAY)
+        m.d.comb += [whose.i.payload.eq(granted),
+                     whose.i.valid.eq(self.port.valid & self.port.ready),
+                     whose.o.ready.eq(self.port.arrived)]
+        for user, mine in zip(self.users, whose.o.payload, strict=True):
             m.d.comb += [user.arrived.eq(self.port.arrived & mine), user.data.eq(self.port.data)]
         return m
 

@@ -16,7 +16,7 @@ is full holds up those behind it; waits only refer to earlier instructions, henc
 up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
 instruction that has not completed.
 
-The first fault is kept; it halts fetch, decoder and every engine in the second cycle after. Among
+The first fault is kept; it halts fetch, decoder and every engine in the third cycle after. Among
 faults of one cycle the order is load, tensor, window, vector, store, decode (an illegal opcode, an
 instruction that could not be fetched), watchdog.
 
@@ -167,13 +167,13 @@ class Sequencer(wiring.Component):
 
     def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
                 ) -> tuple[Value, Value]:
-        """Decodes an instruction with its first word, which waits for a place in its queue, and
-        hands each word out in the cycle after it has come; returns the instruction's fault code, 0
-        where there is none, and its position."""
+        """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
+        at least, and hands the others out in the cycle after they have come; returns the
+        instruction's fault code, 0 where there is none, and its position."""
         coming, word = self.instr.payload, view_of(self.instr.payload.shape())
         held, free, flawed, unread = Signal(), Signal(), Signal(), Signal(8)
         kinds = {op: Signal(name=f"is_{op.name.lower()}") for op in (*self._engines, Opcode.END)}
-        unknown, closed, go, moves = Signal(), Signal(), Signal(), Signal()
+        unknown, closed, go, moves, granted = Signal(), Signal(), Signal(), Signal(), Signal()
         code, index = Signal(8), Signal(INDEX_BITS)
         illegal = go & word.last & (flawed | unknown)
         m.d.comb += [go.eq(held & ~closed), self.instr.ready.eq(~held | moves),
@@ -200,12 +200,13 @@ class Sequencer(wiring.Component):
         # the last bits of an instruction hold no field, but on the way its position
         handed = Cat(word.word[:-INDEX_BITS],
                      Mux(word.last, word.index, word.word[-INDEX_BITS:]))
-        leaves = [free, kinds[Opcode.END], unknown]
+        leaves = [kinds[Opcode.END], unknown]
         for op in self._engines:
-            room = self._queue(m, op, handed, go & kinds[op], word, moves & ~flawed, oldest[op],
+            room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
                                completed)
             leaves.append(kinds[op] & room)
-        m.d.comb += moves.eq(go & Cat(*leaves).any())
+        m.d.comb += moves.eq(go & (free | granted))
+        m.d.sync += granted.eq(go & ~moves & Cat(*leaves).any())
         return code, index
 
     def _queue(self, m: Module, op: Opcode, handed: Value, mine: Value, word: data.View,
@@ -217,11 +218,11 @@ class Sequencer(wiring.Component):
             8 * config.bus_bytes, config.queue_depth * words_of(config))
         gather = m.submodules[f"{name}_gather"] = Gather(config, op)
         connect(m, queue.o, gather.i)
-        comes, leaves, out = Signal(), Signal(), flipped(getattr(self, name))
-        some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, leaves)
+        comes, out = Signal(), flipped(getattr(self, name))
+        left = register(m, f"{name}_left", gather.o.valid & gather.o.ready)
+        some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, left)
         m.d.comb += [
-            comes.eq(mine & moves), leaves.eq(gather.o.valid & gather.o.ready),
-            queue.i.payload.eq(handed), queue.i.valid.eq(comes),
+            comes.eq(mine & moves), queue.i.payload.eq(handed), queue.i.valid.eq(comes),
             list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last),
             self.dispatch[QUEUES.index(name)].eq(list_.i.valid)]
         m.d.sync += Assert(~comes | queue.i.ready, "a queue has no place for a word")
@@ -239,6 +240,9 @@ class Sequencer(wiring.Component):
                 decoded: Value, oldest: dict[Opcode, Fifo]) -> None:
         late, waited = Signal(), Signal(32, reset_less=True)
         first, named = self._first(m, oldest)
+        # an engine's fault stays, and so does what it says of it
+        failed = {op: Signal(name=f"{QUEUE_OF[op]}_failed") for op in engines}
+        m.d.sync += [failed[op].eq(e.fault) for op, e in engines.items()]
         expired = Signal(named + 1)
         m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
         m.d.sync += expired.eq(Mux(late, Cat(1, expired), 0))
@@ -248,7 +252,7 @@ class Sequencer(wiring.Component):
             m.d.sync += waited.eq(waited + 1)
         with m.If(~self.fault & ~self.abort):
             causes: list[tuple[Value, ValueLike, Value]] = [
-                (e.fault, e.fault_code, e.fault_index) for e in engines.values()]
+                (failed[op], e.fault_code, e.fault_index) for op, e in engines.items()]
             causes += [(decode_fault != 0, decode_fault, decoded),
                        (expired[-1] & late, Fault.WATCHDOG, first)]
             for condition, code, index in reversed(causes):

@@ -44,14 +44,16 @@ class Skid(wiring.Component):
         m = Module()
         i, o = Signal(self._width), Signal(self._width)
         second = Signal(self._width, reset_less=True)
-        free, moves = Signal(len(self.go), init=-1), Signal()
-        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(free),
+        # each side asks a copy of its own
+        free, moves = Signal(len(self.go) + 1, init=-1), Signal()
+        here = free[-1]
+        m.d.comb += [i.eq(self.i.payload), self.o.payload.eq(o), self.go.eq(free[:-1]),
                      self.i.ready.eq(self.go[0]),
                      moves.eq(self.o.ready | (0 if self._eager else ~self.o.valid))]
         # each copy depends on itself, lest synthesis take them for one
         m.d.sync += [f.eq(moves | (f & ~self.i.valid)) for f in free]
-        with m.If(free[0]):
+        with m.If(here):
             m.d.sync += second.eq(i)
         with m.If(moves):
-            m.d.sync += [o.eq(Mux(free[0], i, second)), self.o.valid.eq(~free[0] | self.i.valid)]
+            m.d.sync += [o.eq(Mux(here, i, second)), self.o.valid.eq(~here | self.i.valid)]
         return m

@@ -112,7 +112,7 @@ class Makalu(wiring.Component):
             inner = {f: s.payload[f] if isinstance(s.payload, data.View) else s.payload
                      for f in payload} | {"valid": s.valid, "ready": s.ready}
             # the host may ask in the first cycle without rst, when the core is still in reset
-            shut = reset if side == "host" else Const(0)
+            shut = reset if side == "host" and not drives else Const(0)
             for field, port in plain.items():
                 to_port = drives != (field == "ready")
                 source, sink = (inner[field], port) if to_port else (port, inner[field])
