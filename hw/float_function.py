@@ -121,11 +121,9 @@ def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
     m.submodules[f"{name}_rom"] = rom
     port = rom.read_port()
     m.d.comb += port.addr.eq(k)
-    base, slope, curve = (register(m, f"{name}_c{n}", port.data[str(n)]) for n in range(3))
-    u = register(m, f"{name}_u", u)
-    offset = register(m, f"{name}_offset", u)
-    curved, *kept = cut(m, f"{name}_curve", curve * offset, base, slope, offset)
-    base, slope, offset = kept
+    base, slope, curve, offset = cut(m, f"{name}_row", *(port.data[str(n)] for n in range(3)),
+                                     register(m, f"{name}_offset", u))
+    curved, base, slope, offset = cut(m, f"{name}_curve", curve * offset, base, slope, offset)
     slope, base, offset = cut(m, f"{name}_slope", slope + (curved >> table.drop2), base, offset)
     raised, base = cut(m, f"{name}_raised", slope * offset, base)
     return register(m, f"{name}_table", (base + (raised >> table.drop1))[:VALUE_BITS + 1])

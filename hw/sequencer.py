@@ -200,7 +200,7 @@ class Sequencer(wiring.Component):
         # the last bits of an instruction hold no field, but on the way its position
         handed = Cat(word.word[:-INDEX_BITS],
                      Mux(word.last, word.index, word.word[-INDEX_BITS:]))
-        leaves = [kinds[Opcode.END], unknown]
+        leaves: list[Value] = [kinds[Opcode.END], unknown]
         for op in self._engines:
             room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
                                completed)

@@ -200,7 +200,8 @@ def test_faults_of_one_cycle():
     """Load before tensor before window before vector before store, all in the same cycle."""
     every = [Instruction(op) for op in reversed(ENGINES)]
     # an instruction has a cycle and its words in the decoder, and a gate takes a cycle
-    times = {k: 28 - (1 + 128 // BUS) * k - (i.opcode not in SELF_GATED) for k, i in enumerate(every)}
+    times = {k: 28 - (1 + 128 // BUS) * k - (i.opcode not in SELF_GATED)
+             for k, i in enumerate(every)}
     for last in range(len(every), 0, -1):
         bad = {k: Fault.BAD_FIELD for k in range(last)}
         bench = Bench([*every, END], times, bad).run()
