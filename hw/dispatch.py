@@ -110,6 +110,8 @@ class Dispatch(wiring.Component):
             legal.eq(stays & age[-1] & self.legal), self.illegal.eq(stays & age[-1] & ~self.legal)]
         with m.If(self.passing):
             m.d.sync += self.holds.eq(0)
-        with m.If(self.instr.valid & self.instr.ready):
-            m.d.sync += [self.i.eq(self.instr.payload), self.holds.eq(1)]
+        # what comes while there is nothing valid is not held
+        with m.If(~self.holds):
+            m.d.sync += [self.i.eq(self.instr.payload),
+                         self.holds.eq(self.instr.valid & self.instr.ready)]
         return m

@@ -124,8 +124,9 @@ class VectorEngine(wiring.Component):
         m.d.sync += age.eq(Cat(self.engine.start, age))
         with m.If(ending):
             m.d.sync += active.eq(0)
-        with m.If(self.engine.start):
-            m.d.sync += [i.eq(self.instr.payload), active.eq(1)]
+        # what comes while there is nothing valid is not active
+        with m.If(~active):
+            m.d.sync += [i.eq(self.instr.payload), active.eq(self.engine.start)]
         with m.If(age[-1] & ~legal):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
                          self.engine.fault_index.eq(i.index)]
