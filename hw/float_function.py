@@ -117,7 +117,8 @@ def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
     row = data.StructLayout({str(n): shape for n, shape in enumerate(shapes)})
     rom: memory.Memory = memory.Memory(
         shape=row, depth=len(table.rows),
-        init=[{str(n): v for n, v in enumerate(values)} for values in table.rows])
+        init=[{str(n): v for n, v in enumerate(values)} for values in table.rows],
+        attrs={"rom_style": "block"})
     m.submodules[f"{name}_rom"] = rom
     port = rom.read_port()
     m.d.comb += port.addr.eq(k)
