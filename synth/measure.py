@@ -8,7 +8,7 @@ others' figures.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hw.top import verilog_of
+from hw.top import TOP, verilog_of
 from isa.config import Config
 from synth import gowin, place
 from synth.area import columns, counts, mapped
@@ -21,7 +21,13 @@ MAPPED = ("ecp5", "xc7", "xcup")
 
 ROUTED: dict[str, Callable[[], object]] = {
     "ecp5 routed": place.nextpnr, "gowin routed": gowin.nextpnr}
-"""Targets that place and route, and what finds the tool of each."""
+"""Targets that place and route blocks, and what finds the tool of each."""
+
+WHOLE = "ecp5 machine routed"
+"""The target that places and routes a whole machine: half an hour, so only if it is named."""
+
+FAST = place.Target(speed=8, frequency=105.0)
+"""Of :data:`WHOLE`."""
 
 ROUTABLE = 6000
 """LUT4 on ECP5 of the largest block that is placed and routed: with more it takes many minutes."""
@@ -37,6 +43,8 @@ def tools(targets: Iterable[str]) -> None:
     for target in targets:
         if target in ROUTED:
             ROUTED[target]()
+        elif target == WHOLE:
+            place.nextpnr()
 
 
 def figures(config: Config, part: str, target: str, known: Mapping[str, Figures]
@@ -46,6 +54,8 @@ def figures(config: Config, part: str, target: str, known: Mapping[str, Figures]
     try:
         if target in MAPPED:
             return _areas(config, part, target)
+        if target == WHOLE:
+            return (_machine(config), []) if part == TOP else (None, [])
         luts = known.get("ecp5", {}).get("LUT4")
         if luts is None or luts > ROUTABLE or (target == "gowin routed" and part not in IN_GOWIN):
             return None, []
@@ -58,6 +68,15 @@ def figures(config: Config, part: str, target: str, known: Mapping[str, Figures]
         return used | ({MHZ: found["frequency"]} if found["frequency"] else {}), []
     except (SynthesisError, place.PlaceError) as e:
         return {"error": _sentence(str(e))}, []
+
+
+def _machine(config: Config) -> Figures:
+    found = place.place(config, None, FAST)
+    path = found["path"]
+    return {**{name: cell["used"] for name, cell in found["cells"].items()},
+            MHZ: found["frequency"],
+            "longest path": f"{path['ns']} ns, {path['from']} to {path['to']}",
+            "time": f"{sum(found['seconds'].values()) / 60:.0f} min"}
 
 
 def _areas(config: Config, part: str, target: str) -> tuple[Figures, list[str]]:

@@ -19,7 +19,7 @@ from isa.presets import load_config
 from synth.area import DOCS
 from synth.baseline import losses
 from synth.blocks import PARTS
-from synth.measure import MAPPED, ROUTED, figures, tools
+from synth.measure import MAPPED, ROUTED, WHOLE, figures, tools
 from synth.place import PlaceError
 from synth.synthesis_page import page
 
@@ -89,8 +89,9 @@ def compare(config: str, part: str, before: dict[str, Any], row: dict[str, Any])
 @click.option("--block", "parts", multiple=True, type=click.Choice(list(PARTS)),
               help="Only this one, can be given several times.  [default: all of them; "
                    f"{', '.join(CHECKED)} with --check]")
-@click.option("--target", "targets", multiple=True, type=click.Choice(TARGETS),
-              help="Only this one, can be given several times.  [default: all of them]")
+@click.option("--target", "targets", multiple=True, type=click.Choice((*TARGETS, WHOLE)),
+              help="Only this one, can be given several times.  "
+                   f"[default: all of them but {WHOLE}]")
 @click.option("--check", is_flag=True, help="Compare with the documented figures, write nothing.")
 @click.option("--docs", default=DOCS, metavar="FOLDER", type=click.Path(path_type=Path),
               help="Where synthesis.json and synthesis.md are.  [default: docs]")
@@ -103,6 +104,7 @@ def main(name: str, parts: tuple[str, ...], targets: tuple[str, ...], check: boo
     \b
     Examples:
       python -m synth.report --config ecp5 --block tile --block accumulator
+      python -m synth.report --config ecp5 --block makalu --target "ecp5 machine routed"
       python -m synth.report --check
     """
     said = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from synth.gowin import DEVICE
 from synth.mapping import DEEP
-from synth.measure import ROUTABLE
+from synth.measure import FAST, ROUTABLE, WHOLE
 from synth.place import Target
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -17,11 +17,14 @@ HEADINGS = {
     "xcup": "UltraScale+ (`synth_xilinx -family xcup`)",
     "ecp5 routed": (f"ECP5-{Target().size}, speed grade {Target().speed}, placed and routed "
                     f"(blocks of up to {ROUTABLE:,} LUT4)"),
+    WHOLE: (f"ECP5-{FAST.size}, speed grade {FAST.speed}, the whole machine placed and routed for "
+            f"{FAST.frequency:.0f} MHz"),
     "gowin routed": f"Gowin {DEVICE}, placed and routed"}
 
 INTRODUCTION = f"""# Synthesis
 
-Made by `make synthesis CONFIG=NAME` ([synth/report.py](../synth/report.py)); the figures are in
+Made by `make synthesis CONFIG=NAME` ([synth/report.py](../synth/report.py)), whole machines on the
+ECP5 by `python -m synth.report --config NAME --block makalu --target "{WHOLE}"`; the figures are in
 `synthesis.json`. Each block is synthesized alone by Yosys, so nothing is shared or trimmed between
 blocks; `scratchpad` has one read port and one write port here, and `makalu` is the whole machine.
 `make synthesis CHECK=1` measures some blocks anew and fails on a loss.
@@ -89,4 +92,4 @@ def _table(heading: str, target: str, rows: Rows) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None or value == "" else f"{value:,}"
+    return value if isinstance(value, str) else "" if value is None else f"{value:,}"
