@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mapping to an ECP5: Yosys, block by block, then registers around products into the DSP blocks.
-
-Yosys saves area wherever a path is shorter than the longest of what it maps at once, until it is as
-long. So each block of a machine is mapped by itself, and the netlist made flat afterwards: that
-takes half of the time and some more LUTs, and the longest path of one block is no excuse for
-another.
+"""Mapping to an ECP5: Yosys, and then registers around products into the DSP blocks.
 
 ::
 
@@ -19,19 +14,12 @@ stays as well.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synth.yosys import run
-
-APART = re.compile(
-    r"_(control|machine_(fetch|load|memory|scratchpad|sequencer|store|vector|window"
-    r"|vector_floats(_lane)?|tensor_(accumulator|dispatch|drain|feeder|loader|tile|drain_post)))"
-    r"(_\d+)?$")
-"""Modules of a machine that are mapped by themselves, by the end of their names."""
 
 BLOCK, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 
@@ -62,12 +50,7 @@ def synthesize(text: str, top: str, to: Path) -> dict[str, Any]:
     SynthesisError
         If Yosys fails.
     """
-    apart = [name for name in re.findall(r"^module (\w+)", text, re.MULTILINE)
-             if APART.search(name)]
-    keep = [f"setattr -mod -set keep_hierarchy 1 {' '.join(apart)}"] if apart else []
-    run(text, top, [*keep, f"synth_ecp5 -top {top}", "setattr -mod -unset keep_hierarchy *",
-                    "flatten", "opt_clean", "opt_lut_ins -tech lattice", "opt_clean -purge",
-                    f"write_json {to.name}"], to.parent)
+    run(text, top, [f"synth_ecp5 -top {top} -json {to.name}"], to.parent)
     netlist = json.loads(to.read_text())
     module: dict[str, Any] = netlist["modules"][top]
     pack(module)

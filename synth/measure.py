@@ -26,7 +26,7 @@ ROUTED: dict[str, Callable[[], object]] = {
 WHOLE = "ecp5 machine routed"
 """The target that places and routes a whole machine: half an hour, so only if it is named."""
 
-FAST = place.Target(speed=8, frequency=105.0)
+FAST = place.Target(speed=8, frequency=95.0)
 """Of :data:`WHOLE`."""
 
 ROUTABLE = 6000

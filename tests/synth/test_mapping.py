@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products and memories that have not become what they should have are named."""
 
-import re
 from dataclasses import replace
 
 import pytest
 
-from hw.top import TOP, Makalu, verilog_of
+from hw.top import verilog_of
 from isa.presets import PRESETS
 from synth.area import mapped
 from synth.blocks import PARTS
-from synth.ecp5 import APART
 from synth.mapping import multipliers, refusals
 
 TINY = PRESETS["tiny"]
@@ -73,14 +71,3 @@ def test_of_the_design(part: str) -> None:
     cells = mapped(verilog_of(PARTS[part](TINY), part), part, "ecp5")
     assert refusals(TINY, part, "ecp5", cells) == []
     assert multipliers(cells)["registered"] == (TINY.macs if part == "tile" else 0)
-
-
-def test_blocks_are_mapped_apart():
-    """Every block that is named is there, in a machine that has all of them."""
-    modules = re.findall(r"^module (\w+)", verilog_of(Makalu(PRESETS["tiny_fp"]), TOP), re.MULTILINE)
-    engines = ("fetch", "load", "memory", "scratchpad", "sequencer", "store", "vector",
-               "vector_floats", "vector_floats_lane", "window")
-    tensor = ("accumulator", "dispatch", "drain", "drain_post", "feeder", "loader", "tile")
-    assert {found[1] for name in modules if (found := APART.search(name))} == {
-        "control", *(f"machine_{name}" for name in engines),
-        *(f"machine_tensor_{name}" for name in tensor)}
