@@ -97,7 +97,6 @@ class VectorEngine(wiring.Component):
         self._sums = data.StructLayout({"valid": 1, "mark": mark, **wants,
                                         **dict.fromkeys(("a", "b", "out"), word)})
         self._pair = data.StructLayout({**self._sums.members, "bad": 1})
-        values = data.ArrayLayout(signed(9), config.lanes)
         values = data.ArrayLayout(signed(OPERAND_BITS), config.lanes)
         self._operands = data.StructLayout({
             "first": 1, "last": 1, "with_a": 1, "with_b": 1, "a": values, "b": values})
