@@ -56,7 +56,7 @@ row above may be missing or of another day:
   router2 still had 30,000 wires in use twice after a quarter of an hour: with 153 of 156
   multipliers the machine lies all over the device (its wires were 545,000 units long, those of
   `ecp5_fp`, which is larger, 412,000). The longest path of a static estimate over the netlist, with
-  0.62 ns and more for a net, is 9.7 ns.
+  0.62 ns and more for a net, was 9.7 ns before the decoder and the register lookup were shortened.
 - **Tried: each block mapped by itself.** Yosys saves area wherever a path is shorter than the
   longest of all, until it is as long. Block by block the estimate for `ecp5` fell from 9.7 to
   8.6 ns, and mapping took half the time. But `ecp5_fp` took 52,932 LUT4 in place of 47,678, and
