@@ -89,12 +89,15 @@ PRODUCT = 2
 """Cycles of :func:`product`."""
 
 
-def product(m: Module, name: str, a: Value, b: Value, *beside: Value
+def product(m: Module, name: str, a: Value, b: Value, *beside: Value, part: int = MANT_BITS // 2
             ) -> tuple[Value, list[Value]]:
-    """``a * b``, not negative, from products of halves of MANT_BITS / 2 bits, each fit for a DSP
-    block with its register, and what goes ``beside`` it; two cycles later."""
-    half = MANT_BITS // 2
-    parts = [[n[:half], n[half:]] if len(n) > half else [n] for n in (a, b)]
+    """``a * b``, of which ``a`` may be signed, from products of parts of ``part`` bits and of what
+    is above them, each fit for a DSP block with its register, and what goes ``beside`` it; two
+    cycles later."""
+    parts = [[n[:part], n[part:]] if len(n) > part else [n] for n in (a, b)]
+    assert not b.shape().signed, f"{name}: a signed second operand"
+    if a.shape().signed:
+        parts[0][-1] = parts[0][-1].as_signed()
     places = [(i + j, x * y) for i, x in enumerate(parts[0]) for j, y in enumerate(parts[1])]
     multiplied = cut(m, f"{name}_part", *(v for _, v in places), *beside)
     at: dict[int, list[Value]] = {}
@@ -103,7 +106,7 @@ def product(m: Module, name: str, a: Value, b: Value, *beside: Value
     # the lowest and the highest product do not overlap
     total: Value = Cat(at[0][0], *at.get(2, []))
     for value in at.get(1, []):
-        total = total + (value << half)
+        total = total + (value << part)
     result, *others = cut(m, f"{name}_product", total[:len(a) + len(b)], *multiplied[len(places):])
     return result, others
 

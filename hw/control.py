@@ -9,8 +9,8 @@ Reset is the only way out of an error. It halts the engines, waits until the mem
 clears the core for a cycle, and leaves the host's settings (regions, program, watchdog, interrupt
 enable) as they are.
 
-AXI4-Lite: one write and one read at a time, an answer a cycle after the request, always OKAY. What
-is not a register reads as zero and takes no writes; byte strobes are honored.
+AXI4-Lite: one write and one read at a time, always OKAY. What is not a register reads as zero and
+takes no writes; byte strobes are honored.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
 from hw.axi import AXI4Lite, AXIPort
-from hw.delay import register
+from hw.delay import later, register
 from hw.settings import REGION_ALIGN, SETTINGS
 from hw.skid import Skid
 from isa.config import ISA_VERSION, Config
@@ -38,6 +38,9 @@ COUNTER_BITS = 64
 GROUP = 64
 """Bytes of registers that are looked up together."""
 
+LOOK_UP = 2
+"""Cycles from a register's address to its value."""
+
 
 class Control(wiring.Component):
     """Control registers of a core.
@@ -52,7 +55,7 @@ class Control(wiring.Component):
     irq : 1
     settings : SETTINGS
     start : 1
-        Strobe: run the program; a cycle after the write to the doorbell.
+        Strobe: run the program, of a write to the doorbell.
     stop : 1
         Halt the engines; high until ``clear``.
     clear : CLEARS
@@ -167,6 +170,7 @@ class Control(wiring.Component):
 
     def _counters(self, m: Module, read: dict[str, Value]) -> None:
         bus = exact_log2(self._config.bus_bytes)
+        busy, events = register(m, "counts", self.busy), later(m, self.events, 1, "counted")
         for name, _ in COUNTERS:
             if (name in PROFILE and not self._config.profile) or (
                     name in EXCEPTIONS and not self._config.floats):
@@ -176,22 +180,22 @@ class Control(wiring.Component):
             count = Signal(COUNTER_BITS - scale, name=f"count_{name.lower()}")
             with m.If(self.start):
                 m.d.sync += count.eq(0)
-            with m.Elif(self.busy):
-                m.d.sync += count.eq(count + self.events[name.lower()])
+            with m.Elif(busy):
+                m.d.sync += count.eq(count + events[name.lower()])
             value = Cat(Const(0, scale), count)
             read[name], read[f"{name}_HI"] = value[:32], value[32:]
 
     def _bus(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
              strobe: dict[str, Value]) -> None:
         host = flipped(self.host)
-        write, look, looked = Signal(), Signal(), Signal()
+        write, look, looking = Signal(), Signal(), Signal(LOOK_UP)
         aw, w, ar = (self._arrived(m, name, getattr(host, name)) for name in ("aw", "w", "ar"))
         enable = Cat(bit.replicate(8) for bit in w.payload.strb)
         masked = w.payload.data & enable
+        m.d.sync += write.eq(aw.valid & w.valid & (~host.b.valid | host.b.ready) & ~write)
         m.d.comb += [
-            write.eq(aw.valid & w.valid & (~host.b.valid | host.b.ready)),
             aw.ready.eq(write), w.ready.eq(write),
-            look.eq(ar.valid & ~looked & (~host.r.valid | host.r.ready)), ar.ready.eq(look)]
+            look.eq(ar.valid & ~looking.any() & (~host.r.valid | host.r.ready)), ar.ready.eq(look)]
         with m.If(write):
             m.d.sync += host.b.valid.eq(1)
             with m.Switch(aw.payload[2:]):
@@ -205,17 +209,17 @@ class Control(wiring.Component):
                             m.d.comb += strobe[r.name].eq(masked)
         with m.Elif(host.b.ready):
             m.d.sync += host.b.valid.eq(0)
-        m.d.sync += looked.eq(look)
-        found = self._look_up(m, ar.payload, read)
-        with m.If(looked):
+        m.d.sync += looking.eq(Cat(look, looking))
+        found = self._look_up(m, register(m, "address", ar.payload), read)
+        with m.If(looking[-1]):
             m.d.sync += [host.r.valid.eq(1), host.r.payload.data.eq(found)]
         with m.Elif(host.r.ready):
             m.d.sync += host.r.valid.eq(0)
 
     @staticmethod
     def _look_up(m: Module, address: Value, read: dict[str, Value]) -> Value:
-        """What is read at an address, a cycle later: in each group of registers the one, and then
-        of those the one."""
+        """What is read at an address, a cycle later, LOOK_UP after the address has come: in each
+        group of registers the one, and then of those the one."""
         at = {r.offset: read[r.name] for r in REGISTERS}
         groups = {number: Signal(32, name=f"group{number}")
                   for number in sorted({offset // GROUP for offset in at})}

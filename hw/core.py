@@ -169,8 +169,9 @@ class Machine(wiring.Component):
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
                  for p in ports]
+        banks = {("write", writes.index(port)): load.banks(p) for p, port in enumerate(load.write)}
         scratchpad = self._unit(m, "scratchpad", 7, Scratchpad(
-            self._config, reads=len(reads), writes=len(writes), order=order))
+            self._config, reads=len(reads), writes=len(writes), order=order, banks=banks))
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 

@@ -22,12 +22,12 @@ from amaranth.utils import exact_log2
 from hw.accumulator import entry_layout
 from hw.address import Nest, Term, circle_add
 from hw.align import HALF_UNIT
-from hw.delay import cut, later, register
+from hw.delay import cut, delay, later, register
 from hw.fifo import Fifo
 from hw.float_lane import FLOAT_CONSTANTS, KIND
 from hw.places import places
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
-from hw.post import Post, landing_depth, slice_columns, slices, types, unit
+from hw.post import ISSUE, Post, landing_depth, slice_columns, slices, types, unit
 from hw.post_lane import POST_CONSTANTS
 from hw.read_port import ReadPort, lockstep
 from hw.skid import Skid
@@ -381,10 +381,12 @@ class Drain(wiring.Component):
             m.d.sync += [running.eq(running & ~last), left.eq(left - 1), last.eq(left == 1),
                          first.eq(first + step)]
 
-        # whether there is an issue asks many; what follows from it goes a cycle behind
+        # whether there is an issue asks many; what follows from it goes behind: the entry is read,
+        # and then in a register
         m.d.sync += [self.psum_en.eq(issue), self.psum_bank.eq(now.bank),
                      self.psum_index.eq(now.index)]
-        swaps, issued, enters, at = cut(m, "issued", swap, issue, running, first)
+        swaps, issued, enters, at = (delay(m, value, ISSUE, name) for value, name in (
+            (swap, "swaps"), (issue, "issued"), (running, "enters"), (first, "at")))
 
         beat = self.params.payload
         load = self.params.valid & self.params.ready
@@ -421,9 +423,10 @@ class Drain(wiring.Component):
                 mine.eq(Array(t % (config.tiles >> c) for c in choices)[beat.m_split]
                         == beat.tile),
                 kept.o.ready.eq(issue & wants[t]), post.params.eq(beat),
-                post.load.eq(load & mine), post.swap.eq(swaps), post.entry.eq(self.entries[t]),
-                post.residual_load.eq(issued), post.residual.eq(
-                    register(m, f"residual_word{t}", quarters(kept.o.payload, quarter))),
+                post.load.eq(load & mine), post.swap.eq(swaps), post.entry.eq(register(
+                    m, f"entry{t}", self.entries[t].as_value())),
+                post.residual_load.eq(issued), post.residual.eq(delay(
+                    m, quarters(kept.o.payload, quarter), ISSUE, f"residual_word{t}")),
                 post.valid.eq(enters), post.first.eq(at),
                 post.keep.eq(landed.write[t]), post.addr.eq(landed.addr[t]),
                 post.constants.eq(constants), post.floats.eq(floats),

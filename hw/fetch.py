@@ -85,8 +85,10 @@ class Fetch(wiring.Component):
         config = self._config
         beats = INSTRUCTION_BYTES // config.bus_bytes
         m.submodules.splitter = splitter = BurstSplitter(config, unsigned(1))
-        m.submodules.buffer = buffer = Fifo(
-            data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2}), self.AHEAD * beats)
+        beat = data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2})
+        m.submodules.buffer = buffer = Fifo(beat, self.AHEAD * beats)
+        m.submodules.shown = shown = Skid(beat)
+        connect(m, buffer.o, shown.i)
         running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
         halt = register(m, "halted", self.halt)
         ahead = Signal(range(self.AHEAD + 1))
@@ -110,7 +112,7 @@ class Fetch(wiring.Component):
         connect(m, asked.o, splitter.i)
         absent, ask = self._addresses(m, asked, running & ~halt & (ahead != self.AHEAD), begin)
         end = absent & (ahead == 0)
-        self._words(m, buffer, running, end, begin, take)
+        self._words(m, shown.o, running, end, begin, take)
         taken = Signal()
         m.d.sync += [
             nothing.eq(~running & (owed == 0)),
@@ -152,12 +154,12 @@ class Fetch(wiring.Component):
         m.d.comb += known_absent.eq(settled.all() & absent)
         return known_absent, ask
 
-    def _words(self, m: Module, buffer: Fifo, running: Signal, end: Value, begin: Signal,
-               take: Signal) -> None:
-        """Shows the buffer's beats as words of instructions; when the program has come to an
-        ``end`` without END, a faulty one. ``take``: the last word of one leaves the buffer."""
+    def _words(self, m: Module, beats: stream.Interface, running: Signal, end: Value,
+               begin: Signal, take: Signal) -> None:
+        """Shows the beats as words of instructions; when the program has come to an
+        ``end`` without END, a faulty one. ``take``: the last word of one goes into the skid."""
         m.submodules.skid = skid = Skid(self.instr.payload.shape())
-        instr, beat = skid.i.payload, buffer.o.payload
+        instr, beat = skid.i.payload, beats.payload
         slot = Signal(INSTRUCTION_BYTES // self._config.bus_bytes, init=1)    # one-hot
         index = Signal(INDEX_BITS)
         with m.If(end):
@@ -169,8 +171,8 @@ class Fetch(wiring.Component):
         m.d.comb += [
             instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(slot[0]),
             instr.last.eq(slot[-1] | end),
-            skid.i.valid.eq(running & (buffer.o.valid | end)),
-            buffer.o.ready.eq(~running | skid.i.ready),
+            skid.i.valid.eq(running & (beats.valid | end)),
+            beats.ready.eq(~running | skid.i.ready),
             take.eq(skid.i.valid & skid.i.ready & instr.last),
             self.instr.payload.eq(skid.o.payload), self.instr.valid.eq(skid.o.valid & running),
             skid.o.ready.eq(~running | self.instr.ready),

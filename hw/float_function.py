@@ -26,13 +26,18 @@ FIXED_BITS, INTEGER_BITS = 24, 8
 EXPONENT_BITS = 12
 """Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
 
-LOOKUP = 6
-ARGUMENT = 3
+LOOKUP = 4 + 2 * PRODUCT
+"""Address, row; curve × offset, a sum; slope × offset, a sum."""
+
+ARGUMENT = 2 + PRODUCT
 """Fixed point in two cycles, × log2 e."""
 
 LATENCY = ARGUMENT + 2 * LOOKUP + 5 + PRODUCT + NORMALIZE + ROUND
 """Argument; two tables; E in two cycles, 1 in its place, × E, select; normalize, round; what is no
 such number."""
+
+WIDE = 17
+"""Bits of an operand of a DSP block."""
 
 SMALL = -8 - (MANT_BITS - 1)
 """Exponent of the lowest bit of the numbers from 2^-8 on."""
@@ -100,8 +105,8 @@ def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple
     m.d.comb += fixed.eq(Mux(above, (1 << bits) - 1,
                              Cat(Const(0, bits - MANT_BITS), mant) >> right))
     argument = register(m, f"{name}_argument", Mux(tanh, fixed << 1, fixed))
-    binary = register(m, f"{name}_product", (argument * LOG2_E)
-                      >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits))
+    binary, _ = product(m, f"{name}_binary", argument, Const(LOG2_E), part=WIDE)
+    binary = binary >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits)
     rises = delay(m, exp & ~x.sign, ARGUMENT, f"{name}_rises")
     exponent = Signal(signed(EXPONENT_BITS + POWER.fraction_bits), name=f"{name}_binary")
     m.d.comb += exponent.eq(Mux(rises, binary, -binary))
@@ -124,9 +129,11 @@ def _lookup(m: Module, name: str, table: Table, fraction: Value) -> Value:
     m.d.comb += port.addr.eq(k)
     base, slope, curve, offset = cut(m, f"{name}_row", *(port.data[str(n)] for n in range(3)),
                                      register(m, f"{name}_offset", u))
-    curved, base, slope, offset = cut(m, f"{name}_curve", curve * offset, base, slope, offset)
+    curved, (base, slope, offset) = product(m, f"{name}_curve", offset, curve, base, slope, offset,
+                                            part=WIDE)
     slope, base, offset = cut(m, f"{name}_slope", slope + (curved >> table.drop2), base, offset)
-    raised, base = cut(m, f"{name}_raised", slope * offset, base)
+    raised, (base,) = product(m, f"{name}_raised", slope, offset, base)
+    raised = raised.as_signed() if slope.shape().signed else raised
     return register(m, f"{name}_table", (base + (raised >> table.drop1))[:VALUE_BITS + 1])
 
 

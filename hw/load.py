@@ -88,6 +88,12 @@ class LoadEngine(wiring.Component):
             "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
             "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
+    def banks(self, port: int) -> int:
+        """Banks that a port of ``write`` asks for, a bit for each: of those of one way."""
+        config, way = self._config, port % self.WAYS
+        words = Lanes(config).words
+        return sum(1 << b for b in range(config.spm_banks) if b // words % self.WAYS == way)
+
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config, lanes = self._config, Lanes(self._config)

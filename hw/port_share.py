@@ -67,9 +67,9 @@ class SharedRead(wiring.Component):
         m = Module()
         granted = _choose(m, self.users, self.port, ("addr",))
         m.submodules.whose = whose = Fifo(len(self.users), self.UNDER_WAY)
-        m.d.comb += [whose.i.payload.eq(granted),
-                     whose.i.valid.eq(self.port.valid & self.port.ready),
-                     whose.o.ready.eq(self.port.arrived)]
+        m.d.sync += [whose.i.payload.eq(granted),
+                     whose.i.valid.eq(self.port.valid & self.port.ready)]
+        m.d.comb += whose.o.ready.eq(self.port.arrived)
         for user, mine in zip(self.users, whose.o.payload, strict=True):
             m.d.comb += [user.arrived.eq(self.port.arrived & mine), user.data.eq(self.port.data)]
         return m

@@ -32,8 +32,8 @@ from isa.instructions import DType
 SLICE = 1
 """Cycles from an entry to what the lanes get of it."""
 
-ISSUE = 1
-"""Cycles from the drain's taking a place to the first slice's way in."""
+ISSUE = 2
+"""Cycles from the drain's decision to the first slice's way in."""
 
 
 def types(config: Config) -> tuple[DType, ...]:

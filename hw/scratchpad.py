@@ -5,7 +5,7 @@
 
     read ports ──► slots ─┬─ bank wanted ─► fixed priority for each bank ─ register ─┐
                           │                                                          ▼
-    write ports ─► slots ─┴─ row, data ───────────────────────────────── register ─► bank ─► data
+    write ports ─► slots ─┴─ row, data ───────────────────── register ─► bank ─► register ─► data
 
 Word ``a`` lies in bank ``a % banks``. A request waits in its port's slot, its bank decoded, so that
 the arbiter begins at registers. Each bank takes one port a cycle, the one of highest priority;
@@ -15,15 +15,16 @@ so that nothing wide hangs on the arbiter.
 Latency of a read that nobody disturbs: ``LATENCY`` cycles from its acceptance to its data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import (Array, Assert, Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal,
+                          Value)
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.delay import delay
+from hw.delay import delay, register
 from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, view_of
 from hw.skid import Skid
 from isa.config import Config
@@ -110,6 +111,8 @@ class Scratchpad(wiring.Component):
         Ports of each kind.
     order : sequence of ("read" or "write", int), optional
         All ports from the highest priority to the lowest; by default reads, then writes.
+    banks : mapping of ("read" or "write", int) to bits, optional
+        Ports that ask for some of the banks alone: a bit for each bank that they may ask for.
 
     Members
     -------
@@ -124,18 +127,21 @@ class Scratchpad(wiring.Component):
         If ``order`` is not a permutation of the ports.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     read: list[SpmReader]
     write: list[SpmWriter]
 
     def __init__(self, config: Config, *, reads: int, writes: int,
-                 order: Sequence[tuple[str, int]] | None = None):
+                 order: Sequence[tuple[str, int]] | None = None,
+                 banks: Mapping[tuple[str, int], int] | None = None):
         ports = [("read", i) for i in range(reads)] + [("write", i) for i in range(writes)]
         self._order = list(ports if order is None else order)
         if sorted(self._order) != sorted(ports):
             raise ValueError(f"order {self._order} does not name each of {ports} once")
         self._config = config
+        self._asked = [(banks or {}).get(port, (1 << config.spm_banks) - 1)
+                       for port in self._order]
         depth = config.spm_words // config.spm_banks
         self.banks: list[memory.Memory] = [
             memory.Memory(shape=8 * config.word_bytes, depth=depth, init=[],
@@ -158,22 +164,27 @@ class Scratchpad(wiring.Component):
                          wanted.bank.eq(port.addr[:bits]), wanted.request.row.eq(port.addr[bits:])]
             if kind == "write":
                 m.d.comb += [wanted.request.data.eq(port.data), port.pending.eq(slot.waits)]
-        granted: list[list[Value]] = [[] for _ in slots]
+        granted: list[list[Value]] = [[Const(0, 1)] * config.spm_banks for _ in slots]
         words = []
-        blocked: Value = Const(0, len(slots))
+        blocked = [Signal(config.spm_banks, name=f"blocked{rank}") for rank, _ in enumerate(slots)]
         for b in range(config.spm_banks):
-            wants = Signal(len(slots), name=f"wants{b}")
-            grants = Signal(len(slots), name=f"grants{b}")
-            before, lost = any_before(wants), Signal(len(slots), name=f"lost{b}")
-            m.d.comb += [wants.eq(Cat(s.want[b] for s in slots)), lost.eq(wants & before)]
+            ranks = [rank for rank, asked in enumerate(self._asked) if asked >> b & 1]
+            wants = Signal(len(ranks), name=f"wants{b}")
+            grants = Signal(len(ranks), name=f"grants{b}")
+            before = any_before(wants)
+            m.d.comb += [wants.eq(Cat(slots[rank].want[b] for rank in ranks)),
+                         *(blocked[rank][b].eq(lost)
+                           for rank, lost in zip(ranks, wants & before, strict=True))]
             m.d.sync += grants.eq(wants & ~before)
-            blocked |= lost
-            for grant, those in zip(grants, granted, strict=True):
-                those.append(grant)
-            words.append(self._bank(m, b, grants, slots))
+            for rank, grant in zip(ranks, grants, strict=True):
+                granted[rank][b] = grant
+            words.append(self._bank(m, b, {rank: (slots[rank], grant) for rank, grant in
+                                           zip(ranks, grants, strict=True)}))
         for rank, ((kind, i), slot, those) in enumerate(
                 zip(self._order, slots, granted, strict=True)):
-            m.d.comb += slot.taken.eq(~blocked[rank])
+            m.d.comb += slot.taken.eq(~blocked[rank].any())
+            m.d.sync += Assert((slot.want & ~self._asked[rank]) == 0,
+                               "a port asks for a bank that is not one of its own")
             if kind == "read":
                 port, arrived = getattr(self, kind)[i], Signal(self.LATENCY - 1)
                 m.d.sync += arrived.eq(Cat(slot.waits & slot.taken, arrived))
@@ -183,8 +194,9 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
 
-    def _bank(self, m: Module, b: int, grants: Value, slots: list[Slot]) -> Value:
-        """A bank and the register before it; its output."""
+    def _bank(self, m: Module, b: int, ports: Mapping[int, tuple[Slot, Value]]) -> Value:
+        """A bank and the registers around it, given the slots that may ask for it, by rank, and
+        their grants; its output."""
         config = self._config
         depth = config.spm_words // config.spm_banks
         m.submodules[f"bank{b}"] = ram = self.banks[b]
@@ -194,7 +206,8 @@ class Scratchpad(wiring.Component):
         writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
         chosen: dict[str, list[Value]] = {"read": [], "write": []}
         rows, words = [], []
-        for (kind, _), slot, grant in zip(self._order, slots, grants, strict=True):
+        for rank, (slot, grant) in ports.items():
+            kind, _ = self._order[rank]
             chosen[kind].append(grant)
             rows.append(Mux(grant, slot.request.row, 0))
             if kind == "write":
@@ -203,4 +216,4 @@ class Scratchpad(wiring.Component):
                      row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]
-        return read.data
+        return register(m, f"data{b}", read.data)

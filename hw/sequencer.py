@@ -168,7 +168,7 @@ class Sequencer(wiring.Component):
     def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
                 ) -> tuple[Value, Value]:
         """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
-        at least, and hands the others out in the cycle after they have come; returns the
+        at least, and moves the others in the cycle after they have come; returns the
         instruction's fault code, 0 where there is none, and its position."""
         coming, word = self.instr.payload, view_of(self.instr.payload.shape())
         held, free, flawed, unread = Signal(), Signal(), Signal(), Signal(8)
@@ -198,8 +198,8 @@ class Sequencer(wiring.Component):
         with m.If(closed):
             m.d.sync += held.eq(0)
         # the last bits of an instruction hold no field, but on the way its position
-        handed = Cat(word.word[:-INDEX_BITS],
-                     Mux(word.last, word.index, word.word[-INDEX_BITS:]))
+        handed = register(m, "handed", Cat(
+            word.word[:-INDEX_BITS], Mux(word.last, word.index, word.word[-INDEX_BITS:])))
         leaves: list[Value] = [kinds[Opcode.END], unknown]
         for op in self._engines:
             room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
@@ -211,8 +211,9 @@ class Sequencer(wiring.Component):
 
     def _queue(self, m: Module, op: Opcode, handed: Value, mine: Value, word: data.View,
                moves: Value, list_: Fifo, completed: data.View) -> Value:
-        """An engine's queue and what is behind it; returns whether it has room for an instruction,
-        which is kept for all of its words."""
+        """An engine's queue, which a word enters a cycle after it ``moves``, when it is ``handed``,
+        and what is behind it; returns whether the queue has room for an instruction, which is kept
+        for all of its words."""
         config, name = self._config, QUEUE_OF[op]
         queue = m.submodules[f"{name}_queue"] = Fifo(
             8 * config.bus_bytes, config.queue_depth * words_of(config))
@@ -222,10 +223,11 @@ class Sequencer(wiring.Component):
         left = register(m, f"{name}_left", gather.o.valid & gather.o.ready)
         some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, left)
         m.d.comb += [
-            comes.eq(mine & moves), queue.i.payload.eq(handed), queue.i.valid.eq(comes),
+            comes.eq(mine & moves), queue.i.payload.eq(handed),
             list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last),
             self.dispatch[QUEUES.index(name)].eq(list_.i.valid)]
-        m.d.sync += Assert(~comes | queue.i.ready, "a queue has no place for a word")
+        m.d.sync += [queue.i.valid.eq(comes),
+                     Assert(~queue.i.valid | queue.i.ready, "a queue has no place for a word")]
         if op in SELF_GATED:
             connect(m, gather.o, out)
             m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)

@@ -32,6 +32,7 @@ from hw.ports import Engine, EnginePort, SpmRead, SpmReader, instruction_layout
 from hw.profile import events_layout
 from hw.read_port import ReadPort
 from hw.settings import REGIONS
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Opcode
 
@@ -95,6 +96,7 @@ class StoreEngine(wiring.Component):
         m.submodules.pattern = pattern = Pattern(config, Opcode.STORE)
         m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
         m.submodules.beats = beats = Beats(config)
+        m.submodules.cut = cut = Skid(beat_layout(config))
         m.submodules.addresses = addresses = Fifo(
             data.StructLayout({"addr": config.addr_bits, "len": layout["len"].shape,
                                "final": 1, "index": INDEX_BITS}), self.BEATS)
@@ -107,6 +109,7 @@ class StoreEngine(wiring.Component):
         ports = [ReadPort(config, self.ADDRESSES) for _ in range(lanes.words)]
         connect(m, flipped(self.instr), pattern.instr)
         connect(m, pattern.runs, splitter.i)
+        connect(m, beats.o, cut.i)
         connect(m, status.engine, flipped(self.engine))
         for p, port in enumerate(ports):
             m.submodules[f"port{p}"] = port
@@ -132,11 +135,11 @@ class StoreEngine(wiring.Component):
         ]
 
         # a beat: its words are asked for, its shape waits
-        beat = beats.o.payload
+        beat = cut.o.payload
         ask = Signal()
         m.d.comb += [
-            ask.eq(beats.o.valid & shapes.i.ready & Cat(p.addr.ready for p in ports).all()),
-            beats.o.ready.eq(ask), shapes.i.valid.eq(ask), shapes.i.payload.eq(beat)]
+            ask.eq(cut.o.valid & shapes.i.ready & Cat(p.addr.ready for p in ports).all()),
+            cut.o.ready.eq(ask), shapes.i.valid.eq(ask), shapes.i.payload.eq(beat)]
         for p, port in enumerate(ports):
             m.d.comb += [port.addr.valid.eq(ask & beat.mask[p] & (beat.part == 0)),
                          port.addr.payload.eq(beat.spm + p)]

@@ -54,6 +54,9 @@ LUTS = {"CCU2C": 2, "TRELLIS_DPR16X4": 6,
 """What a cell counts if not 1: LUT4 of an ECP5 slice (a distributed RAM of 16 x 4: a slice and a
 half), LUT6 of a Xilinx slice, block RAMs of 18 kbit."""
 
+PAIRING = ("xc7", "xcup")
+"""Targets whose LUTs have two outputs."""
+
 DOCUMENTED = ("generic", "ecp5")
 """Targets of docs/area.md."""
 
@@ -103,7 +106,29 @@ def columns(cells: Mapping[str, int], target: str) -> dict[str, int]:
         for name, prefixes in GROUPS[target].items():
             if kind.startswith(prefixes):
                 result[name] += count * LUTS.get(kind, 1)
-    return {name: result[name] for name in GROUPS[target]}
+    found = {name: result[name] for name in GROUPS[target]}
+    if target in PAIRING:
+        alone = sum(count for kind, count in cells.items() if kind.startswith(("LUT", "INV")))
+        found["LUT, paired"] = found["LUT"] - alone + paired(cells)
+    return found
+
+
+def paired(cells: Mapping[str, int]) -> int:
+    """LUT6 that hold Yosys's LUTs, each of which is a cell of its own: one has two outputs, and so
+    holds two functions that have five inputs in all."""
+    left = {size: cells.get(f"LUT{size}", 0) for size in range(1, 7)}
+    left[1] += cells.get("INV", 0)
+    total = 0
+    for size in sorted(left, reverse=True):
+        alone = left.pop(size)
+        total += alone
+        for other in range(min(5 - size, size - 1), 0, -1):
+            shared = min(alone, left[other])
+            left[other] -= shared
+            alone -= shared
+        if 2 * size <= 5:
+            total -= alone // 2
+    return total
 
 
 def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:

@@ -2,7 +2,8 @@
 """A machine or one of its blocks placed and routed on a Lattice ECP5: ``make synth``.
 
 Yosys maps it (:mod:`synth.ecp5`), nextpnr places and routes it out of context, without pins: a
-block's ports are the ends of its paths. The clock's frequency is nextpnr's, over the slow corner of
+block's ports are the ends of its paths. Multipliers may have places of their own
+(:mod:`synth.floorplan`). The clock's frequency is nextpnr's, over the slow corner of
 the speed grade. A native ``nextpnr-ecp5`` is used if there is one, otherwise the Python package.
 """
 
@@ -21,6 +22,7 @@ import click
 from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
+from synth import floorplan
 from synth.blocks import BLOCKS, PARTS
 from synth.ecp5 import synthesize
 from synth.yosys import SynthesisError
@@ -97,6 +99,10 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as made:
         folder, start = Path(made), time.monotonic()
         synthesize(verilog_of(PARTS[name](config), name), name, folder / NETLIST)
+        if name == TOP and floorplan.planned(config, target.size):
+            netlist = json.loads((folder / NETLIST).read_text())
+            floorplan.fix(netlist["modules"][TOP]["cells"])
+            (folder / NETLIST).write_text(json.dumps(netlist))
         mapped = time.monotonic()
         found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
     return {

@@ -30,7 +30,9 @@ blocks; `scratchpad` has one read port and one write port here, and `makalu` is 
 `make synthesis CHECK=1` measures some blocks anew and fails on a loss.
 
 *LUT4* counts carry cells as two and 16 x 4 RAMs as six, *LUT* counts LUT RAMs with their LUTs, and
-*RAMB18* a block of 36 kbit as two. *DSP with its own registers*: operands and product lie in
+*RAMB18* a block of 36 kbit as two. *LUT, paired*: a LUT6 of Xilinx has two outputs and so holds two
+functions that have five inputs in all, which Yosys leaves to the placer; so many LUT6 are taken if
+it pairs all that it can. *DSP with its own registers*: operands and product lie in
 registers of the DSP block. *DSP between registers*: in those, or in flip-flops with nothing in
 between. Yosys moves registers, and the adders behind products, into the DSP blocks of the 7 series
 alone, which is why a tile has so few LUTs there; on ECP5 synth/ecp5.py moves the registers in, on

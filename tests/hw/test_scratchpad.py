@@ -21,8 +21,8 @@ WORDS = CONFIG.spm_words
 class Ports(Elaboratable):
     """Read ports with buffers, and a write port, on one scratchpad."""
 
-    def __init__(self, **options: int):
-        self.spm = Scratchpad(CONFIG, reads=3, writes=1)
+    def __init__(self, banks: dict[tuple[str, int], int] | None = None, **options: int):
+        self.spm = Scratchpad(CONFIG, reads=3, writes=1, banks=banks)
         self.readers = [ReadPort(CONFIG, **options) for _ in range(3)]
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -34,10 +34,10 @@ class Ports(Elaboratable):
         return m
 
 
-def run(options: dict[str, int], idle: float, addresses: list[list[int]]
-        ) -> tuple[list[list[int]], int]:
+def run(options: dict[str, int], idle: float, addresses: list[list[int]],
+        banks: dict[tuple[str, int], int] | None = None) -> tuple[list[list[int]], int]:
     """Write word a with a * 3 + 1, then read; returns what each reader got, and the cycles."""
-    dut, got, spent = Ports(**options), [[] for _ in addresses], [0]
+    dut, got, spent = Ports(banks, **options), [[] for _ in addresses], [0]
     rng = np.random.default_rng(0)
 
     async def write(ctx):
@@ -96,6 +96,23 @@ def test_reads(options: dict[str, int], idle: float) -> None:
     assert got == [[a * 3 + 1 for a in mine] for mine in addresses]
 
 
+EVEN_AND_ODD = {("read", 0): 0b0101, ("read", 2): 0b1010}
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.5])
+def test_ports_that_ask_for_some_banks(idle: float) -> None:
+    rng = np.random.default_rng(10)
+    addresses = [[int(a) for a in rng.choice(legal, 60)] for legal in (
+        range(0, WORDS, 2), range(WORDS), range(1, WORDS, 2))]
+    got, _ = run({}, idle, addresses, EVEN_AND_ODD)
+    assert got == [[a * 3 + 1 for a in mine] for mine in addresses]
+
+
+def test_a_bank_that_is_not_its_own_is_refused() -> None:
+    with pytest.raises(AssertionError, match="not one of its own"):
+        run({}, 0.0, [[0, 2, 5], [0], [1]], EVEN_AND_ODD)
+
+
 def test_one_reader_gets_a_word_a_cycle() -> None:
     got, cycles = run({}, 0.0, [list(range(100)), [], []])
     assert len(got[0]) == 100
@@ -106,7 +123,7 @@ def test_lockstep_readers_take_turns() -> None:
     """Three streams that start in the same bank: with queues, only the start costs cycles."""
     addresses = [list(range(k * 64, k * 64 + 60)) for k in range(3)]
     _, cycles = run({"queue": 4}, 0.0, addresses)
-    assert cycles <= 60 + 8
+    assert cycles <= 60 + ReadPort.LATENCY + 3
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
