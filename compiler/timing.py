@@ -14,16 +14,16 @@ from compiler.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 
-FETCH_LATENCY = 56
+FETCH_LATENCY = 58
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-DISPATCH = 7
+DISPATCH = 8
 """Cycles from an instruction's way into its queue to its start."""
 
 TENSOR_PIPE = 16
 """Cycles from the last vector of a block to the start of its drain."""
 
-TENSOR_LATENCY = 47
+TENSOR_LATENCY = 49
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
 WEIGHT_RETRIES = 1.3
@@ -35,13 +35,13 @@ PARAMS_SWAP = 4
 BLOCK_SWAP = 6
 """Cycles between the parameters of a channel block in the window engine and its first step."""
 
-WEIGHTS_FIRST = 24
+WEIGHTS_FIRST = 25
 """Cycles from the completion of a LOAD to the first vector with its weights."""
 
-VECTOR_LATENCY = 56
+VECTOR_LATENCY = 57
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_LATENCY = 38
+WINDOW_LATENCY = 39
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
 CONFLICTS = 1.35
@@ -57,7 +57,7 @@ LOAD_LATENCY = 8
 READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
-STORE_LATENCY = 37
+STORE_LATENCY = 39
 """Cycles from the last beat of a STORE to its completion."""
 
 

@@ -45,7 +45,7 @@ class ReadPort(wiring.Component):
 
     LATENCY = Scratchpad.LATENCY + 1
 
-    DEPTH = 8
+    DEPTH = 16
     """Words that the landing buffer holds; more than LATENCY sustain a word a cycle."""
 
     addr: stream.Interface

@@ -70,7 +70,7 @@ class VectorEngine(wiring.Component):
     """Copies of the stall: for the registers of the walk, for each of its levels, for the
     stages behind it."""
 
-    META_DEPTH = 8
+    META_DEPTH = 16
 
     instr: stream.Interface
     engine: EnginePort

@@ -53,7 +53,7 @@ class WeightLoader(wiring.Component):
     STALLS = 10
     """Copies of the stall: for the registers of the walk, for each of its levels."""
 
-    META_DEPTH = 8
+    META_DEPTH = 16
 
     instr: stream.Interface
     beats: stream.Interface

@@ -57,7 +57,7 @@ class WindowWeights(wiring.Component):
     STALLS = 8
     """Copies of the stall: for the registers of the walk, for each of its levels."""
 
-    META_DEPTH = 8
+    META_DEPTH = 16
 
     instr: stream.Interface
     words: stream.Interface

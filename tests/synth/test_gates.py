@@ -110,6 +110,29 @@ def test_registers_go_into_the_block(tmp_path):
     assert (early["INPUTA"], early["OUTPUT"]) == (1, 0)
 
 
+def test_registers_behind_a_memory_are_its_own(tmp_path):
+    """Those that are all that reads it, in every cycle, without a reset."""
+    def cells(word: str, reads: str = "") -> tuple[int, str]:
+        text = f"""module top(input clk, rst, en, we, input [10:0] at, input [7:0] d,
+                       output reg [7:0] q, output [7:0] r);
+            reg [7:0] ram [0:2047], x;
+            always @(posedge clk) begin if (we) ram[at] <= d; x <= ram[at]; end
+            always @(posedge clk) {word}
+            assign r = {reads or "0"};
+        endmodule"""
+        found = synthesize(text, "top", tmp_path / "top.json")["cells"].values()
+        (memory,) = (c for c in found if c["type"] == "DP16KD")
+        return (sum(c["type"] == "TRELLIS_FF" for c in found),
+                "".join(str(memory["parameters"][f"REGMODE_{port}"]) for port in "AB"))
+
+    for word, reads, flip_flops in (
+            ("q <= x;", "", 0), ("q <= x;", "x", 8), ("if (en) q <= x;", "", 8),
+            ("if (rst) q <= 0; else q <= x;", "", 8), ("q <= x + 1;", "", 8)):
+        left, modes = cells(word, reads)
+        assert left == flip_flops
+        assert ("OUTREG" in modes) == (flip_flops == 0)
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--config", "ecp5", "--block", "accumulator"], [
         "accumulator of ecp5 has", "DP16KD (block RAM)", "with smaller memories"]),
