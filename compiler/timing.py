@@ -17,7 +17,7 @@ from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
 FETCH_LATENCY = 58
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-DISPATCH = 8
+DISPATCH = 9
 """Cycles from an instruction's way into its queue to its start."""
 
 TENSOR_PIPE = 16

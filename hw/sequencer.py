@@ -35,6 +35,7 @@ from hw.gather import Gather, words_of
 from hw.places import places
 from hw.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
 from hw.semaphore import WaitGate
+from hw.skid import Skid
 from isa.config import Config
 from isa.instructions import COMMON, INDEX_BITS, QUEUE_OF, QUEUES, Fault, Opcode
 
@@ -217,8 +218,11 @@ class Sequencer(wiring.Component):
         config, name = self._config, QUEUE_OF[op]
         queue = m.submodules[f"{name}_queue"] = Fifo(
             8 * config.bus_bytes, config.queue_depth * words_of(config))
+        # the memory's word is in flip-flops before it goes on its way to the engine
+        shown = m.submodules[f"{name}_shown"] = Skid(8 * config.bus_bytes)
         gather = m.submodules[f"{name}_gather"] = Gather(config, op)
-        connect(m, queue.o, gather.i)
+        connect(m, queue.o, shown.i)
+        connect(m, shown.o, gather.i)
         comes, out = Signal(), flipped(getattr(self, name))
         left = register(m, f"{name}_left", gather.o.valid & gather.o.ready)
         some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, left)

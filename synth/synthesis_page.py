@@ -48,22 +48,34 @@ Refused are a `tile` whose products are not all DSP blocks between registers, an
 
 MACHINES = """## Whole machines on an ECP5-85
 
-Measured by hand with `python -m synth.place --config NAME --speed 8 --freq 95`, so that a machine's
-row above may be missing or of another day:
+Measured by hand with `python -m synth.place --config NAME --speed 8 --freq MHZ`, so that a
+machine's row above may be missing or of another day:
 
-- **`ecp5_fp`** was routed at 80.8 MHz on speed grade 8, with 51,085 LUT4, 38,452 flip-flops, 67
-  multipliers and 26 block RAMs of nextpnr. Of the longest path's 12.4 ns one net takes 7.6, the
-  enable of the vector engine's instruction register, which hangs on the bit `active` alone since.
-- **`ecp5`** is not routed. Mapped by blocks (below), nextpnr expected 78 MHz after placement, and
-  router2 still had 30,000 wires in use twice after a quarter of an hour: with 153 of 156
-  multipliers the machine lies all over the device (its wires were 545,000 units long, those of
-  `ecp5_fp`, which is larger, 412,000). The longest path of a static estimate over the netlist, with
-  0.62 ns and more for a net, was 9.7 ns before the decoder and the register lookup were shortened.
-- **Tried: each block mapped by itself.** Yosys saves area wherever a path is shorter than the
-  longest of all, until it is as long. Block by block the estimate for `ecp5` fell from 9.7 to
-  8.6 ns, and mapping took half the time. But `ecp5_fp` took 52,932 LUT4 in place of 47,678, and
-  reached 71.9 MHz when routed. So a machine is mapped as one.
+@@RESULTS@@
+
+What made the difference, in the order of its weight:
+
+- **Registers behind the banks of the scratchpad.** Bank, multiplexer and the buffer behind it were
+  one path, 13.3 ns by the distances of the placement; a bank's word goes into the block RAM's own
+  output register now, and is a cycle later.
+- **Places for the multipliers** ([synth/floorplan.py](../synth/floorplan.py)). With 153 of 156
+  taken, nextpnr left the columns of `ecp5` all over the device: its wires were 545,000 units long
+  and router2 had 30,000 of them in use twice after a quarter of an hour. With a place for each
+  multiplier they are 390,000 units long.
+- **ABC counts 900 ps for a wire** ([synth/ecp5.py](../synth/ecp5.py)), Yosys 300. The output of a
+  block RAM comes 3.9 ns after the clock, and against that paths of eight LUTs with short wires
+  look harmless. It takes 1 % more LUT4, and the longest path of an estimate over the netlist that
+  counts 0.62 ns and more for a wire fell from 9.2 to 8.8 ns.
+- **Tried: each block mapped by itself.** The same estimate fell from 9.7 to 8.6 ns, but `ecp5_fp`
+  took 52,932 LUT4 in place of 47,678, and reached 71.9 MHz when routed.
 - **Tried: router2's `--tmg-ripup`.** It goes on as long as any path misses what was asked for.
+  **`--router2-alt-weights`** stays at some 6,000 wires in use twice on `ecp5_fp`, 9,000 on `ecp5`.
+  `--placer-heap-beta` changes nothing.
+
+**LUTs for each multiplier.** `ecp5` has 128. On the ECP5 that is @@E@@ LUT4; on the 7 series
+@@X@@ LUT6 as Yosys counts them, @@P@@ if small ones are paired, which a placer for that family does
+(*LUT, paired*). For comparison, figures that are published: Tensil's 8 x 8 array 160 LUT and 1.1
+DSP blocks on Xilinx devices (16 bit), NVDLA `nv_small` 1,280.
 """
 
 PAIRS = """## Two products in one DSP block

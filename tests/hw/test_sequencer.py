@@ -154,7 +154,7 @@ def test_waits_order_and_end(seed):
 
 
 @pytest.mark.parametrize("op", ENGINES, ids=lambda op: op.name)
-@pytest.mark.parametrize("bus, depth, cycles", [(BUS, 3, 4), (8, 4, 5)])
+@pytest.mark.parametrize("bus, depth, cycles", [(BUS, 3, 5), (8, 4, 6)])
 def test_cycles_to_the_engine(op, bus, depth, cycles):
     bench = Bench([Instruction(op), END], bus=bus, depth=depth).run()
     assert bench.started[0] == bench.taken[0] + cycles + (op not in SELF_GATED)
