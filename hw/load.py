@@ -89,10 +89,11 @@ class LoadEngine(wiring.Component):
             "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
     def banks(self, port: int) -> int:
-        """Banks that a port of ``write`` asks for, a bit for each: of those of one way."""
-        config, way = self._config, port % self.WAYS
-        words = Lanes(config).words
-        return sum(1 << b for b in range(config.spm_banks) if b // words % self.WAYS == way)
+        """Banks that a port of ``write`` asks for, a bit for each: those with words of its way."""
+        banks, words, way = self._config.spm_banks, Lanes(self._config).words, port % self.WAYS
+        mine = {a % banks for a in range(banks * words * self.WAYS)
+                if a // words % self.WAYS == way}
+        return sum(1 << b for b in mine)
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
