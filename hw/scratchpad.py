@@ -166,23 +166,23 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [wanted.request.data.eq(port.data), port.pending.eq(slot.waits)]
         granted: list[list[Value]] = [[Const(0, 1)] * config.spm_banks for _ in slots]
         words = []
-        blocked = [Signal(config.spm_banks, name=f"blocked{rank}") for rank, _ in enumerate(slots)]
+        blocked: list[list[Value]] = [[] for _ in slots]
         for b in range(config.spm_banks):
             ranks = [rank for rank, asked in enumerate(self._asked) if asked >> b & 1]
             wants = Signal(len(ranks), name=f"wants{b}")
             grants = Signal(len(ranks), name=f"grants{b}")
-            before = any_before(wants)
+            before, losts = any_before(wants), Signal(len(ranks), name=f"lost{b}")
             m.d.comb += [wants.eq(Cat(slots[rank].want[b] for rank in ranks)),
-                         *(blocked[rank][b].eq(lost)
-                           for rank, lost in zip(ranks, wants & before, strict=True))]
+                         losts.eq(wants & before)]
             m.d.sync += grants.eq(wants & ~before)
-            for rank, grant in zip(ranks, grants, strict=True):
+            for rank, grant, lost in zip(ranks, grants, losts, strict=True):
                 granted[rank][b] = grant
+                blocked[rank].append(lost)
             words.append(self._bank(m, b, {rank: (slots[rank], grant) for rank, grant in
                                            zip(ranks, grants, strict=True)}))
         for rank, ((kind, i), slot, those) in enumerate(
                 zip(self._order, slots, granted, strict=True)):
-            m.d.comb += slot.taken.eq(~blocked[rank].any())
+            m.d.comb += slot.taken.eq(~Cat(blocked[rank]).any())
             m.d.sync += Assert((slot.want & ~self._asked[rank]) == 0,
                                "a port asks for a bank that is not one of its own")
             if kind == "read":
