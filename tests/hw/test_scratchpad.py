@@ -11,7 +11,9 @@ from amaranth.sim import Simulator
 
 from hw.read_port import ReadPort
 from hw.scratchpad import Scratchpad
+from hw.top import verilog_of
 from isa.config import Config
+from isa.presets import PRESETS
 
 CONFIG = Config(lanes=4, spm_bytes=1024, spm_banks=4, psum_depth=8, ppu_lanes=4, weight_words=1,
                 vector_lanes=4)
@@ -131,3 +133,10 @@ def test_order_has_to_name_every_port() -> None:
     with pytest.raises(ValueError, match="does not name each"):
         Scratchpad(CONFIG, reads=2, writes=1, order=[("read", 0), ("write", 0)])
     gc.collect()    # what was refused is gone before the filter is
+
+
+@pytest.mark.long
+def test_verilog_of_the_largest() -> None:
+    """Yosys has 4 GiB for it, in which wires that are set bit by bit do not find room."""
+    largest = Scratchpad(PRESETS["core1024"], reads=24, writes=12)
+    assert "module scratchpad" in verilog_of(largest, "scratchpad")
