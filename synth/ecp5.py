@@ -11,6 +11,9 @@ one enable, without a reset, drive both operands, or are all that reads the prod
 registers take their place: the same values in the same cycles, but the operands' way to the block
 and the product's way from it are paths of their own. A flip-flop that something else reads, too,
 stays as well. In the same way flip-flops behind a block RAM become its output register.
+
+A LUT RAM has 16 words. Address bits that a smaller memory leaves constant are wires to a ground that
+nextpnr has in one place of the device; such a bit takes the signal of another address bit instead.
 """
 
 import json
@@ -22,6 +25,7 @@ from typing import Any
 from synth.yosys import run
 
 BLOCK, MEMORY, FLIP_FLOP = "MULT18X18D", "DP16KD", "TRELLIS_FF"
+LUT_RAM, WORDS, WIDTH = "TRELLIS_DPR16X4", 16, 4
 
 MAP = "+&scorr;&sweep;&dc2;&dch,-f,-r;&ps;&if,-W,900,-v;&mfs;&ps,-l"
 """What ABC does: Yosys's own script, but with 900 ps for a wire in place of 300. The output of a
@@ -86,6 +90,9 @@ def pack(module: dict[str, Any]) -> int:
     for cell in [cell for cell in cells.values() if cell["type"] == MEMORY]:
         for port in "AB":
             _word(cells, nets, cell, port)
+    for cell in cells.values():
+        if cell["type"] == LUT_RAM:
+            _addresses(cell)
     return before - len(cells)
 
 
@@ -127,6 +134,19 @@ def _word(cells: Cells, nets: _Nets, cell: dict[str, Any], port: str) -> None:
     if control == (cell["connections"][f"CLK{port}"][0], "1"):
         _swallow(cells, nets, cell, behind)
         cell["parameters"][f"REGMODE_{port}"] = "OUTREG"
+
+
+def _addresses(cell: dict[str, Any]) -> None:
+    pins = cell["connections"]
+    pairs = list(zip(pins["RAD"], pins["WAD"], strict=True))
+    live = next((pair for pair in pairs if pair != ("0", "0")), None)
+    if live is None or live == pairs[-1]:
+        return
+    used = sum((pair != ("0", "0")) << bit for bit, pair in enumerate(pairs))
+    words = [cell["parameters"]["INITVAL"][::-1][k * WIDTH:(k + 1) * WIDTH] for k in range(WORDS)]
+    cell["parameters"]["INITVAL"] = "".join(words[k & used] for k in range(WORDS))[::-1]
+    pins["RAD"], pins["WAD"] = (list(bits) for bits in zip(
+        *(live if pair == ("0", "0") else pair for pair in pairs), strict=True))
 
 
 def _behind(cells: Cells, nets: _Nets, cell: dict[str, Any], bus: str

@@ -133,6 +133,30 @@ def test_registers_behind_a_memory_are_its_own(tmp_path):
         assert ("OUTREG" in modes) == (flip_flops == 0)
 
 
+def test_small_memories_need_no_ground(tmp_path):
+    """A LUT RAM of four words: each stays one place of its own, for reading and for writing, and
+    begins with its word."""
+    text = """module top(input clk, we, input [1:0] at, from, input [3:0] d, output [3:0] q);
+        reg [3:0] ram [0:3];
+        initial begin ram[0] = 9; ram[1] = 3; ram[2] = 14; ram[3] = 5; end
+        always @(posedge clk) if (we) ram[at] <= d;
+        assign q = ram[from];
+    endmodule"""
+    module = synthesize(text, "top", tmp_path / "top.json")
+    (memory,) = (c for c in module["cells"].values() if c["type"] == "TRELLIS_DPR16X4")
+    pins, begins = memory["connections"], memory["parameters"]["INITVAL"]
+    assert not {"0", "1"} & {*pins["RAD"], *pins["WAD"]}
+    for word, value in enumerate((9, 3, 14, 5)):
+        places = set()
+        for port, pin in (("at", "WAD"), ("from", "RAD")):
+            low, high = module["ports"][port]["bits"]
+            signals = {low: word & 1, high: word >> 1}
+            places.add(sum(signals[net] << bit for bit, net in enumerate(pins[pin])))
+        (place,) = places
+        end = len(begins) - 4 * place
+        assert int(begins[end - 4:end], 2) == value
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--config", "ecp5", "--block", "accumulator"], [
         "accumulator of ecp5 has", "DP16KD (block RAM)", "with smaller memories"]),
