@@ -12,8 +12,8 @@ registers take their place: the same values in the same cycles, but the operands
 and the product's way from it are paths of their own. A flip-flop that something else reads, too,
 stays as well. In the same way flip-flops behind a block RAM become its output register.
 
-A LUT RAM has 16 words. Address bits that a smaller memory leaves constant are wires to a ground that
-nextpnr has in one place of the device; such a bit takes the signal of another address bit instead.
+A LUT RAM has 16 words. Address bits that a smaller memory leaves constant are wires to a ground
+that nextpnr has in one place of the device; such a bit takes the signal of another one instead.
 """
 
 import json
