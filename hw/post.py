@@ -3,7 +3,7 @@
 
 ::
 
-    parameters ─► shadow ─(swap)─► active ─┐
+    parameters ─► two sets ──(swap)────────┐
     PSUM entry ────────────────────────────┼─► slice ─► lanes ─► word ─► landing ─► scratchpad
     residual word ─► held ─(shift)─────────┘
 
@@ -21,11 +21,12 @@ from hw.delay import cut, delay, register
 from hw.fifo import COMB_DEPTH, Fifo
 from hw.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.operand import OPERAND_BITS, integer
-from hw.ports import SpmWrite, SpmWriter, view_of
+from hw.ports import SpmWrite, SpmWriter
 from hw.post_lane import POST_CONSTANTS, PostLane, arrivals
+from hw.post_parameters import PostParameters
 from hw.weights import beat_layout
 from hw.words import behind
-from isa.config import PARAM_WORDS, Config
+from isa.config import Config
 from isa.instructions import DType
 
 
@@ -75,10 +76,8 @@ class Post(wiring.Component):
 
     Members
     -------
-    params : In(beat_layout)
-        Parameters, with ``load``: write them to the shadow set, where they are two cycles later.
-    load, swap : In(1)
-        ``swap``: the shadow parameters become active with the next clock edge.
+    params, load, swap : In
+        As in :class:`hw.post_parameters.PostParameters`.
     entry : In(array of entry_layout(config))
         PSUM entry, held for its slices.
     residual_load, residual : In
@@ -140,7 +139,9 @@ class Post(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config = self._config
-        bias, scale = self._parameters(m)
+        m.submodules.parameters = parameters = PostParameters(config, unit(config))
+        m.d.comb += [parameters.params.eq(self.params), parameters.load.eq(self.load),
+                     parameters.swap.eq(self.swap), parameters.first.eq(self.first)]
         residuals = self._residual(m)
         results: list[Value] = []
         kinds: list[data.View] = []
@@ -149,20 +150,20 @@ class Post(wiring.Component):
             at = [min(column + k, config.columns - 1)
                   for column in range(0, config.columns, unit(config))]
             m.submodules[f"lane{k}"] = lane = PostLane()
-            raw, selected, lane_bias, lane_scale = cut(
-                m, f"slice{k}", residuals[k], *(Array(v)[self.first] for v in (
-                    [self.entry[c].as_value() for c in at], [bias[c] for c in at],
-                    [scale[c] for c in at])))
+            raw, selected, bias, scale = cut(
+                m, f"slice{k}", residuals[k],
+                Array(self.entry[c].as_value() for c in at)[self.first],
+                parameters.bias[k].as_signed(), parameters.scale[k])
             entry = data.View(entry_layout(config), selected)
             value = integer(raw[:8], self.r_signed, self.r_zp)[:OPERAND_BITS].as_signed()
-            m.d.comb += [lane.acc.eq(entry.low), lane.bias.eq(lane_bias),
-                         lane.scale.eq(lane_scale), lane.b.eq(value),
+            m.d.comb += [lane.acc.eq(entry.low), lane.bias.eq(bias),
+                         lane.scale.eq(scale), lane.b.eq(value),
                          lane.constants.eq(self.constants)]
             result: Value = lane.out[:8]
             if config.floats:
                 m.submodules[f"float_lane{k}"] = number = FloatLane(config)
-                m.d.comb += [number.entry.eq(entry), number.bias.eq(lane_bias),
-                             number.scale.eq(lane_scale), number.b.eq(raw),
+                m.d.comb += [number.entry.eq(entry), number.bias.eq(bias),
+                             number.scale.eq(scale), number.b.eq(raw),
                              number.b_integer.eq(value), number.constants.eq(self.floats)]
                 result = Mux(self.all_integer, result, number.out)
                 kinds.append(number.kind)
@@ -239,19 +240,3 @@ class Post(wiring.Component):
             self.out.valid.eq(landing.o.valid), landing.o.ready.eq(self.out.ready),
             self.empty.eq(~landing.o.valid & ~self.out.pending)]
         m.d.sync += self.popped.eq(self.out.valid & self.out.ready)
-
-    def _parameters(self, m: Module) -> tuple[data.View, data.View]:
-        """Active biases and scales, one for each column."""
-        config = self._config
-        shape = data.StructLayout({
-            "bias": data.ArrayLayout(signed(32), config.columns),
-            "scale": data.ArrayLayout(32, config.columns)})
-        shadow, active = view_of(shape, reset_less=True), view_of(shape, reset_less=True)
-        beat_bits = 8 * config.word_bytes * config.weight_words
-        raw = register(m, "loaded", self.params.raw.as_value())
-        for beat in range(PARAM_WORDS // config.weight_words):
-            with m.If(register(m, f"loads{beat}", self.load & (self.params.beat == beat))):
-                m.d.sync += shadow.as_value()[beat * beat_bits:(beat + 1) * beat_bits].eq(raw)
-        with m.If(self.swap):
-            m.d.sync += active.eq(shadow)
-        return active.bias, active.scale
