@@ -20,7 +20,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.column import Column, stages, sum_layout
-from hw.delay import cut, delay, later
+from hw.delay import cut, delay, later, register
 from hw.operand import vector_layout
 from isa.config import Config
 
@@ -55,7 +55,7 @@ class Tile(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        self.latency = 3 + stages(config)
+        self.latency = 4 + stages(config)
         vector, words = vector_layout(config), config.weight_words
         super().__init__({
             "vector": In(vector), "floating": In(1), "swap": In(1), "load": In(1),
@@ -66,16 +66,19 @@ class Tile(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         words = self._config.weight_words
-        operands = later(m, self.vector, 2, "vector")
-        weights = later(m, self.weights, 1, "weights")
-        floating = delay(m, self.floating, 3, "floating")
-        swap, load, beat = cut(m, "control", self.swap, self.load, self.beat)
+        operands = later(m, self.vector, 3, "vector")
+        weights = later(m, self.weights, 2, "weights")
+        floating = delay(m, self.floating, 4, "floating")
+        swap = delay(m, self.swap, 2, "swap")
+        load, beat = cut(m, "load", self.load, self.beat)
+        loads = [register(m, f"loads{b}", load & (beat == b))
+                 for b in range(self._config.lanes // words)]
         for k in range(self._config.columns):
             m.submodules[f"column{k}"] = column = Column(self._config)
             m.d.comb += [
                 column.operands.eq(operands), column.floating.eq(floating),
                 column.swap.eq(swap),
-                column.load.eq(load & (beat == k // words)),
+                column.load.eq(loads[k // words]),
                 column.word.eq(weights[k % words]),
                 self.sums[k].eq(column.sum)]
         return m
