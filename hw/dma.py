@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.axi import Resp
+from hw.delay import cut
 from hw.ports import Engine, EnginePort
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Fault
@@ -88,10 +89,12 @@ class Status(wiring.Component):
         failed, code, index = Signal(), Signal(8), Signal(INDEX_BITS)
         under_way = Signal(self.UNDER_WAY_BITS)
         m.d.comb += self.error.eq(self.response & (self.resp >= Resp.SLVERR))
-        with m.If(self.error & ~engine.fault):
-            m.d.sync += [
-                failed.eq(1), index.eq(self.index),
-                code.eq(Mux(self.resp == Resp.DECERR, Fault.AXI_DECERR, Fault.AXI_SLVERR))]
+        erred = Signal()
+        m.d.sync += erred.eq(self.error)
+        decode, at = cut(m, "erred", self.resp == Resp.DECERR, self.index)
+        with m.If(erred & ~engine.fault):
+            m.d.sync += [failed.eq(1), index.eq(at),
+                         code.eq(Mux(decode, Fault.AXI_DECERR, Fault.AXI_SLVERR))]
         started, ended = Signal(), Signal()
         m.d.sync += [started.eq(self.start), ended.eq(self.done),
                      under_way.eq(under_way + started - ended)]

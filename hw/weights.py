@@ -128,10 +128,11 @@ class WeightLoader(wiring.Component):
             "meta": self._meta, "address": address.shape(), "bad": 1, "index": i.index.shape()}),
             self.STALLS + 1)
         head, meta = skid.o.payload, skid.i.payload.meta
-        may, done = Signal(), Signal()
+        may, done, held = Signal(), Signal(), Signal()
+        m.d.sync += held.eq(self.halt)
         m.d.comb += [skid.i.payload.bad.eq(address >= config.spm_words),
-                     may.eq(skid.o.valid & ~head.bad & ~self.halt)]
-        with m.If(skid.o.valid & head.bad & ~self.halt & ~self.fault):
+                     may.eq(skid.o.valid & ~head.bad & ~held)]
+        with m.If(skid.o.valid & head.bad & ~held & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
             skid.i.valid.eq(active), go.eq(skid.go[1:]), skid.i.payload.address.eq(address),
