@@ -20,7 +20,7 @@ FETCH_LATENCY = 58
 DISPATCH = 9
 """Cycles from an instruction's way into its queue to its start."""
 
-TENSOR_PIPE = 16
+TENSOR_PIPE = 17
 """Cycles from the last vector of a block to the start of its drain."""
 
 TENSOR_LATENCY = 49

@@ -42,7 +42,8 @@ class Skid(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        i, o = Signal(self._width), Signal(self._width)
+        i = Signal(self._width)
+        o = Signal(self._width, reset_less=True)
         second = Signal(self._width, reset_less=True)
         # each side asks a copy of its own
         free, moves = Signal(len(self.go) + 1, init=-1), Signal()
