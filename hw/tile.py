@@ -22,6 +22,7 @@ from amaranth.lib.wiring import In, Out
 from hw.column import Column, stages, sum_layout
 from hw.delay import cut, delay, later, register
 from hw.operand import vector_layout
+from hw.ports import view_of
 from isa.config import Config
 
 
@@ -67,10 +68,14 @@ class Tile(wiring.Component):
         m = Module()
         words = self._config.weight_words
         operands = later(m, self.vector, 3, "vector")
-        weights = later(m, self.weights, 2, "weights")
         floating = delay(m, self.floating, 4, "floating")
         swap = delay(m, self.swap, 2, "swap")
         load, beat = cut(m, "load", self.load, self.beat)
+        coming = later(m, self.weights, 1, "coming")
+        # with an enable of the tile's own, lest synthesis take those of all tiles for one register
+        weights = view_of(self.weights.shape(), name="weights", reset_less=True)
+        with m.If(load):
+            m.d.sync += weights.eq(coming)
         loads = [register(m, f"loads{b}", load & (beat == b))
                  for b in range(self._config.lanes // words)]
         for k in range(self._config.columns):
