@@ -14,6 +14,7 @@ each of its columns in a beat, since a beat is written in one cycle. They are re
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.delay import register
 from hw.weights import beat_layout
@@ -74,9 +75,8 @@ class PostParameters(wiring.Component):
             else:
                 words = raw.word_select(kind, len(raw) // 2)
             for k, output in enumerate(outputs):
-                m.d.comb += output.eq(self._lane(
-                    m, f"{('bias', 'scale')[kind]}{k}", k, words, columns, used,
-                    mine, beat[:(max(1, beats // 2) - 1).bit_length()]))
+                m.d.comb += output.eq(self._lane(m, f"{('bias', 'scale')[kind]}{k}", k, words,
+                                                 columns, used, mine, beat))
         return m
 
     def _lane(self, m: Module, name: str, lane: int, words: Value, columns: int, used: Signal,
@@ -89,19 +89,23 @@ class PostParameters(wiring.Component):
         depth = self._config.columns // span
         column = Signal(range(2 * self._config.columns), name=f"column_{name}")
         m.d.comb += column.eq(self.first * unit + lane)
+        if apart > 1:
+            write &= beat[:exact_log2(apart)] == lane % unit // columns
         found = []
         for place in range(places):
-            at = (lane % unit + place * unit) % columns
             ram: memory.Memory = memory.Memory(shape=BITS, depth=2 * depth, init=[])
             m.submodules[f"{name}_{place}"] = ram
             into, out = ram.write_port(), ram.read_port(domain="comb")
-            row = (depth - 1).bit_length()
             m.d.comb += [
-                into.en.eq(write & (beat[:(apart - 1).bit_length()]
-                                    == lane % unit // columns)),
-                into.addr.eq(Cat((beat >> (apart - 1).bit_length())[:row], used ^ ~self.swap)),
-                into.data.eq(words.word_select(at, BITS)),
-                out.addr.eq(Cat((column >> (span - 1).bit_length())[:row], used))]
+                into.en.eq(write),
+                into.addr.eq(Cat(*_bits(beat, apart, depth), used ^ ~self.swap)),
+                into.data.eq(words.word_select((lane % unit + place * unit) % columns, BITS)),
+                out.addr.eq(Cat(*_bits(column, span, depth), used))]
             found.append(out.data)
-        which = (column >> (unit - 1).bit_length())[:(places - 1).bit_length()]
-        return Array(found)[which] if places > 1 else found[0]
+        return found[0] if places == 1 else Array(found)[Cat(*_bits(column, unit, places))]
+
+
+def _bits(value: Value, unit: int, count: int) -> list[Value]:
+    """Which of so many units a value is in; no bits if there is one."""
+    low, width = exact_log2(unit), exact_log2(count)
+    return [value[low:low + width]] if width else []

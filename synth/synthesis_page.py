@@ -48,36 +48,37 @@ Refused are a `tile` whose products are not all DSP blocks between registers, an
 
 MACHINES = """## Whole machines on an ECP5-85
 
-Measured by hand with `python -m synth.place --config NAME --speed 8 --freq MHZ`, so that a
-machine's row above may be missing or of another day:
+Their rows `makalu` under *the whole machine placed and routed* take half an hour each; nothing else
+here is measured for so long. What made the difference, in the order of its weight:
 
-- **`ecp5_fp`** was routed at 80.8 MHz on speed grade 8 at one commit (51,085 LUT4 of nextpnr), and
-  at 74.1 MHz after that (52,714 LUT4, 39,759 flip-flops, 72 multipliers, 30 block RAMs): 8.4 of the
-  13.5 ns of its longest path are one net from the block RAM of the vector engine's queue to the
-  engine, which begins at a flip-flop since. The machine as it is has not been routed again.
-- **`ecp5`** is not routed. Placed (before the same flip-flops came in), nextpnr expects 83 MHz on
-  speed grade 8; of `ecp5_fp` it expected 72 MHz, and 74 came of it. router2 has 1,800 wires in use
-  twice at its best and goes astray from there; router1 had 8,000 of 183,000 connections left after
-  40 minutes.
-
-What made the difference, in the order of its weight:
-
-- **Registers behind the banks of the scratchpad.** Bank, multiplexer and the buffer behind it were
-  one path, 13.3 ns by the distances of the placement; a bank's word goes into the block RAM's own
-  output register now, and is a cycle later.
-- **Places for the multipliers** ([synth/floorplan.py](../synth/floorplan.py)). With 153 of 156
-  taken, nextpnr left the columns of `ecp5` all over the device: its wires were 545,000 units long
-  and router2 had 30,000 of them in use twice after a quarter of an hour. With a place for each
-  multiplier they are 390,000 units long.
+- **Places for multipliers and block RAMs** ([synth/floorplan.py](../synth/floorplan.py)). With 153
+  of 156 multipliers taken, nextpnr leaves the columns of `ecp5` all over the device: its wires are
+  545,000 units long, and router2 has 30,000 of them in use twice after a quarter of an hour. With
+  a place for each multiplier they are 390,000 units long, and router2 comes down to 1,800 and goes
+  astray from there: the lower third of the device is empty, and block RAMs of one memory lie in
+  rows far from each other. With a place for each block RAM, too, and the PSUM banks and the
+  post-processors' multipliers next to the empty third, they are 359,000 units long, and router2
+  is done after 45 iterations.
+- **Parameters of the post-processor in memories** ([hw/post_parameters.py](../hw/post_parameters.py))
+  in place of two sets of registers with a multiplexer: 2,000 flip-flops less, no enable with a
+  thousand readers; 332,000 units.
+- **Registers on long ways.** Bank, multiplexer and the buffer behind it were one path, 13.3 ns by
+  the distances of the placement; a bank's word goes into the block RAM's own output register now.
+  Then the routed clock was that of one net from the feeder to the far tile (13.3 ns, 73.0 MHz), of
+  a reset of 3,300 registers, most of which need none (90.8 MHz), and of the weights, one register
+  for both tiles (95.3 MHz). Synthesis takes equal registers of neighbours for one: where each
+  should have its own, it needs an enable, or a value, of its own.
 - **ABC counts 900 ps for a wire** ([synth/ecp5.py](../synth/ecp5.py)), Yosys 300. The output of a
   block RAM comes 3.9 ns after the clock, and against that paths of eight LUTs with short wires
   look harmless. It takes 1 % more LUT4, and the longest path of an estimate over the netlist that
   counts 0.62 ns and more for a wire fell from 9.2 to 8.8 ns.
+- **No ground for small memories** ([synth/ecp5.py](../synth/ecp5.py)): 2,400 wires less from one
+  corner to all of the device.
 - **Tried: each block mapped by itself.** The same estimate fell from 9.7 to 8.6 ns, but `ecp5_fp`
   took 52,932 LUT4 in place of 47,678, and reached 71.9 MHz when routed.
 - **Tried: router2's `--tmg-ripup`.** It goes on as long as any path misses what was asked for.
   **`--router2-alt-weights`** stays at some 6,000 wires in use twice on `ecp5_fp`, 9,000 on `ecp5`.
-  `--placer-heap-beta` changes nothing.
+  `--placer-heap-beta` and the frequency asked for change nothing.
 
 **LUTs for each multiplier.** `ecp5` has 128. On the ECP5 that is 283 LUT4; on the 7 series
 205 LUT6 as Yosys counts them, 152 if small ones are paired, which a placer for that family does
