@@ -59,9 +59,9 @@ here is measured for so long. What made the difference, in the order of its weig
   rows far from each other. With a place for each block RAM, too, and the PSUM banks and the
   post-processors' multipliers next to the empty third, they are 359,000 units long, and router2
   is done after 45 iterations.
-- **Parameters of the post-processor in memories** ([hw/post_parameters.py](../hw/post_parameters.py))
-  in place of two sets of registers with a multiplexer: 2,000 flip-flops less, no enable with a
-  thousand readers; 332,000 units.
+- **Parameters of the post-processor in memories**
+  ([hw/post_parameters.py](../hw/post_parameters.py)) in place of two sets of registers with a
+  multiplexer: 2,000 flip-flops less, no enable with a thousand readers; 332,000 units.
 - **Registers on long ways.** Bank, multiplexer and the buffer behind it were one path, 13.3 ns by
   the distances of the placement; a bank's word goes into the block RAM's own output register now.
   Then the routed clock was that of one net from the feeder to the far tile (13.3 ns, 73.0 MHz), of
