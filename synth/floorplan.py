@@ -23,6 +23,7 @@ banks and the multipliers of the post-processors lie so that these take the lowe
 device, which is empty otherwise. All other cells find their places around them.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +61,13 @@ def planned(config: Config, size: str) -> bool:
     return ((config.lanes, config.tiles, config.spm_banks, config.floats, size)
             == (LANES, TILES, BANKS, False, SIZE)
             and config.spm_bytes == BANKS * BANK_BLOCKS * 2048)
+
+
+def half(name: str) -> int | None:
+    """In which half a cell of a tile, of its PSUM banks, or of its post-processor lies; None for
+    another cell."""
+    found = re.match(re.escape(TENSOR) + r"(?:tile|accumulator|drain\.post)([01])\.", name)
+    return int(found[1]) if found else None
 
 
 def fix(cells: Mapping[str, dict[str, Any]]) -> int:

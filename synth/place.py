@@ -2,9 +2,10 @@
 """A machine or one of its blocks placed and routed on a Lattice ECP5: ``make synth``.
 
 Yosys maps it (:mod:`synth.ecp5`), nextpnr places and routes it out of context, without pins: a
-block's ports are the ends of its paths. Multipliers may have places of their own
-(:mod:`synth.floorplan`). The clock's frequency is nextpnr's, over the slow corner of
-the speed grade. A native ``nextpnr-ecp5`` is used if there is one, otherwise the Python package.
+block's ports are the ends of its paths. Multipliers and block RAMs may have places of their own
+(:mod:`synth.floorplan`), and what tiles share may be there twice (:mod:`synth.copies`). The clock's
+frequency is nextpnr's, over the slow corner of the speed grade. A native ``nextpnr-ecp5`` is used
+if there is one, otherwise the Python package.
 """
 
 import json
@@ -24,6 +25,7 @@ from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth import floorplan
 from synth.blocks import BLOCKS, PARTS
+from synth.copies import split
 from synth.ecp5 import synthesize
 from synth.yosys import SynthesisError
 
@@ -101,7 +103,9 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
         synthesize(verilog_of(PARTS[name](config), name), name, folder / NETLIST)
         if name == TOP and floorplan.planned(config, target.size):
             netlist = json.loads((folder / NETLIST).read_text())
-            floorplan.fix(netlist["modules"][TOP]["cells"])
+            module = netlist["modules"][TOP]
+            split(module, floorplan.half)
+            floorplan.fix(module["cells"])
             (folder / NETLIST).write_text(json.dumps(netlist))
         mapped = time.monotonic()
         found = route(folder, f"{name} of {config.name}", target, ["--out-of-context"])
