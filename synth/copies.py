@@ -49,34 +49,37 @@ def split(module: dict[str, Any], half: Callable[[str], int | None]) -> int:
     halves = {name: half(name) for name in cells}
     unused = 1 + max((bit for net in module["netnames"].values() for bit in net["bits"]
                       if isinstance(bit, int)), default=1)
-    waits, made = sorted(drivers), 0
+    waits = sorted(drivers)
+    copies: dict[int, int] = {}
     while waits:
         net = waits.pop()
         name = drivers[net]
         cell = cells[name]
         sides = [[r for r in readers.get(net, []) if halves[r[0]] == side] for side in (0, 1)]
-        if not all(sides) or any(cells[r[0]]["type"] == "PFUMX" for r in readers[net]):
+        if not sides[1] or not (sides[0] or net in copies) or any(
+                cells[r[0]]["type"] == "PFUMX" for r in readers[net]):
             continue
-        copy = f"{name}$copy"
-        cells[copy] = {**cell, "connections": {
-            **cell["connections"], OUTPUT[cell["type"]]: [unused]}}
-        module["netnames"][copy] = {"hide_name": 0, "bits": [unused], "attributes": {}}
-        for reader, pin, k in sides[1]:
-            bits = cells[reader]["connections"][pin] = list(cells[reader]["connections"][pin])
-            bits[k] = unused
-        readers[unused] = sides[1]
-        readers[net] = [r for r in readers[net] if r not in sides[1]]
         # a flip-flop of neither half may lie between them
         logic = cell["type"] == LOGIC
-        halves[copy] = 1 if logic else None
+        if net not in copies:
+            copies[net] = unused + len(copies)
+            copy = f"{name}$copy"
+            cells[copy] = {**cell, "connections": {
+                **cell["connections"], OUTPUT[cell["type"]]: [copies[net]]}}
+            module["netnames"][copy] = {"hide_name": 0, "bits": [copies[net]], "attributes": {}}
+            halves[copy] = 1 if logic else None
+            for pin, bits in cells[copy]["connections"].items():
+                if cell["port_directions"][pin] == "input":
+                    for k, bit in enumerate(bits):
+                        if isinstance(bit, int):
+                            readers.setdefault(bit, []).append((copy, pin, k))
+        for reader, pin, k in sides[1]:
+            bits = cells[reader]["connections"][pin] = list(cells[reader]["connections"][pin])
+            bits[k] = copies[net]
+        readers[net] = [r for r in readers[net] if r not in sides[1]]
         if logic and len(readers[net]) == len(sides[0]):
             halves[name] = 0
-        for pin, bits in cells[copy]["connections"].items():
-            if cell["port_directions"][pin] == "input":
-                for k, bit in enumerate(bits):
-                    if isinstance(bit, int):
-                        readers[bit].append((copy, pin, k))
-                        if logic and bit in drivers:
-                            waits.append(bit)
-        unused, made = unused + 1, made + 1
-    return made
+        if logic:
+            waits += [bit for pin, bits in cell["connections"].items() for bit in bits
+                      if cell["port_directions"][pin] == "input" and bit in drivers]
+    return len(copies)

@@ -51,6 +51,23 @@ def test_a_register_and_the_logic_behind_it() -> None:
     assert made["netnames"]["reg$copy"]["bits"] == made["cells"]["reg$copy"]["connections"]["Q"]
 
 
+def test_a_register_behind_several_is_copied_once() -> None:
+    made = module({"reg": flip_flop(2, 3), "b9": logic(3, 4, 5), "lut": logic(3, 5, 6),
+                   "late": logic(6, 3, 7), **{f"a{n}": flip_flop(n, 10 + n) for n in (5, 6, 7)},
+                   **{f"b{n}": flip_flop(n, 20 + n) for n in (5, 6, 7)}})
+    split(made, side)
+    names = [n for n in made["cells"] if n.startswith("reg")]
+    assert names == ["reg", "reg$copy"]
+    for n in (5, 6, 7):
+        # the same cells, with the same pins, lie behind both
+        paths = [[source(made, x, "DI")] for x in (f"a{n}", f"b{n}")]
+        assert paths[0] != paths[1]
+        assert paths[0][0] == paths[1][0].removesuffix("$copy")
+    for name, cell in made["cells"].items():
+        if cell["type"] == "LUT4" and name.endswith("$copy"):
+            assert source(made, name, "A") in ("reg$copy", "lut$copy")
+
+
 def test_what_others_read_stays_with_the_first() -> None:
     made = module({"reg": flip_flop(2, 3), "a0": flip_flop(3, 4), "b0": flip_flop(3, 5),
                    "c0": flip_flop(3, 6)})
