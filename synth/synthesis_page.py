@@ -65,9 +65,12 @@ here is measured for so long. What made the difference, in the order of its weig
 - **Registers on long ways.** Bank, multiplexer and the buffer behind it were one path, 13.3 ns by
   the distances of the placement; a bank's word goes into the block RAM's own output register now.
   Then the routed clock was that of one net from the feeder to the far tile (13.3 ns, 73.0 MHz), of
-  a reset of 3,300 registers, most of which need none (90.8 MHz), and of the weights, one register
-  for both tiles (95.3 MHz). Synthesis takes equal registers of neighbours for one: where each
-  should have its own, it needs an enable, or a value, of its own.
+  a reset of 3,300 registers, most of which need none (90.8 MHz), of the weights, one register for
+  both tiles (95.3 MHz).
+- **A copy for each tile** ([synth/copies.py](../synth/copies.py)). Synthesis takes equal registers
+  of tiles that work in step for one, and their wires cross the device: the routed clock was that of
+  the address of the PSUM banks (82.4 MHz), with another seed that of the swap of the weights
+  (78.6 MHz). 485 registers and LUTs are there twice now.
 - **ABC counts 900 ps for a wire** ([synth/ecp5.py](../synth/ecp5.py)), Yosys 300. The output of a
   block RAM comes 3.9 ns after the clock, and against that paths of eight LUTs with short wires
   look harmless. It takes 1 % more LUT4, and the longest path of an estimate over the netlist that
