@@ -37,6 +37,9 @@ FLIP_FLOPS = {"TRELLIS_FF": ("DI", "M"), **{f"FD{kind}E": ("D",) for kind in "RS
 LUT_RAMS = ("TRELLIS_DPR16X4", "RAM32", "RAM64", "RAM128", "RAM256")
 """Beginnings of names of memories made of LUTs."""
 
+REGISTERS = {*FLIP_FLOPS, "SRL16E", "SRLC32E"}
+"""What an operand comes from without logic in between; a shift register of Xilinx ends in one."""
+
 BLOCK_RAMS = ("DP16KD", "RAMB")
 
 DEEP = {"ecp5": 64, "xc7": 512, "xcup": 512}
@@ -66,7 +69,7 @@ def multipliers(cells: Cells) -> dict[str, int]:
             continue
         inputs = all(_used(cell, p) for p in kind.inputs)
         outputs = any(_used(cell, p) for p in kind.outputs)
-        fed = all(drivers.get(bit, "TRELLIS_FF") in FLIP_FLOPS
+        fed = all(drivers.get(bit, "TRELLIS_FF") in REGISTERS
                   for name in kind.operands for bit in _pins(cell, name))
         kept = all(pin in FLIP_FLOPS.get(reader, ()) for bit in _pins(cell, kind.product)
                    for reader, pin in readers.get(bit, ()))

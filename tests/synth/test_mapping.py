@@ -34,6 +34,7 @@ INSIDE = {"REG_INPUTA_CLK": "CLK0", "REG_INPUTB_CLK": "CLK0", "REG_OUTPUT_CLK": 
 
 @pytest.mark.parametrize("cells, inside, registered", [
     (product(), 0, 1), (product(before="LUT4"), 0, 0), (product(behind="LUT4"), 0, 0),
+    (product(before="SRL16E"), 0, 1),
     (product("LUT4", "LUT4", **INSIDE), 1, 1),
     (product("LUT4", "LUT4", **{**INSIDE, "REG_INPUTB_CLK": "NONE"}), 0, 0),
     (product("LUT4", "LUT4", "DSP48E2", AREG="01", BREG="10", MREG="01", PREG="00"), 1, 1),
