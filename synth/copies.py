@@ -77,9 +77,9 @@ def split(module: dict[str, Any], half: Callable[[str], int | None]) -> int:
             bits = cells[reader]["connections"][pin] = list(cells[reader]["connections"][pin])
             bits[k] = copies[net]
         readers[net] = [r for r in readers[net] if r not in sides[1]]
-        if logic and len(readers[net]) == len(sides[0]):
-            halves[name] = 0
         if logic:
+            if len(readers[net]) == len(sides[0]):
+                halves[name] = 0
             waits += [bit for pin, bits in cell["connections"].items() for bit in bits
                       if cell["port_directions"][pin] == "input" and bit in drivers]
     return len(copies)
