@@ -21,7 +21,7 @@ import click
 from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.blocks import BLOCKS
+from synth.blocks import BLOCKS, component, present
 from synth.ecp5 import synthesize as synthesize_ecp5
 from synth.yosys import SynthesisError, run
 
@@ -92,10 +92,12 @@ def synthesize(config: Config, block: str, target: str) -> dict[str, int]:
 
     Raises
     ------
+    ConfigError
+        If the machine does not have it.
     SynthesisError
         If Yosys fails.
     """
-    text = verilog_of(BLOCKS[block](config), block)
+    text = verilog_of(component(config, block), block)
     return columns(counts(mapped(text, block, target)), target)
 
 
@@ -163,7 +165,7 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
     try:
         config = load_config(name)
         rows = []
-        for block in blocks or BLOCKS:
+        for block in blocks or present(config, BLOCKS):
             row: dict[str, Any] = {"block": block}
             for target in DOCUMENTED:
                 start = time.monotonic()

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.area import DOCS
-from synth.blocks import BLOCKS
+from synth.blocks import BLOCKS, component, present
 from synth.columns import COLUMNS
 from synth.yosys import SynthesisError
 
@@ -54,8 +53,7 @@ open(out + ".bits", "w").write(json.dumps(bits))
 """
 
 
-def synthesize(make: Callable[[Config], wiring.Component], config: Config, name: str,
-               liberty: Path) -> dict[str, float]:
+def synthesize(block: wiring.Component, name: str, liberty: Path) -> dict[str, float]:
     """``area`` (in the file's unit), ``delay`` in ns, ``memory`` in bits.
 
     Raises
@@ -65,7 +63,7 @@ def synthesize(make: Callable[[Config], wiring.Component], config: Config, name:
     """
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "block.v", Path(folder) / "stat.json"
-        source.write_text(verilog_of(make(config), name))
+        source.write_text(verilog_of(block, name))
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, str(source), name, str(liberty), str(out)], input=ABC,
             capture_output=True, text=True)
@@ -130,7 +128,8 @@ def main(liberty: Path, name: str, chosen: tuple[str, ...], columns: bool) -> No
                 cells.write_bytes(gzip.decompress(data) if liberty.suffix == ".gz" else data)
             except (OSError, EOFError) as e:
                 sys.exit(f"makalu: {liberty} cannot be read ({e}); give a Liberty file")
-            rows = [_row(BLOCKS[b], config, b, cells) for b in chosen or BLOCKS]
+            rows = [_row(component(config, b), config, b, cells)
+                    for b in chosen or present(config, BLOCKS)]
             compared = _columns(cells) if columns else []
     except (ConfigError, SynthesisError) as e:
         sys.exit(f"makalu: {e}")
@@ -141,19 +140,20 @@ def main(liberty: Path, name: str, chosen: tuple[str, ...], columns: bool) -> No
 
 def _columns(cells: Path) -> list[dict[str, Any]]:
     whole = load_config(COLUMN_CONFIG)
-    rows = [{**_row(COLUMNS["shared"], replace(whole, dtypes=("int8",)), "integers", cells),
-             "types": "INT8"}]
-    for types in (("int8", "fp16"), ("int8", "fp16", "bf16")):
-        for kind in COLUMNS if "bf16" not in types else ("shared",):
-            rows.append({**_row(COLUMNS[kind], replace(whole, dtypes=types), kind, cells),
-                         "types": ", ".join(types).upper()})
+    rows = []
+    for name, kind, types in (
+            ("integers", "shared", ("int8",)),
+            *((kind, kind, ("int8", "fp16")) for kind in COLUMNS),
+            ("shared", "shared", ("int8", "fp16", "bf16"))):
+        config = replace(whole, dtypes=types)
+        rows.append({**_row(COLUMNS[kind](config), config, name, cells),
+                     "types": ", ".join(types).upper()})
     return rows
 
 
-def _row(make: Callable[[Config], wiring.Component], config: Config, name: str, cells: Path
-         ) -> dict[str, Any]:
+def _row(block: wiring.Component, config: Config, name: str, cells: Path) -> dict[str, Any]:
     start = time.monotonic()
-    row: dict[str, Any] = {"name": name, **synthesize(make, config, name, cells)}
+    row: dict[str, Any] = {"name": name, **synthesize(block, name, cells)}
     print(f"{config.name}: {name}: area {row['area']:,.0f}, {row['delay']:.2f} ns, "
           f"{row['memory']:,.0f} bits ({time.monotonic() - start:.0f} s)", file=sys.stderr)
     return row

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blocks of a machine, each as a component that can be synthesized alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from amaranth.lib import wiring
 
@@ -21,7 +21,8 @@ from hw.top import TOP, Makalu
 from hw.vector import VectorEngine
 from hw.weights import WeightLoader
 from hw.window import WindowEngine
-from isa.config import Config
+from isa.config import Config, ConfigError
+from synth.array import Array
 
 BLOCKS: dict[str, Callable[[Config], wiring.Component]] = {
     "tile": lambda c: Tile(c),
@@ -44,5 +45,25 @@ and ``post`` are those of one tile. The scratchpad's banks are memories of the s
 configuration names, so it is not listed."""
 
 PARTS: dict[str, Callable[[Config], wiring.Component]] = {
-    **BLOCKS, "scratchpad": lambda c: Scratchpad(c, reads=1, writes=1), TOP: Makalu}
-"""Blocks, the scratchpad with a port of each kind, and the whole machine."""
+    **BLOCKS, "array": Array, "scratchpad": lambda c: Scratchpad(c, reads=1, writes=1), TOP: Makalu}
+"""Blocks, the array (a tile with its accumulator), the scratchpad with a port of each kind, and the
+whole machine."""
+
+
+def present(config: Config, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that a machine has: not each has a window engine."""
+    return [name for name in names if name != "window" or config.window_taps]
+
+
+def component(config: Config, name: str) -> wiring.Component:
+    """One of :data:`PARTS`.
+
+    Raises
+    ------
+    ConfigError
+        If the machine does not have it.
+    """
+    if not present(config, (name,)):
+        raise ConfigError(f"{config.name} has no {name} (window_taps is 0): leave it out, or "
+                          "choose a configuration that has one")
+    return PARTS[name](config)

@@ -17,23 +17,17 @@ import importlib.util
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import click
-from amaranth.lib import wiring
 
 from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.array import Array
-from synth.blocks import BLOCKS
+from synth.blocks import PARTS, component
 from synth.ecp5 import synthesize
 from synth.yosys import SynthesisError, commands_only
-
-WHOLE: dict[str, Callable[[Config], wiring.Component]] = {**BLOCKS, "array": Array}
-"""Blocks, and the array."""
 
 MODEL = Path(__file__).resolve().parent / "cells" / "MULT18X18D.v"
 
@@ -57,12 +51,15 @@ def gates(config: Config, block: str) -> Gates:
 
     Raises
     ------
+    ConfigError
+        If the machine does not have it.
     SynthesisError
         If Yosys fails, or a cell has no model.
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        module = synthesize(verilog_of(WHOLE[block](config), block), block, folder / "gates.json")
+        verilog = verilog_of(component(config, block), block)
+        module = synthesize(verilog, block, folder / "gates.json")
         commands_only(block, ["read_json gates.json", f"hierarchy -top {block}",
                               "delete t:$scopeinfo", "write_verilog -noattr gates.v"], folder)
         text = (folder / "gates.v").read_text()
@@ -95,7 +92,7 @@ def models() -> tuple[Path, list[Path]]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "name", default="tiny", show_default=True,
               help="A preset or a .json file.")
-@click.option("--block", required=True, type=click.Choice(list(WHOLE)), help="What to map.")
+@click.option("--block", required=True, type=click.Choice(list(PARTS)), help="What to map.")
 @click.option("-o", "--output", default="build/gates", show_default=True, metavar="FOLDER",
               type=click.Path(path_type=Path), help="Where the netlist goes.")
 def main(name: str, block: str, output: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hw.top import verilog_of
 from isa.config import Config
-from synth.blocks import PARTS
+from synth.blocks import component
 from synth.place import NETLIST, REPORT, PlaceError, command, last_words, results
 from synth.serial import Serial
 from synth.yosys import run
@@ -51,6 +51,8 @@ def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) ->
 
     Raises
     ------
+    ConfigError
+        If the machine does not have it.
     PlaceError
         If the tool is missing or fails, or the block does not fit.
     SynthesisError
@@ -60,7 +62,7 @@ def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) ->
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         # ABC's names for what it makes may be those of Amaranth's unnamed signals
-        run(verilog_of(Serial(PARTS[part](config)), TOP), TOP,
+        run(verilog_of(Serial(component(config, part)), TOP), TOP,
             ["rename -hide w:*", f"synth_gowin -family gw2a -top {TOP} -json {NETLIST}"], folder)
         (folder / "pins.cst").write_text(
             "".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))

@@ -13,7 +13,7 @@ from isa.config import Config
 from synth import gowin, place
 from synth.area import columns, counts, mapped
 from synth.baseline import MHZ
-from synth.blocks import PARTS
+from synth.blocks import component
 from synth.mapping import multipliers, refusals
 from synth.yosys import SynthesisError
 
@@ -80,7 +80,7 @@ def _machine(config: Config) -> Figures:
 
 
 def _areas(config: Config, part: str, target: str) -> tuple[Figures, list[str]]:
-    cells = mapped(verilog_of(PARTS[part](config), part), part, target)
+    cells = mapped(verilog_of(component(config, part), part), part, target)
     found = {**columns(counts(cells), target)}
     dsp = multipliers(cells)
     if dsp["blocks"]:

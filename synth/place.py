@@ -24,7 +24,7 @@ from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth import floorplan
-from synth.blocks import BLOCKS, PARTS
+from synth.blocks import PARTS, component
 from synth.copies import split
 from synth.ecp5 import synthesize
 from synth.yosys import SynthesisError
@@ -91,6 +91,8 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
 
     Raises
     ------
+    ConfigError
+        If the machine does not have that block.
     PlaceError
         If it does not fit the device, or a tool fails.
     SynthesisError
@@ -100,7 +102,7 @@ def place(config: Config, block: str | None, target: Target) -> dict[str, Any]:
     name = block or TOP
     with tempfile.TemporaryDirectory() as made:
         folder, start = Path(made), time.monotonic()
-        synthesize(verilog_of(PARTS[name](config), name), name, folder / NETLIST)
+        synthesize(verilog_of(component(config, name), name), name, folder / NETLIST)
         if name == TOP and floorplan.planned(config, target.size):
             netlist = json.loads((folder / NETLIST).read_text())
             module = netlist["modules"][TOP]
@@ -162,7 +164,7 @@ def last_words(text: str) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "name", default="tiny", show_default=True,
               help="A preset or a .json file.")
-@click.option("--block", "blocks", multiple=True, type=click.Choice(list(BLOCKS)),
+@click.option("--block", "blocks", multiple=True, type=click.Choice(list(PARTS)),
               help="This block alone, can be given several times.  [default: the whole machine]")
 @click.option("--device", "size", type=click.Choice(SIZES), default="85k", show_default=True,
               help="The ECP5.")

@@ -18,7 +18,7 @@ from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.area import DOCS
 from synth.baseline import losses
-from synth.blocks import PARTS
+from synth.blocks import PARTS, present
 from synth.measure import MAPPED, ROUTED, WHOLE, figures, tools
 from synth.place import PlaceError
 from synth.synthesis_page import page
@@ -111,7 +111,7 @@ def main(name: str, parts: tuple[str, ...], targets: tuple[str, ...], check: boo
     try:
         config, known = load_config(name), load(docs)
         tools(targets or TARGETS)
-        for part in parts or (CHECKED if check else PARTS):
+        for part in parts or present(config, CHECKED if check else PARTS):
             before = known.get(config.name, {}).get(part, {})
             row, refused = measure(config, part, targets or TARGETS, before)
             said += refused

@@ -6,6 +6,7 @@ from typing import Any
 
 from synth.gowin import DEVICE
 from synth.mapping import DEEP
+from synth.blocks import PARTS
 from synth.measure import FAST, ROUTABLE, WHOLE
 from synth.place import Target
 
@@ -26,7 +27,8 @@ INTRODUCTION = f"""# Synthesis
 Made by `make synthesis CONFIG=NAME` ([synth/report.py](../synth/report.py)), whole machines on the
 ECP5 by `python -m synth.report --config NAME --block makalu --target "{WHOLE}"`; the figures are in
 `synthesis.json`. Each block is synthesized alone by Yosys, so nothing is shared or trimmed between
-blocks; `scratchpad` has one read port and one write port here, and `makalu` is the whole machine.
+blocks; `array` is a tile with its accumulator, `scratchpad` has one read port and one write port
+here, and `makalu` is the whole machine.
 `make synthesis CHECK=1` measures some blocks anew and fails on a loss.
 
 *LUT4* counts carry cells as two and 16 x 4 RAMs as six, *LUT* counts LUT RAMs with their LUTs, and
@@ -121,7 +123,7 @@ def page(known: Mapping[str, Rows]) -> str:
 
 
 def _table(heading: str, target: str, rows: Rows) -> list[str]:
-    found = {part: row[target] for part, row in rows.items() if target in row}
+    found = {part: rows[part][target] for part in PARTS if target in rows.get(part, {})}
     columns = list(dict.fromkeys(c for f in found.values() for c in f if c != "error"))
     if not found:
         return []
