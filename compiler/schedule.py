@@ -15,8 +15,7 @@ from compiler.ir import Graph, Pool, Tensor
 from compiler.place import Box, Home, Layout, View, transfers
 from compiler.spm import Scratchpad
 from compiler.steps import SPM, Step
-from compiler.timing import (LOAD_LATENCY, STORE_LATENCY, TENSOR_LATENCY, VECTOR_LATENCY,
-                             WINDOW_LATENCY, Blocks, dma_cycles, tensor_blocks, tensor_cycles,
+from compiler.timing import (Blocks, dma_cycles, tail_cycles, tensor_blocks, tensor_cycles,
                              vector_cycles, window_cycles)
 from isa.config import Config
 from isa.instructions import Opcode, Region
@@ -137,15 +136,15 @@ class Schedule:
         blocks: Blocks = []
         if opcode == Opcode.TENSOR:
             blocks = tensor_blocks(self.config, fields)
-            cycles, tail = tensor_cycles(blocks), TENSOR_LATENCY
+            cycles = tensor_cycles(blocks)
         elif opcode == Opcode.VECTOR:
-            cycles, tail = vector_cycles(self.config, fields), VECTOR_LATENCY
+            cycles = vector_cycles(self.config, fields)
         elif opcode == Opcode.WINDOW:
-            cycles, tail = window_cycles(self.config, fields), WINDOW_LATENCY
+            cycles = window_cycles(self.config, fields)
         else:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
             cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
-            tail = LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
+        tail = tail_cycles(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
 
     def by_channel(self, t: Tensor) -> bool:

@@ -12,39 +12,56 @@ import math
 
 from compiler.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS
+from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS, Opcode, VectorOp
 
-FETCH_LATENCY = 58
+FETCH_LATENCY = 54
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
 
-DISPATCH = 9
+DISPATCH = 6
 """Cycles from an instruction's way into its queue to its start."""
+
+WAIT = 3
+"""Cycles from a completion to the start of an instruction that waits for it."""
 
 TENSOR_PIPE = 17
 """Cycles from the last vector of a block to the start of its drain."""
 
-TENSOR_LATENCY = 49
+TENSOR_LATENCY = 35
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
-WEIGHT_RETRIES = 1.3
+FLOAT_TENSOR_LATENCY = 30
+"""What numbers take longer behind a drain."""
+
+RESIDUAL_LATENCY, FLOAT_RESIDUAL_LATENCY = 28, 5
+"""By how much later a drain with residuals starts, of integers and of numbers."""
+
+DRAIN_NEXT = -2
+"""Cycles from the completion of an instruction to the start of the next drain, on the clock of the
+blocks, which runs ahead by the way from an instruction to its first vector."""
+
+HANDED = 7
+"""Cycles from the completion of a TENSOR to the start of the one after the next: the drain holds no
+more than two."""
+
+WEIGHT_RETRIES = 0.35
 """Cycles that a beat of weights loses for each time that it finds a bank taken."""
 
-PARAMS_SWAP = 4
-"""Cycles between the parameters of a group and the next weights."""
+BLOCK_SWAP = 10
+"""Cycles between channel blocks of the window engine whose kernel has a stride."""
 
-BLOCK_SWAP = 6
-"""Cycles between the parameters of a channel block in the window engine and its first step."""
-
-WEIGHTS_FIRST = 25
-"""Cycles from the completion of a LOAD to the first vector with its weights."""
-
-VECTOR_LATENCY = 57
+VECTOR_LATENCY = 38
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-WINDOW_LATENCY = 39
+FLOAT_VECTOR_LATENCY, FUNCTION_LATENCY = 28, 34
+"""What numbers take longer, and functions of them longer still."""
+
+WINDOW_LATENCY = 36
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
-CONFLICTS = 1.35
+FLOAT_WINDOW_LATENCY = 18
+"""What it takes longer on a machine that has numbers."""
+
+CONFLICTS = 1.0
 """Words that the other engines take from the scratchpad in a cycle while the window or the vector
 engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
 
@@ -80,7 +97,7 @@ def block_cycles(config: Config, pixels: int, passes: int, gn: int) -> tuple[int
     """Accumulation and drain of one accumulator block; a pass is no shorter than its weights and
     the parameters behind the last of them take to load."""
     load = gn * config.lanes // config.weight_words
-    params = gn * PARAM_WORDS // config.weight_words + PARAMS_SWAP
+    params = gn * PARAM_WORDS // config.weight_words
     weights = load * (1 + _contended(config, config.tiles // gn) * min(1, pixels / load))
     return (max(passes * pixels, math.ceil(passes * weights),
                 math.ceil(passes * weights) + params if pixels < weights else 0),
@@ -127,13 +144,27 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     # the sums of columns behind the image come one behind the other
     lost = 1 + CONFLICTS / config.spm_banks
     # rows of pixel streams read the same words, kernel rows apart
-    lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW) * (f["nr"] > 1)
+    if f["nr"] > 1 and f["stride"] == 1:
+        lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW)
     row = inside * step * lost + columns - inside
     row += (slices - 1) * (high < columns)
     params = FLOAT_PARAM_WORDS if f["dtype"] else PARAM_WORDS
     words = f["stride"] * step * config.window_taps + params
-    load = (config.tiles >> f["m_split"]) * words * lost + BLOCK_SWAP
-    return round(f["nnb"] * max(f["ny"] * max(row, f["nx"] * slices), load))
+    load = (config.tiles >> f["m_split"]) * words * lost
+    swap = BLOCK_SWAP if f["stride"] > 1 else 0
+    return round(f["nnb"] * (max(f["ny"] * max(row, f["nx"] * slices), load) + swap))
+
+
+def tail_cycles(config: Config, opcode: Opcode, f: dict[str, int]) -> int:
+    """Cycles from the end of an instruction's occupation of its engine to its completion."""
+    if opcode == Opcode.TENSOR:
+        return TENSOR_LATENCY + (FLOAT_TENSOR_LATENCY if f["dtype"] else 0)
+    if opcode == Opcode.VECTOR:
+        return (VECTOR_LATENCY + (FLOAT_VECTOR_LATENCY if f["a_type"] else 0)
+                + (FUNCTION_LATENCY if VectorOp(f["vop"]).function else 0))
+    if opcode == Opcode.WINDOW:
+        return WINDOW_LATENCY + (FLOAT_WINDOW_LATENCY if config.floats else 0)
+    return LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
 
 
 class Machine:
@@ -172,10 +203,9 @@ class Machine:
         self._dispatched = max(self._dispatched + 1, self._fetched,
                                starts[-depth] if len(starts) >= depth else 0)
         start = max([self._free[queue], self._dispatched + DISPATCH,
-                     *(end + 1 for _, end in waits)])
+                     *(end + WAIT for _, end in waits)])
         if queue == "tensor":
-            loaded = max([self._dispatched, *(end for q, end in waits if q == "load")])
-            start = max(start, loaded + WEIGHTS_FIRST, self._handed[0])
+            start = max(start, self._handed[0] + HANDED)
             end = self._tensor(step, start)
         elif queue in ("load", "store"):
             latency = READ_LATENCY if queue == "load" else 0
@@ -195,19 +225,23 @@ class Machine:
     def _tensor(self, step: Step, start: int) -> int:
         """Blocks accumulate in one bank while the one before drains out of the other."""
         at, (older, newer) = start, self._banks
+        late = 0
+        if step.fields.get("residual"):
+            late = FLOAT_RESIDUAL_LATENCY if step.fields["dtype"] else RESIDUAL_LATENCY
+        drained = self._handed[1] + DRAIN_NEXT + late
         for count, work, drain in step.blocks:
             for _ in range(min(count, self.STEADY)):
                 at = max(at, older) + work
                 if step.fields["hold"]:
                     continue
-                older, newer = newer, max(at + TENSOR_PIPE, newer) + drain
+                older, newer = newer, max(at + TENSOR_PIPE + late, newer, drained) + drain
             rest = max(0, count - self.STEADY) * max(work, drain)
             at, older, newer = at + rest, older + rest, newer + rest
         self._banks = [older, newer]
-        # the drain takes an instruction when it is through with the one before
-        self._handed = [self._handed[1], newer]
-        self._free["tensor"] = at
-        return (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
+        self._free["tensor"] = at + 1
+        end = (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
+        self._handed = [self._handed[1], end]
+        return end
 
 
 def predict(steps: list[Step], config: Config) -> list[int]:

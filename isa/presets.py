@@ -17,10 +17,11 @@ INTEGER = (
            ppu_lanes=1, weight_words=1, vector_lanes=1, window_taps=0, bus_bytes=8, addr_bits=32,
            max_burst=64, outstanding=4, queue_depth=4, profile=False),
     Config(name="core256", lanes=16, tiles=1, spm_bytes=512 * 1024, spm_banks=8, psum_depth=128,
-           ppu_lanes=8, weight_words=2, vector_lanes=8, window_lanes=8, bus_bytes=16),
+           ppu_lanes=8, weight_words=2, vector_lanes=8, window_lanes=8, bus_bytes=16,
+           max_burst=32),
     Config(name="core1024", lanes=16, tiles=4, spm_bytes=1024 * 1024, spm_banks=32, psum_depth=128,
            ppu_lanes=8, weight_words=4, vector_lanes=16, window_lanes=8, bus_bytes=32,
-           outstanding=16),
+           max_burst=16, outstanding=16),
 )
 """The machines with INT8 alone."""
 

@@ -17,6 +17,13 @@ def test_presets() -> None:
     assert len({c.hash for c in PRESETS.values()}) == len(PRESETS)
 
 
+def test_instructions_do_not_wait_long_behind_data() -> None:
+    """A fetch stands behind all that LOAD has asked the memory for: the program stopped for more
+    than a thousand cycles when that were 2,048 beats."""
+    for config in PRESETS.values():
+        assert config.outstanding * config.max_burst <= 256, config.name
+
+
 def test_the_hash_is_of_the_machine_not_of_its_name() -> None:
     config = PRESETS["core256"]
     assert replace(config, name="other").hash == config.hash

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cycles of small networks on the RTL, pinned in ``cycles.json``: a loss fails, and so does a gain
-until the table says it. After a change that is meant, from the root of the checkout::
+until the table says it; and the compiler predicts them. After a change that is meant, from the root
+of the checkout::
 
     .venv/bin/python -m tests.makalu.test_cycles
 """
@@ -16,6 +17,8 @@ from makalu.networks import networks
 TABLE = Path(__file__).parent / "cycles.json"
 SMALL = ("digits_int8", "squeezenet")
 MACHINES = CONFIGS["int8"]
+PREDICTED = 0.025
+"""How far the compiler's prediction may be off, as a share."""
 
 
 def measured(config: str) -> dict[str, int]:
@@ -23,6 +26,8 @@ def measured(config: str) -> dict[str, int]:
     chosen = [n for n in networks()[0] if n.label in SMALL]
     result = Bench(chosen, [config], lambda line: None, lambda result, row: None).run()
     assert not result.skipped and all(row["golden"] for row in result.rows)
+    for row in result.rows:
+        assert row["predicted_cycles"] == pytest.approx(row["cycles"], rel=PREDICTED)
     return {row["network"]: row["cycles"] for row in result.rows}
 
 
