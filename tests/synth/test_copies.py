@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells that both halves read: each reader keeps its source, or an equal one of its own half."""
 
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+from hw.top import verilog_of
+from isa.presets import PRESETS
+from synth.blocks import component
 from synth.copies import split
+from synth.ecp5 import synthesize
 from synth.floorplan import half
+
+COPY = "$copy"
 
 
 def flip_flop(d: int, q: int) -> dict[str, Any]:
@@ -43,12 +52,12 @@ def test_a_register_and_the_logic_behind_it() -> None:
                    "a0": flip_flop(5, 6), "b0": flip_flop(5, 7), "b1": flip_flop(5, 8)})
     assert split(made, side) == 2
     assert source(made, "a0", "DI") == "lut"
-    assert source(made, "b0", "DI") == source(made, "b1", "DI") == "lut$copy"
-    assert (source(made, "lut", "A"), source(made, "lut$copy", "A")) == ("reg", "reg$copy")
-    assert source(made, "reg", "DI") == source(made, "reg$copy", "DI") == "from"
-    assert made["cells"]["lut$copy"]["parameters"] == {"INIT": "1000"}
-    assert made["cells"]["lut$copy"]["connections"]["B"] == ["1"]
-    assert made["netnames"]["reg$copy"]["bits"] == made["cells"]["reg$copy"]["connections"]["Q"]
+    assert source(made, "b0", "DI") == source(made, "b1", "DI") == f"lut{COPY}"
+    assert (source(made, "lut", "A"), source(made, f"lut{COPY}", "A")) == ("reg", f"reg{COPY}")
+    assert source(made, "reg", "DI") == source(made, f"reg{COPY}", "DI") == "from"
+    assert made["cells"][f"lut{COPY}"]["parameters"] == {"INIT": "1000"}
+    assert made["cells"][f"lut{COPY}"]["connections"]["B"] == ["1"]
+    assert made["netnames"][f"reg{COPY}"]["bits"] == made["cells"][f"reg{COPY}"]["connections"]["Q"]
 
 
 def test_a_register_behind_several_is_copied_once() -> None:
@@ -57,7 +66,7 @@ def test_a_register_behind_several_is_copied_once() -> None:
                    **{f"b{n}": flip_flop(n, 20 + n) for n in (5, 6, 7)}})
     split(made, side)
     names = [n for n in made["cells"] if n.startswith("reg")]
-    assert names == ["reg", "reg$copy"]
+    assert names == ["reg", f"reg{COPY}"]
     for n in (5, 6, 7):
         # the same cells, with the same pins, lie behind both
         paths = [[source(made, x, "DI")] for x in (f"a{n}", f"b{n}")]
@@ -65,14 +74,14 @@ def test_a_register_behind_several_is_copied_once() -> None:
         assert paths[0][0] == paths[1][0].removesuffix("$copy")
     for name, cell in made["cells"].items():
         if cell["type"] == "LUT4" and name.endswith("$copy"):
-            assert source(made, name, "A") in ("reg$copy", "lut$copy")
+            assert source(made, name, "A") in (f"reg{COPY}", f"lut{COPY}")
 
 
 def test_what_others_read_stays_with_the_first() -> None:
     made = module({"reg": flip_flop(2, 3), "a0": flip_flop(3, 4), "b0": flip_flop(3, 5),
                    "c0": flip_flop(3, 6)})
     assert split(made, side) == 1
-    assert [source(made, n, "DI") for n in ("a0", "b0", "c0")] == ["reg", "reg$copy", "reg"]
+    assert [source(made, n, "DI") for n in ("a0", "b0", "c0")] == ["reg", f"reg{COPY}", "reg"]
 
 
 def test_what_one_half_reads_is_left() -> None:
@@ -89,3 +98,30 @@ def test_halves() -> None:
     tensor = "core.machine.tensor."
     assert [half(tensor + n) for n in ("tile0.x", "accumulator1.bank0.0.1", "drain.post1.lane0.y",
                                        "drain.i", "tile0")] == [0, 1, 1, None, None]
+
+
+def inputs(made: dict[str, Any]) -> dict[tuple[str, str, int], object]:
+    """What each input bit of each cell reads: the cell and pin that drive it, or else its net; a
+    copy counts as what it is a copy of, and has to read the same."""
+    drivers = {bit: (name.removesuffix(COPY), pin, k) for name, c in made["cells"].items()
+               for pin, bits in c["connections"].items() if c["port_directions"][pin] == "output"
+               for k, bit in enumerate(bits)}
+    found: dict[tuple[str, str, int], object] = {}
+    for name, c in made["cells"].items():
+        for pin, bits in c["connections"].items():
+            for k, bit in enumerate(bits if c["port_directions"][pin] == "input" else ()):
+                reads = drivers.get(bit, bit)
+                assert found.setdefault((name.removesuffix(COPY), pin, k), reads) == reads
+    return found
+
+
+def test_a_whole_netlist_stays_what_it_is(tmp_path: Path) -> None:
+    """A block of the machine, its cells in halves at random."""
+    tiny = PRESETS["tiny"]
+    made = synthesize(verilog_of(component(tiny, "weights"), "weights"), "weights",
+                      tmp_path / "weights.json")
+    before = deepcopy(made)
+    assert split(made, lambda name: (0, 1, None)[crc32(name.encode()) % 3]) > 50
+    assert inputs(made) == inputs(before)
+    for name, cell in made["cells"].items():
+        assert cell["parameters"] == before["cells"][name.removesuffix(COPY)]["parameters"]
