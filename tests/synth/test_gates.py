@@ -14,6 +14,7 @@ from hw.top import verilog_of
 from isa.presets import PRESETS
 from sim.cocotb_runner import get_runner
 from synth.array import Array
+from synth.blocks import component
 from synth.ecp5 import synthesize
 from synth.gates import MODEL, WITHOUT, gates, models
 from synth.yosys import run
@@ -78,6 +79,13 @@ def test_the_model_of_the_multiplier(tmp_path):
     got = re.findall(r"p = 36'([01]+)", (tmp_path / "said.txt").read_text())
     want = [(a - (sa * (a >> 17) << 18)) * (b - (sb * (b >> 17) << 18)) for a, b, sa, sb in cases]
     assert [int(p, 2) for p in got] == [p % 2 ** 36 for p in want]
+
+
+def test_elements_of_a_port(tmp_path):
+    """A block whose port is an array of structures can be mapped."""
+    block = component(PRESETS["ecp5"], "store")
+    module = synthesize(verilog_of(block, "store"), "store", tmp_path / "store.json")
+    assert len(module["ports"]["regions"]["bits"]) == len(block.regions.as_value())
 
 
 def test_registers_go_into_the_block(tmp_path):
