@@ -86,7 +86,7 @@ here is measured for so long. What made the difference, in the order of its weig
   `--placer-heap-beta` and the frequency asked for change nothing.
 
 **LUTs for each multiplier.** `ecp5` has 128. On the ECP5 that is 282 LUT4; on the 7 series
-205 LUT6 as Yosys counts them, 152 if small ones are paired, which a placer for that family does
+204 LUT6 as Yosys counts them, 151 if small ones are paired, which a placer for that family does
 (*LUT, paired*). For comparison, figures that are published: Tensil's 8 x 8 array 160 LUT and 1.1
 DSP blocks on Xilinx devices (16 bit), NVDLA `nv_small` 1,280.
 """
