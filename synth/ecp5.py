@@ -59,8 +59,7 @@ def synthesize(text: str, top: str, to: Path) -> dict[str, Any]:
     SynthesisError
         If Yosys fails.
     """
-    # ABC's reader takes an element of an array port, which Amaranth calls port[3], for a bit of it
-    run(text, top, [f"rename -hide {top}/w:*[[]*", f"scratchpad -set abc9.script {MAP}",
+    run(text, top, [f"scratchpad -set abc9.script {MAP}",
                     f"synth_ecp5 -top {top} -json {to.name}"], to.parent)
     netlist = json.loads(to.read_text())
     module: dict[str, Any] = netlist["modules"][top]

@@ -61,9 +61,8 @@ def place(config: Config, part: str, frequency: float = 100.0, seed: int = 1) ->
     tool = nextpnr()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        # ABC's names for what it makes may be those of Amaranth's unnamed signals
         run(verilog_of(Serial(component(config, part)), TOP), TOP,
-            ["rename -hide w:*", f"synth_gowin -family gw2a -top {TOP} -json {NETLIST}"], folder)
+            [f"synth_gowin -family gw2a -top {TOP} -json {NETLIST}"], folder)
         (folder / "pins.cst").write_text(
             "".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
         done = subprocess.run(

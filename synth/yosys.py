@@ -25,7 +25,8 @@ def run(text: str, top: str, commands: list[str], folder: Path) -> None:
         If Yosys fails.
     """
     (folder / SOURCE).write_text(text)
-    commands_only(top, PREPARE + commands, folder)
+    # ABC's reader takes an element of an array port, which Amaranth calls port[3], for a bit of it
+    commands_only(top, [*PREPARE, f"rename -hide {top}/w:*[[]*", *commands], folder)
 
 
 def commands_only(top: str, commands: list[str], folder: Path) -> None:
