@@ -5,6 +5,7 @@ A target that fails is a sentence under ``error``, so that one family's trouble 
 others' figures.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ ROUTABLE = 6000
 
 IN_GOWIN = ("tile", "accumulator")
 """Blocks that are placed and routed on Gowin's device."""
+
+FOLDERS = re.compile(r"(?<!\S)/(?:[^/\s]+/)+")
+"""The folders of an absolute path."""
 
 Figures = dict[str, Any]
 
@@ -90,7 +94,7 @@ def _areas(config: Config, part: str, target: str) -> tuple[Figures, list[str]]:
 
 
 def _sentence(text: str) -> str:
-    """The lines of a tool's message that say something, in one."""
+    """The lines of a tool's message that say something, in one, without where files lie."""
     lines = text.splitlines()
     errors = [line for line in lines if "ERROR" in line]
-    return " ".join([lines[0], *errors[:1]])
+    return FOLDERS.sub("", " ".join([lines[0], *errors[:1]]))

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from synth import gowin, measure, place, report
+from synth.yosys import SynthesisError
 
 FIGURES = {"ecp5": {"LUT4": 1000, "flip-flops": 40}, "xc7": {"LUT": 500},
            "ecp5 routed": {"LUT4": 1010, "MHz": 90.5}}
@@ -102,3 +103,14 @@ def test_a_tool_that_fails(monkeypatch, tmp_path) -> None:
     with pytest.raises(place.PlaceError, match="failed on tile of tiny for GW2AR(.|\n)*no BELs "
                                                "remaining\n.*smaller configuration"):
         gowin.place(report.load_config("tiny"), "tile")
+
+
+def test_a_sentence_about_a_failure_names_no_folder(monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise SynthesisError("Yosys failed on 'tile':\n/some where/a b.v:1\n"
+                             "/home/me/share/map.v:181: ERROR: no such width")
+
+    monkeypatch.setattr(measure, "mapped", fails)
+    found, refused = measure.figures(report.load_config("tiny"), "tile", "xcup", {})
+    assert found == {"error": "Yosys failed on 'tile': map.v:181: ERROR: no such width"}
+    assert refused == []
