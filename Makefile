@@ -53,8 +53,8 @@ zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS ag
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)
 
 docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md and operators.md
-	@$(BIN)/python -m makalu.reference
-	@$(BIN)/python -m makalu.operators
+	@$(BIN)/python -m makalu.pages.isa_pages
+	@$(BIN)/python -m makalu.pages.operators
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .

@@ -2,6 +2,6 @@
 """From ONNX models to programs: ``compile_model(model, config) -> isa.program.Program``."""
 
 from compiler.compile import compile_model
-from compiler.errors import CompileError
+from compiler.ir.errors import CompileError
 
 __all__ = ["CompileError", "compile_model"]

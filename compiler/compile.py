@@ -29,31 +29,31 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compiler import (frontend, hosts, lower_affine, lower_function,  # noqa: F401
-                      lower_linear, lower_pool, lower_quant, lower_shape, lower_softmax)
-from compiler.emit_concat import emit_concat
-from compiler.emit_conv import emit_conv
-from compiler.emit_move import emit_move
-from compiler.emit_add import emit_add
-from compiler.emit_pool import emit_depthwise, emit_pool
-from compiler.emit_window import windowed
-from compiler.errors import CompileError
-from compiler.floats import FLOATS
-from compiler.fuse import fuse
-from compiler.hazards import waits
-from compiler.ir import Concat, Conv, Graph, Move, Op, Pool, Port, verify
-from compiler.legalize import Legalizer
-from compiler.mixed import NUMBERS, Recipe, by_hand
-from compiler.order import best_order
-from compiler.place import Layout
-from compiler.prepare import prepare
-from compiler.quantize import Calibration, is_quantized, quantize, samples
-from compiler.schedule import Schedule, aligned
-from compiler.sensitivity import GOAL, Goal, choose
-from compiler.stem import space_to_depth
-from compiler.steps import Step
-from compiler.strips import emit_chain
-from compiler.timing import predict
+from compiler.lower import affine, function, hosts, linear, pool, quant, shape, softmax  # noqa: F401
+from compiler.source import frontend
+from compiler.emit.concat import emit_concat
+from compiler.emit.conv import emit_conv
+from compiler.emit.move import emit_move
+from compiler.emit.add import emit_add
+from compiler.emit.pool import emit_depthwise, emit_pool
+from compiler.emit.window import windowed
+from compiler.ir.errors import CompileError
+from compiler.ir.floats import FLOATS
+from compiler.rewrite.fuse import fuse
+from compiler.order.hazards import waits
+from compiler.ir.graph import Concat, Conv, Graph, Move, Op, Pool, Port, verify
+from compiler.lower.legalize import Legalizer
+from compiler.source.mixed import NUMBERS, Recipe, by_hand
+from compiler.order.order import best_order
+from compiler.machine.place import Layout
+from compiler.rewrite.prepare import prepare
+from compiler.source.quantize import Calibration, is_quantized, quantize, samples
+from compiler.emit.schedule import Schedule, aligned
+from compiler.source.sensitivity import GOAL, Goal, choose
+from compiler.rewrite.stem import space_to_depth
+from compiler.machine.steps import Step
+from compiler.emit.strips import emit_chain
+from compiler.machine.timing import predict
 from isa.config import DTYPES, GRANULE, Config
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
 from isa.layout import Buffer
@@ -332,11 +332,11 @@ class _Backend:
     def _buffer(self, s: Schedule, port: Port, renamed: dict[str, str]) -> Buffer:
         t, home = port.tensor, s.homes[id(port.tensor)]
         y = Layout.of(t, s.lanes, id(t) in self.packed)
-        quant = self.legal.quantization.get(port.name, (t.scale, t.zero_point))
+        scale, zero_point = self.legal.quantization.get(port.name, (t.scale, t.zero_point))
         return Buffer(
             name=renamed.get(port.name, port.name), region=int(home.region), offset=home.offset,
             size=y.words * s.lanes, dtype=t.dtype, shape=port.shape, view=port.view,
             perm=port.perm, nchw=port.nchw, cell=port.cell,
             kind="packed" if y.packed else "blocked", n_pitch=y.image * s.lanes,
             block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes, fill=port.fill,
-            scale=float(np.float32(quant[0])), zero_point=int(quant[1]))
+            scale=float(np.float32(scale)), zero_point=int(zero_point))

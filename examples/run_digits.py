@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-import makalu
 from examples.digits import INPUT, INT8, OUTPUT, held_out
+import makalu
 from makalu import facts
-from makalu.console import number, out, percent, progress
-from makalu.witness import Agreement, compare, reference
+from makalu.cli.console import number, out, percent, progress
+from makalu.measure.witness import Agreement, compare, reference
 from runtime.session import Session
 from sim.device import RtlDevice
 

@@ -14,7 +14,7 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (INSTRUCTION_BYTES, QUEUE_OF, QUEUES, WAIT_BITS, Fault, Instruction,
+from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Instruction,
                               Opcode, Region)
 
 __all__ = ["Machine", "MachineFault"]

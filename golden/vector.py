@@ -28,11 +28,11 @@ from golden import arith
 from golden.address import modular, on_circle, wrap
 from golden.exact import SPLIT, Sums
 from golden.fault import MachineFault
-from golden.functions import evaluate
 from golden.formats import FORMATS, largest, to_float, unpack
+from golden.functions import evaluate
 from golden.results import Exceptions, convert, known
 from isa.config import Config
-from isa.instructions import (IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Instruction, VectorOp)
+from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Instruction, VectorOp
 
 MAX_START = -32768
 """The maximum of no taps at all."""

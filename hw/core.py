@@ -23,23 +23,23 @@ from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.axi import AXI4, AXI4Lite, AXIPort
-from hw.control import EVENTS, Control
-from hw.fetch import Fetch
-from hw.float_lane import KIND
-from hw.load import LoadEngine
-from hw.memory import MemoryController
-from hw.port_share import SharedRead, SharedWrite
-from hw.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
-from hw.profile import Buckets, events_layout
-from hw.scratchpad import Scratchpad
-from hw.sequencer import Sequencer
-from hw.settings import SETTINGS
-from hw.store import StoreEngine
-from hw.tensor import TensorEngine
+from hw.arith.float_lane import KIND
+from hw.control.fetch import Fetch
+from hw.control.registers import EVENTS, Control
+from hw.control.sequencer import Sequencer
+from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.engine.profile import Buckets, events_layout
+from hw.engine.settings import SETTINGS
+from hw.memory.axi import AXI4, AXI4Lite, AXIPort
+from hw.memory.controller import MemoryController
+from hw.memory.load import LoadEngine
+from hw.memory.store import StoreEngine
+from hw.scratchpad.banks import Scratchpad
+from hw.scratchpad.port_share import SharedRead, SharedWrite
+from hw.tensor.engine import TensorEngine
 from hw.trace import TRACE, observe
-from hw.vector import VectorEngine
-from hw.window import WindowEngine
+from hw.vector.engine import VectorEngine
+from hw.window.engine import WindowEngine
 from isa.config import Config
 from isa.instructions import INDEX_BITS, Region
 from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
@@ -59,10 +59,10 @@ class Machine(wiring.Component):
 
     Members
     -------
-    bus : :class:`hw.axi.AXI4`
+    bus : :class:`hw.memory.axi.AXI4`
     settings : SETTINGS
     start, stop, clear
-        As in :class:`hw.control.Control`.
+        As in :class:`hw.control.registers.Control`.
     busy, quiet, done, fault, fault_code, fault_index, events
         Likewise.
     trace : TRACE
@@ -221,8 +221,8 @@ class Core(wiring.Component):
     -------
     reset : In(1)
         Synchronous. In a clock domain without a reset, so that no register has two.
-    host : :class:`hw.axi.AXI4Lite`, as the slave
-    bus : :class:`hw.axi.AXI4`
+    host : :class:`hw.memory.axi.AXI4Lite`, as the slave
+    bus : :class:`hw.memory.axi.AXI4`
     irq : 1
     trace : TRACE
         Where asked for.

@@ -20,9 +20,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.axi import RESPONSE, address_layout, read_layout, write_layout
 from hw.core import Core
-from hw.share import share
+from hw.memory.axi import RESPONSE, address_layout, read_layout, write_layout
+from hw.parts.one_module import share
 from hw.trace import TRACE
 from isa.config import Config
 from isa.registers import REGISTER_SPACE_BITS

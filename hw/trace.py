@@ -12,13 +12,13 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo
 
-from hw.ports import SpmWriter
-from hw.profile import Buckets
-from hw.signature import Signatures
-from hw.store import StoreEngine
+from hw.engine.ports import SpmWriter
+from hw.engine.profile import Buckets
+from hw.engine.signature import Signatures
+from hw.memory.store import StoreEngine
 from isa.config import Config
 from isa.instructions import QUEUES
-from isa.registers import BUCKET_NAMES, BUCKETS
+from isa.registers import BUCKETS, BUCKET_NAMES
 from isa.signature import BITS, CHUNK
 
 TRACE = data.StructLayout({

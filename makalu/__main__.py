@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m makalu``."""
 
-from makalu.cli import main
+from makalu.cli.main import main
 
 main()

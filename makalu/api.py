@@ -71,11 +71,11 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
 
     Raises
     ------
-    compiler.errors.CompileError
+    compiler.ir.errors.CompileError
         If the model cannot run on the machine; names the node, the reason and the cure.
     """
     from compiler import compile_model
-    from compiler.sensitivity import GOAL, Goal
+    from compiler.source.sensitivity import GOAL, Goal
 
     return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
                          batch=batch, name=name, precision=precision, keep=keep,

@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
-from compiler.errors import CompileError
+from compiler.ir.errors import CompileError
 from isa.presets import PRESETS
 from isa.program import Program
 from makalu import api

@@ -18,10 +18,10 @@ import json
 import re
 from pathlib import Path
 
-import makalu
 from isa.config import ISA_VERSION, Config
 from isa.instructions import FAULT_TEXT, Region
-from isa.registers import IDENT, REGISTER_SPACE_BITS, REGISTERS
+from isa.registers import IDENT, REGISTERS, REGISTER_SPACE_BITS
+import makalu
 from sim.build import rtl
 
 TOP = "makalu"

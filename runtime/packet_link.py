@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from isa.packets import (BEAT_BYTES, CRC_BYTES, HELLO_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION,
-                         REGISTER_BYTES, REPLY_BYTES, RESPONSE, RETRY, STATUS_TEXT, Command,
-                         Status, crc, request)
+                         REGISTER_BYTES, REPLY_BYTES, RESPONSE, RETRY, STATUS_TEXT, Command, Status,
+                         crc, request)
 from runtime.device import MachineError
 
 TRIES = 4

@@ -5,8 +5,8 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from hw.accumulator import Accumulator
-from hw.tile import Tile
+from hw.tensor.accumulator import Accumulator
+from hw.tensor.tile import Tile
 from isa.config import Config
 
 INNER = "sums"
@@ -14,8 +14,8 @@ INNER = "sums"
 
 
 class Array(wiring.Component):
-    """Members are those of :class:`hw.tile.Tile` and :class:`hw.accumulator.Accumulator`;
-    ``latency`` is the tile's."""
+    """Members are those of :class:`hw.tensor.tile.Tile` and
+    :class:`hw.tensor.accumulator.Accumulator`; ``latency`` is the tile's."""
 
     vector: data.View
     floating: Signal

@@ -5,22 +5,22 @@ from collections.abc import Callable, Iterable
 
 from amaranth.lib import wiring
 
-from hw.accumulator import Accumulator
-from hw.control import Control
-from hw.drain import Drain
-from hw.feeder import Feeder
-from hw.fetch import Fetch
-from hw.load import LoadEngine
-from hw.memory import MemoryController
-from hw.post import Post
-from hw.scratchpad import Scratchpad
-from hw.sequencer import Sequencer
-from hw.store import StoreEngine
-from hw.tile import Tile
+from hw.control.fetch import Fetch
+from hw.control.registers import Control
+from hw.control.sequencer import Sequencer
+from hw.memory.controller import MemoryController
+from hw.memory.load import LoadEngine
+from hw.memory.store import StoreEngine
+from hw.scratchpad.banks import Scratchpad
+from hw.tensor.accumulator import Accumulator
+from hw.tensor.drain import Drain
+from hw.tensor.feeder import Feeder
+from hw.tensor.post import Post
+from hw.tensor.tile import Tile
+from hw.tensor.weights import WeightLoader
 from hw.top import TOP, Makalu
-from hw.vector import VectorEngine
-from hw.weights import WeightLoader
-from hw.window import WindowEngine
+from hw.vector.engine import VectorEngine
+from hw.window.engine import WindowEngine
 from isa.config import Config, ConfigError
 from synth.array import Array
 

@@ -21,13 +21,13 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, s
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import float32
-from hw.accumulator import accumulate, entry_layout
-from hw.binary32 import MANT_BITS
-from hw.column import Column
-from hw.delay import delay, register
-from hw.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
-from hw.ports import view_of
+from hw.arith import ieee
+from hw.arith.normal import MANT_BITS
+from hw.arith.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
+from hw.engine.ports import view_of
+from hw.parts.delay import delay, register
+from hw.tensor.accumulator import accumulate, entry_layout
+from hw.tensor.column import Column
 from isa.config import Config
 from synth import float_adder
 
@@ -84,7 +84,7 @@ class FloatAdderColumn(wiring.Component):
         bits = 2 * OPERAND_BITS * (config.lanes // 2)
         super().__init__({"operands": In(bits), "word": In(bits), "floating": In(1),
                           "load": In(1), "swap": In(1), "fresh": In(1), "integer": Out(signed(32)),
-                          "number": Out(float32.NUMBER)})
+                          "number": Out(ieee.NUMBER)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -112,11 +112,11 @@ class FloatAdderColumn(wiring.Component):
         while len(numbers) > 1:
             numbers = [float_adder.add(m, f"add{len(numbers)}_{k}", a, b)
                        for k, (a, b) in enumerate(zip(numbers[::2], numbers[1::2], strict=True))]
-        running = float32.named("running")
-        before = float32.named("before")
+        running = ieee.named("running")
+        before = ieee.named("before")
         m.d.comb += before.eq(running)
         with m.If(fresh):
-            float32.assign(m, before, exp=float32.LOWEST)
+            ieee.assign(m, before, exp=ieee.LOWEST)
         m.d.comb += [running.eq(float_adder.add(m, "accumulate", before, numbers[0])),
                      self.integer.eq(total), self.number.eq(running)]
         return m
@@ -141,13 +141,13 @@ class FloatAdderColumn(wiring.Component):
         special = [kind[0] for kind in kinds]
         nan = (special[0] & kinds[0][1]) | (special[1] & kinds[1][1]) | (
             (special[0] | special[1]) & zero)
-        number = float32.named(f"number{k}")
+        number = ieee.named(f"number{k}")
         mantissa = Cat(Const(0, 2), magnitude)
         m.d.comb += [
             number.sign.eq(first < 0), number.nan.eq(nan), number.inf.eq(Cat(special).any() & ~nan),
             number.mant.eq(Mux(zero, 0, Mux(high, mantissa, mantissa << 1))[:MANT_BITS]),
-            number.exp.eq(Mux(zero, float32.LOWEST, exponents[0] + exponents[1] + high - 53))]
-        kept = view_of(float32.NUMBER, name=f"kept{k}", reset_less=True)
+            number.exp.eq(Mux(zero, ieee.LOWEST, exponents[0] + exponents[1] + high - 53))]
+        kept = view_of(ieee.NUMBER, name=f"kept{k}", reset_less=True)
         m.d.sync += kept.eq(number)
         return first, second, kept
 

@@ -2,16 +2,16 @@
 """A binary32 adder in three stages, as a PE of a floating-point array has it: one aligns, one adds,
 one normalizes and rounds.
 
-Numbers are those of :mod:`hw.float32`, but for subnormals: there are none among the operands, and a
-sum that were one is a zero of its sign. Rounding is to nearest, ties to even.
+Numbers are those of :mod:`hw.arith.ieee`, but for subnormals: there are none among the operands,
+and a sum that were one is a zero of its sign. Rounding is to nearest, ties to even.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data
 
-from hw.binary32 import MANT_BITS, leading_zeros
-from hw.delay import cut, later
-from hw.float32 import GUARD_BITS, HIGHEST, LOWEST, NUMBER, assign, named
+from hw.arith.ieee import GUARD_BITS, HIGHEST, LOWEST, NUMBER, assign, named
+from hw.arith.normal import MANT_BITS, leading_zeros
+from hw.parts.delay import cut, later
 
 STAGES = 3
 """Cycles of :func:`add`."""

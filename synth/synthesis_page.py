@@ -4,9 +4,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from synth.blocks import PARTS
 from synth.gowin import DEVICE
 from synth.mapping import DEEP
-from synth.blocks import PARTS
 from synth.measure import FAST, ROUTABLE, WHOLE
 from synth.place import Target
 
@@ -62,7 +62,7 @@ here is measured for so long. What made the difference, in the order of its weig
   post-processors' multipliers next to the empty third, they are 359,000 units long, and router2
   is done after 45 iterations.
 - **Parameters of the post-processor in memories**
-  ([hw/post_parameters.py](../hw/post_parameters.py)) in place of two sets of registers with a
+  ([hw/tensor/parameters.py](../hw/tensor/parameters.py)) in place of two sets of registers with a
   multiplexer: 2,000 flip-flops less, no enable with a thousand readers; 332,000 units.
 - **Registers on long ways.** Bank, multiplexer and the buffer behind it were one path, 13.3 ns by
   the distances of the placement; a bank's word goes into the block RAM's own output register now.

@@ -8,10 +8,10 @@
     aw ─► write burst ─┤                 answers ──┘
     w  ────────────────┘        b ◄─ last beat of a write is taken
 
-Bursts are INCR, of full beats, and within the address space's 4 KiB blocks, as :mod:`hw.axi` makes
-them. Reads and writes alternate burst by burst when both are there, and nobody waits for write data
-that are not there. The memory works in order, so that a write is answered when its last beat is
-taken. Addresses behind the memory's end answer DECERR and change nothing.
+Bursts are INCR, of full beats, and within the address space's 4 KiB blocks, as :mod:`hw.memory.axi`
+makes them. Reads and writes alternate burst by burst when both are there, and nobody waits for
+write data that are not there. The memory works in order, so that a write is answered when its last
+beat is taken. Addresses behind the memory's end answer DECERR and change nothing.
 """
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal
@@ -19,10 +19,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.axi import AXI4, LEN_BITS, AXIPort, Resp, address_layout
 from hw.board.beats import BEAT_BITS, BEAT_BYTES, Beats, BeatsPort
-from hw.fifo import Fifo
-from hw.ports import view_of
+from hw.engine.ports import view_of
+from hw.memory.axi import AXI4, LEN_BITS, AXIPort, Resp, address_layout
+from hw.parts.fifo import Fifo
 from isa.config import Config, ConfigError
 
 
@@ -49,7 +49,7 @@ class AxiSlave(wiring.Component):
 
     Members
     -------
-    bus : :class:`hw.axi.AXI4`, as the slave
+    bus : :class:`hw.memory.axi.AXI4`, as the slave
     beats : :class:`hw.board.beats.Beats`
 
     Raises

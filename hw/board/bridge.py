@@ -19,11 +19,11 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.axi import AXI4Lite, AXIPort
 from hw.board.beats import BEAT_BITS, BEAT_BYTES, Beats, BeatsPort
 from hw.board.packet_in import PacketReceiver
 from hw.board.packet_out import PacketSender
 from hw.board.uart import DATA_BITS, RECEIVED
+from hw.memory.axi import AXI4Lite, AXIPort
 from isa.packets import (HELLO_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION, REGISTER_BYTES, WITH_PAYLOAD,
                          Command, Status)
 from isa.registers import REGISTER_SPACE_BITS
@@ -45,7 +45,7 @@ class Bridge(wiring.Component):
     -------
     i : stream of :data:`hw.board.uart.RECEIVED`
     o : stream of a byte
-    registers : :class:`hw.axi.AXI4Lite`
+    registers : :class:`hw.memory.axi.AXI4Lite`
     beats : :class:`hw.board.beats.Beats`
     irq : 1
         The machine's interrupt, for WAIT.

@@ -18,7 +18,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.board.uart import DATA_BITS, RECEIVED
-from hw.ports import view_of
+from hw.engine.ports import view_of
 from isa.packets import (CRC_BYTES, CRC_POLYNOMIAL, CRC_START, HEADER_BYTES, MAX_PAYLOAD, REQUEST,
                          WITH_PAYLOAD, Status)
 

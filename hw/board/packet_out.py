@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.board.packet_in import CRC_BITS, crc_step
 from hw.board.uart import DATA_BITS
-from hw.ports import view_of
+from hw.engine.ports import view_of
 from isa.packets import CRC_BYTES, CRC_START, MAX_PAYLOAD, REPLY_BYTES, RESPONSE
 
 REPLY = data.StructLayout({"status": 8, "sequence": 8, "count": 16})

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.board.beats import Beats, BeatsPort, request_layout
-from hw.fifo import Fifo
+from hw.parts.fifo import Fifo
 
 
 class Share(wiring.Component):

@@ -14,7 +14,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.accumulator import SEGMENT_BITS, Accumulator
+from hw.tensor.accumulator import SEGMENT_BITS, Accumulator
 from tests.cocotb.bench import config
 from tests.cocotb.bench_tile import pack, unpack
 

@@ -15,7 +15,7 @@ from cocotbext.axi import AxiResp
 from isa.instructions import Fault, Instruction, Opcode, Region
 from isa.registers import IDENT, OFFSET
 from tests.cocotb.bench import BASES, MEMORY_BYTES, SIZES, Bench
-from tests.hw.dma_bench import copy
+from tests.hw.memory.dma_bench import copy
 
 DONE, ERROR = 1, 2
 

@@ -14,8 +14,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.column import tree_bits
-from hw.operand import OPERAND_BITS
+from hw.arith.operand import OPERAND_BITS
+from hw.tensor.column import tree_bits
 
 LOW, HIGH = -(1 << OPERAND_BITS - 1), (1 << OPERAND_BITS - 1) - 1
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from hw.accumulator import Accumulator
-from hw.column import tree_bits
+from hw.tensor.accumulator import Accumulator
+from hw.tensor.column import tree_bits
 from hw.top import verilog_of
 from sim.cocotb_runner import get_runner
-from tests.hw.dma_bench import small
+from tests.hw.memory.dma_bench import small
 
 
 @pytest.mark.parametrize("lanes,depth", [

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 
-import makalu
 from examples.digits import INPUT, INT8, held_out
 from hw.top import TOP
 from isa.layout import pack
 from isa.presets import PRESETS
 from isa.program import Program
+import makalu
 from runtime.session import HostGraph
 from sim.build import rtl
 from sim.cocotb_runner import get_runner

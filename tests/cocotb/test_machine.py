@@ -9,7 +9,7 @@ import json
 import pytest
 
 from sim.cocotb_runner import get_runner
-from tests.hw.dma_bench import small
+from tests.hw.memory.dma_bench import small
 from tests.hw.stub_engines import stubbed
 
 CONFIGS = {

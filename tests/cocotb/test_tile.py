@@ -3,10 +3,10 @@
 
 import pytest
 
-from hw.tile import Tile
+from hw.tensor.tile import Tile
 from hw.top import verilog_of
 from sim.cocotb_runner import get_runner
-from tests.hw.dma_bench import small
+from tests.hw.memory.dma_bench import small
 
 
 @pytest.mark.parametrize("lanes,words", [

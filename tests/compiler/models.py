@@ -14,7 +14,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.layout import pack, unpack
 from isa.program import Program
-from makalu.witness import Arithmetic, open_session
+from makalu.measure.witness import Arithmetic, open_session
 
 KIND = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 RANGE = {"int8": (-128, 127), "uint8": (0, 255)}

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from compiler import compile_model
-from compiler.errors import CompileError
-from compiler.floats import filters
+from compiler.ir.errors import CompileError
+from compiler.ir.floats import filters
 from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compiler import compile_model
-from compiler.errors import CompileError
+from compiler.ir.errors import CompileError
 from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session

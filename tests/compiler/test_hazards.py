@@ -9,7 +9,7 @@ import pytest
 
 from compiler import compile_model
 from isa.config import PARAM_WORDS
-from isa.instructions import QUEUE_OF, QUEUES, Instruction, Opcode, VectorOp
+from isa.instructions import QUEUES, QUEUE_OF, Instruction, Opcode, VectorOp
 from isa.presets import PRESETS
 from isa.program import Program
 from tests.compiler.models import Net

@@ -8,14 +8,15 @@ import numpy as np
 import onnx
 import pytest
 
-from compiler import compile_model, frontend
-from compiler.errors import CompileError
-from compiler.mixed import Recipe
-from compiler.quantize import quantize, samples
-from compiler.sensitivity import Goal, Meter, choose
+from compiler import compile_model
+from compiler.ir.errors import CompileError
+from compiler.source import frontend
+from compiler.source.mixed import Recipe
+from compiler.source.quantize import quantize, samples
+from compiler.source.sensitivity import Goal, Meter, choose
 from isa.presets import PRESETS
 from isa.program import Program
-from makalu.witness import open_session
+from makalu.measure.witness import open_session
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from tests.compiler.models import Net

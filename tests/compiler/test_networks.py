@@ -14,7 +14,7 @@ import pytest
 
 from compiler import compile_model
 from isa.presets import INTEGER, PRESETS
-from makalu.nodes import compare_nodes, is_exact, with_outputs
+from makalu.measure.nodes import compare_nodes, is_exact, with_outputs
 from tests.compiler.models import execute, onnxruntime
 
 FOLDER = os.environ.get("MAKALU_MODELS", "")

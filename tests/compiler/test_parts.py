@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.hazards import waits
-from compiler.order import arrange, dependencies, ranks
-from compiler.place import LOOP_LIMIT, RUN_LIMIT, transfers
-from compiler.spm import ALIGN, Scratchpad
-from compiler.steps import SPM, Step
-from compiler.tiling import BAND_COST, bands, rectangles
-from compiler.values import as_view
-from compiler.weights import addends
+from compiler.emit.tiling import BAND_COST, bands, rectangles
+from compiler.lower.values import as_view
+from compiler.machine.place import LOOP_LIMIT, RUN_LIMIT, transfers
+from compiler.machine.spm import ALIGN, Scratchpad
+from compiler.machine.steps import SPM, Step
+from compiler.machine.weights import addends
+from compiler.order.hazards import waits
+from compiler.order.order import arrange, dependencies, ranks
 from isa.instructions import Opcode, Region
 from isa.presets import PRESETS
 

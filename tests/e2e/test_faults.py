@@ -108,7 +108,7 @@ def test_bad_instruction(device: RtlDevice, name: str) -> None:
     recovers(device)
 
 
-@pytest.mark.long    # builds a machine of its own for what tests/hw/test_sequencer.py has as well
+@pytest.mark.long    # builds a machine of its own; tests/hw/control/test_sequencer.py has the same
 def test_an_engine_that_is_not_there() -> None:
     config = dataclasses.replace(CONFIG, window_taps=0)
     code = [Instruction(Opcode.WINDOW, WINDOW), Instruction(Opcode.END)]

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from examples.digits import FP32, INPUT, INT8, OUTPUT, TEST_IMAGES, split, held_out
+from examples.digits import FP32, INPUT, INT8, OUTPUT, TEST_IMAGES, held_out, split
 from examples.network import Network
 
 

@@ -9,10 +9,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.ports import Engine, SpmRead, SpmWrite, instruction_layout
-from hw.profile import events_layout
-from hw.semaphore import blocked
-from hw.sequencer import SELF_GATED
+from hw.control.sequencer import SELF_GATED
+from hw.engine.ports import Engine, SpmRead, SpmWrite, instruction_layout
+from hw.engine.profile import events_layout
+from hw.engine.waits import blocked
 from isa.config import Config
 from isa.instructions import QUEUE_OF, Fault, Opcode
 

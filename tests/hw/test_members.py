@@ -7,12 +7,13 @@ import pytest
 from amaranth.hdl import Fragment, Signal
 from amaranth.lib import data, stream, wiring
 
-from hw import axi, ports
 from hw.board import beats, sdram
 from hw.board.board import Settings
 from hw.board.sdram_chip import SdramChip
 from hw.board.ulx3s import Ulx3s
-from hw.signature import WritePort, Writes
+from hw.engine import ports
+from hw.engine.signature import WritePort, Writes
+from hw.memory.controller import axi
 from hw.top import Makalu
 from isa.presets import PRESETS
 

@@ -6,8 +6,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from compiler.errors import CompileError
-from makalu import backend, operators
+from compiler.ir.errors import CompileError
+from makalu import backend
+from makalu.pages import operators
 
 PASS = {"Conv": 6, "MatMul": 2, "Gemm": 10, "MaxPool": 13, "AveragePool": 14, "Sigmoid": 2,
         "HardSwish": 1, "Exp": 2, "Softmax": 6, "ReduceMean": 8, "QLinearMatMul": 4}

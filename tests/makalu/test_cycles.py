@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from makalu.bench import CONFIGS, Bench
-from makalu.networks import networks
+from makalu.measure.bench import CONFIGS, Bench
+from makalu.measure.networks import networks
 
 TABLE = Path(__file__).parent / "cycles.json"
 SMALL = ("digits_int8", "squeezenet")

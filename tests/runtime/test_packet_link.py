@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from isa.packets import (MAX_PAYLOAD, WITH_PAYLOAD, Command, Status, crc, response)
+from isa.packets import MAX_PAYLOAD, WITH_PAYLOAD, Command, Status, crc, response
 from isa.presets import PRESETS
 from runtime.device import MachineError
 from runtime.packet_link import PacketLink

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from hw.profile import Buckets
+from hw.engine.profile import Buckets
 from hw.top import verilog_of
 from sim.verilator import SPEED_FLAGS, find, waivers
 

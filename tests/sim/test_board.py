@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-import makalu
 from examples.digits import INPUT, INT8, OUTPUT, held_out
 from isa.instructions import Fault, Region
 from isa.packets import Command, request
 from isa.presets import PRESETS
 from isa.program import ProgramError
 from isa.registers import IDENT, OFFSET
+import makalu
 from runtime.device import DeviceFault, MachineError
 from runtime.session import Session
 from runtime.uart_device import UartDevice

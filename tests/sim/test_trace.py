@@ -6,7 +6,7 @@ import pytest
 
 from compiler import compile_model
 from examples.digits import INPUT, INT8, held_out
-from isa.instructions import QUEUE_OF, QUEUES, Opcode
+from isa.instructions import QUEUES, QUEUE_OF, Opcode
 from isa.presets import PRESETS
 from isa.registers import BUCKET_NAMES
 from runtime.session import Session

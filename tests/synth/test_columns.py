@@ -8,7 +8,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
-from hw.float32 import LOWEST
+from hw.arith.ieee import LOWEST
 from isa.presets import PRESETS
 from synth.asic import page
 from synth.columns import PRODUCT, FloatAdderColumn, SeparateColumn

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from synth.float_adder import STAGES, add
-from tests.hw.test_float32 import Bench, bits_of, interesting, stream
+from tests.hw.arith.test_ieee import Bench, bits_of, interesting, stream
 
 TINY = np.finfo(np.float32).tiny
 

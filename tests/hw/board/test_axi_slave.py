@@ -10,10 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from hw.axi import AXI4
 from hw.board.axi_slave import AxiSlave
 from hw.board.beats import Beats
 from hw.board.share import Share
+from hw.memory.axi import AXI4
 from isa.presets import PRESETS
 from tests.hw.board.beat_memory import BeatMemory
 

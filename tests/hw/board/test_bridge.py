@@ -9,7 +9,7 @@ from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
 from hw.board.bridge import Bridge
-from isa.packets import (MAX_PAYLOAD, PROTOCOL_VERSION, Command, Status, crc, request, response)
+from isa.packets import MAX_PAYLOAD, PROTOCOL_VERSION, Command, Status, crc, request, response
 from tests.hw.board.beat_memory import BeatMemory
 
 BITS, TIMEOUT = 12, 50

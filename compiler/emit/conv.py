@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TENSOR instructions for a convolution, with the LOADs and STOREs of its boxes."""
+
+
+from compiler.emit.conv_instructions import ConvInstructions
+from compiler.emit.schedule import Schedule
+from compiler.emit.tiling import Plan, bands, plans
+from compiler.ir.graph import Conv
+from compiler.machine.loops import Run, Shape
+from compiler.machine.place import Box, View
+from compiler.machine.steps import SPM
+from compiler.machine.weights import addends
+from isa.config import PARAM_WORDS
+
+SLACK = 24
+"""Words that rounding may cost the allocations of a tile that are still to come."""
+
+
+def emit_conv(s: Schedule, op: Conv) -> None:
+    """Append the instructions of a convolution.
+
+    Raises
+    ------
+    CompileError
+        If not even the smallest tile fits.
+    """
+    shape = Shape(op, s.lanes, s.config.tiles, id(op.x) in s.packed)
+    s.bring(op.x)
+    if op.residual:
+        s.bring(op.residual.x)
+    s.settle(op.y)
+    while not _attempt(s, op, shape):
+        s.make_room(op.node, op.y, op.inputs)
+
+
+def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
+    """Emit with the cheapest cut that fits; False, and nothing emitted, if none does."""
+    here = s.resident(op.residual.x) is not None if op.residual else None
+    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
+    found = plans(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
+                  s.resident(op.y) is not None, here, s.grain, tail)
+    if not found:
+        return False
+    _Emitter(s, op, shape, found[0]).run()
+    return True
+
+
+class _Emitter:
+    """One convolution with one plan."""
+
+    def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan):
+        self.s, self.op, self.shape, self.plan = s, op, shape, plan
+        self.make = ConvInstructions(s, op, shape, plan.m_split)
+        self.gn, self.gm = self.make.gn, self.make.gm
+        self.parts = addends(op.weight)
+        self.left = 0
+        self.blocks = -(-op.y.nchw[1] // s.lanes)
+
+    def run(self) -> None:
+        """All chunks and boxes, in the plan's order."""
+        plan, shape = self.plan, self.shape
+        height, width = shape.out
+        chunks = [c for run in shape.runs(plan.m_split) for c in run.cut(plan.groups)]
+        boxes = [(n, y, min(y + plan.rows, height), x, min(x + plan.columns, width))
+                 for n in range(shape.images) for y in range(0, height, plan.rows)
+                 for x in range(0, width, plan.columns)]
+        if plan.cut is not None:
+            for chunk in chunks:
+                for box in boxes:
+                    self._reduce(chunk, box)
+        elif plan.weights_outer:
+            for chunk in chunks:
+                self.left = plan.tile_words + plan.weight_words
+                at = self._load_whole(chunk)
+                for box in boxes:
+                    self.left = plan.tile_words
+                    self._tile(chunk, box, at, None)
+                self.s.spm.release(at)
+        else:
+            low = min(c.blocks[0] for c in chunks)
+            high = max(c.blocks[1] for c in chunks)
+            for box in boxes:
+                self.left = plan.tile_words + plan.weight_words
+                shared, release = self._input(box, low, high, (0, shape.kernel[0]),
+                                              (0, shape.kernel[1]))
+                rest = self.left
+                for chunk in chunks:
+                    self.left = rest
+                    at = self._load_whole(chunk)
+                    self._tile(chunk, box, at, shared)
+                    self.s.spm.release(at)
+                if release is not None:
+                    self.s.spm.release(release)
+
+    # -- boxes ----------------------------------------------------------------------------------
+
+    def _load_whole(self, chunk: Run) -> int:
+        (weight, coding), = self.parts
+        return self._load(self.make.stream(weight, coding, chunk, None, True))[0]
+
+    def _load(self, data: bytes) -> tuple[int, list]:
+        at = self._take(len(data) // self.s.lanes)
+        return at, self.s.load_weights(data, at)
+
+    def _take(self, words: int) -> int:
+        """Allocate such that what this tile still needs fits beside it."""
+        self.left = max(0, self.left - words)
+        at = self.s.spm.rotating(words, self.left + SLACK if self.left else 0)
+        if at is None:  # the slack of what is still to come may have been used up
+            at = self.s.spm.rotating(words)
+        assert at is not None, "the plan fits"
+        return at
+
+    def _input(self, box: tuple, low: int, high: int, rows: tuple[int, int],
+               steps: tuple[int, int]) -> tuple[View, int | None]:
+        """The input for output ``box``, blocks and taps: a view, and what to release after."""
+        s, op, shape = self.s, self.op, self.shape
+        view = s.resident(op.x)
+        if view is not None:
+            return view, None
+        n, _, _, x0, x1 = box
+        ya, yb = self.make.rows(box, rows)
+        xa, xb = shape.reach(x1 - x0, *steps, x0)
+        na, nb = (x0, x1) if shape.folded else (n, n + 1)
+        area = Box(na, nb, low, high, ya, yb, xa, xb)
+        row = xb - xa
+        block = row * (yb - ya)
+        image = block * (high - low)
+        guard = 1 if shape.packed else 0
+        at = self._take(image * (nb - na) + 2 * guard)
+        view = View(at + guard, row, block, image, area)
+        s.load_box(op.x, view)
+        return view, at
+
+    def _place(self, area: Box, row: int) -> tuple[View, int]:
+        """A new view of an output-shaped box with a row pitch."""
+        block = row * (area.y1 - area.y0)
+        image = block * (area.b1 - area.b0)
+        at = self._take(image * (area.n1 - area.n0))
+        return View(at, row, block, image, area), at
+
+    def _outputs(self, chunk: Run, box: tuple) -> tuple[View, View | None, list[int], bool]:
+        """Views for output and residual, what to release, whether the output must be stored.
+
+        Both are walked with the same steps, so they get the same row pitch: that of whichever is
+        resident."""
+        s, op = self.s, self.op
+        area = self.make.out_box(chunk, box)
+        view = s.resident(op.y)
+        res = s.resident(op.residual.x) if op.residual else None
+        pitch = next((v.row for v in (view, res) if v is not None), area.x1 - area.x0)
+        release, store = [], view is None
+        if view is None:
+            view, at = self._place(area, pitch)
+            release.append(at)
+        if op.residual and res is None:
+            res, at = self._place(area, pitch)
+            s.load_box(op.residual.x, res)
+            release.append(at)
+        return view, res, release, store
+
+    # -- instructions ---------------------------------------------------------------------------
+
+    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None) -> None:
+        r, steps = self.shape.kernel
+        if shared is not None:
+            view, release = shared, None
+        else:
+            view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
+        out, res, more, store = self._outputs(chunk, box)
+        for piece, band, skip, words in self._instructions(chunk, box):
+            self.make.emit(piece, band, view, out, res, at + skip,
+                         [(SPM, at + skip, at + skip + words)], self.parts[0][1])
+        if store:
+            self.s.store_box(self.op.y, out)
+        for a in [*more, *([release] if release is not None else [])]:
+            self.s.spm.release(a)
+
+    def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
+        """A chunk and box as instructions that complete one after another, so that a reader can
+        start early: bands of rows, or one output group at a time in front of a global pool. Each
+        with where its weights start in the chunk's, and how many words they are."""
+        n, y0, y1, x0, x1 = box
+        r, steps = self.shape.kernel
+        passes = chunk.ncb * r * steps
+        each = self.gn * (passes * self.s.lanes + PARAM_WORDS)
+        count = chunk.last - chunk.first
+        if count > 1 and (self.s.feeds_global_pool(self.op.y) or self.s.by_channel(self.op.y)):
+            return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
+        units = -(-(y1 - y0) // self.gm)
+        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count, self.s.grain)
+        step = size * self.gm
+        return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
+                for y in range(y0, y1, step)]
+
+    def _reduce(self, chunk: Run, box: tuple) -> None:
+        """One rectangle whose reduction is cut: all but the last instruction hold the sums."""
+        assert self.plan.cut is not None
+        cb, cr, cs = self.plan.cut
+        r, steps = self.shape.kernel
+        pieces = [(w, coding, ((b, min(b + cb, chunk.ncb)), (i, min(i + cr, r)),
+                               (j, min(j + cs, steps))))
+                  for w, coding in self.parts for b in range(0, chunk.ncb, cb)
+                  for i in range(0, r, cr) for j in range(0, steps, cs)]
+        self.left = self.plan.tile_words + self.plan.weight_words
+        out, res, more, store = self._outputs(chunk, box)
+        rest = self.left
+        for i, (weight, coding, cut) in enumerate(pieces):
+            self.left = rest
+            hold = i < len(pieces) - 1
+            (b0, b1), rows, taps = cut
+            x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
+            data = self.make.stream(weight, coding, chunk, cut, not hold)
+            at, extent = self._load(data)
+            self.make.emit(chunk, box, x, out, None if hold else res, at, extent, coding, cut,
+                         i > 0, hold)
+            self.s.spm.release(at)
+            if release is not None:
+                self.s.spm.release(release)
+        if store:
+            self.s.store_box(self.op.y, out)
+        for a in more:
+            self.s.spm.release(a)

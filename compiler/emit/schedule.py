@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schedule: operators one after another, tensors in the scratchpad where they fit.
+
+:class:`Schedule` keeps what is where while the operators emit their instructions. A tensor that is
+resident lies whole in the scratchpad from its producer to its last consumer; otherwise it is in
+DRAM, and boxes of it come and go. An operator that finds too little room evicts residents to the
+WORKSPACE region.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+from compiler.ir.errors import CompileError
+from compiler.ir.graph import Graph, Pool, Tensor
+from compiler.machine.place import Box, Home, Layout, View, transfers
+from compiler.machine.spm import Scratchpad
+from compiler.machine.steps import SPM, Step
+from compiler.machine.timing import (Blocks, dma_cycles, tail_cycles, tensor_blocks, tensor_cycles,
+                                     vector_cycles, window_cycles)
+from isa.config import Config
+from isa.instructions import Opcode, Region
+
+DRAM_ALIGN = 64
+"""Bytes: where tensors and weight streams start in their region."""
+
+LOAD_WORDS = 256
+"""Words of a LOAD that is one of several for a tensor."""
+
+RESIDENT_SHARE = 0.75
+"""Of the scratchpad that tensors which stay may take: tiles and weights need the rest."""
+
+
+def aligned(size: int) -> int:
+    """``size`` rounded up to :data:`DRAM_ALIGN`."""
+    return -(-size // DRAM_ALIGN) * DRAM_ALIGN
+
+
+def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Words of one side of a transfer: for each outer repetition the runs of the inner loop, or
+    their hull where they are close."""
+    (count, step), *rest = loops
+    if count > 1 and abs(step) > 4 * run:
+        found = [(i * step, i * step + run) for i in range(count)]
+    else:
+        far = (count - 1) * step
+        found = [(min(0, far), max(0, far) + run)]
+    for n, s in rest:
+        found = [(a + i * s, b + i * s) for a, b in found for i in range(n)]
+    return found
+
+
+class Schedule:
+    """State of one attempt of the back end; ``steps`` and ``blob`` are its result.
+
+    Parameters
+    ----------
+    graph : Graph
+    config : Config
+    packed : set of int
+        Identities of the input tensors that lie packed.
+    grain : int
+        Cycles that an instruction is to take: layers are cut into bands of rows of that size.
+    spread : bool
+        Tensors that stay get words that were free for long, so that fewer instructions wait for a
+        place; otherwise the lowest, so that larger holes remain.
+    channels : int
+        Pixels up to which a map is cut by channels instead of rows.
+    streams : dict
+        Weight streams that earlier attempts made.
+    """
+
+    def __init__(self, graph: Graph, config: Config, packed: set[int], grain: int,
+                 spread: bool, channels: int, streams: dict[tuple, tuple]):
+        self.graph, self.config, self.streams = graph, config, streams
+        self.grain, self.spread, self.channels = grain, spread, channels
+        self.lanes = config.lanes
+        self.spm = Scratchpad(config.spm_words)
+        self.steps: list[Step] = []
+        self.blob = bytearray()
+        self.blobs: dict[bytes, int] = {}
+        self.sizes: dict[int, int] = {r: 0 for r in Region}
+        self.homes: dict[int, Home] = {}
+        self.views: dict[int, View] = {}
+        self.tensors: dict[int, Tensor] = {}
+        self.packed = packed
+        self.uses = Counter(id(x) for op in graph.ops for x in op.inputs)
+        self.node = 0
+        self.partial: set[int] = set()
+        for port in graph.inputs:
+            self._home(port.tensor, Region.INPUT)
+        for port in graph.outputs:
+            self._home(port.tensor, Region.OUTPUT)
+        self.kept = {id(p.tensor) for p in graph.outputs}
+
+    # -- DRAM -----------------------------------------------------------------------------------
+
+    def layout(self, t: Tensor) -> Layout:
+        """The tensor's layout; a part of another one has that one's pitch between images."""
+        if t.parent is not None:
+            return replace(Layout.of(t, self.lanes), image=self.layout(t.parent).image)
+        return Layout.of(t, self.lanes, id(t) in self.packed)
+
+    def home(self, t: Tensor) -> Home | None:
+        """Where the tensor is in DRAM, if it is."""
+        if t.parent is None:
+            return self.homes.get(id(t))
+        whole = self.home(t.parent)
+        skip = t.block * self.layout(t.parent).block * self.lanes
+        return None if whole is None else Home(whole.region, whole.offset + skip)
+
+    def _home(self, t: Tensor, region: int) -> Home:
+        if t.parent is not None:
+            self._home(t.parent, region)
+            found = self.home(t)
+            assert found is not None
+            return found
+        if id(t) not in self.homes:
+            size = aligned(self.layout(t).words * self.lanes)
+            self.homes[id(t)] = Home(region, self.sizes[region])
+            self.sizes[region] += size
+            self.tensors[id(t)] = t
+        return self.homes[id(t)]
+
+    def constant(self, data: bytes) -> int:
+        """Place bytes behind the instructions; the offset is relative to the first of them."""
+        if data not in self.blobs:
+            self.blobs[data] = len(self.blob)
+            self.blob += data
+            self.blob += bytes(aligned(len(self.blob)) - len(self.blob))
+        return self.blobs[data]
+
+    # -- instructions ---------------------------------------------------------------------------
+
+    def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
+        """Append an instruction."""
+        blocks: Blocks = []
+        if opcode == Opcode.TENSOR:
+            blocks = tensor_blocks(self.config, fields)
+            cycles = tensor_cycles(blocks)
+        elif opcode == Opcode.VECTOR:
+            cycles = vector_cycles(self.config, fields)
+        elif opcode == Opcode.WINDOW:
+            cycles = window_cycles(self.config, fields)
+        else:
+            runs = fields["n1"] * fields["n2"] * fields["n3"]
+            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
+        tail = tail_cycles(self.config, opcode, fields)
+        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
+
+    def by_channel(self, t: Tensor) -> bool:
+        """Whether a tensor is made channel block by channel block, not row by row: a depthwise
+        convolution behind it can start on the first block, and its weights are loaded once."""
+        return t.nchw[2] * t.nchw[3] <= self.channels
+
+    def pieces(self, cycles: int, rows: int) -> int:
+        """Bands for a box of ``rows`` rows that takes a number of cycles."""
+        return min(rows, max(1, round(cycles / self.grain)))
+
+    def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
+            dims: list[tuple[int, int, int]]) -> None:
+        """A transfer with loops as :func:`compiler.machine.place.transfers` takes them; ``offset``
+        in bytes."""
+        size = self.lanes
+        for d, s, loops in transfers(dims):
+            dram, at = offset + d * size, spm + s
+            fields = {"region": int(region), "dram": dram, "spm": at, "n0": loops[0][0]}
+            for i in (1, 2, 3):
+                count, step_d, step_s = loops[i]
+                fields[f"n{i}"] = count
+                fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
+            run = loops[0][0]
+            inside = [(SPM, at + a, at + b)
+                      for a, b in _covered(run, [(n, step) for n, _, step in loops[1:]])]
+            outside = [(int(region), dram + a * size, dram + b * size)
+                       for a, b in _covered(run, [(n, step) for n, step, _ in loops[1:]])]
+            reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
+            self.emit(opcode, fields, reads, writes)
+
+    def load_weights(self, data: bytes, at: int) -> list[tuple[int, int, int]]:
+        """LOAD a weight stream to the scratchpad; returns its extent there."""
+        words = len(data) // self.lanes
+        self.dma(Opcode.LOAD, Region.PROGRAM, self.constant(data), at, [(words, 1, 1)])
+        return [(SPM, at, at + words)]
+
+    def _box_dims(self, t: Tensor, box: Box, view: View) -> tuple[int, list]:
+        y = self.layout(t)
+        start = box.n0 * y.image + box.b0 * y.block + box.y0 * y.row + box.x0
+        return start, [(box.x1 - box.x0, 1, 1), (box.y1 - box.y0, y.row, view.row),
+                       (box.b1 - box.b0, y.block, view.block),
+                       (box.n1 - box.n0, y.image, view.image)]
+
+    def load_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
+        """LOAD the view's box, or a part of it, from the tensor's home."""
+        home = self.home(t)
+        assert home is not None
+        self._transfer(Opcode.LOAD, t, home, view, box or view.box)
+
+    def store_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
+        """STORE the view's box, or a part of it, to the tensor's home, the WORKSPACE unless it is
+        an output."""
+        self._transfer(Opcode.STORE, t, self._home(t, Region.WORKSPACE), view, box or view.box)
+
+    def _transfer(self, opcode: Opcode, t: Tensor, home: Home, view: View, box: Box) -> None:
+        for y0, y1 in view.runs(box.y0, box.y1):
+            start, dims = self._box_dims(t, replace(box, y0=y0, y1=y1), view)
+            self.dma(opcode, home.region, home.offset + start * self.lanes,
+                     view.at(box.n0, box.b0, y0, box.x0), dims)
+
+    # -- residents ------------------------------------------------------------------------------
+
+    def pitches(self, t: Tensor) -> tuple[int, int, int]:
+        """Words from a row, a channel block and an image of a tensor that stays to the next.
+
+        The pixel streams of an M split walk rows in lockstep, and tiles write channel blocks so.
+        With odd pitches they are in different banks whether they are one or two rows apart; a
+        packed row is read two words at a time, so there it is twice an odd number.
+        """
+        y = self.layout(t)
+        row, lines, blocks = y.row, y.block // y.row, y.image // y.block
+        if self.config.tiles > 1 and lines > 1:
+            row = row + (2 - row) % 4 if y.packed else row | 1
+        block = row * lines
+        if self.config.tiles > 1 and blocks > 1:
+            block |= 1
+        return row, block, block * blocks
+
+    def words(self, t: Tensor) -> int:
+        """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
+        the feeder reads granules next to those that it needs."""
+        return t.nchw[0] * self.pitches(t)[2] + 2 * (id(t) in self.packed)
+
+    def settle(self, t: Tensor) -> View | None:
+        """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
+        part of a tensor has placed the whole.)"""
+        if t.parent is not None:
+            return None
+        words = self.words(t)
+        spare = self.spm.words - self.spm.available + self.spm.rounded(words)
+        if spare > RESIDENT_SHARE * self.spm.words:
+            return None
+        at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
+        if at is None:
+            return None
+        y = self.layout(t)
+        view = View(at + y.packed, *self.pitches(t), y.whole(t))
+        self.views[id(t)] = view
+        self.tensors[id(t)] = t
+        return view
+
+    def resident(self, t: Tensor) -> View | None:
+        """The tensor's place in the scratchpad, if it has one."""
+        if t.parent is None:
+            return self.views.get(id(t))
+        view = self.views.get(id(t.parent))
+        if view is None:
+            return None
+        y = self.layout(t)
+        return replace(view, base=view.base + t.block * view.block, box=y.whole(t))
+
+    def bring(self, t: Tensor) -> None:
+        """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
+        not wait for all of it."""
+        if t.parent is None and id(t) not in self.views and (view := self.settle(t)) is not None:
+            box = view.box
+            row = (box.b1 - box.b0) * view.row
+            step = max(1, LOAD_WORDS // row)
+            for n in range(box.n0, box.n1):
+                for y in range(box.y0, box.y1, step):
+                    self.load_box(t, view, replace(box, n0=n, n1=n + 1, y0=y,
+                                                   y1=min(y + step, box.y1)))
+
+    def drop(self, t: Tensor) -> None:
+        """Give a resident's words back."""
+        view = self.views.pop(id(t))
+        self.spm.release(view.base - (1 if id(t) in self.packed else 0))
+
+    def evict(self, t: Tensor) -> None:
+        """Move a resident to DRAM, where it may be already."""
+        if id(t) not in self.homes or id(t) in self.partial:
+            self.store_box(t, self.views[id(t)])
+        self.drop(t)
+
+    def give_up(self, t: Tensor) -> None:
+        """The output of the operator under way will not be resident: nothing of it is written,
+        unless it is a part of a tensor."""
+        if t.parent is not None:
+            self.evict(t.parent)
+        else:
+            self.drop(t)
+
+    def made(self, t: Tensor) -> None:
+        """A tensor is complete: an output that is resident goes to its region now."""
+        view = self.views.get(id(t))
+        if view is not None and id(t) in self.kept:
+            self.store_box(t, view)
+        if view is not None and not self.uses[id(t)]:
+            self.drop(t)
+
+    def used(self, t: Tensor) -> None:
+        """One consumer is through with a tensor."""
+        self.uses[id(t)] -= 1
+        if not self.uses[id(t)] and id(t) in self.views:
+            self.drop(t)
+
+    def feeds_global_pool(self, t: Tensor) -> bool:
+        """Whether the only reader takes each channel's whole map at once."""
+        readers = [op for op in self.graph.ops if any(x is t for x in op.inputs)]
+        return (len(readers) == 1 and isinstance(readers[0], Pool)
+                and readers[0].y.nchw[2:] == (1, 1) and t.nchw[2] * t.nchw[3] > 1)
+
+    def evictable(self, keep: list[Tensor]) -> Tensor | None:
+        """A resident that an operator can do without, largest first."""
+        ids = {id(t) for t in keep}
+        found = [t for i, t in self.tensors.items() if i in self.views and i not in ids]
+        return max(found, key=self.words, default=None)
+
+    def make_room(self, node: int, y: Tensor, inputs: list[Tensor]) -> None:
+        """Free words for an operator that finds too few: its output will not stay, or else
+        another tensor, or else one that it reads.
+
+        Raises
+        ------
+        CompileError
+            If nothing is left to free.
+        """
+        if self.resident(y):
+            self.give_up(y)
+        elif (other := self.evictable(inputs) or self.evictable([])) is not None:
+            self.evict(other)
+        else:
+            raise self.too_small(node)
+
+    def too_small(self, node: int) -> CompileError:
+        """What to raise when not even the smallest tile fits."""
+        return CompileError(f"node {self.graph.nodes[node]!r}",
+                            f"its smallest tile does not fit in a scratchpad of "
+                            f"{self.config.spm_bytes} bytes",
+                            "compile for a configuration with a larger scratchpad")

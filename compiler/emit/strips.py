@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth-first strips: a chain of operators that passes its tensors on a few rows at a time.
+
+Where a tensor is too large to stay in the scratchpad, the operators around it are interleaved: each
+takes the rows that the strip of the one behind it needs (its halo included), and the tensor between
+them is a ring of rows, as large as what is alive of it and a strip in advance. Tensors from and to
+DRAM go through rings of their own, loaded and stored strip by strip. All weights of the chain stay.
+
+Strip ``q`` of the last operator ends at row ``(q + 1) * size``; that of a tensor before it where
+the last of its readers needs it to end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compiler.emit.schedule import RESIDENT_SHARE, Schedule
+from compiler.emit.workers import Views, Worker, worker
+from compiler.ir.graph import Op, Tensor
+from compiler.machine.place import Box, View
+
+ADVANCE = 1
+"""Strips that a producer may be ahead of its readers."""
+
+RING_MIN = 5
+"""Rows of the smallest ring: more than an instruction has pixel streams."""
+
+STRIP_COST = 1.06
+"""What a convolution may take in strips, of what it takes whole."""
+
+
+class Chain:
+    """Operators that are neighbors in the graph's order.
+
+    Parameters
+    ----------
+    s : Schedule
+    ops : sequence of Op
+    workers : sequence of Worker
+    """
+
+    def __init__(self, s: Schedule, ops: Sequence[Op], workers: Sequence[Worker]):
+        self.s, self.ops, self.workers = s, ops, workers
+        self._moved: dict[tuple[int, int], int] = {}
+        self._new: list[Tensor] = []
+        self.made = {id(op.y): op.y for op in ops}
+        self.read = {id(x): x for op in ops for x in op.inputs if id(x) not in self.made}
+        inside = {id(x): 0 for op in ops for x in op.inputs}
+        for op in ops:
+            for x in op.inputs:
+                inside[id(x)] += 1
+        self.leaves = {i for i in self.made
+                       if i in s.kept or s.uses[i] > inside.get(i, 0)}
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def bounds(self, size: int) -> dict[int, list[int]]:
+        """For each tensor the row at which each of its strips ends."""
+        height = self.ops[-1].y.nchw[2]
+        count = -(-height // size)
+        ub = {id(self.ops[-1].y): [min(height, (q + 1) * size) for q in range(count)]}
+        for op, w in zip(reversed(self.ops), reversed(self.workers)):
+            mine = ub.setdefault(id(op.y), [0] * count)
+            if id(op.y) in self.leaves:
+                mine[-1] = op.y.nchw[2]
+            for x in op.inputs:
+                theirs = ub.setdefault(id(x), [0] * count)
+                for q, end in enumerate(mine):
+                    if end:
+                        theirs[q] = max(theirs[q], w.needs(x, end - 1, end)[1])
+        return ub
+
+    def ring(self, t: Tensor, ub: dict[int, list[int]]) -> int:
+        """Rows that a tensor's ring needs; 0: all of them."""
+        mine = ub[id(t)]
+        before = [0, *mine]
+        alive = step = 0
+        for q, end in enumerate(mine):
+            low = before[q]  # what is stored is read from there
+            for op, w in zip(self.ops, self.workers):
+                if any(x is t for x in op.inputs):
+                    y = [0, *ub[id(op.y)]]
+                    if y[q + 1] > y[q]:
+                        low = min(low, w.needs(t, y[q], y[q + 1])[0])
+            alive, step = max(alive, end - low), max(step, end - before[q])
+        rows = max(alive + ADVANCE * step, RING_MIN)
+        return 0 if rows >= t.nchw[2] else rows
+
+    # -- places ---------------------------------------------------------------------------------
+
+    def place(self, size: int) -> tuple[Views, list[int], list[int]] | None:
+        """Views of all tensors, places of the weights, and what to release; None, and nothing
+        allocated, if they do not fit."""
+        s, ub = self.s, self.bounds(size)
+        views: Views = {}
+        weights: list[int] = []
+        release: list[int] = []
+        settled: list[Tensor] = []
+
+        def failed() -> bool:
+            for at in release:
+                s.spm.release(at)
+            for t in settled:
+                s.drop(t)
+            return True
+
+        for i, t in {**self.read, **self.made}.items():
+            whole = s.resident(t)
+            if whole is None and (i in self.read or i in self.leaves) and t.parent is None:
+                whole = s.settle(t)
+                if whole is not None:
+                    settled.append(t)
+            if whole is not None:
+                views[i] = whole
+                continue
+            found = self._ring_view(t, self.ring(t, ub))
+            if found is None and failed():
+                return None
+            assert found is not None
+            views[i] = found[0]
+            release.append(found[1])
+        for w in self.workers:
+            at = s.spm.lowest(w.words) if w.words else 0
+            if at is None and failed():
+                return None
+            assert at is not None
+            weights.append(at)
+            if w.words:
+                release.append(at)
+        self._new = settled
+        return views, weights, release
+
+    def _ring_view(self, t: Tensor, rows: int) -> tuple[View, int] | None:
+        s, y = self.s, self.s.layout(t)
+        guard = 1 if y.packed else 0
+        pitch = s.pitches(t)[0]
+        block = (rows or t.nchw[2]) * pitch
+        at = s.spm.lowest(y.blocks * block + 2 * guard)
+        if at is None:
+            return None
+        return View(at + guard, pitch, block, 0, y.whole(t), rows), at
+
+    def stays(self) -> bool:
+        """Whether all tensors have room at once, so that there is nothing to gain."""
+        s = self.s
+        words = sum(s.words(t) for t in {**self.read, **self.made}.values()
+                    if s.resident(t) is None)
+        return words + sum(w.words for w in self.workers) <= RESIDENT_SHARE * s.spm.available
+
+    def size(self) -> int:
+        """Rows of a strip whose longest instruction takes about the schedule's grain, and which
+        costs the array little."""
+        size = height = self.ops[-1].y.nchw[2]
+        whole = self._cycles(height)
+        while size > 1 and max(self._cycles(size)) > self.s.grain:
+            half = -(-size // 2)
+            if sum(self._cycles(half)) * -(-height // half) > STRIP_COST * sum(whole):
+                break
+            size = half
+        return size
+
+    def _cycles(self, size: int) -> list[int]:
+        """Cycles of each operator's longest strip."""
+        ub = self.bounds(size)
+        return [w.plan(max(b - a for a, b in zip([0, *ub[id(op.y)]], ub[id(op.y)])))
+                for op, w in zip(self.ops, self.workers)]
+
+    # -- instructions ---------------------------------------------------------------------------
+
+    def emit(self, size: int) -> bool:
+        """Append everything in strips of ``size`` rows of the last output; False, and nothing is
+        appended, if it does not fit."""
+        ub = self.bounds(size)
+        self._cycles(size)
+        placed = self.place(size)
+        if placed is None:
+            return False
+        views, weights, release = placed
+        s = self.s
+        for op, w, at in zip(self.ops, self.workers, weights):
+            s.node = op.node
+            w.load(at)
+        for n in range(self.ops[-1].y.nchw[0]):
+            # the places of a tensor that does not stay hold one image after the other
+            here = {i: v if s.resident(t) is not None else replace(v, box=replace(v.box, n0=n))
+                    for (i, t), v in zip({**self.read, **self.made}.items(), views.values())}
+            for q in range(len(ub[id(self.ops[-1].y)])):
+                self._strip(n, q, ub, here)
+        for at in release:
+            s.spm.release(at)
+        return True
+
+    def _strip(self, n: int, q: int, ub: dict[int, list[int]], views: Views) -> None:
+        s = self.s
+        for op, w in zip(self.ops, self.workers):
+            s.node = op.node
+            for x in op.inputs:
+                if id(x) in self.read and (s.resident(x) is None or x in self._new):
+                    self._rows_of(x, n, *self._range(ub[id(x)], q), views, s.load_box)
+            y0, y1 = self._range(ub[id(op.y)], q)
+            if y1 > y0:
+                w.rows(n, y0, y1, views)
+            if id(op.y) in self.leaves and s.resident(op.y) is None:
+                self._rows_of(op.y, n, y0, y1, views, s.store_box)
+
+    @staticmethod
+    def _range(ends: list[int], q: int) -> tuple[int, int]:
+        return (ends[q - 1] if q else 0), ends[q]
+
+    def _rows_of(self, t: Tensor, n: int, y0: int, y1: int, views: Views, transfer) -> None:
+        key = (id(t), n)
+        y0 = max(y0, self._moved.get(key, 0))
+        if y1 > y0:
+            whole = self.s.layout(t).whole(t)
+            transfer(t, views[id(t)], Box(n, n + 1, whole.b0, whole.b1, y0, y1, whole.x0, whole.x1))
+            self._moved[key] = y1
+
+
+def emit_chain(s: Schedule, ops: Sequence[Op], longest: int) -> int:
+    """Append the instructions of a chain of up to ``longest`` operators from ``ops[0]`` on.
+
+    Returns how many operators it took: 0 if there is no chain, if everything in it may as well stay
+    in the scratchpad, or if it does not fit.
+    """
+    workers: list[Worker] = []
+    for op in ops[:longest]:
+        found = worker(s, op)
+        if found is None or op.y.nchw[0] != ops[0].y.nchw[0]:
+            break
+        workers.append(found)
+    for length in range(len(workers), 1, -1):
+        chain = Chain(s, ops[:length], workers[:length])
+        if chain.stays():
+            continue
+        size = chain.size()
+        while not chain.emit(size):
+            if size == 1:
+                break
+            size = -(-size // 2)
+        else:
+            return length
+    return 0

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators row by row: what an operator of a chain needs in the scratchpad, which rows of its
+inputs a row of its output needs, and its instructions for some rows.
+
+A worker is made when a chain is tried; it allocates nothing until :meth:`Worker.load`.
+"""
+
+from abc import ABC, abstractmethod
+
+from compiler.emit.add import add_rows
+from compiler.emit.boxes import blocks_in
+from compiler.emit.conv_instructions import ConvInstructions
+from compiler.emit.pool import pool_rows, split_cycles, window_engine
+from compiler.emit.schedule import Schedule
+from compiler.emit.tiling import FIELD_MAX, rectangles
+from compiler.emit.window import Operands, depthwise_weights, emit_window, pool_weights, windowed
+from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
+from compiler.machine.loops import Shape
+from compiler.machine.place import Box, View
+from compiler.machine.weights import Coding, addends
+from isa.config import PARAM_WORDS
+
+Views = dict[int, View]
+"""Where each tensor lies, by identity."""
+
+
+class Worker(ABC):
+    """One operator.
+
+    Attributes
+    ----------
+    words : int
+        Scratchpad words of its weights.
+    """
+
+    words = 0
+
+    def __init__(self, s: Schedule, op: Op):
+        self.s, self.op = s, op
+
+    def needs(self, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
+        """Rows of ``x`` that output rows ``y0 … y1 - 1`` read."""
+        return y0, y1
+
+    def plan(self, rows: int) -> int:
+        """Settle how strips of ``rows`` rows are done; returns the cycles of one."""
+        return 0
+
+    def load(self, at: int) -> None:
+        """LOAD the weights to an allocation of :attr:`words` words, if there are any."""
+        assert not self.words
+
+    @abstractmethod
+    def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
+        """Append the instructions for rows of image ``n``."""
+
+
+class _Windowed(Worker):
+    """Rows of inputs under a kernel."""
+
+    op: Conv | Pool
+
+    def needs(self, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
+        if isinstance(self.op, Conv) and self.op.residual and self.op.residual.x is x:
+            return y0, y1
+        h, top, step = x.nchw[2], self.op.pad[0], self.op.stride[0]
+        reach = (self.op.kernel[0] - 1) * self.op.dilation[0] + 1
+        low = min(max(0, y0 * step - top), h - 1)
+        return low, max(low + 1, min(h, (y1 - 1) * step - top + reach))
+
+    def area(self, n: int, y0: int, y1: int) -> Box:
+        """Rows of the output, all channels."""
+        w = self.op.y.nchw[3]
+        return Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
+
+
+class ConvWorker(_Windowed):
+    """A convolution on the array: the whole reduction, all output channels."""
+
+    op: Conv
+
+    def __init__(self, s: Schedule, op: Conv):
+        super().__init__(s, op)
+        self._shape = Shape(op, s.lanes, s.config.tiles, id(op.x) in s.packed)
+        self.plan(op.y.nchw[2])
+
+    def plan(self, rows: int) -> int:
+        config, (r, steps) = self.s.config, self._shape.kernel
+        found = None
+        for m in range(config.tiles.bit_length()):
+            gn = config.tiles >> m
+            cycles = sum(
+                rectangles(config, -(-rows // (1 << m)), self.op.y.nchw[3], run.ncb * r * steps,
+                           gn)[1] * (run.last - run.first) for run in self._shape.runs(m))
+            if found is None or cycles < found[1]:
+                found = m, cycles
+        assert found is not None
+        self._make = ConvInstructions(self.s, self.op, self._shape, found[0])
+        self._chunks = [(run, self._make.gn * (run.last - run.first)
+                         * (run.ncb * r * steps * self.s.lanes + PARAM_WORDS))
+                        for run in self._shape.runs(found[0])]
+        self.words = sum(self.s.spm.rounded(words) for _, words in self._chunks)
+        return found[1]
+
+    def load(self, at: int) -> None:
+        ((weight, self._coding),) = addends(self.op.weight)
+        self._places = []
+        for run, words in self._chunks:
+            data = self._make.stream(weight, self._coding, run, None, True)
+            self._places.append((at, self.s.load_weights(data, at)))
+            at += self.s.spm.rounded(words)
+
+    def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
+        res = views[id(self.op.residual.x)] if self.op.residual else None
+        for (run, _), (at, extent) in zip(self._chunks, self._places):
+            self._make.emit(run, (n, y0, y1, 0, self.op.y.nchw[3]), views[id(self.op.x)],
+                            views[id(self.op.y)], res, at, extent, self._coding)
+
+
+class DepthwiseWorker(_Windowed):
+    """A depthwise convolution on the window engine."""
+
+    op: Conv
+
+    def __init__(self, s: Schedule, op: Conv):
+        super().__init__(s, op)
+        taps = windowed(op, s.config)
+        assert taps is not None
+        self._taps = taps
+        self.words = op.y.blocks(s.lanes) * taps.words(s.config)
+
+    def plan(self, rows: int) -> int:
+        return split_cycles(self.s, self.op, self._taps, self.area(0, 0, rows))
+
+    def load(self, at: int) -> None:
+        data, coding = depthwise_weights(self.op, self._taps, self.s.config)
+        self.s.load_weights(data, at)
+        each = self._taps.words(self.s.config)
+        self._operands = Operands(at, 0, each, each, coding)
+
+    def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
+        emit_window(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],
+                    views[id(self.op.y)], self._operands)
+
+
+class PoolWorker(_Windowed):
+    """A pool, on the window or the vector engine."""
+
+    op: Pool
+
+    def __init__(self, s: Schedule, op: Pool):
+        super().__init__(s, op)
+        self._taps = window_engine(s, op)
+        if self._taps is not None:
+            self._each = s.spm.rounded(self._taps.words(s.config))
+            self.words = self._each * len(op.parts)
+
+    def load(self, at: int) -> None:
+        self._operands = []
+        if self._taps is None:
+            return
+        for k, part in enumerate(self.op.parts):
+            data = pool_weights(self.op, self._taps, self.s.config, part.scale)
+            self.s.load_weights(data, at + k * self._each)
+            self._operands.append(Operands(at + k * self._each, 0, len(data) // self.s.lanes, 0,
+                                           Coding(True, 0)))
+
+    def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
+        pool_rows(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],
+                  views[id(self.op.y)], self._operands)
+
+
+class AddWorker(Worker):
+    """An addition of two tensors of one shape."""
+
+    op: Add
+
+    def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
+        w = self.op.y.nchw[3]
+        area = Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
+        add_rows(self.s, self.op, area, False, views[id(self.op.a)], views[id(self.op.b)],
+                 views[id(self.op.y)])
+
+
+def worker(s: Schedule, op: Op) -> Worker | None:
+    """The operator's worker, or None if it cannot go row by row."""
+    if isinstance(op, Add):
+        return AddWorker(s, op) if op.a.nchw == op.b.nchw else None
+    if isinstance(op, Pool):
+        return PoolWorker(s, op) if op.y.nchw[2] > 1 else None
+    if not isinstance(op, Conv) or op.y.nchw[2] == 1:
+        return None
+    if windowed(op, s.config):
+        return DepthwiseWorker(s, op)
+    if len(addends(op.weight)) > 1 or max(op.kernel) > FIELD_MAX:
+        return None
+    return ConvWorker(s, op)

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantized operators on NCHW tensors: what the back end compiles.
+
+Every tensor has four dimensions. Every operator carries the integers and
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Five operators
+remain:
+
+========  =========================================================================================
+Conv      convolution, matrix product, channel permutation (one-hot weights): the array
+Pool      maximum or sum over a window, or a function; a window of 1 x 1 requantizes: the vector
+          engine
+Add       sum or product of two tensors: the vector engine
+Concat    tensors side by side along the channels: either engine
+Move      elements in another order: the array, with one-hot weights
+========  =========================================================================================
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.ir.errors import CompileError
+from isa.instructions import DType, VectorOp
+
+INF = float("inf")
+
+RANGE: dict[str, tuple[float, float]] = {
+    "int8": (-128, 127), "uint8": (0, 255), "float16": (-INF, INF), "bfloat16": (-INF, INF),
+    "float32": (-INF, INF)}
+"""Smallest and largest value of each element type."""
+
+DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16,
+         "float32": DType.FP32}
+"""The machine's name of each element type."""
+
+SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
+"""What the post-processor's factors may be."""
+
+
+@dataclass(eq=False)
+class Tensor:
+    """``nchw`` elements of ``dtype``; with a ``parent``, its channel blocks from ``block`` on."""
+
+    name: str
+    nchw: tuple[int, int, int, int]
+    dtype: str
+    scale: float = 1.0
+    zero_point: int = 0
+    parent: "Tensor | None" = None
+    block: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return DTYPE[self.dtype].size
+
+    @property
+    def floating(self) -> bool:
+        """Whether the elements are numbers."""
+        return DTYPE[self.dtype] is not DType.INT8
+
+    def blocks(self, lanes: int) -> int:
+        """Words of ``lanes`` bytes that the channels of a pixel take."""
+        return -(-self.nchw[1] * self.size // lanes)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Zero point and bounds of a requantized value; bounds of a float."""
+
+    z: int
+    lo: float
+    hi: float
+
+
+@dataclass(eq=False, kw_only=True)
+class Residual:
+    """``clip(rint((v - z1) * scale_a + (b - zp) * scale_b)) + z``: added to a convolution."""
+
+    x: Tensor
+    zp: int
+    scale_a: np.float32
+    scale_b: np.float32
+    clip: Clip
+
+
+@dataclass(eq=False, kw_only=True)
+class Conv:
+    """``clip(rint(f32(sum(x - a_zp) * weight + bias) * scale) + z)``.
+
+    ``weight`` (int16 [K, C / groups, R, S]) is the stored weight minus its zero point; ``bias``
+    int32 [K]; ``scale`` binary32 [K]; ``pad`` rows above and columns to the left, negative where
+    the input is cropped. The output's size is the output tensor's. ``counted``: its products are
+    part of the network's, not of a move or a pool.
+
+    Floats: ``f32(f32(sum(x * weight)) * scale) + bias``, rounded to the output's type; ``weight``
+    holds patterns (uint16), with :data:`isa.instructions.ABSENT` where there is none, ``bias`` is
+    binary32, and the residual is added before the clip, its own.
+    """
+
+    node: int
+    x: Tensor
+    y: Tensor
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    a_zp: int
+    clip: Clip
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    groups: int = 1
+    residual: Residual | None = None
+    counted: bool = True
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x] + ([self.residual.x] if self.residual else [])
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def macs(self) -> int:
+        k, c, r, s = self.weight.shape
+        n, _, h, w = self.y.nchw
+        return n * h * w * k * c * r * s
+
+
+@dataclass(frozen=True)
+class Part:
+    """Output rows ``y0 … y1-1`` and columns ``x0 … x1-1`` of a pool, with their factor."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+    scale: np.float32
+
+
+@dataclass(eq=False, kw_only=True)
+class Pool:
+    """``clip(rint(f32(acc) * scale) + z)``, ``acc`` the maximum or sum of ``x - a_zp`` over the
+    taps of a window that are inside the input; ``parts`` tile the output. With a ``function``,
+    ``f32(function(f32(x * scale)) * factor)`` of the only tap."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    maximum: bool
+    a_zp: int
+    clip: Clip
+    parts: tuple[Part, ...]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    function: VectorOp | None = None
+    factor: np.float32 = np.float32(1)
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+    @property
+    def vop(self) -> VectorOp:
+        """The vector engine's operation; the maximum of one number has no range of its own, the sum
+        of BF16 has."""
+        if self.function is not None:
+            return self.function
+        alone = self.x.floating and self.kernel == (1, 1)
+        return VectorOp.MAX if self.maximum or alone else VectorOp.SUM
+
+
+@dataclass(eq=False, kw_only=True)
+class Add:
+    """``clip(rint(f32(a - a_zp) * scale_a + f32(b - b_zp) * scale_b) + z)``; ``b`` may be one
+    pixel, which is added to every pixel of ``a``. The ``product`` is ``f32(f32(a * scale_a) *
+    b)``, of floats."""
+
+    node: int
+    a: Tensor
+    b: Tensor
+    y: Tensor
+    a_zp: int
+    b_zp: int
+    scale_a: np.float32
+    scale_b: np.float32
+    clip: Clip
+    product: bool = False
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.a, self.b]
+
+
+@dataclass(eq=False, kw_only=True)
+class Move:
+    """``clip(rint(f32(x[wanted] - a_zp) * scale) + z)``: element ``i`` of the output is element
+    ``wanted[i]`` of the flattened input (int32, the output's shape), a zero where that is -1."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    wanted: np.ndarray
+    a_zp: int
+    scale: np.float32
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """One operand of a concatenation: where its channels go, zero point and factor."""
+
+    x: Tensor
+    channel: int
+    zp: int
+    scale: np.float32
+
+
+@dataclass(eq=False, kw_only=True)
+class Concat:
+    """Tensors side by side along the channels, each ``clip(rint(f32(x - zp) * scale) + z)``."""
+
+    node: int
+    parts: tuple[Joint, ...]
+    y: Tensor
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [p.x for p in self.parts]
+
+
+Op = Conv | Pool | Add | Move | Concat
+
+
+@dataclass(eq=False)
+class Port:
+    """A graph input or output: the host's array and the tensor that the machine sees,
+    ``host.reshape(view).transpose(perm).reshape(nchw)``, of which a ``cell`` of rows and columns is
+    one pixel of the tensor; positions outside the host's array hold ``fill``."""
+
+    name: str
+    tensor: Tensor
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    perm: tuple[int, ...]
+    nchw: tuple[int, int, int, int]
+    cell: tuple[int, int] = (1, 1)
+    fill: int = 0
+
+
+@dataclass(eq=False)
+class Graph:
+    """Operators in an order in which they can run; ``nodes`` names the source nodes."""
+
+    nodes: list[str]
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+
+
+def _check(ok: bool, where: str, what: str) -> None:
+    if not ok:
+        raise CompileError(where, what, "this is an error of the compiler: please report it with "
+                                        "the model")
+
+
+def check_scale(values: np.ndarray, where: str) -> None:
+    """Refuse factors that the post-processor cannot take.
+
+    Raises
+    ------
+    CompileError
+        If one of them is not a positive binary32 number from 2**-100 to 2**32.
+    """
+    v = np.asarray(values, np.float64)
+    if not (np.isfinite(v) & (v >= SCALE_MIN) & (v <= SCALE_MAX)).all():
+        raise CompileError(where, f"its requantization factor {v.min():g} is not between 2**-100 "
+                                  "and 2**32", "check the scales of the quantized model")
+
+
+def verify(graph: Graph) -> None:
+    """Check every operator's shapes, types and order; each pass leaves a graph that passes.
+
+    Raises
+    ------
+    CompileError
+        If the graph is not legal: an error of the pass before, except for scales out of range.
+    """
+    known = {id(p.tensor) for p in graph.inputs}
+    for op in graph.ops:
+        where = graph.nodes[op.node]
+        for x in op.inputs:
+            _check(id(x) in known, where,
+                   f"tensor {x.name!r} is used before it is made")
+            _check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
+                   f"tensor {x.name!r} has shape {x.nchw}")
+        lo, hi = RANGE[op.y.dtype]
+        _check(lo <= op.clip.lo <= op.clip.hi <= hi, where, "clip")
+        _check(id(op.y) not in known, where, f"tensor {op.y.name!r} is made twice")
+        if isinstance(op, Conv):
+            k, c, _, _ = op.weight.shape
+            _check(op.y.nchw[1] == k and k % op.groups == 0 and op.x.nchw[1] == c * op.groups
+                   and op.y.nchw[0] == op.x.nchw[0], where, "channels do not fit")
+            _check(op.bias.shape == (k,) and op.scale.shape == (k,), where, "parameters")
+            check_scale(op.scale, where)
+            if op.residual:
+                _check(op.residual.x.nchw == op.y.nchw, where, "residual's shape")
+                check_scale(np.array([op.residual.scale_a, op.residual.scale_b]), where)
+        elif isinstance(op, Pool):
+            _check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
+            check_scale(np.array([p.scale for p in op.parts]), where)
+        elif isinstance(op, Concat):
+            _check(sum(p.x.nchw[1] for p in op.parts) == op.y.nchw[1], where, "channels")
+            check_scale(np.array([p.scale for p in op.parts]), where)
+        elif isinstance(op, Move):
+            _check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,
+                   "positions do not fit")
+            check_scale(np.array([op.scale]), where)
+        else:
+            _check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
+                   where, "shapes do not fit")
+            factors = np.array([op.scale_a, op.scale_b])
+            floating = any(t.floating for t in (op.a, op.b, op.y))
+            check_scale(np.abs(factors) if floating else factors, where)
+        known.add(id(op.y))
+    for p in graph.outputs:
+        _check(id(p.tensor) in known, p.name, "the output is never made")

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants added to and multiplied with channels: bias, scale, BatchNormalization.
+
+Behind a convolution or matrix product they change its bias and scales. A dequantized value becomes
+a depthwise 1 x 1 convolution first, with the weight 64 and a scale of 1/64: a bias then has a
+resolution of 1/64 of the value's.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from compiler.ir.errors import Unsupported
+from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.linear import bias_integers
+from compiler.lower.quant import deq_of, operands, real_of
+from compiler.lower.values import INF, Deq, Linear, Real, Weights, identity, is_number
+from compiler.source.frontend import attributes
+
+UNIT = 64
+"""Weight of a channel that is multiplied by one."""
+
+
+def _linear(lg: Legalizer, x: Real) -> tuple[Linear, Real]:
+    """The value as a linear expression."""
+    if (x.lo, x.hi) != (-INF, INF):
+        raise Unsupported("it follows a clip", "quantize in between")
+    e = x.expr
+    if isinstance(e, Linear):
+        return e, x
+    if not isinstance(e, Deq):
+        raise Unsupported("it follows neither a convolution, a matrix product nor a quantized "
+                          "value", "quantize in between")
+    tensor = lg.settle(e.q)
+    c = tensor.nchw[1]
+    index = e.q.positions()
+    if (index < 0).any():
+        raise Unsupported("it follows a Pad", "quantize in between")
+    number = is_number(e)
+    unit = 1 if number else UNIT
+    line = Linear(e, tensor, np.full((c, 1, 1, 1), unit, np.float32 if number else np.int16),
+                  np.full(c, 1 / unit, np.float32),
+                  np.zeros(c, np.float32 if number else np.int32), tensor.nchw, groups=c,
+                  counted=False)
+    return line, Real(line, index=index, node=x.node)
+
+
+def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weights:
+    """The constant as one value for each channel of the linear expression.
+
+    Raises
+    ------
+    Unsupported
+        If it differs among the pixels of a channel.
+    """
+    assert x.index is not None
+    channel = x.index // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
+    data = c.data if isinstance(c, Weights) else c
+    try:
+        position = np.broadcast_to(identity(data.shape), channel.shape)
+    except ValueError:
+        raise Unsupported(f"a constant of shape {list(data.shape)} does not fit "
+                          f"{list(channel.shape)}") from None
+    pick = np.zeros(e.nchw[1], np.int64)
+    pick[channel.ravel()] = position.ravel()
+    values = (c.real if isinstance(c, Weights) else c).ravel()
+    if (values[pick][channel] != values[position]).any():
+        raise Unsupported("the constant differs from pixel to pixel",
+                          "quantize it and pass it as an input")
+    if isinstance(c, Weights) and c.scale.size in (1, e.nchw[1]):
+        return Weights(c.data.ravel()[pick], c.scale, c.zero_point, 0)
+    return values[pick].astype(np.float64)
+
+
+def plus(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
+    """``x + c``."""
+    e, x = _linear(lg, x)
+    bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, is_number(e.x))
+    if is_number(e.x):
+        return replace(x, expr=replace(e, bias=e.bias + bias))
+    total = e.bias.astype(np.int64) + bias
+    return replace(x, expr=replace(e, bias=np.clip(total, -2**31, 2**31 - 1).astype(np.int32)))
+
+
+def times(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
+    """``x * c``: scales take the magnitude, weights and bias the sign."""
+    e, x = _linear(lg, x)
+    values = _channels(e, x, c)
+    factor = values.real.ravel() if isinstance(values, Weights) else values
+    sign = np.sign(factor).astype(np.int16)
+    size = np.where(factor == 0, 1.0, np.abs(factor))
+    if is_number(e.x):
+        return replace(x, expr=replace(
+            e, weight=e.weight * sign[:, None, None, None], w_scale=(e.w_scale * size).astype(
+                np.float32), bias=(e.bias * factor).astype(np.float32)))
+    return replace(x, expr=replace(
+        e, weight=e.weight * sign[:, None, None, None], bias=e.bias * sign.astype(np.int32),
+        w_scale=(e.w_scale * size).astype(np.float32)))
+
+
+def _constant_last(inputs: list) -> tuple[object, np.ndarray | Weights]:
+    a, b = inputs
+    if isinstance(a, (np.ndarray, Weights)):
+        a, b = b, a
+    if not isinstance(b, (np.ndarray, Weights)):
+        raise Unsupported("neither operand is constant", "only constants can be multiplied")
+    return a, b
+
+
+@handles("Mul")
+def mul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    if lg.floats and all(isinstance(v, Real) for v in inputs):
+        pair = operands(inputs, product=True)
+        return [Real(replace(pair, a=lg.number(pair.a)))]
+    a, b = _constant_last(inputs)
+    return [times(lg, real_of(a), b)]
+
+
+@handles("Div", "Sub")
+def div_sub(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    b = inputs[1]
+    if lg.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
+        x, y = (lg.number(deq_of(v)) for v in inputs)
+        return [Real(operands([Real(x), Real(replace(y, scale=-y.scale))]))]
+    if not isinstance(b, (np.ndarray, Weights)):
+        raise Unsupported("its second operand is not constant", "use a constant")
+    values = np.asarray(b.real if isinstance(b, Weights) else b, np.float64)
+    if node.op_type == "Sub":
+        return [plus(lg, real_of(inputs[0]), -values)]
+    return [times(lg, real_of(inputs[0]), 1 / values)]
+
+
+@handles("BatchNormalization")
+def batch_normalization(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    values = []
+    for v in inputs[1:5]:
+        if not isinstance(v, (np.ndarray, Weights)):
+            raise Unsupported("its parameters are not constant", "export the model for inference")
+        values.append(np.asarray(v.real if isinstance(v, Weights) else v, np.float64).ravel())
+    scale, shift, mean, var = values
+    factor = scale / np.sqrt(var + attributes(node).get("epsilon", 1e-5))
+    x = real_of(inputs[0])
+    dims = (-1, *(1,) * (len(x.shape) - 2))
+    return [plus(lg, times(lg, x, factor.reshape(dims)),
+                 (shift - mean * factor).reshape(dims))]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX models of what the host computes before and after the machine."""
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from compiler.lower.values import Quantized, Storage
+from compiler.source.frontend import IR_VERSION, OPSET, Source
+
+SUFFIX = "/machine"
+"""Added to the name of a machine buffer where the host model needs the plain name itself."""
+
+
+def _info(source: Source, name: str, dtype: str | None = None,
+          shape: tuple[int, ...] | None = None, rename: str = "") -> onnx.ValueInfoProto:
+    kind = source.types.get(name, TensorProto.UNDEFINED)
+    if dtype is not None:
+        kind = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}.get(dtype,
+                                                                         TensorProto.FLOAT)
+    return helper.make_tensor_value_info(rename or name, kind,
+                                         shape if shape is not None else source.shapes.get(name))
+
+
+def _model(source: Source, nodes: list[onnx.NodeProto], inputs: list, outputs: list,
+           name: str) -> bytes:
+    used = {n for node in nodes for n in node.input}
+    constants = [numpy_helper.from_array(source.constants[n], n) for n in sorted(used)
+                 if n in source.constants]
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+    domains = {n.domain for n in nodes if n.domain not in ("", "ai.onnx")}
+    opsets = [helper.make_opsetid("", OPSET)] + [helper.make_opsetid(d, 1) for d in sorted(domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION,
+                              producer_name="makalu")
+    return model.SerializeToString(deterministic=True)
+
+
+def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage]
+           ) -> tuple[bytes, dict[str, str]]:
+    """The model in front of the machine, and new names of machine inputs (none if the host has
+    nothing to do)."""
+    if not nodes:
+        return b"", {}
+    inputs = list({s.name: s for s in inputs}.values())  # one may be given in two layouts
+    graph_inputs = [i for i in source.model.graph.input if i.name not in source.constants]
+    plain = {i.name for i in graph_inputs}
+    renamed = {s.name: s.name + SUFFIX for s in inputs if s.name in plain}
+    extra = [helper.make_node("Identity", [a], [b], name=b) for a, b in renamed.items()]
+    outputs = [_info(source, s.name, s.dtype, s.shape, renamed.get(s.name, "")) for s in inputs]
+    return _model(source, [*nodes, *extra], graph_inputs, outputs, "before"), renamed
+
+
+def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quantized]
+          ) -> tuple[bytes, dict[str, str]]:
+    """The model behind the machine, and new names of machine outputs."""
+    if not nodes:
+        return b"", {}
+    results = [o.name for o in source.model.graph.output]
+    renamed = {n: n + SUFFIX for n in crossing if n in results}
+    extra = [helper.make_node("Identity", [b], [a], name=b) for a, b in renamed.items()]
+    inputs = [_info(source, n, q.dtype, q.shape, renamed.get(n, "")) for n, q in crossing.items()]
+    names = {n.name: i for i, n in enumerate(source.nodes)}
+    nodes = sorted(nodes, key=lambda n: names[n.name])
+    outputs = [_info(source, n, crossing[n].dtype if n in crossing else None,
+                     crossing[n].shape if n in crossing else None) for n in results]
+    return _model(source, [*extra, *nodes], inputs, outputs, "after"), renamed

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moving bytes: concatenation, padding, cropping, striding and channel permutations.
+
+Each part becomes a 1 x 1 convolution with one-hot weights, whose pad and stride place it, and which
+adds the part before as its residual. Every output element comes from at most one part, all others
+contribute an exact zero, so nothing is rounded but the requantization itself. What is no such
+placement is a :class:`compiler.ir.graph.Move` first.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compiler.ir.floats import one_hot
+from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Residual, Tensor
+from compiler.lower.values import Deq, identity
+
+if TYPE_CHECKING:
+    from compiler.lower.legalize import Legalizer
+
+
+def _affine(along: np.ndarray, source: np.ndarray) -> tuple[int, int] | None:
+    """step and offset with ``source == along * step + offset``."""
+    first = int(np.argmin(along))
+    far = int(np.argmax(along))
+    a0, a1, s0, s1 = int(along[first]), int(along[far]), int(source[first]), int(source[far])
+    step = (s1 - s0) // (a1 - a0) if a1 > a0 else 1
+    if step < 1:
+        return None
+    return step, s0 - a0 * step
+
+
+def _placement(shape: tuple[int, ...], source: tuple[int, ...], wanted: np.ndarray
+               ) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]] | None:
+    """Channel map, stride and pad of a 1 x 1 convolution that gives ``wanted``, or None."""
+    where = np.nonzero(wanted >= 0)
+    _, c, h, w = source
+    position = wanted[where]
+    y, x, channel = position // w % h, position % w, position // (h * w) % c
+    rows, columns = _affine(where[2], y), _affine(where[3], x)
+    if rows is None or columns is None:
+        return None
+    channels = np.full(shape[1], -1, np.int64)
+    channels[where[1]] = channel
+    yy = np.arange(shape[2]) * rows[0] + rows[1]
+    xx = np.arange(shape[3]) * columns[0] + columns[1]
+    image = np.where(((yy >= 0) & (yy < h))[:, None] & ((xx >= 0) & (xx < w))[None, :],
+                     yy[:, None] * w + xx[None, :], -1)
+    plane = identity((source[0],))[:, None] * c + channels[None, :]
+    expect = np.where((channels >= 0)[None, :, None, None] & (image >= 0)[None, None],
+                      plane[:, :, None, None] * (h * w) + image[None, None], -1)
+    if shape[0] != source[0] or (expect != wanted).any():
+        return None
+    return channels, (rows[0], columns[0]), (-rows[1], -columns[1])
+
+
+def _concat(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+            scale: np.float32) -> tuple[Joint, ...] | None:
+    """The parts of a concatenation of whole tensors along the channels."""
+    joints, at = [], 0
+    for i, part in enumerate(parts):
+        source = lg.settle(part.q)
+        c = source.nchw[1]
+        if len(parts) < 2 or source.nchw != (wanted.shape[0], c, *wanted.shape[2:]) or \
+                (which[:, at:at + c] != i).any() or \
+                not np.array_equal(wanted[:, at:at + c], identity(source.nchw)):
+            return None
+        joints.append(Joint(source, at, part.zero_point, np.float32(part.scale / scale)))
+        at += c
+    return tuple(joints)
+
+
+def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+                scale: np.float32, zero_point: int, dtype: str, name: str,
+                clip: Clip | None) -> Tensor:
+    """See :meth:`compiler.lower.legalize.Legalizer.gather`."""
+    shape = wanted.shape
+    assert len(shape) == 4
+    lo, hi = RANGE[dtype]
+    final = clip or Clip(zero_point, lo, hi)
+    one = np.float32(1)
+    before: Tensor | None = None
+    joined = _concat(lg, parts, which, wanted, scale)
+    if joined is not None:
+        y = Tensor(name, tuple(shape), dtype, float(scale), zero_point)
+        lg.emit(Concat(node=lg.node, parts=joined, y=y, clip=final))
+        return y
+    for i, part in enumerate(parts):
+        source = lg.settle(part.q)
+        mine = np.where(which == i, wanted, -1)
+        if (mine < 0).all():
+            continue
+        found = _placement(shape, source.nchw, mine)
+        if found is None:
+            scattered = Tensor(f"{name}:{i}:moved", tuple(shape), dtype, float(scale), zero_point)
+            lg.emit(Move(node=lg.node, x=source, y=scattered, wanted=mine, a_zp=part.zero_point,
+                         scale=np.float32(part.scale / scale), clip=final))
+            source, part = scattered, replace(part, scale=np.float32(scale),
+                                              zero_point=zero_point)
+            if len(parts) == 1:
+                return scattered
+            found = np.arange(shape[1]), (1, 1), (0, 0)
+        channels, stride, pad = found
+        rows = np.flatnonzero(channels >= 0)
+        weight = one_hot(rows, channels[rows], (shape[1], source.nchw[1]), source.dtype)
+        last = i == len(parts) - 1
+        y = Tensor(name if last else f"{name}:{i}", tuple(shape), dtype, float(scale), zero_point)
+        factor = np.float32(part.scale / scale)
+        residual = None
+        if before is not None:
+            residual = Residual(x=before, zp=zero_point, scale_a=one, scale_b=one, clip=final)
+        none = np.zeros(shape[1], np.float32 if source.floating else np.int32)
+        lg.emit(Conv(node=lg.node, x=source, y=y, weight=weight, bias=none,
+                     scale=np.full(shape[1], factor), a_zp=part.zero_point, clip=final,
+                     stride=stride, pad=pad, residual=residual, counted=False))
+        before = y
+    assert before is not None
+    return before

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shape operators: they rearrange a value's index and compute nothing.
+
+They take integers, dequantized values and unfinished expressions alike. Only Concat of values with
+different quantization and Pad with a value other than zero need an operator, or are refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compiler.ir.errors import Unsupported
+from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.linear import activation, target
+from compiler.lower.quant import deq_of, scalar
+from compiler.lower.values import Deq, Joined, Quantized, Real, Sum, Weights, is_number
+from compiler.source.frontend import attributes
+
+
+def _through(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """``value`` with ``change`` applied to its index."""
+    if isinstance(value, Quantized):
+        return replace(value, index=np.ascontiguousarray(change(value.index)))
+    if isinstance(value, Weights):
+        if value.scale.size > 1:
+            raise Unsupported("it reshapes weights that are quantized per channel",
+                              "store the weights in their final shape")
+        return replace(value, data=change(value.data))
+    if isinstance(value, Real):
+        if value.index is not None:
+            return replace(value, index=np.ascontiguousarray(change(value.index)))
+        if isinstance(value.expr, Deq):
+            q = _through(value.expr.q, change)
+            return replace(value, expr=replace(value.expr, q=q))
+        if isinstance(value.expr, Sum) and value.expr.a.q.shape == value.expr.b.q.shape:
+            e = value.expr
+            return replace(value, expr=replace(
+                e, a=replace(e.a, q=_through(e.a.q, change)),
+                b=replace(e.b, q=_through(e.b.q, change))))
+    raise Unsupported("its input is not quantized",
+                      "put QuantizeLinear and DequantizeLinear in front of it")
+
+
+def _ints(value: object, what: str) -> list[int]:
+    if not isinstance(value, np.ndarray):
+        raise Unsupported(f"{what} is not constant", "export the model with fixed shapes")
+    return [int(v) for v in value.ravel()]
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    return value.data.shape if isinstance(value, Weights) else value.shape  # type: ignore
+
+
+@handles("Identity", "Dropout")
+def keep(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    return [_through(inputs[0], lambda i: i)]
+
+
+@handles("Reshape")
+def reshape(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    want, have = _ints(inputs[1], "the shape"), _shape(inputs[0])
+    if not attributes(node).get("allowzero", 0):
+        want = [have[i] if v == 0 else v for i, v in enumerate(want)]
+    try:
+        return [_through(inputs[0], lambda i: i.reshape(want))]
+    except ValueError:
+        raise Unsupported(f"{list(have)} cannot be reshaped to {want}",
+                          "export the model for this batch") from None
+
+
+@handles("Flatten")
+def flatten(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    axis = attributes(node).get("axis", 1)
+    shape = _shape(inputs[0])
+    rows = int(np.prod(shape[:axis] if axis >= 0 else shape[:len(shape) + axis]))
+    return [_through(inputs[0], lambda i: i.reshape(rows, -1))]
+
+
+@handles("Transpose")
+def transpose(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    perm = attributes(node).get("perm")
+    v = inputs[0]
+    if isinstance(v, Weights):
+        perm = perm or list(range(v.data.ndim))[::-1]
+        return [replace(v, data=v.data.transpose(perm), axis=list(perm).index(v.axis))]
+    return [_through(v, lambda i: i.transpose(perm))]
+
+
+@handles("Squeeze")
+def squeeze(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    axes = _ints(inputs[1], "axes") if len(inputs) > 1 and inputs[1] is not None else None
+    return [_through(inputs[0], lambda i: i.squeeze(tuple(axes) if axes is not None else None))]
+
+
+@handles("Unsqueeze")
+def unsqueeze(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    axes = _ints(inputs[1], "axes")
+    return [_through(inputs[0], lambda i: np.expand_dims(i, tuple(axes)))]
+
+
+@handles("Slice")
+def slice_(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    starts, ends = _ints(inputs[1], "starts"), _ints(inputs[2], "ends")
+    rank = len(_shape(inputs[0]))
+    axes = _ints(inputs[3], "axes") if len(inputs) > 3 and inputs[3] is not None else \
+        list(range(len(starts)))
+    steps = _ints(inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else \
+        [1] * len(starts)
+    cut = [slice(None)] * rank
+    for a, b, e, s in zip(axes, starts, ends, steps):
+        low = -(1 << 31)
+        cut[a] = slice(b, None if s < 0 and e <= low else e, s)
+    return [_through(inputs[0], lambda i: i[tuple(cut)])]
+
+
+@handles("Split")
+def split(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    axis = attributes(node).get("axis", 0)
+    size, count = _shape(inputs[0])[axis], len(node.output)
+    if len(inputs) > 1 and inputs[1] is not None:
+        sizes = _ints(inputs[1], "split")
+    else:
+        step = -(-size // count)
+        sizes = [min(step, size - i * step) for i in range(count)]
+    cuts = np.cumsum(sizes)[:-1]
+    def piece(j: int) -> object:
+        return _through(inputs[0], lambda i: np.split(i, cuts, axis)[j])
+    return [piece(j) for j in range(count)]
+
+
+@handles("Pad")
+def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    mode = attributes(node).get("mode", b"constant").decode()
+    amounts = _ints(inputs[1], "pads")
+    rank = len(_shape(inputs[0]))
+    axes = [a % rank for a in _ints(inputs[3], "axes")] if len(inputs) > 3 and \
+        inputs[3] is not None else list(range(rank))
+    widths = [(0, 0)] * rank
+    for i, a in enumerate(axes):
+        widths[a] = (amounts[i], amounts[i + len(axes)])
+    value = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros(1, np.float32)
+    if mode == "constant":
+        if isinstance(inputs[0], Quantized):
+            raise Unsupported("it pads integers", "pad between DequantizeLinear and "
+                                                  "QuantizeLinear")
+        if scalar(value, "the padding value") != 0:
+            raise Unsupported("it pads with a value other than zero",
+                              "pad with zero, or use the pads of the operator behind it")
+        e = deq_of(inputs[0])
+        inputs = [replace(inputs[0], expr=replace(e, q=replace(e.q, fill=e.zero_point)))]
+
+    def change(index: np.ndarray) -> np.ndarray:
+        for axis, (a, b) in enumerate(widths):
+            cut = [slice(None)] * rank
+            cut[axis] = slice(max(0, -a), index.shape[axis] - max(0, -b))
+            index = index[tuple(cut)]
+        grow = [(max(0, a), max(0, b)) for a, b in widths]
+        if mode == "constant":
+            return np.pad(index, grow, constant_values=-1)
+        if mode == "reflect":
+            return np.pad(index, grow, mode="reflect")
+        return np.pad(index, grow, mode="edge" if mode == "edge" else "wrap")
+    return [_through(inputs[0], change)]
+
+
+def _joined(lg: Legalizer, parts: list[Deq], axis: int) -> Real:
+    if any(is_number(p) for p in parts):
+        parts = [lg.number(p) for p in parts]
+    which = np.concatenate([np.full(p.q.shape, i, np.int8) for i, p in enumerate(parts)], axis)
+    return Real(Joined(tuple(parts), which))
+
+
+@handles("Concat")
+def concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    axis = attributes(node)["axis"]
+    if all(isinstance(v, Quantized) for v in inputs):
+        parts = [Deq(v, np.float32(1), 0) for v in inputs]
+        real = _joined(lg, parts, axis)
+        return [lg.quantize(real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
+    parts = [deq_of(v, f"input {i}") for i, v in enumerate(inputs)]
+    return [_joined(lg, parts, axis)]
+
+
+@handles("QLinearConcat", domain="com.microsoft")
+def qlinear_concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    parts = [activation(lg, inputs, i) for i in range(2, len(inputs), 3)]
+    return [lg.quantize(_joined(lg, parts, attributes(node)["axis"]), *target(inputs, 0),
+                        node.output[0])]

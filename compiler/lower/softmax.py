@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax of numbers, in the vector engine.
+
+The elements that add up to one become the pixels of a map with one channel, whose maximum and sum
+are those of a window as large as the map (:func:`compiler.lower.pool.as_maps`)::
+
+    d = x - max(x)      in binary32
+    e = exp(d)          in the network's type
+    y = e * (1 / sum(e))
+
+A sum of FP16 is exact, its reciprocal is in binary32.
+"""
+
+import numpy as np
+import onnx
+
+from compiler.ir.errors import Unsupported
+from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.pool import as_maps, window
+from compiler.lower.quant import deq_of
+from compiler.lower.values import Deq, Function, Quantized, Real, Sum, identity
+from compiler.source.frontend import attributes
+from isa.instructions import VectorOp
+
+@handles("Softmax")
+def softmax(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+    if not lg.floats:
+        raise Unsupported("the machine does not run Softmax on integers, only on numbers "
+                          "(--precision fp16 or mixed)")
+    x, name = lg.number(deq_of(inputs[0])), node.output[0]
+    axis, shape = attributes(node).get("axis", -1), x.q.shape
+    z = as_maps(lg, x, [axis])
+    whole = {"kernel_shape": list(z.q.shape[2:])}
+
+    def value(real: Real, what: str, dtype: str = "") -> Deq:
+        return lg.stored(real, f"{name}:{what}", dtype)
+
+    largest = value(window(Real(z), whole, True), "max")
+    minus = Deq(largest.q, np.float32(-1), 0)
+    powers = value(Real(Function(value(Real(Sum(z, minus)), "difference", "float32"),
+                                 VectorOp.EXP)), "exp")
+    total = value(_sum(powers, whole), "sum", "float32")
+    inverse = value(Real(Function(total, VectorOp.RECIPROCAL)), "inverse", "float32")
+    y = value(Real(Sum(powers, inverse, product=True)), "rows:softmax")
+    back = np.moveaxis(identity((*np.delete(shape, axis), shape[axis])), -1, axis)
+    return [Real(Deq(Quantized(name, y.q.storage, y.q.index.ravel()[back]), np.float32(1), 0))]
+
+
+def _sum(x: Deq, whole: dict) -> Real:
+    """The sum over a map: its mean, times its pixels."""
+    count = float(np.prod(whole["kernel_shape"]))
+    return window(Real(Deq(x.q, np.float32(count), 0)), whole, False)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions before their waits are known, with what they read and write.
+
+An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM region.
+"""
+
+from dataclasses import dataclass, field
+
+from isa.instructions import QUEUE_OF, Opcode, Region
+
+SPM = -1
+"""The scratchpad's space; DRAM spaces are :class:`isa.instructions.Region`."""
+
+Extent = tuple[int, int, int]
+
+
+@dataclass(eq=False)
+class Step:
+    """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
+    completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`)."""
+
+    opcode: Opcode
+    fields: dict[str, int]
+    node: int
+    cycles: int
+    tail: int
+    reads: list[Extent] = field(default_factory=list)
+    writes: list[Extent] = field(default_factory=list)
+    blocks: list[tuple[int, int, int]] = field(default_factory=list)
+
+    @property
+    def queue(self) -> str:
+        return QUEUE_OF[self.opcode]
+
+    @property
+    def loads_weights(self) -> bool:
+        return self.opcode == Opcode.LOAD and self.fields["region"] == Region.PROGRAM
+

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler's model of time.
+
+An engine is occupied by an instruction for a number of cycles that its loops give, and completes
+it some cycles later (its tail: the last drain of the array, the latency of the memory). An
+instruction starts when the one in front of it in its queue no longer occupies the engine and its
+waits are met. What it adds to the program is by how much it moves the latest completion.
+"""
+
+import functools
+import math
+
+from compiler.machine.steps import Step
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
+from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS, Opcode, VectorOp
+
+FETCH_LATENCY = 54
+"""Cycles from the doorbell to the first instruction, beyond its own beats."""
+
+DISPATCH = 6
+"""Cycles from an instruction's way into its queue to its start."""
+
+WAIT = 3
+"""Cycles from a completion to the start of an instruction that waits for it."""
+
+TENSOR_PIPE = 17
+"""Cycles from the last vector of a block to the start of its drain."""
+
+TENSOR_LATENCY = 35
+"""Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
+
+FLOAT_TENSOR_LATENCY = 30
+"""What numbers take longer behind a drain."""
+
+RESIDUAL_LATENCY, FLOAT_RESIDUAL_LATENCY = 28, 5
+"""By how much later a drain with residuals starts, of integers and of numbers."""
+
+DRAIN_NEXT = -2
+"""Cycles from the completion of an instruction to the start of the next drain, on the clock of the
+blocks, which runs ahead by the way from an instruction to its first vector."""
+
+HANDED = 7
+"""Cycles from the completion of a TENSOR to the start of the one after the next: the drain holds no
+more than two."""
+
+WEIGHT_RETRIES = 0.35
+"""Cycles that a beat of weights loses for each time that it finds a bank taken."""
+
+BLOCK_SWAP = 10
+"""Cycles between channel blocks of the window engine whose kernel has a stride."""
+
+VECTOR_LATENCY = 38
+"""Cycles from the last read of a VECTOR instruction to its completion."""
+
+FLOAT_VECTOR_LATENCY, FUNCTION_LATENCY = 28, 34
+"""What numbers take longer, and functions of them longer still."""
+
+WINDOW_LATENCY = 36
+"""Cycles from the last step of a WINDOW instruction to its completion."""
+
+FLOAT_WINDOW_LATENCY = 18
+"""What it takes longer on a machine that has numbers."""
+
+CONFLICTS = 1.0
+"""Words that the other engines take from the scratchpad in a cycle while the window or the vector
+engine reads: it loses a cycle to them once in ``banks / CONFLICTS`` reads."""
+
+SHARED_ROWS, LONG_ROW = 0.26, 32
+"""What the window engine loses for each further pixel stream, in rows of so many columns."""
+
+LOAD_LATENCY = 8
+"""Cycles from the last beat of a LOAD to its completion."""
+
+READ_LATENCY = 53
+"""Cycles from the start of a LOAD to its first beat."""
+
+STORE_LATENCY = 39
+"""Cycles from the last beat of a STORE to its completion."""
+
+
+def dma_cycles(config: Config, words: int, runs: int) -> int:
+    """A transfer: the bus, and a short address phase for each run that is not contiguous."""
+    return -(-words * config.word_bytes // config.bus_bytes) + runs
+
+
+@functools.cache
+def _contended(config: Config, streams: int) -> float:
+    """By how much longer weights take while ``streams`` activation streams read a word a cycle: a
+    beat needs ``weight_words`` banks at once and comes last."""
+    free = math.prod((config.spm_banks - streams - k) / (config.spm_banks - k)
+                     for k in range(config.weight_words))
+    return WEIGHT_RETRIES * (1 - free)
+
+
+@functools.lru_cache(maxsize=65536)
+def block_cycles(config: Config, pixels: int, passes: int, gn: int) -> tuple[int, int]:
+    """Accumulation and drain of one accumulator block; a pass is no shorter than its weights and
+    the parameters behind the last of them take to load."""
+    load = gn * config.lanes // config.weight_words
+    params = gn * PARAM_WORDS // config.weight_words
+    weights = load * (1 + _contended(config, config.tiles // gn) * min(1, pixels / load))
+    return (max(passes * pixels, math.ceil(passes * weights),
+                math.ceil(passes * weights) + params if pixels < weights else 0),
+            -(-pixels * config.lanes // config.ppu_lanes))
+
+
+Blocks = list[tuple[int, int, int]]
+"""Accumulator blocks of one instruction: how many, their accumulation, their drain."""
+
+
+def tensor_blocks(config: Config, f: dict[str, int]) -> Blocks:
+    """The blocks of a TENSOR instruction."""
+    passes = f["ns"] * f["nr"] * f["ncb"]
+    gn = config.tiles >> f["m_split"]
+    return [(count_x * count_y * f["nnb"], *block_cycles(config, nx * ny, passes, gn))
+            for count_y, ny in ((f["nty"] - 1, f["ny"]), (1, f["ny_last"]))
+            for count_x, nx in ((f["ntx"] - 1, f["nx"]), (1, f["nx_last"])) if count_x * count_y]
+
+
+def tensor_cycles(blocks: Blocks) -> int:
+    """Occupation by a TENSOR instruction: a block drains while the next accumulates."""
+    return sum(count * max(work, drain) for count, work, drain in blocks)
+
+
+def vector_cycles(config: Config, f: dict[str, int]) -> int:
+    """A VECTOR instruction: two kernel rows go together, a tap of each a cycle if they have ports
+    of their own."""
+    rows = f["nr"] if config.shared_ports else -(-f["nr"] // 2)
+    taps = f["ns"] * rows * (1 + CONFLICTS / config.spm_banks)
+    lanes = config.lanes // (2 if f["a_type"] else 1)
+    slices = lanes // min(lanes, config.vector_lanes)
+    return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, slices))
+
+
+def window_cycles(config: Config, f: dict[str, int]) -> int:
+    """A WINDOW instruction: a step a cycle, a cycle for a column outside the image, no faster than
+    outputs and weights come and go."""
+    columns = (f["nx"] - 1) * f["stride"] + f["ns"]
+    low = max(0, -(f["ix0"] // f["ix_x"]))
+    high = min(columns, -(-(f["iw"] - f["ix0"]) // f["ix_x"]))
+    inside = max(0, high - low)
+    step = f["nr"] * f["ng"]
+    slices = config.lanes // config.window_lanes
+    # the sums of columns behind the image come one behind the other
+    lost = 1 + CONFLICTS / config.spm_banks
+    # rows of pixel streams read the same words, kernel rows apart
+    if f["nr"] > 1 and f["stride"] == 1:
+        lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW)
+    row = inside * step * lost + columns - inside
+    row += (slices - 1) * (high < columns)
+    params = FLOAT_PARAM_WORDS if f["dtype"] else PARAM_WORDS
+    words = f["stride"] * step * config.window_taps + params
+    load = (config.tiles >> f["m_split"]) * words * lost
+    swap = BLOCK_SWAP if f["stride"] > 1 else 0
+    return round(f["nnb"] * (max(f["ny"] * max(row, f["nx"] * slices), load) + swap))
+
+
+def tail_cycles(config: Config, opcode: Opcode, f: dict[str, int]) -> int:
+    """Cycles from the end of an instruction's occupation of its engine to its completion."""
+    if opcode == Opcode.TENSOR:
+        return TENSOR_LATENCY + (FLOAT_TENSOR_LATENCY if f["dtype"] else 0)
+    if opcode == Opcode.VECTOR:
+        return (VECTOR_LATENCY + (FLOAT_VECTOR_LATENCY if f["a_type"] else 0)
+                + (FUNCTION_LATENCY if VectorOp(f["vop"]).function else 0))
+    if opcode == Opcode.WINDOW:
+        return WINDOW_LATENCY + (FLOAT_WINDOW_LATENCY if config.floats else 0)
+    return LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
+
+
+class Machine:
+    """The engines' clocks while a program is placed on them, instruction by instruction.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    STEADY = 4
+    """Equal blocks after which the others follow in the same rhythm."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._free = dict.fromkeys(QUEUES, 0)
+        self._starts: dict[str, list[int]] = {q: [] for q in QUEUES}
+        self._fetch_beats = -(-INSTRUCTION_BYTES // config.bus_bytes)
+        self._fetched = FETCH_LATENCY
+        self._dispatched = 0
+        self._bus = self._loaded = 0
+        self._banks = [0, 0]
+        self._handed = [0, 0]
+
+    def free(self, queue: str) -> int:
+        """When an engine can start its next instruction."""
+        return self._free[queue]
+
+    def place(self, step: Step, waits: list[tuple[str, int]]) -> tuple[int, int]:
+        """Start the next instruction of the program; ``waits``: queue and completion of whatever
+        it waits for. Returns when it starts and when it is complete."""
+        queue, depth = step.queue, self._config.queue_depth + 1
+        starts = self._starts[queue]
+        self._fetched += self._fetch_beats
+        self._bus += self._fetch_beats
+        self._dispatched = max(self._dispatched + 1, self._fetched,
+                               starts[-depth] if len(starts) >= depth else 0)
+        start = max([self._free[queue], self._dispatched + DISPATCH,
+                     *(end + WAIT for _, end in waits)])
+        if queue == "tensor":
+            start = max(start, self._handed[0] + HANDED)
+            end = self._tensor(step, start)
+        elif queue in ("load", "store"):
+            latency = READ_LATENCY if queue == "load" else 0
+            first = max(start + latency, self._bus, self._loaded if latency else 0)
+            self._bus = first + step.cycles
+            if latency:
+                self._loaded = self._bus
+            self._free[queue] = max(start + 1, self._bus - latency)
+            end = self._bus + step.tail
+        else:
+            end = start + step.cycles + step.tail
+            # a VECTOR starts when the one before is complete
+            self._free[queue] = end if queue == "vector" else start + step.cycles
+        starts.append(start)
+        return start, end
+
+    def _tensor(self, step: Step, start: int) -> int:
+        """Blocks accumulate in one bank while the one before drains out of the other."""
+        at, (older, newer) = start, self._banks
+        late = 0
+        if step.fields.get("residual"):
+            late = FLOAT_RESIDUAL_LATENCY if step.fields["dtype"] else RESIDUAL_LATENCY
+        drained = self._handed[1] + DRAIN_NEXT + late
+        for count, work, drain in step.blocks:
+            for _ in range(min(count, self.STEADY)):
+                at = max(at, older) + work
+                if step.fields["hold"]:
+                    continue
+                older, newer = newer, max(at + TENSOR_PIPE + late, newer, drained) + drain
+            rest = max(0, count - self.STEADY) * max(work, drain)
+            at, older, newer = at + rest, older + rest, newer + rest
+        self._banks = [older, newer]
+        self._free["tensor"] = at + 1
+        end = (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
+        self._handed = [self._handed[1], end]
+        return end
+
+
+def predict(steps: list[Step], config: Config) -> list[int]:
+    """Cycles that each step adds to the program."""
+    machine = Machine(config)
+    done: dict[str, list[int]] = {q: [] for q in QUEUES}
+    latest, added = 0, []
+    for step in steps:
+        waits = []
+        for i, q in enumerate(QUEUES):
+            if step.fields["wait_mask"] >> i & 1:
+                want = step.fields[f"wait_{q}"]
+                count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
+                waits.append((q, done[q][count - 1]))
+        _, end = machine.place(step, waits)
+        done[step.queue].append(end)
+        added.append(max(0, end - latest))
+        latest = max(latest, end)
+    return added

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FP32 models: static quantization with calibration data, by onnxruntime.quantization.
+
+Activations INT8 with a zero point, weights symmetric INT8 for each output channel, in QDQ form.
+"""
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compiler.ir.errors import CompileError
+from compiler.source.frontend import Source
+
+OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "AveragePool",
+             "GlobalAveragePool", "Concat", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze",
+             "Unsqueeze"]
+"""Operators between which activations are quantized."""
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the model has quantized inputs, operators or activations.
+
+    Quantized weights alone do not count: a DequantizeLinear of a constant leaves every activation
+    in FP32.
+    """
+    integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    constants = {i.name for i in model.graph.initializer}
+    if any(i.type.tensor_type.elem_type in integers for i in model.graph.input
+           if i.name not in constants):
+        return True
+    for n in model.graph.node:
+        if n.op_type.startswith("QLinear") or n.op_type == "QGemm":
+            return True
+        if n.op_type in ("Constant", "QuantizeLinear", "DequantizeLinear") and (
+                not n.input or n.input[0] in constants):
+            constants.update(n.output)
+        elif n.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            return True
+    return False
+
+
+Calibration = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Arrays by input name, of one sample or several along the first axis; or one mapping a sample."""
+
+
+def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]]:
+    """The samples of calibration data, one after another.
+
+    Raises
+    ------
+    CompileError
+        If they do not fit the model.
+    """
+    shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
+              if i.name not in source.constants}
+    if isinstance(data, Mapping):
+        arrays = {k: np.asarray(v) for k, v in data.items() if k in shapes}
+        if not arrays:
+            raise CompileError("calibration data", f"none of its arrays ({', '.join(data)}) is "
+                               "named like an input", f"name one {', '.join(shapes)}")
+        counts = {k: max(1, len(v) // shapes[k][0]) if shapes[k] else 1
+                  for k, v in arrays.items()}
+        data = [{k: v[i * shapes[k][0]:(i + 1) * shapes[k][0]].reshape(shapes[k])
+                 for k, v in arrays.items()} for i in range(min(counts.values()))]
+    for sample in data:
+        missing = shapes.keys() - sample.keys()
+        if missing:
+            raise CompileError("calibration data", f"it lacks input {sorted(missing)[0]!r}",
+                               "give an array for every input")
+        yield {k: np.asarray(v, np.float32).reshape(shapes[k]) for k, v in sample.items()}
+
+
+def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of Gemm that are a row, [1, N], as [N]: quantized for each channel, a row is no model
+    that onnxruntime 1.32 runs."""
+    rows = {n.input[2] for n in model.graph.node if n.op_type == "Gemm" and len(n.input) > 2}
+    readers = Counter(name for n in model.graph.node for name in n.input)
+    for constant in model.graph.initializer:
+        if constant.name in rows and readers[constant.name] == 1 and len(constant.dims) == 2 \
+                and constant.dims[0] == 1:
+            del constant.dims[0]
+    return model
+
+
+def quantize(source: Source, calibration: Calibration | None
+             ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The model in QDQ form, and the FP32 model that it was made of: nodes have the same names,
+    and clips (Relu) are still there.
+
+    Raises
+    ------
+    CompileError
+        Without calibration data, or if it does not fit the model.
+    """
+    if calibration is None:
+        raise CompileError(source.name, "it is an FP32 model", "quantize it first, or give "
+                           "calibration data (--calibration FILE.npz)")
+    logging.disable(logging.WARNING)
+    try:
+        from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType,
+                                              quantize_static)
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as e:
+        raise CompileError(source.name, "onnxruntime is not installed", "install it, or give a "
+                           "quantized model") from e
+    finally:
+        logging.disable(logging.NOTSET)
+    data = calibration
+
+    class Reader(CalibrationDataReader):
+        """The samples, one after another."""
+
+        def __init__(self) -> None:
+            self.left = samples(source, data)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready, out = (str(Path(folder) / f) for f in ("a.onnx", "b.onnx", "c.onnx"))
+        onnx.save(source.model, plain)
+        logging.disable(logging.WARNING)
+        try:
+            quant_pre_process(plain, ready, skip_symbolic_shape=True)
+            onnx.save(_flat_biases(onnx.load(ready)), ready)
+            quantize_static(
+                ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=OPERATORS,
+                extra_options={"ActivationSymmetric": False, "WeightSymmetric": True,
+                               # fails for per-channel Gemm in onnxruntime 1.32
+                               "QDQDisableWeightAdjustForInt32Bias": True})
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(out), onnx.load(ready)

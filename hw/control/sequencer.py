@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sequencer: hands fetched instructions to the engines' queues and knows when all are done.
+
+::
+
+    instr ─► decode ─┬─► queue ─► gather ─► wait gate ─► load
+                     ├─► queue ─► gather ─────────────► tensor   (gates weights and activations
+                     ├─► queue ─► gather ─────────────► window    itself, window likewise)
+                     ├─► queue ─► gather ─► wait gate ─► vector
+                     └─► queue ─► gather ─► wait gate ─► store
+    done ──────────────► counters (COMPLETED), oldest instruction of each engine, watchdog
+
+An instruction goes to its queue in bus words as they come, but the last only if all could be read,
+so that nothing of it begins otherwise. Instructions go there in program order, and one whose queue
+is full holds up those behind it; waits only refer to earlier instructions, hence this never locks
+up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
+instruction that has not completed.
+
+The first fault is kept; it halts fetch, decoder and every engine in the third cycle after. Among
+faults of one cycle the order is load, tensor, window, vector, store, decode (an illegal opcode, an
+instruction that could not be fetched), watchdog.
+
+Latency: 3 cycles from the last word of ``instr`` to the engine, 4 where queues are block RAM, and 1
+for a gate; 3 cycles from ``done`` of an instruction to the start of one that waits for it.
+"""
+
+from amaranth.hdl import Assert, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.control.fetch import fetched_layout
+from hw.control.gather import Gather, words_of
+from hw.engine.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
+from hw.engine.waits import WaitGate
+from hw.parts.delay import register
+from hw.parts.fifo import Fifo
+from hw.parts.places import places
+from hw.parts.skid import Skid
+from isa.config import Config
+from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, Fault, Opcode
+
+ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
+"""Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
+
+SELF_GATED = (Opcode.TENSOR, Opcode.WINDOW)
+"""Opcodes whose engine looks at the waits itself."""
+
+BLOCKED = data.StructLayout({q: len(QUEUES) for q in QUEUES})
+"""For each queue, a bit for each queue that its next instruction waits for."""
+
+
+def engines_of(config: Config) -> tuple[Opcode, ...]:
+    """Those of :data:`ENGINES` that the configuration has."""
+    return tuple(op for op in ENGINES if op is not Opcode.WINDOW or config.window_taps)
+
+
+class Sequencer(wiring.Component):
+    """Runs one program.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    start : 1
+        Strobe: a program begins.
+    abort : 1
+        Halt everything, without a fault.
+    watchdog : 32
+        Cycles without a completion that are a fault; 0: never.
+    instr : stream of ``fetched_layout(config)``
+        Nothing comes between programs.
+    quiet : 1
+        No memory traffic is under way: a program is not done before that.
+    load, tensor, window, vector, store : streams of ``instruction_layout``
+        Of the engines that the configuration has.
+    load_engine, … : :class:`hw.engine.ports.Engine`, as the engines' own, flipped
+    ended : 1
+        Strobe: END was reached; fetch no more.
+    halt, busy : 1
+    done : 1
+        Strobe: the program is done.
+    fault, fault_code, fault_index
+        The first fault, from the cycle in which ``halt`` rises until reset.
+    completions : 3
+        Instructions that complete in this cycle.
+    dispatch : a bit for each queue
+        An instruction enters it in this cycle.
+    blocked : for each queue, a bit for each queue
+        What the oldest instruction that has not started waits for.
+    """
+
+    UNDER_WAY = 28
+    """Instructions of an engine that have left the decoder and not completed; more than a queue and
+    an engine hold."""
+
+    start: Signal
+    abort: Signal
+    watchdog: Signal
+    quiet: Signal
+    instr: stream.Interface
+    load: stream.Interface
+    tensor: stream.Interface
+    window: stream.Interface
+    vector: stream.Interface
+    store: stream.Interface
+    load_engine: EnginePort
+    tensor_engine: EnginePort
+    window_engine: EnginePort
+    vector_engine: EnginePort
+    store_engine: EnginePort
+    ended: Signal
+    halt: Signal
+    busy: Signal
+    done: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
+    completions: Signal
+    dispatch: Signal
+    blocked: data.View
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._engines = engines_of(config)
+        super().__init__({
+            "start": In(1), "abort": In(1), "watchdog": In(32), "quiet": In(1),
+            "instr": In(stream.Signature(fetched_layout(config))),
+            **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in self._engines},
+            **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in self._engines},
+            "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
+            "completions": Out(range(len(self._engines) + 1)), "dispatch": Out(len(QUEUES)),
+            "blocked": Out(BLOCKED)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        completed = view_of(COMPLETED)
+        engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in self._engines}
+        oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
+                  for op in self._engines}
+        done = {op: Signal(name=f"{QUEUE_OF[op]}_done") for op in self._engines}
+        halt = Signal()
+        m.d.sync += [halt.eq(self.halt), *(done[op].eq(e.done) for op, e in engines.items())]
+        for op in self._engines:
+            name, engine = QUEUE_OF[op], engines[op]
+            m.submodules[f"{name}_oldest"] = oldest[op]
+            m.d.comb += [engine.completed.eq(completed), engine.halt.eq(halt),
+                         oldest[op].o.ready.eq(done[op])]
+            with m.If(self.start):
+                m.d.sync += completed[name].eq(0)
+            with m.Elif(done[op]):
+                m.d.sync += completed[name].eq(completed[name] + 1)
+        m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
+
+        decoded, over = self._decode(m, completed, oldest), Signal()
+        idle = ~Cat(o.o.valid for o in oldest.values()).any()
+        m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(1), over.eq(0)]
+        with m.Elif(self.done | self.fault):
+            m.d.sync += self.busy.eq(0)
+        with m.If(self.ended):
+            m.d.sync += over.eq(1)
+        self._faults(m, engines, *decoded, oldest)
+        return m
+
+    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
+                ) -> tuple[Value, Value]:
+        """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
+        at least, and moves the others in the cycle after they have come; returns the
+        instruction's fault code, 0 where there is none, and its position."""
+        coming, word = self.instr.payload, view_of(self.instr.payload.shape())
+        held, free, flawed, unread = Signal(), Signal(), Signal(), Signal(8)
+        kinds = {op: Signal(name=f"is_{op.name.lower()}") for op in (*self._engines, Opcode.END)}
+        unknown, closed, go, moves, granted = Signal(), Signal(), Signal(), Signal(), Signal()
+        code, index = Signal(8), Signal(INDEX_BITS)
+        illegal = go & word.last & (flawed | unknown)
+        m.d.comb += [go.eq(held & ~closed), self.instr.ready.eq(~held | moves),
+                     self.ended.eq(go & word.last & kinds[Opcode.END] & ~flawed)]
+        with m.If(self.start):
+            m.d.sync += closed.eq(0)
+        with m.Elif(self.ended | illegal | self.halt):
+            m.d.sync += closed.eq(1)
+        m.d.sync += [code.eq(Mux(illegal, Mux(flawed, unread, Fault.ILLEGAL_OPCODE), 0)),
+                     index.eq(word.index)]
+        with m.If(self.instr.ready):
+            m.d.sync += [word.eq(coming), held.eq(self.instr.valid)]
+            with m.If(self.instr.valid):
+                opcode = coming.word[:COMMON[0].width]
+                m.d.sync += [flawed.eq((coming.fault != 0) | (flawed & ~coming.first)),
+                             free.eq(~coming.first)]
+                with m.If(coming.first | ~flawed):
+                    m.d.sync += unread.eq(coming.fault)
+                with m.If(coming.first):
+                    m.d.sync += [*(kind.eq(opcode == op) for op, kind in kinds.items()),
+                                 unknown.eq(~Cat(opcode == op for op in kinds).any())]
+        with m.If(closed):
+            m.d.sync += held.eq(0)
+        # the last bits of an instruction hold no field, but on the way its position
+        handed = register(m, "handed", Cat(
+            word.word[:-INDEX_BITS], Mux(word.last, word.index, word.word[-INDEX_BITS:])))
+        leaves: list[Value] = [kinds[Opcode.END], unknown]
+        for op in self._engines:
+            room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
+                               completed)
+            leaves.append(kinds[op] & room)
+        m.d.comb += moves.eq(go & (free | granted))
+        m.d.sync += granted.eq(go & ~moves & Cat(*leaves).any())
+        return code, index
+
+    def _queue(self, m: Module, op: Opcode, handed: Value, mine: Value, word: data.View,
+               moves: Value, list_: Fifo, completed: data.View) -> Value:
+        """An engine's queue, which a word enters a cycle after it ``moves``, when it is ``handed``,
+        and what is behind it; returns whether the queue has room for an instruction, which is kept
+        for all of its words."""
+        config, name = self._config, QUEUE_OF[op]
+        queue = m.submodules[f"{name}_queue"] = Fifo(
+            8 * config.bus_bytes, config.queue_depth * words_of(config))
+        # the memory's word is in flip-flops before it goes on its way to the engine
+        shown = m.submodules[f"{name}_shown"] = Skid(8 * config.bus_bytes)
+        gather = m.submodules[f"{name}_gather"] = Gather(config, op)
+        connect(m, queue.o, shown.i)
+        connect(m, shown.o, gather.i)
+        comes, out = Signal(), flipped(getattr(self, name))
+        left = register(m, f"{name}_left", gather.o.valid & gather.o.ready)
+        some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, left)
+        m.d.comb += [
+            comes.eq(mine & moves), queue.i.payload.eq(handed),
+            list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last),
+            self.dispatch[QUEUES.index(name)].eq(list_.i.valid)]
+        m.d.sync += [queue.i.valid.eq(comes),
+                     Assert(~queue.i.valid | queue.i.ready, "a queue has no place for a word")]
+        if op in SELF_GATED:
+            connect(m, gather.o, out)
+            m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
+        else:
+            gate = m.submodules[f"{name}_gate"] = WaitGate(op)
+            m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
+            connect(m, gather.o, gate.i)
+            connect(m, gate.o, out)
+        return some & list_.i.ready
+
+    def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
+                decoded: Value, oldest: dict[Opcode, Fifo]) -> None:
+        late, waited = Signal(), Signal(32, reset_less=True)
+        first, named = self._first(m, oldest)
+        # an engine's fault stays, and so does what it says of it
+        failed = {op: Signal(name=f"{QUEUE_OF[op]}_failed") for op in engines}
+        m.d.sync += [failed[op].eq(e.fault) for op, e in engines.items()]
+        expired = Signal(named + 1)
+        m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
+        m.d.sync += expired.eq(Mux(late, Cat(1, expired), 0))
+        with m.If(self.start | self.completions.any()):
+            m.d.sync += waited.eq(0)
+        with m.Elif(self.busy & ~late):
+            m.d.sync += waited.eq(waited + 1)
+        with m.If(~self.fault & ~self.abort):
+            causes: list[tuple[Value, ValueLike, Value]] = [
+                (failed[op], e.fault_code, e.fault_index) for op, e in engines.items()]
+            causes += [(decode_fault != 0, decode_fault, decoded),
+                       (expired[-1] & late, Fault.WATCHDOG, first)]
+            for condition, code, index in reversed(causes):
+                with m.If(condition):
+                    m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
+                                 self.fault_index.eq(index)]
+        m.d.comb += self.halt.eq(self.fault | self.abort)
+
+    def _first(self, m: Module, oldest: dict[Opcode, Fifo]) -> tuple[Value, int]:
+        """Position of the oldest instruction that has not completed, or, if there is none, of the
+        one that is to come next; and the cycles that this takes."""
+        cycles = 0
+        firsts = [Mux(o.o.valid, o.o.payload, self.instr.payload.index) for o in oldest.values()]
+        while len(firsts) > 1:
+            pairs = [firsts[k:k + 2] for k in range(0, len(firsts), 2)]
+            firsts = [register(m, f"first{cycles}_{k}",
+                               Mux(pair[0] < pair[-1], pair[0], pair[-1]))
+                      for k, pair in enumerate(pairs)]
+            cycles += 1
+        return firsts[0], cycles

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LOAD engine: strided copies from DRAM to the scratchpad.
+
+::
+
+    instr ─► Pattern ─► BurstSplitter ─┬─► ar
+                                       └─► bursts in flight ─► Beats ─┐
+    r ────────────────────────────────────────────────────────────────┴─► a FIFO a lane ─► write
+
+Addresses run ahead of the data by up to ``config.outstanding`` bursts, across instructions, so
+that a memory that delivers a beat a cycle is taken at a beat a cycle. The FIFOs let the lanes'
+scratchpad ports stall each on its own.
+
+Latency, with an idle machine: ``Pattern.LATENCY`` + 2 cycles from instruction to ``ar``; 2 cycles
+from ``r`` to ``write``; ``done`` comes when every lane's last word has been written
+(:mod:`hw.scratchpad.last_write`).
+On halt, data under way is taken and dropped.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from hw.engine.ports import Engine, EnginePort, SpmWrite, SpmWriter, instruction_layout
+from hw.engine.profile import events_layout
+from hw.engine.settings import REGIONS
+from hw.memory.axi import BurstSplitter, Resp, address_layout, burst_layout, read_layout
+from hw.memory.beats import Beats
+from hw.memory.lanes import Lanes, Status, tag_layout
+from hw.memory.pattern import Pattern
+from hw.parts.fifo import Fifo
+from hw.parts.skid import Skid
+from hw.scratchpad.last_write import write_out
+from isa.config import Config
+from isa.instructions import Opcode
+
+
+class LoadEngine(wiring.Component):
+    """Executes LOAD instructions.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    instr : stream of ``instruction_layout(Opcode.LOAD)``
+        Their waits are satisfied.
+    engine : :class:`hw.engine.ports.Engine`
+        ``done`` when the scratchpad has accepted all words of the instruction.
+    regions : REGIONS
+    ar : stream of ``address_layout(config)``
+        ``valid`` may fall without a transfer when the machine halts.
+    r : stream of ``read_layout(config)``
+        This engine's data only.
+    write : array of ``WAYS * Lanes(config).words`` SpmWrite
+    ends : a bit for each port of ``write``
+        Its last write of an instruction, if it has one there, is done with this cycle.
+    events : events_layout("load")
+        At most one bit is set.
+    """
+
+    PORT_DEPTH = 8
+    """Words that wait for a stalled scratchpad port."""
+
+    WAYS = 2
+    """Ports of a lane, which take its words in turns. Both the words that arrive and those that the
+    array reads walk from bank to bank; a single port that has lost a bank once is a step behind the
+    array and loses the next one, too, and gets half of its bandwidth."""
+
+    instr: stream.Interface
+    engine: EnginePort
+    regions: data.View
+    ar: stream.Interface
+    r: stream.Interface
+    write: list[SpmWriter]
+    ends: Signal
+    events: data.View
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "instr": In(stream.Signature(instruction_layout(Opcode.LOAD))),
+            "engine": Out(Engine()), "regions": In(REGIONS),
+            "ar": Out(stream.Signature(address_layout(config))),
+            "r": In(stream.Signature(read_layout(config))),
+            "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
+            "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
+
+    def banks(self, port: int) -> int:
+        """Banks that a port of ``write`` asks for, a bit for each: those with words of its way."""
+        banks, words, way = self._config.spm_banks, Lanes(self._config).words, port % self.WAYS
+        mine = {a % banks for a in range(banks * words * self.WAYS)
+                if a // words % self.WAYS == way}
+        return sum(1 << b for b in mine)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config, lanes = self._config, Lanes(self._config)
+        m.submodules.pattern = pattern = Pattern(config, Opcode.LOAD)
+        m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
+        m.submodules.flight = flight = Fifo(burst_layout(config, tag_layout(config)),
+                                            config.outstanding)
+        m.submodules.beats = beats = Beats(config)
+        connect(m, flipped(self.instr), pattern.instr)
+        connect(m, pattern.runs, splitter.i)
+        connect(m, flight.o, beats.i)
+        m.submodules.status = status = Status()
+        connect(m, status.engine, flipped(self.engine))
+        halted, done, taken = Signal(), Signal(), Signal()
+        m.d.comb += [
+            pattern.regions.eq(self.regions), pattern.halt.eq(halted), halted.eq(status.halted),
+            status.bad.eq(pattern.fault), status.bad_code.eq(pattern.fault_code),
+            status.bad_index.eq(pattern.fault_index),
+            status.start.eq(self.instr.valid & self.instr.ready), status.done.eq(done),
+            status.response.eq(taken), status.resp.eq(self.r.payload.resp),
+            status.index.eq(beats.o.payload.index),
+        ]
+
+        # one burst to the memory and into the list of those in flight
+        bursts = Signal(range(config.outstanding + 1))
+        free, most, goes, ends_one = Signal(), Signal(), Signal(), Signal()
+        burst, beat = splitter.o.payload, beats.o.payload
+        m.d.comb += [
+            free.eq(~halted & flight.i.ready & ~most),
+            self.ar.valid.eq(splitter.o.valid & free),
+            self.ar.payload.addr.eq(burst.beat << exact_log2(config.bus_bytes)),
+            self.ar.payload.len.eq(burst.len),
+            splitter.o.ready.eq(self.ar.ready & free),
+            goes.eq(self.ar.valid & self.ar.ready), flight.i.valid.eq(goes),
+            flight.i.payload.eq(burst),
+        ]
+        m.d.comb += [taken.eq(self.r.valid & self.r.ready),
+                     ends_one.eq(taken & beats.o.valid & beat.last)]
+        with m.If(goes ^ ends_one):
+            m.d.sync += [bursts.eq(Mux(goes, bursts + 1, bursts - 1)),
+                         most.eq(goes & (bursts == config.outstanding - 1))]
+
+        # data beats into the lanes
+        room, enters, ends = Signal(), Signal(), []
+        gathered = Signal(8 * config.word_bytes * lanes.words)
+        entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
+                                   "data": 8 * config.word_bytes})
+        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
+        cuts = [Skid(entry, copies=2) for _ in ports]
+        m.d.comb += [
+            room.eq(Cat(cut.go[1] for cut in cuts).all()),
+            self.r.ready.eq(halted | (beats.o.valid & room)),
+            beats.o.ready.eq(self.r.valid & (halted | room)),
+            # without regard to what is taken on halt, and to r.ready
+            enters.eq(self.r.valid & beats.o.valid & room & ~halted
+                      & (self.r.payload.resp < Resp.SLVERR)),
+        ]
+        if lanes.beats == 1:
+            m.d.comb += gathered.eq(self.r.payload.data)
+        else:
+            keep = Signal(8 * config.bus_bytes * (lanes.beats - 1))
+            m.d.comb += gathered.eq(Cat(keep, self.r.payload.data))
+            with m.If(taken):
+                m.d.sync += keep.eq(gathered >> (8 * config.bus_bytes))
+        for p, port in enumerate(ports):
+            lane, way = divmod(p, self.WAYS)
+            m.submodules[f"port{p}"] = port
+            m.submodules[f"cut{p}"] = cut = cuts[p]
+            connect(m, cut.o, port.i)
+            i, o, write = cut.i.payload, port.o.payload, self.write[p]
+            ended = Signal(name=f"ended{p}")
+            mine = i.addr[lanes.words_log2:][:exact_log2(self.WAYS)] == way
+            m.d.comb += [
+                i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
+                i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
+                i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
+                cut.i.valid.eq(enters & (i.word | i.last)),
+                write.addr.eq(o.addr), write.data.eq(o.data),
+            ]
+            leaves = write_out(m, f"port{p}", write, port.o.valid & ~(o.last & ended), o.word,
+                               o.last)
+            passing = leaves & o.last
+            m.d.comb += [port.o.ready.eq(leaves), self.ends[p].eq(passing)]
+            m.d.sync += ended.eq((ended | passing) & ~done)
+            ends.append(ended | passing)
+
+        m.d.comb += done.eq(Cat(ends).all())
+        blocked = Cat(write.valid & ~write.ready for write in self.write).any()
+        with m.If(self.r.valid):
+            m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
+        with m.Elif((bursts != 0) | self.ar.valid):
+            m.d.comb += self.events.wait_dram.eq(1)
+        with m.Else():
+            m.d.comb += self.events.wait_out.eq(blocked)
+        return m

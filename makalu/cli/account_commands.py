@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that give an account of a run: where its cycles went, and where it went wrong."""
+
+from pathlib import Path
+
+import click
+
+from makalu.cli import console
+from makalu.cli.options import How, compile_options, json_option, load_net
+
+
+@click.command()
+@click.argument("net")
+@compile_options
+@click.option("-o", "--output", metavar="FOLDER",
+              help="Write the timeline as a picture and for Perfetto.")
+@click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+@json_option
+def profile(net: str, how: How, output: str | None, seed: int, as_json: bool) -> None:
+    """Run NET (.mkl or .onnx) once on the simulated hardware and show where its cycles went: layer
+    by layer, and engine by engine.
+
+    A layer's cycles are those by which its instructions move the latest completion so far, in the
+    order of the program, so that the layers add up to the whole. With -o, FOLDER gets timeline.png
+    and trace.json, which opens in https://ui.perfetto.dev or chrome://tracing.
+
+    \b
+    Examples:
+      makalu profile examples/digits_int8.onnx --host all
+      makalu profile examples/digits_int8.onnx --host all --config core1024 -o profile
+      makalu profile net.mkl --json
+    """
+    from makalu.see import profile as profiles
+    from makalu.cli.profile_table import show
+
+    program = load_net(net, how)
+    with console.err.status(f"simulating {program.name} on {program.config.name}"):
+        run = profiles.measure(program, seed)
+    files = profiles.write(run, Path(output)) if output else []
+    if as_json:
+        console.emit_json({**profiles.summary(run), "files": [str(f) for f in files]})
+        return
+    show(run)
+    for file in files:
+        console.out.print(f"written to {file}")
+
+
+@click.command()
+@click.argument("net")
+@compile_options
+@click.option("--inject", "faults", multiple=True, metavar="FAULT",
+              help="Invert a bit of the hardware's memory: REGION:OFFSET.BIT@CYCLE, where .BIT and "
+                   "@CYCLE may be left out; can be given several times.")
+@click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+@json_option
+def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Run NET (.mkl or .onnx) on the golden model and on the simulated hardware, and name the first
+    instruction that writes something else on the hardware.
+
+    The exit code is 1 if there is one. --inject shows that it works: the regions are program (the
+    instructions, then the weights), workspace, input and output.
+
+    \b
+    Examples:
+      makalu bisect examples/digits_int8.onnx --host all
+      makalu bisect net.mkl --inject program:0x5000.7
+      makalu bisect net.mkl --inject input:12@200 --json
+    """
+    from makalu.see import bisect as bisection
+
+    program = load_net(net, how)
+    try:
+        flips = tuple(bisection.Flip.parse(fault) for fault in faults)
+        with console.err.status(f"running {program.name} on both"):
+            difference = bisection.bisect(program, flips, seed)
+    except bisection.FaultError as e:
+        raise click.ClickException(str(e)) from None
+    compared = program.instruction_count - 1
+    if as_json:
+        console.emit_json({"name": program.name, "config": program.config.name,
+                           "instructions": compared,
+                           "difference": difference and difference.json()})
+    elif difference is None:
+        console.out.print(f"all {compared:,} instructions of {program.name} write the same on "
+                          f"{program.config.name}'s golden model and hardware")
+    else:
+        d = difference
+        what = "writes something else" if d.complete else "does not complete"
+        where = f" (node {d.node})" if d.node else ""
+        console.out.print(f"instruction {d.index}{where} is the first that {what} on the hardware:",
+                          markup=False)
+        console.out.print(f"  {d.text}", markup=False)
+        console.out.print(f"{d.later:,} of the {compared - d.index - 1:,} behind it differ as well")
+        if d.fault:
+            console.out.print(d.fault, markup=False)
+    if difference:
+        click.get_current_context().exit(1)

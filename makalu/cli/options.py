@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, and the program that they lead to."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from isa.config import DTYPES
+from isa.presets import PRESETS
+from isa.program import Program
+import makalu
+from makalu import api
+from makalu.cli import console
+
+
+
+class DeviceName(click.ParamType):
+    """A name that :func:`makalu.api.open_device` knows."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not api.is_device(value):
+            self.fail(f"{value!r} is not a device: name one of {', '.join(api.DEVICES)}, or "
+                      f"{api.UART}PORT, as in {api.UART}/dev/ttyUSB0", param, ctx)
+        return value
+
+
+device_option = click.option(
+    "--device", type=DeviceName(), default="golden", show_default=True, metavar="NAME",
+    help="golden (the golden model: the right bits, quickly), rtl (the simulated hardware: "
+         "cycles), board (a simulated board, with its memory and its serial line), or uart:PORT, a "
+         "board, as in uart:/dev/ttyUSB0.")
+config_option = click.option(
+    "--config", default="core256", show_default=True, metavar="NAME",
+    help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@dataclass(frozen=True)
+class How:
+    """What an .onnx file is to become, as the command line says it."""
+
+    config: str
+    host: tuple[str, ...]
+    batch: int | None
+    calibration: str | None
+    precision: str
+    keep: dict[str, str] | None
+    sqnr: float | None
+    agreement: float | None
+
+    def samples(self) -> dict[str, np.ndarray] | None:
+        """The calibration data."""
+        if not self.calibration:
+            return None
+        try:
+            with np.load(self.calibration) as file:
+                return dict(file)
+        except (OSError, ValueError) as e:
+            raise click.ClickException(
+                f"{self.calibration}: not a numpy archive ({e}); make one with "
+                "numpy.savez(file, input_name=array)") from None
+
+
+def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that decide what an .onnx file compiles to, which the command gets as ``how``."""
+    @functools.wraps(f)
+    def command(*, config: str, host: str, batch: int | None, calibration: str | None,
+                precision: str, keep: tuple[str, ...], sqnr: float | None,
+                agreement: float | None,
+                **others: Any) -> Any:
+        names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
+        if (keep or sqnr is not None or agreement is not None) and precision != "mixed":
+            raise click.ClickException("--keep, --sqnr and --agreement are for mixed networks: add "
+                                       "--precision mixed")
+        how = How(config, names, batch, calibration, precision, kept(keep), sqnr,
+                  None if agreement is None else agreement / 100)
+        return f(how=how, **others)
+
+    for option in reversed((
+            config_option,
+            click.option("--host", default="none", show_default=True, metavar="OP,…",
+                         help="ONNX operators that the host may run at the network's edges, with "
+                              "the conversions and reshapes next to them; 'all': any."),
+            click.option("--batch", type=click.IntRange(1), metavar="N",
+                         help="Size of a dynamic first dimension.  [default: 1]"),
+            click.option("--calibration", type=click.Path(), metavar="FILE.npz",
+                         help="Inputs by name to quantize an FP32 model with."),
+            click.option("--precision", default="int8", show_default=True,
+                         type=click.Choice((*DTYPES, "mixed")),
+                         help="What an FP32 model becomes; the 16-bit types need a machine that "
+                              "has them. mixed: INT8 but for some layers."),
+            click.option("--keep", multiple=True, metavar="LAYER=fp16",
+                         help="A layer of a mixed network that is not quantized, or a file with "
+                              "such a line for each; can be given several times.  [default: the "
+                              "fewest that reach --sqnr or --agreement]"),
+            click.option("--sqnr", type=float, metavar="DB",
+                         help="How close to FP32 a mixed network has to be on the calibration "
+                              "data: its signal-to-quantization-noise ratio.  [default: 35]"),
+            click.option("--agreement", type=click.FloatRange(0, 100), metavar="PERCENT",
+                         help="Instead of that, the share of samples whose largest output is the "
+                              "same."))):
+        command = option(command)
+    return command
+
+
+def kept(keep: Sequence[str]) -> dict[str, str] | None:
+    """Layers and their types, as ``--keep`` and its files give them; None if there are none."""
+    found: dict[str, str] = {}
+    for given in keep:
+        if "=" in given and not Path(given).is_file():
+            lines = [given]
+        else:
+            try:
+                lines = Path(given).read_text().splitlines()
+            except (OSError, UnicodeDecodeError) as e:
+                raise click.ClickException(f"--keep {given}: neither LAYER=TYPE nor a file with "
+                                           f"such lines ({e})") from None
+        for line in (text.split("#")[0].strip() for text in lines):
+            if line:
+                layer, separator, precision = line.rpartition("=")
+                if not separator:
+                    raise click.ClickException(f"--keep {given}: {line!r} is not LAYER=TYPE")
+                found[layer.strip()] = precision.strip()
+    return found if keep else None
+
+
+def compile_net(model: str, how: How) -> Program:
+    """The program that an .onnx file compiles to."""
+    text = f"compiling {Path(model).name} for {how.config}"
+    with console.err.status(text) as status:
+        return api.compile(
+            model, how.config, host=how.host, calibration=how.samples(), batch=how.batch,
+            precision=how.precision, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
+            say=lambda progress: status.update(f"{text}: {progress}"))
+
+
+def load_net(net: str, how: How) -> Program:
+    """The program in a .mkl file, or the one that an .onnx file compiles to."""
+    if Path(net).suffix == ".onnx":
+        return compile_net(net, how)
+    program = _read(net)
+    given = click.get_current_context().get_parameter_source("config")
+    if given is not click.core.ParameterSource.DEFAULT:
+        program.check(makalu.load_config(how.config))
+    return program
+
+
+def _read(net: str) -> Program:
+    try:
+        return Program.load(net)
+    except FileNotFoundError:
+        raise click.ClickException(f"there is no file {net!r}; give an .onnx model, or a .mkl "
+                                   "program that makalu compile made") from None

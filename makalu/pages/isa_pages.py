@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference pages of ``docs/`` from the specification: ``python -m makalu.pages.isa_pages``."""
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import golden.tensor
+import golden.vector
+import golden.window
+from isa import instructions as spec
+from isa.config import Config
+from isa.presets import PRESETS
+from isa.registers import COUNTERS, REGISTERS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+NOTE = "<!-- Made from the specification by `make docs`; edit `isa/`, not this page. -->\n"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _text(thing: object) -> str:
+    """A docstring as Markdown."""
+    text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`").replace("::\n", ":\n")
+    return re.sub(r":\w+:`([^`]*)`", r"`\1`", text)
+
+
+def _fields(fields: tuple[spec.Field, ...], start: int) -> str:
+    rows, at = [], start
+    for f in fields:
+        rows.append((f"`{f.name}`", at, f.width, "signed" if f.signed else "", f.doc))
+        at += f.width
+    return table(("field", "bit", "width", "", "meaning"), rows)
+
+
+def instructions() -> str:
+    """``docs/isa.md``."""
+    behind = spec.width(spec.COMMON)
+    parts = [
+        NOTE, "# Instruction set\n", _text(spec).split("\n\n", 1)[1], "\n## Common fields\n",
+        _fields(spec.COMMON, 0), "\n## Opcodes\n",
+        table(("code", "name", "queue", "bits used"), (
+            (int(op), f"`{op.name}`", spec.QUEUE_OF.get(op, "sequencer"),
+             behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
+        DMA,
+        _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
+        _text(golden.tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
+        _fields(spec.TENSOR_FIELDS, behind), "\n## WINDOW\n\n",
+        _text(golden.window).split("\n\n", 1)[1], WINDOW_WEIGHTS,
+        _fields(spec.WINDOW_FIELDS, behind), "\n## VECTOR\n\n",
+        _text(golden.vector), _fields(spec.VECTOR_FIELDS, behind), "\n## Regions\n\n",
+        _text(spec.Region),
+        table(("number", "name"), ((int(r), f"`{r.name}`") for r in spec.Region)),
+        "\n## Faults\n\n",
+        table(("code", "name", "meaning"),
+              ((int(f), f"`{f.name}`", spec.FAULT_TEXT[f]) for f in spec.Fault))]
+    return "\n\n".join(p.strip("\n") for p in parts) + "\n"
+
+
+DMA = """
+## LOAD, STORE
+
+For `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words between DRAM byte
+`region[dram + i1*dram_stride1 + i2*dram_stride2 + i3*dram_stride3]` and scratchpad word
+`spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`.
+"""
+
+WEIGHT_STREAM = """\
+The **weight stream** starts at `w_base`, is read from front to back, and again for every rectangle.
+For each group `nb`: for each pass (r, s, cb, in this order), `gn` tiles of L words (word `j` holds
+the L weights of column `j`); then, unless `hold`, `gn` parameter blocks of 8 words (L INT32 biases,
+L binary32 scales).
+"""
+
+POST = """
+**Post-processing** of a finished sum, each step rounded to nearest even in binary32:
+`v = clip(rint(f32(f32(psum + bias) * scale)) + z1, lo1, hi1)`, and with `residual`
+`v = clip(rint(f32(f32((v - z1) * scale_a) + f32((b - r_zp) * scale_r))) + z2, lo2, hi2)`. The low
+byte of `v` goes to byte `column` of word
+`o_base + X*o_x + (nb*gn + n)*o_n + wrap(o_row + Y*o_y + m*o_m)`; the residual word lies at
+`r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`. Scales lie in [2^-100, 2^32).
+
+With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes
+on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each.
+"""
+
+WINDOW_WEIGHTS = f"""\
+The **weights** of channel block b start at word `w_base + b*w_n`. With T the configuration's
+`window_taps`, and `ng = ceil(ceil(ns / stride) / T)`, they are `stride * nr * ng` steps of T words:
+step (p, r, g), p outermost and g innermost, has in word `j` the L weights (one a lane) of kernel
+row `r` and column `s = p + (g*T + j)*stride`; the word is ignored where `s >= ns`. Behind them lie
+8 words of parameters (L INT32 biases, L binary32 scales).
+
+**Post-processing** is `v = clip(rint(f32(f32(acc + bias) * scale)) + z, lo, hi)`, as for TENSOR.
+The low byte of `v` goes to the lane's byte of word
+`o_base + x*o_x + b*o_n + wrap(o_row + Y*o_y + m*o_m)`.
+
+**Bounds**: a kernel has up to {spec.WINDOW_KERNEL} rows and columns and up to
+{spec.WINDOW_STEPS} weight steps; counts, `stride`, `m_last` and `n_last` are 1 or more; rows and
+their steps lie on their circle, if there is one. A configuration without window taps has no window
+engine and refuses the instruction as an illegal opcode.
+"""
+
+
+ABOUT_REGISTERS = """\
+AXI4-Lite, 32 bits wide. A 64-bit quantity takes two registers, low half first. RW1C: write ones to
+clear.
+
+A host writes the four regions and `PROGRAM` once, then `DOORBELL` for every run, and waits for the
+interrupt (or polls `STATUS`). After an error, `CONTROL.RESET` recovers; regions, watchdog and
+`PROGRAM` survive it.
+"""
+
+
+def registers() -> str:
+    """``docs/registers.md``."""
+    rows = []
+    for r in REGISTERS:
+        bits = "; ".join(f"bit {low}{f'–{low + width - 1}' if width > 1 else ''} `{name}`: {doc}"
+                         for low, width, name, doc in r.bits)
+        rows.append((f"`0x{r.offset:03X}`", f"`{r.name}`", r.access,
+                     r.doc + (f" ({bits})" if bits else "")))
+    events = table(("counter", "counts"), ((f"`{n}`", d) for n, d in COUNTERS))
+    return (f"{NOTE}\n# Registers\n\n{ABOUT_REGISTERS}\n"
+            f"{table(('offset', 'name', 'access', 'meaning'), rows)}\n"
+            f"## Counters\n\n{events}")
+
+
+def configurations() -> str:
+    """``docs/configurations.md``."""
+    doc = inspect.cleandoc(Config.__doc__ or "")
+    body = doc.split("----------\n", 1)[1].split("\n\nRaises", 1)[0]
+    rows, name = [], ""
+    for line in body.splitlines():
+        if line and not line.startswith(" "):
+            name = line.split(" :")[0]
+            rows.append([f"`{name}`", ""])
+        else:
+            rows[-1][1] = f"{rows[-1][1]} {line.strip()}".strip()
+    text = {r[0].strip("`"): r[1].replace("``", "`") for r in rows}
+    cells = ([f"`{field}`", meaning, *(getattr(c, field) if field != "dtypes"
+                                       else ", ".join(c.dtypes) for c in PRESETS.values())]
+             for field, meaning in text.items() if field != "name")
+    peak = ["**INT8 MACs a cycle**", "", *(c.macs for c in PRESETS.values())]
+    return (f"{NOTE}\n# Configurations\n\nA configuration is a preset's name or a JSON file with "
+            "these fields. Its hash is in the identification registers and in every program.\n\n"
+            + table(("field", "meaning", *PRESETS), [*cells, peak]))
+
+
+PAGES = {"isa.md": instructions, "registers.md": registers, "configurations.md": configurations}
+
+
+def main() -> None:
+    """Write the pages."""
+    DOCS.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+        print(f"docs/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the cycles of a run went: by layer from the trace, by engine from the counters.
+
+A layer is a source node of the network. Its cycles are those by which its instructions move the
+latest completion so far, in the order of the program: they add up to the cycles from the doorbell
+to the last completion, and the compiler predicts the same quantity. Its roofline is
+max(MACs / peak, bytes of its LOADs and STOREs / bus width).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isa.instructions import QUEUES, Opcode
+from isa.program import Program
+from isa.registers import BUCKET_COUNTERS, BUCKET_NAMES
+from makalu import facts
+from makalu.measure.samples import random_inputs
+from runtime.session import Session
+from sim.device import RtlDevice
+
+COMPUTE = ("tensor", "window", "vector")
+STALLS = 2
+"""Stall causes that are named for a layer."""
+
+NO_NODE = "(none)"
+"""The layer of instructions without a source node."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution on the simulated hardware: its trace (:data:`sim.harness.TRACE`) and its
+    counters."""
+
+    program: Program
+    trace: np.ndarray
+    counters: dict[str, int]
+
+    def layer(self, index: int) -> str:
+        """The layer of an instruction."""
+        return self.program.node_name(index) or NO_NODE
+
+
+def measure(program: Program, seed: int = 0) -> Run:
+    """Run a program once on random inputs; no engine's cycles depend on data."""
+    device = RtlDevice(program.config)
+    session = Session(program, device)
+    session.run(random_inputs(session.inputs, seed))
+    return Run(program, device.trace, session.counters[0])
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Names for people: without the parts of a path that more than half of the names have, and
+    without repetitions, unless two would be called alike."""
+    parts = {name: name.split("/") for name in names}
+    count = Counter(part for each in parts.values() for part in set(each))
+    short = {name: "/".join(dict.fromkeys(p for p in each if 2 * count[p] <= len(parts))) or name
+             for name, each in parts.items()}
+    return short if len(set(short.values())) == len(parts) else {name: name for name in parts}
+
+
+def frontier(trace: np.ndarray) -> np.ndarray:
+    """By how much each instruction moves the latest completion so far."""
+    return np.diff(np.maximum.accumulate(trace["done"]), prepend=0)
+
+
+def spans(trace: np.ndarray) -> np.ndarray:
+    """For each instruction ``[waits, start, end]``: from when on its engine had nothing else to do,
+    when it began, and when it was done or, if that was earlier, the next one began. The spans of a
+    queue do not overlap."""
+    result = np.zeros((len(trace), 3), np.int64)
+    for queue in range(len(QUEUES)):
+        mine = np.flatnonzero(trace["queue"] == queue)
+        start, done = trace["start"][mine], trace["done"][mine]
+        end = np.minimum(done, np.append(start[1:], done[-1:]))
+        before = np.append(0, end[:-1])[:len(mine)]
+        waits = np.minimum(np.maximum(trace["dispatch"][mine], before), start)
+        result[mine] = np.stack([waits, start, end], axis=1)
+    return result
+
+
+def layers(run: Run) -> list[dict[str, Any]]:
+    """Each layer's numbers, in the order of the network."""
+    program, config = run.program, run.program.config
+    moved = frontier(run.trace)
+    members: dict[str, list[int]] = {}
+    for index in range(len(run.trace)):
+        members.setdefault(run.layer(index), []).append(index)
+    instructions = program.instructions()
+    macs = dict(zip(program.nodes, program.node_macs, strict=False))
+    order = {name: k for k, name in enumerate([*program.nodes, NO_NODE])}
+    rows = []
+    for name in sorted(members, key=order.__getitem__):
+        indices = members[name]
+        moves = [instructions[k] for k in indices
+                 if instructions[k].opcode in (Opcode.LOAD, Opcode.STORE)]
+        traffic = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in moves) * config.word_bytes
+        roofline = max(-(-macs.get(name, 0) // config.macs), -(-traffic // config.bus_bytes))
+        cycles = int(moved[indices].sum())
+        rows.append({
+            "layer": name, "instructions": len(indices), "macs": macs.get(name, 0),
+            "cycles": cycles, "roofline_cycles": roofline,
+            "predicted_cycles": (sum(program.predicted_cycles[k] for k in indices)
+                                 if program.predicted_cycles else None),
+            "roofline_share": facts.share(roofline, cycles) if roofline else None,
+            "dram_bytes": traffic, "stalls": _stalls(run.trace[indices])})
+    return rows
+
+
+def _stalls(trace: np.ndarray) -> list[dict[str, Any]]:
+    """What the engines that compute, or, where none does, those that move data, spent most cycles
+    on other than work."""
+    busy = [q for q in COMPUTE if (trace["queue"] == QUEUES.index(q)).any()] or ["load", "store"]
+    found: list[dict[str, Any]] = []
+    for queue in busy:
+        total = trace["cycles"][trace["queue"] == QUEUES.index(queue)].sum(axis=0)
+        found += [{"engine": queue, "bucket": name, "cycles": int(count)}
+                  for name, count in zip(BUCKET_NAMES, total, strict=True)
+                  if name not in ("active", "idle") and count]
+    return sorted(found, key=lambda s: -s["cycles"])[:STALLS]
+
+
+def engines(run: Run) -> dict[str, dict[str, int]]:
+    """The cycles of each engine by bucket; those of an engine add up to all cycles. Empty for a
+    machine without ``profile``."""
+    found = {queue: {name: run.counters.get(counter, 0) for name, counter in names.items()}
+             for queue, names in BUCKET_COUNTERS.items()}
+    return {queue: buckets for queue, buckets in found.items() if any(buckets.values())}
+
+
+def percentages(buckets: dict[str, int]) -> dict[str, float]:
+    """The buckets in percent to one digit, such that they add up to 100: those that lose most by
+    rounding down are rounded up."""
+    total = sum(buckets.values())
+    exact = {name: 1000 * n / total for name, n in buckets.items()}
+    floor = {name: int(v) for name, v in exact.items()}
+    for name in sorted(exact, key=lambda k: floor[k] - exact[k])[:1000 - sum(floor.values())]:
+        floor[name] += 1
+    return {name: v / 10 for name, v in floor.items()}
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Everything that the tables show, for ``--json``."""
+    return {**facts.summary(run.program), "cycles": run.counters["CYCLES"],
+            "roofline_share": facts.share(run.program.roofline_cycles, run.counters["CYCLES"]),
+            "layers": layers(run),
+            "engines": {queue: {"cycles": buckets, "percent": percentages(buckets)}
+                        for queue, buckets in engines(run).items()}}
+
+
+def write(run: Run, folder: Path) -> list[Path]:
+    """``timeline.png``, ``trace.json`` and ``profile.json`` in a folder."""
+    from makalu.see.perfetto import events
+    from makalu.see.timeline import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name for name in ("timeline.png", "trace.json", "profile.json")]
+    draw(run, files[0])
+    files[1].write_text(json.dumps(events(run)))
+    files[2].write_text(json.dumps(summary(run), indent=1) + "\n")
+    return files
