@@ -7,8 +7,7 @@ conversion, product and sum, which is what IEEE 754 hardware and numpy's float32
 
 import numpy as np
 
-SCALE_MIN, SCALE_MAX = np.float32(2.0 ** -100), np.float32(2.0 ** 32)
-"""Scales lie in [SCALE_MIN, SCALE_MAX): no product is subnormal and none overflows."""
+from isa.numerics import SCALE_MAX, SCALE_MIN
 
 SATURATION = np.float32(2.0 ** 20)
 """Beyond this magnitude a rounded value saturates whatever the zero point."""

@@ -4,9 +4,7 @@
 import numpy as np
 
 from golden.fault import MachineFault
-from isa.instructions import Fault, Instruction, Opcode, Region
-
-READ_ONLY = (Region.PROGRAM, Region.INPUT)
+from isa.instructions import READ_ONLY, Fault, Instruction, Opcode, Region
 
 
 def execute(i: Instruction, index: int, spm: np.ndarray, memory: np.ndarray) -> None:

@@ -18,15 +18,13 @@ import numpy as np
 
 from golden.formats import FORMATS, Parts, unpack
 from isa.instructions import ABSENT, DType
+from isa.numerics import PRODUCT_SHIFT_MAX
 
 SPLIT = 48
 """A sum is two INT64: ``high * 2**SPLIT + low`` with ``0 <= low < 2**SPLIT``."""
 
 SLICE = 14
 """Bits of the pieces of operands; a sum of 2^15 products of pieces is exact in binary64."""
-
-HIGHEST = 64
-"""Largest shift of a product in the window."""
 
 
 @dataclass
@@ -85,10 +83,10 @@ def product(x: Parts, y: Parts, used: np.ndarray, base: int) -> tuple[Sums, np.n
     """
     magnitude = np.where(used, x.significand * y.significand, 0)
     shift, negative = x.shift + y.shift + base, x.negative ^ y.negative
-    beyond = (shift > HIGHEST) & (magnitude != 0)
+    beyond = (shift > PRODUCT_SHIFT_MAX) & (magnitude != 0)
     magnitude = np.where(shift < 0, magnitude >> np.clip(-shift, 0, 63), magnitude)
     magnitude = np.where(beyond, 0, magnitude)
-    sums = _shifted(np.where(negative, -magnitude, magnitude), np.clip(shift, 0, HIGHEST))
+    sums = _shifted(np.where(negative, -magnitude, magnitude), np.clip(shift, 0, PRODUCT_SHIFT_MAX))
     sums.nan = used & (x.nan | y.nan | (x.inf & y.zero) | (x.zero & y.inf))
     infinite = beyond | (used & (x.inf | y.inf) & ~sums.nan)
     sums.positive, sums.negative = infinite & ~negative, infinite & negative
@@ -120,7 +118,7 @@ def products(a: np.ndarray, w: np.ndarray, dtype: DType, anchor: int) -> tuple[S
     base, used = base_of(dtype, anchor), w != ABSENT
     special = (x.nan | x.inf).any() or (y.nan | y.inf).any()
     if not special and base + _least(x) + _least(y) >= 0 \
-            and base + _most(x) + _most(y) <= HIGHEST:
+            and base + _most(x) + _most(y) <= PRODUCT_SHIFT_MAX:
         sums = _sliced(x, y, base)
         return sums, np.zeros(sums.high.shape, bool)
     shape = np.broadcast_shapes(a.shape[:-2], w.shape[:-2]) + (a.shape[-2], w.shape[-1])

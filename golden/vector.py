@@ -33,13 +33,7 @@ from golden.functions import evaluate
 from golden.results import Exceptions, convert, known
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Instruction, VectorOp
-
-MAX_START = -32768
-"""The maximum of no taps at all."""
-
-
-ELEMENT_SHIFT = 40
-"""Largest shift of a summed BF16 element in the window."""
+from isa.numerics import ELEMENT_SHIFT_MAX, MAX_START
 
 
 def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
@@ -185,10 +179,10 @@ def _sum(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
         else:
             p = unpack(np.ascontiguousarray(raw).view("<u2"), a_type)
             shift = p.shift + FORMATS[a_type].unit - unit
-            beyond = (shift > ELEMENT_SHIFT) & (p.significand != 0)
+            beyond = (shift > ELEMENT_SHIFT_MAX) & (p.significand != 0)
             magnitude = np.where(beyond, 0, np.where(
                 shift < 0, p.significand >> np.clip(-shift, 0, 63),
-                p.significand << np.clip(shift, 0, ELEMENT_SHIFT)))
+                p.significand << np.clip(shift, 0, ELEMENT_SHIFT_MAX)))
             whole = np.where(p.negative, -magnitude, magnitude)
             infinite = p.inf | beyond
             tap.nan, tap.positive, tap.negative = (

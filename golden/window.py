@@ -34,10 +34,10 @@ from golden.exact import Sums, base_of, product, unit_of
 from golden.fault import MachineFault
 from golden.formats import largest, to_float, unpack
 from golden.results import Exceptions, convert, known
-from golden.vector import MAX_START
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import (ABSENT, IMAGE_BITS, SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS,
                               DType, Fault, Instruction, WindowOp)
+from isa.numerics import MAX_START
 
 
 def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,

@@ -47,15 +47,20 @@ QUEUE_OF = {Opcode.LOAD: "load", Opcode.STORE: "store", Opcode.TENSOR: "tensor",
 
 
 class Region(enum.IntEnum):
-    """DRAM regions whose base and size the host sets; every DRAM address is an offset in one.
-
-    PROGRAM and INPUT cannot be stored to.
-    """
+    """DRAM regions whose base and size the host sets; every DRAM address is an offset in one."""
 
     PROGRAM = 0
     WORKSPACE = 1
     INPUT = 2
     OUTPUT = 3
+
+
+READ_ONLY = (Region.PROGRAM, Region.INPUT)
+"""Regions that cannot be stored to."""
+
+REGION_ALIGN = 32
+"""Bytes that bases and sizes of regions are multiples of: the widest bus, so that a beat that holds
+a word of a region lies within that region."""
 
 
 class DType(enum.IntEnum):

@@ -11,11 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from isa.config import Config
-from isa.instructions import FAULT_TEXT, Fault, Region
+from isa.instructions import FAULT_TEXT, REGION_ALIGN, Fault, Region
 from isa.program import Program
-
-REGION_ALIGNMENT = 32
-"""Bytes that region bases and sizes are multiples of, as the registers want them."""
 
 
 class MachineError(RuntimeError):
@@ -84,7 +81,7 @@ class Device(Protocol):
 def region_bytes(program: Program, region: Region) -> int:
     """Bytes of a region of a program, rounded up to what the registers can say; never zero."""
     size = len(program.image) if region is Region.PROGRAM else program.region_sizes.get(region, 0)
-    return max(1, -(-size // REGION_ALIGNMENT)) * REGION_ALIGNMENT
+    return max(1, -(-size // REGION_ALIGN)) * REGION_ALIGN
 
 
 def region_input(program: Program, inputs: np.ndarray) -> np.ndarray:

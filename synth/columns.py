@@ -24,9 +24,10 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import ieee
 from hw.arith.normal import MANT_BITS
 from hw.arith.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
+from hw.arith.sums import entry_layout
 from hw.engine.ports import view_of
 from hw.parts.delay import delay, register
-from hw.tensor.accumulator import accumulate, entry_layout
+from hw.tensor.accumulator import accumulate
 from hw.tensor.column import Column
 from isa.config import Config
 from synth import float_adder

@@ -21,6 +21,7 @@ import numpy as np
 
 from compiler.ir.errors import CompileError
 from isa.instructions import DType, VectorOp
+from isa.numerics import SCALE_MAX, SCALE_MIN
 
 INF = float("inf")
 
@@ -32,9 +33,6 @@ RANGE: dict[str, tuple[float, float]] = {
 DTYPE = {"int8": DType.INT8, "uint8": DType.INT8, "float16": DType.FP16, "bfloat16": DType.BF16,
          "float32": DType.FP32}
 """The machine's name of each element type."""
-
-SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
-"""What the post-processor's factors may be."""
 
 
 @dataclass(eq=False)
@@ -278,12 +276,12 @@ def check_scale(values: np.ndarray, where: str) -> None:
     Raises
     ------
     CompileError
-        If one of them is not a positive binary32 number from 2**-100 to 2**32.
+        If one of them, rounded to binary32, is not in [2**-100, 2**32).
     """
-    v = np.asarray(values, np.float64)
-    if not (np.isfinite(v) & (v >= SCALE_MIN) & (v <= SCALE_MAX)).all():
-        raise CompileError(where, f"its requantization factor {v.min():g} is not between 2**-100 "
-                                  "and 2**32", "check the scales of the quantized model")
+    v = np.asarray(values, np.float32)
+    if not (np.isfinite(v) & (v >= SCALE_MIN) & (v < SCALE_MAX)).all():
+        raise CompileError(where, f"its requantization factor {v.min():g} is not in "
+                                  "[2**-100, 2**32)", "check the scales of the quantized model")
 
 
 def verify(graph: Graph) -> None:

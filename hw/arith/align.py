@@ -6,18 +6,10 @@ from amaranth.lib import data
 
 from hw.engine.ports import view_of
 from isa.config import Config
+from isa.numerics import PRODUCT_SHIFT_MAX
 
 PRODUCT_BITS = 81
 """Of an aligned product."""
-
-HIGHEST = 64
-"""Largest shift of a product."""
-
-HALF_UNIT = -48
-"""Exponent of the lowest bit of a sum of FP16 products."""
-
-BRAIN_BASE = -266
-"""Exponent of the product of the smallest BF16 subnormals."""
 
 FLAGS = data.StructLayout({"nan": 1, "positive": 1, "negative": 1, "overflow": 1})
 """What other than numbers is in a sum: NaN, infinities of either sign; and overflows."""
@@ -42,14 +34,14 @@ def align(m: Module, name: str, a: data.View, w: data.View, product: Value, conf
     aligned = Signal(signed(PRODUCT_BITS), name=f"aligned{name}", reset_less=True)
     flag = view_of(FLAGS, name=f"flag{name}", reset_less=True)
     beyond = Signal(name=f"beyond{name}")
-    left = Signal(range(HIGHEST + 1), name=f"left{name}")
+    left = Signal(range(PRODUCT_SHIFT_MAX + 1), name=f"left{name}")
     kept: Value = product
     m.d.comb += left.eq(shift)
     if "bf16" in config.dtypes:
         # magnitudes lose what is below the window, and none has more than 16 bits
         right = Signal(range(18), name=f"right{name}")
         whole = Signal(signed(len(product)), name=f"whole{name}")
-        m.d.comb += [beyond.eq((shift > HIGHEST) & (product != 0)),
+        m.d.comb += [beyond.eq((shift > PRODUCT_SHIFT_MAX) & (product != 0)),
                      right.eq(Mux(shift < -16, 17, (-shift)[:5])),
                      left.eq(Mux((shift < 0) | beyond, 0, shift[:7])),
                      whole.eq((product + Mux(product < 0, ((1 << right) - 1)[:17], 0)) >> right)]

@@ -17,9 +17,8 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import ieee
 from hw.arith.ieee import STAGES
 from hw.arith.output import LATENCY as OUTPUT_LATENCY, OUTPUT, output
+from hw.arith.sums import SEGMENT_BITS, SUM_BITS, entry_layout
 from hw.parts.delay import delay, later, register
-from hw.tensor.accumulator import SEGMENT_BITS, entry_layout
-from hw.tensor.column import SUM_BITS
 from isa.config import Config
 
 FLOAT_CONSTANTS = data.StructLayout({

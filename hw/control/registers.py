@@ -18,12 +18,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
-from hw.engine.settings import REGION_ALIGN, SETTINGS
+from hw.engine.settings import SETTINGS
 from hw.memory.axi import AXI4Lite, AXIPort
 from hw.parts.delay import later, register
 from hw.parts.skid import Skid
 from isa.config import ISA_VERSION, Config
-from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Region
+from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, REGION_ALIGN, Region
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, PROFILE, REGISTERS
 
 EVENT_BITS, EXCEPTION_BITS = 3, 8

@@ -7,10 +7,7 @@ from amaranth.lib import data
 from isa.instructions import Region
 
 REGION = data.StructLayout({"base": unsigned(64), "size": unsigned(64)})
-"""A DRAM region: first byte and bytes, both multiples of :data:`REGION_ALIGN`."""
-
-REGION_ALIGN = 32
-"""The widest bus: a beat that holds a word of a region lies within that region."""
+"""A DRAM region: first byte and bytes, both multiples of :data:`isa.instructions.REGION_ALIGN`."""
 
 REGIONS = data.ArrayLayout(REGION, len(Region))
 

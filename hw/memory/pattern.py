@@ -28,9 +28,8 @@ from hw.memory.lanes import Lanes, tag_layout
 from hw.parts.nest import Nest
 from hw.parts.skid import Skid
 from isa.config import SPM_ADDRESS_BITS, Config
-from isa.instructions import DMA_FIELDS, INDEX_BITS, Fault, Opcode, Region
+from isa.instructions import DMA_FIELDS, INDEX_BITS, READ_ONLY, Fault, Opcode, Region
 
-READ_ONLY = (Region.PROGRAM, Region.INPUT)
 _WIDTH = {f.name: f.width for f in DMA_FIELDS}
 
 

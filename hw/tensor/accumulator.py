@@ -14,25 +14,14 @@ that long, the weights of a pass of one take four cycles to load (:class:`isa.co
 it), and a pass of two or three waits a cycle or two where it has to (:mod:`hw.tensor.engine`).
 """
 
-from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.arith.align import FLAGS
+from hw.arith.sums import SEGMENT_BITS, entry_layout
 from hw.engine.ports import view_of
 from hw.tensor.column import compress, sum_layout
 from isa.config import Config
-
-SEGMENT_BITS = 32
-
-
-def entry_layout(config: Config) -> data.StructLayout:
-    """A PSUM entry of a column: ``low``, INT32; with floating point two segments more, carries into
-    them, and ``flags``."""
-    if not config.floats:
-        return data.StructLayout({"low": signed(SEGMENT_BITS)})
-    return data.StructLayout({"low": SEGMENT_BITS, "middle": SEGMENT_BITS, "high": SEGMENT_BITS,
-                              "to_middle": 1, "to_high": 1, "flags": FLAGS})
 
 
 def add_layout(config: Config) -> data.StructLayout:

@@ -18,15 +18,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.align import FLAGS, align
 from hw.arith.operand import OPERAND_BITS, SIGNIFICAND_BITS, vector_layout
+from hw.arith.sums import SUM_BITS
 from hw.engine.ports import view_of
 from hw.parts.delay import delay, later
 from isa.config import Config
 
 INTEGER_BITS = 32
 """Of a sum in a machine without floating point."""
-
-SUM_BITS = 96
-"""Of a sum in a machine with floating point: 2^15 products below 2^80, and the sign."""
 
 
 def fan_in(config: Config) -> int:

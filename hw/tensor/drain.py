@@ -19,9 +19,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.arith.align import HALF_UNIT
 from hw.arith.float_lane import FLOAT_CONSTANTS, KIND
 from hw.arith.integer_lane import POST_CONSTANTS
+from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.parts.delay import cut, delay, later, register
 from hw.parts.fifo import Fifo
@@ -30,11 +30,11 @@ from hw.parts.places import places
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort, lockstep
 from hw.scratchpad.words import quarters
-from hw.tensor.accumulator import entry_layout
 from hw.tensor.post import ISSUE, Post, landing_depth, slice_columns, slices, types, unit
 from hw.tensor.weights import beat_layout
 from isa.config import Config
 from isa.instructions import SPM_ADDRESS_BITS, DType, Opcode
+from isa.numerics import FP16_PRODUCT_UNIT
 
 WORD = SPM_ADDRESS_BITS
 
@@ -456,7 +456,7 @@ class Drain(wiring.Component):
             others.r_zp.eq(i.r_zp)]
         with m.Switch(i.dtype):
             with m.Case(DType.FP16):
-                m.d.comb += floats.unit.eq(HALF_UNIT)
+                m.d.comb += floats.unit.eq(FP16_PRODUCT_UNIT)
             with m.Case(DType.BF16):
                 m.d.comb += floats.unit.eq(i.anchor)
         return [later(m, view, 1, name) for view, name in (

@@ -20,7 +20,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith import operand
-from hw.arith.align import BRAIN_BASE
 from hw.engine.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.parts.fifo import Fifo
 from hw.parts.nest import Nest, Term, circle_add
@@ -28,6 +27,7 @@ from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort, lockstep
 from isa.config import GRANULE, Config
 from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
+from isa.numerics import BF16_PRODUCT_UNIT
 
 ADDRESS_BITS = next(f.width for f in TENSOR_FIELDS if f.name == "a_base")
 
@@ -188,7 +188,7 @@ class Feeder(wiring.Component):
             to(iy, i.iy0), iy0.eq(i.iy0), to(ry, 0)])
 
         types = {"dtype": i.dtype,
-                 "base": Mux(i.dtype == DType.BF16, BRAIN_BASE - i.anchor, 0)}
+                 "base": Mux(i.dtype == DType.BF16, BF16_PRODUCT_UNIT - i.anchor, 0)}
         out = view_of(data.StructLayout({
             "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),

@@ -19,11 +19,11 @@ from amaranth.lib.wiring import In, Out
 from hw.arith.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.arith.integer_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.arith.operand import OPERAND_BITS, integer
+from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmWrite, SpmWriter
 from hw.parts.delay import cut, delay, register
 from hw.parts.fifo import COMB_DEPTH, Fifo
 from hw.scratchpad.words import behind
-from hw.tensor.accumulator import entry_layout
 from hw.tensor.parameters import PostParameters
 from hw.tensor.weights import beat_layout
 from isa.config import Config

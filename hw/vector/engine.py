@@ -36,11 +36,9 @@ from hw.vector.lane import is_function
 from hw.vector.post import VectorPost, side_layout, windows_depth
 from isa.config import Config
 from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Opcode, VectorOp
+from isa.numerics import MAX_START
 
 WORD = SPM_ADDRESS_BITS
-
-MAX_START = -32768
-"""The maximum of no taps at all."""
 
 MAX_BITS = 16
 """Of a maximum: ``MAX_START`` and every operand."""

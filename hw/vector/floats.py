@@ -25,12 +25,10 @@ from hw.parts.places import places
 from hw.scratchpad.words import behind, quarters
 from hw.vector.lane import VECTOR_CONSTANTS, VectorLane, is_function
 from hw.vector.post import Slices, side_layout, windows_depth
-from hw.vector.taps import BRAIN_UNIT, TAP_CONSTANTS, accumulate, state_layout, tap, tap_latency
+from hw.vector.taps import TAP_CONSTANTS, accumulate, state_layout, tap, tap_latency
 from isa.config import Config
 from isa.instructions import DType, Opcode, VectorOp
-
-HALF_UNIT = -24
-"""Exponent of the lowest bit of a sum of FP16 elements."""
+from isa.numerics import BF16_UNIT, FP16_UNIT
 
 
 def log_size(dtype: Value) -> Value:
@@ -128,7 +126,7 @@ class VectorFloat(wiring.Component):
         config, i = self._config, self.instr
         c = view_of(TAP_CONSTANTS, reset_less=True)
         m.d.sync += [c.dtype.eq(i.a_type), c.signed.eq(i.a_signed), c.zero_point.eq(i.a_zp),
-                     c.base.eq(BRAIN_UNIT - i.anchor), c.sum.eq(i.vop == VectorOp.SUM)]
+                     c.base.eq(BF16_UNIT - i.anchor), c.sum.eq(i.vop == VectorOp.SUM)]
         elements = [
             [register(m, f"{n}_element{k}", e) for k, e in enumerate(self._elements_of(
                 m, f"{n}_first", quarters(word, self.from_a), self._sizes["a"], self._elements))]
@@ -204,7 +202,7 @@ class VectorFloat(wiring.Component):
                                                "scale_a", "scale_b"))]
         with m.Switch(i.a_type):
             with m.Case(DType.FP16):
-                m.d.comb += c.unit.eq(HALF_UNIT)
+                m.d.comb += c.unit.eq(FP16_UNIT)
             with m.Case(DType.BF16):
                 m.d.comb += c.unit.eq(i.anchor)
         return later(m, c, 1, "constants")

@@ -18,19 +18,15 @@ from amaranth.lib import data
 
 from hw.arith.align import FLAGS
 from hw.arith.operand import OPERAND_BITS, integer
+from hw.arith.order import ordered
 from hw.engine.ports import view_of
 from hw.parts.delay import cut, delay, register
 from isa.config import Config
 from isa.instructions import DType
+from isa.numerics import ELEMENT_SHIFT_MAX
 
 TAPS_LOG2 = 16
 """A window has fewer taps."""
-
-ELEMENT_SHIFT = 40
-"""Largest shift of a BF16 element."""
-
-BRAIN_UNIT = -133
-"""Exponent of the lowest bit of the smallest BF16 subnormal."""
 
 KEY_BITS = 32
 
@@ -40,7 +36,7 @@ SIGNIFICAND_BITS = 12
 
 def magnitude_bits(config: Config) -> int:
     """Bits of an element in fixed point, without its sign."""
-    return ELEMENT_SHIFT + 8 if "bf16" in config.dtypes else 40
+    return ELEMENT_SHIFT_MAX + 8 if "bf16" in config.dtypes else 40
 
 
 def sum_bits(config: Config) -> int:
@@ -52,13 +48,6 @@ def state_layout(config: Config) -> data.StructLayout:
     """A window: its sum, or the key of its maximum (of an operation that has just one tap, of that
     one); whether there was no tap at all; and what other than numbers is in the sum."""
     return data.StructLayout({"value": signed(sum_bits(config)), "none": 1, "flags": FLAGS})
-
-
-def ordered(raw: Value, mantissa: int) -> Value:
-    """Integers in the order of the numbers of a format, +0 above -0, NaN above all."""
-    magnitude = Cat(raw[:-1], Const(0, 1))
-    nan = raw[mantissa:-1].all() & raw[:mantissa].any()
-    return Mux(nan, (1 << len(raw) - 1) - 1, Mux(raw[-1], ~magnitude, magnitude).as_signed())
 
 
 def formats(config: Config) -> list[tuple[DType, int, int]]:
@@ -91,7 +80,7 @@ def number_of(m: Module, name: str, config: Config, found: Value, dtype: Value) 
 
 TAP_CONSTANTS = data.StructLayout({"dtype": 2, "signed": 1, "zero_point": signed(OPERAND_BITS),
                                    "base": signed(11), "sum": 1})
-"""What stands still during an instruction. ``base``: BRAIN_UNIT less the anchor; ``sum``: it is a
+"""What stands still during an instruction. ``base``: BF16_UNIT less the anchor; ``sum``: it is a
 sum, not a maximum."""
 
 
@@ -151,13 +140,13 @@ def _fixed(m: Module, name: str, config: Config, c: data.View, raw: Value, whole
         m.d.comb += moved.eq(shift + Mux(c.dtype == DType.BF16, c.base, 0))
         value, shift, nan, infinite, negative = cut(m, f"{name}_moved", value, moved, nan, infinite,
                                                     negative)
-        beyond = (shift > ELEMENT_SHIFT) & (value != 0)
+        beyond = (shift > ELEMENT_SHIFT_MAX) & (value != 0)
         right = Mux(shift < -8, 8, (-shift)[:4])
         value = Mux(beyond, 0, Mux(shift < 0, value >> right, value))
         shift = Mux((shift < 0) | beyond, 0, shift)
     value, left, flags = cut(
         m, f"{name}_signed", Mux(negative, -value, value)[:SIGNIFICAND_BITS].as_signed(),
-        shift[:ELEMENT_SHIFT.bit_length()],
+        shift[:ELEMENT_SHIFT_MAX.bit_length()],
         Cat(nan, (infinite | beyond) & ~negative, (infinite | beyond) & negative, beyond))
     bits = Shape(magnitude_bits(config) + 1, signed=True)
     return (register(m, f"{name}_shifted", value << left, bits),

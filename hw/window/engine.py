@@ -20,7 +20,6 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.arith.align import BRAIN_BASE, HALF_UNIT
 from hw.arith.float_lane import KIND
 from hw.arith.operand import known
 from hw.engine.dispatch import Dispatch, all_hold
@@ -37,6 +36,7 @@ from hw.window.walk import WindowWalk, reach_of
 from hw.window.weights import WindowWeights
 from isa.config import Config
 from isa.instructions import QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
+from isa.numerics import BF16_PRODUCT_UNIT, FP16_PRODUCT_UNIT
 
 
 class WindowEngine(wiring.Component):
@@ -149,8 +149,8 @@ class WindowEngine(wiring.Component):
     def _types(self, i: data.View) -> dict[str, Value]:
         """What an instruction on numbers sets up, as far as the machine has it."""
         brain = i.dtype == DType.BF16
-        return {"dtype": i.dtype, "base": Mux(brain, BRAIN_BASE - i.anchor, 0),
-                "unit": Mux(brain, i.anchor, HALF_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}
+        return {"dtype": i.dtype, "base": Mux(brain, BF16_PRODUCT_UNIT - i.anchor, 0),
+                "unit": Mux(brain, i.anchor, FP16_PRODUCT_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}
 
     def _legal(self, m: Module, i: data.View, reach: Signal) -> Value:
         """The rules of :mod:`golden.window`, a cycle before CHECK_CYCLES."""

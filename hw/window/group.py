@@ -16,11 +16,11 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.operand import OPERAND_BITS, field, integer
 from hw.engine.ports import view_of
-from hw.vector.engine import MAX_START
 from hw.window.fir import PRODUCT_BITS, SUM_BITS, control_layout, running_sums, stages
 from hw.window.pair import PACKED_BITS, PAIR_SUM, WindowPair, pack
 from isa.config import Config
 from isa.instructions import WINDOW_STEPS
+from isa.numerics import MAX_START
 
 
 def sums_layout(config: Config) -> data.ArrayLayout:

@@ -19,13 +19,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.align import FLAGS, align
 from hw.arith.operand import OPERAND_BITS, PAIR, assign, field
+from hw.arith.order import ordered
 from hw.engine.ports import view_of
 from hw.parts.delay import register
-from hw.vector.engine import MAX_START
-from hw.vector.taps import ordered
 from hw.window.fir import SUM_BITS, control_layout, running_sums, stages
 from isa.config import Config
 from isa.instructions import DType
+from isa.numerics import MAX_START
 
 LOW_BITS, HIGH_BITS = 44, 43
 """Of a sum of up to 49 products below 2^80."""

@@ -14,7 +14,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.tensor.accumulator import SEGMENT_BITS, Accumulator
+from hw.arith.sums import SEGMENT_BITS
+from hw.tensor.accumulator import Accumulator
 from tests.cocotb.bench import config
 from tests.cocotb.bench_tile import pack, unpack
 

@@ -16,7 +16,8 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.arith import operand
 from golden.tensor import Tensor
 from hw.arith.operand import OPERAND_BITS
-from hw.tensor.accumulator import SEGMENT_BITS, Accumulator
+from hw.arith.sums import SEGMENT_BITS
+from hw.tensor.accumulator import Accumulator
 from isa.instructions import Instruction, Opcode
 from tests.cocotb.bench import config
 from tests.cocotb.bench_tile import pack, unpack
