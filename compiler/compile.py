@@ -4,79 +4,39 @@
 ====================  =============================================================================
 frontend              static graph, opset 20, constants folded
 quantize              FP32 models only: static quantization with the user's calibration data
-legalize, lower_*     quantized operators on NCHW tensors; host edges; shape operators vanish
+legalize              quantized operators on NCHW tensors; host edges; shape operators vanish
+dead                  operators without a reader go
 fuse                  additions become residuals
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
-schedule, emit_*      layout, tiling, allocation: instructions in a legal sequential order
-order                 the order in which a model of the machine would start them
-hazards               waits
-timing                predicted cycles
+backend               instructions, their order, waits, predicted cycles
 ====================  =============================================================================
 
-The last four are tried with bands of several sizes; the program with the fewest predicted cycles
-is taken.
-
-The intermediate representation is verified after each of the passes that make it.
+Each pass from graph to graph has a contract (:mod:`compiler.ir.passes`), which is checked after it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 
-from compiler.lower import affine, function, hosts, linear, pool, quant, shape, softmax  # noqa: F401
-from compiler.source import frontend
-from compiler.emit.concat import emit_concat
-from compiler.emit.conv import emit_conv
-from compiler.emit.move import emit_move
-from compiler.emit.add import emit_add
-from compiler.emit.pool import emit_depthwise, emit_pool
-from compiler.emit.window import windowed
+from compiler.backend import Backend, Work
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import FLOATS
-from compiler.rewrite.fuse import fuse
-from compiler.order.hazards import waits
-from compiler.ir.graph import Concat, Conv, Graph, Move, Op, Pool, Port, verify
-from compiler.lower.legalize import Legalizer
+from compiler.ir.graph import verify
+from compiler.ir.passes import run
+from compiler.lower.legalize import legalize
+from compiler.rewrite.dead import DEAD
+from compiler.rewrite.fuse import FUSE
+from compiler.rewrite.prepare import PREPARE
+from compiler.rewrite.stem import STEM
+from compiler.source import frontend
 from compiler.source.mixed import NUMBERS, Recipe, by_hand
-from compiler.order.order import best_order
-from compiler.machine.place import Layout
-from compiler.rewrite.prepare import prepare
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
-from compiler.emit.schedule import Schedule, aligned
 from compiler.source.sensitivity import GOAL, Goal, choose
-from compiler.rewrite.stem import space_to_depth
-from compiler.machine.steps import Step
-from compiler.emit.strips import emit_chain
-from compiler.machine.timing import predict
-from isa.config import DTYPES, GRANULE, Config
-from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
-from isa.layout import Buffer
+from isa.config import DTYPES, Config
 from isa.program import Program
-
-GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
-"""Cycles of an instruction that are tried."""
-
-PIECES = 400
-"""Instructions of the array that a program may have for the first grain; smaller ones than half of
-it are not tried."""
-
-MAPS = (64, 256)
-"""Pixels of the largest map that is cut by channels that are tried."""
-
-CHAINS = (12, 5, 0)
-"""Operators of a chain that are tried."""
-
-ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
-"""What the report calls the engine of an opcode."""
-
-CHANNEL_BYTES = 8
-"""Bias and scale of an output channel, as :attr:`Program.compulsory_bytes` counts them."""
 
 
 def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
@@ -164,179 +124,18 @@ def _numbers(precision: str, config: Config) -> str:
     return FLOATS[precision]
 
 
+PASSES = (DEAD, FUSE)
+"""From graph to graph, whatever the machine."""
+
+MACHINE_PASSES = (PREPARE, STEM)
+"""The same for one machine."""
+
+
 def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
               precision: str) -> Program:
-    legal = Legalizer(source, allow_host, floats)
-    legal.run()
+    legal = legalize(source, allow_host, floats)
     verify(legal.graph)
-    graph = fuse(legal.graph)
+    graph = run(PASSES, legal.graph, config)
     work = Work.of(graph)
-    graph = space_to_depth(prepare(graph, config), config)
-    verify(graph)
-    return _Backend(source, legal, graph, config, work, precision).program()
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a network asks for, whatever the machine: each node's multiply-accumulates; the same in
-    multipliers of INT8, of which a 16-bit type takes two; and the bytes of its weights with a bias
-    and a scale for each output channel."""
-
-    macs: Counter[int]
-    slots: int
-    weight_bytes: int
-
-    @classmethod
-    def of(cls, graph: Graph) -> "Work":
-        convs = [op for op in graph.ops if isinstance(op, Conv) and op.counted]
-        macs: Counter[int] = Counter()
-        for op in convs:
-            macs[op.node] += op.macs
-        return cls(macs, sum(op.macs * op.x.size for op in convs),
-                   sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
-                       for op in convs))
-
-
-class _Backend:
-    """Instructions and tables of one program."""
-
-    def __init__(self, source: frontend.Source, legal: Legalizer, graph: Graph, config: Config,
-                 work: Work, precision: str):
-        self.precision = precision
-        self.source, self.legal, self.graph, self.config = source, legal, graph, config
-        self.work = work
-        self.streams: dict[tuple, tuple] = {}
-        self.packed = {id(p.tensor) for p in graph.inputs if self._packs(p)}
-
-    def _packs(self, port: Port) -> bool:
-        """An input with few channels that only convolutions read, a kernel row at a time."""
-        readers = [op for op in self.graph.ops if any(x is port.tensor for x in op.inputs)]
-        pixel = GRANULE * port.tensor.size
-        return (port.tensor.nchw[1] <= GRANULE and pixel < self.config.lanes and bool(readers)
-                and all(
-            isinstance(op, Conv) and op.x is port.tensor and op.groups == 1
-            and op.dilation[1] == 1 and not (op.residual and op.residual.x is port.tensor)
-            and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
-            for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
-
-    def program(self) -> Program:
-        """Schedule, order, encode: the best of several attempts, one choice after another."""
-        total = sum(self.work.macs.values()) / self.config.macs
-        start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
-        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0}
-        found = self._attempt(**choice)
-        others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
-            ("channels", v) for v in MAPS] + [
-            ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
-        for name, value in others:
-            attempt = {**choice, name: value}
-            now = self._attempt(**attempt)
-            if now[2] < found[2]:
-                found, choice = now, attempt
-        return self._encoded(*found[:2])
-
-    def _attempt(self, **choice: Any) -> tuple[Schedule, list[Step], int]:
-        """A schedule, its instructions in order, and their predicted cycles."""
-        s = self._emitted(**choice)
-        return s, *best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
-
-    def _emitted(self, grain: int, spread: bool, longest: int, channels: int) -> Schedule:
-        """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels,
-                     self.streams)
-        ops = self.graph.ops
-        at = 0
-        while at < len(ops):
-            count = emit_chain(s, ops[at:], longest)
-            if not count:
-                self._emit(s, ops[at])
-            for op in ops[at:at + max(count, 1)]:
-                s.made(op.y)
-                for x in op.inputs:
-                    s.used(x)
-            at += max(count, 1)
-        return s
-
-    def _emit(self, s: Schedule, op: Op) -> None:
-        """One operator, layer by layer."""
-        s.node = op.node
-        if isinstance(op, Conv) and windowed(op, self.config):
-            emit_depthwise(s, op)
-        elif isinstance(op, Conv):
-            emit_conv(s, op)
-        elif isinstance(op, Pool):
-            emit_pool(s, op)
-        elif isinstance(op, Move):
-            emit_move(s, op)
-        elif isinstance(op, Concat):
-            emit_concat(s, op)
-        else:
-            emit_add(s, op)
-
-    def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
-        """Waits, addresses of the weights, tables."""
-        base = aligned((len(steps) + 1) * INSTRUCTION_BYTES)
-        sizes = {**s.sizes, Region.PROGRAM: base + len(s.blob)}
-        waits(steps, self.config, sizes)
-        cycles = predict(steps, self.config)
-        code = bytearray()
-        for step in steps:
-            fields = dict(step.fields)
-            if step.loads_weights:
-                fields["dram"] += base
-            try:
-                code += Instruction(step.opcode, fields).encode()
-            except ValueError as e:
-                raise CompileError(f"node {self.graph.nodes[step.node]!r}",
-                                   f"it does not fit an instruction ({e})",
-                                   "use a smaller kernel, stride or map") from e
-        code += Instruction(Opcode.END).encode()
-        image = bytes(code) + bytes(base - len(code)) + bytes(s.blob)
-        return self._table(s, steps, image, cycles + [0], sizes)
-
-    def _table(self, s: Schedule, steps: list[Step], image: bytes, cycles: list[int],
-               sizes: dict[int, int]) -> Program:
-        source, legal = self.source, self.legal
-        pre, new_in = hosts.before(source, legal.pre, legal.inputs)
-        post, new_out = hosts.after(source, legal.post, legal.crossing)
-        inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
-        outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
-        return Program(
-            name=source.name, config=self.config, image=image, instruction_count=len(steps) + 1,
-            inputs=inputs, outputs=outputs,
-            region_sizes={int(r): aligned(sizes[r]) for r in Region},
-            nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
-            macs=self.work.macs.total(), multiplications=self.work.slots,
-            precision=self.precision,
-            node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
-            compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
-            predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)
-
-    def _placement(self, steps: list[Step]) -> list[dict[str, str]]:
-        engine: dict[str, str] = {}
-        for step in steps:
-            if step.opcode in ENGINE_OF:
-                engine.setdefault(self.graph.nodes[step.node], ENGINE_OF[step.opcode])
-        order = {n: i for i, n in enumerate(self.graph.nodes)}
-        out = [{"node": n.name, "op": n.op_type, "engine": "none", "reason": "it is constant"}
-               for n in self.source.folded]
-        for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):
-            if row["engine"] == "none" and row["node"] in engine:
-                kind = engine[row["node"]]
-                opcode = next(o.name for o, name in ENGINE_OF.items() if name == kind)
-                row = {**row, "engine": kind, "reason": f"{opcode} instructions"}
-            out.append(row)
-        return out
-
-    def _buffer(self, s: Schedule, port: Port, renamed: dict[str, str]) -> Buffer:
-        t, home = port.tensor, s.homes[id(port.tensor)]
-        y = Layout.of(t, s.lanes, id(t) in self.packed)
-        scale, zero_point = self.legal.quantization.get(port.name, (t.scale, t.zero_point))
-        return Buffer(
-            name=renamed.get(port.name, port.name), region=int(home.region), offset=home.offset,
-            size=y.words * s.lanes, dtype=t.dtype, shape=port.shape, view=port.view,
-            perm=port.perm, nchw=port.nchw, cell=port.cell,
-            kind="packed" if y.packed else "blocked", n_pitch=y.image * s.lanes,
-            block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes, fill=port.fill,
-            scale=float(np.float32(scale)), zero_point=int(zero_point))
+    graph = run(MACHINE_PASSES, graph, config)
+    return Backend(source, legal, graph, config, work, precision).program()

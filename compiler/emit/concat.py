@@ -25,7 +25,7 @@ def emit_concat(s: Schedule, op: Concat) -> None:
         If not even the smallest tile fits.
     """
     s.settle(op.y)
-    s.partial.add(id(op.y))
+    s.partial.add(op.y)
     per = s.lanes // op.y.size
     for part in op.parts:
         end = part.channel + part.x.nchw[1]
@@ -33,7 +33,7 @@ def emit_concat(s: Schedule, op: Concat) -> None:
             _copy(s, op, part)
         else:
             _shift(s, op, part)
-    s.partial.discard(id(op.y))
+    s.partial.discard(op.y)
 
 
 def _slice(s: Schedule, y: Tensor, first: int, last: int) -> Tensor:

@@ -9,7 +9,6 @@ from compiler.ir.graph import Conv
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
-from compiler.machine.weights import addends
 from isa.config import PARAM_WORDS
 
 SLACK = 24
@@ -24,7 +23,7 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     CompileError
         If not even the smallest tile fits.
     """
-    shape = Shape(op, s.lanes, s.config.tiles, id(op.x) in s.packed)
+    shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
     s.bring(op.x)
     if op.residual:
         s.bring(op.residual.x)
@@ -52,7 +51,6 @@ class _Emitter:
         self.s, self.op, self.shape, self.plan = s, op, shape, plan
         self.make = ConvInstructions(s, op, shape, plan.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
-        self.parts = addends(op.weight)
         self.left = 0
         self.blocks = -(-op.y.nchw[1] // s.lanes)
 
@@ -95,8 +93,7 @@ class _Emitter:
     # -- boxes ----------------------------------------------------------------------------------
 
     def _load_whole(self, chunk: Run) -> int:
-        (weight, coding), = self.parts
-        return self._load(self.make.stream(weight, coding, chunk, None, True))[0]
+        return self._load(self.make.stream(chunk))[0]
 
     def _load(self, data: bytes) -> tuple[int, list]:
         at = self._take(len(data) // self.s.lanes)
@@ -170,7 +167,7 @@ class _Emitter:
         out, res, more, store = self._outputs(chunk, box)
         for piece, band, skip, words in self._instructions(chunk, box):
             self.make.emit(piece, band, view, out, res, at + skip,
-                         [(SPM, at + skip, at + skip + words)], self.parts[0][1])
+                           [(SPM, at + skip, at + skip + words)])
         if store:
             self.s.store_box(self.op.y, out)
         for a in [*more, *([release] if release is not None else [])]:
@@ -198,22 +195,21 @@ class _Emitter:
         assert self.plan.cut is not None
         cb, cr, cs = self.plan.cut
         r, steps = self.shape.kernel
-        pieces = [(w, coding, ((b, min(b + cb, chunk.ncb)), (i, min(i + cr, r)),
-                               (j, min(j + cs, steps))))
-                  for w, coding in self.parts for b in range(0, chunk.ncb, cb)
+        pieces = [(k, ((b, min(b + cb, chunk.ncb)), (i, min(i + cr, r)), (j, min(j + cs, steps))))
+                  for k in range(len(self.make.addends)) for b in range(0, chunk.ncb, cb)
                   for i in range(0, r, cr) for j in range(0, steps, cs)]
         self.left = self.plan.tile_words + self.plan.weight_words
         out, res, more, store = self._outputs(chunk, box)
         rest = self.left
-        for i, (weight, coding, cut) in enumerate(pieces):
+        for i, (addend, cut) in enumerate(pieces):
             self.left = rest
             hold = i < len(pieces) - 1
             (b0, b1), rows, taps = cut
             x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
-            data = self.make.stream(weight, coding, chunk, cut, not hold)
+            data = self.make.stream(chunk, cut, not hold, addend)
             at, extent = self._load(data)
-            self.make.emit(chunk, box, x, out, None if hold else res, at, extent, coding, cut,
-                         i > 0, hold)
+            self.make.emit(chunk, box, x, out, None if hold else res, at, extent, cut, i > 0, hold,
+                           addend)
             self.s.spm.release(at)
             if release is not None:
                 self.s.spm.release(release)

@@ -9,7 +9,7 @@ from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
-from compiler.machine.weights import Coding, dense, parameters, stream
+from compiler.machine.weights import addends, dense, parameters, stream
 from isa.instructions import Opcode
 
 
@@ -36,14 +36,16 @@ class ConvInstructions:
         self.s, self.op, self.shape, self.m_split = s, op, shape, m_split
         self.gn, self.gm = s.config.tiles >> m_split, 1 << m_split
         self.blocks = -(-op.y.nchw[1] // s.lanes)
+        self.addends = addends(op.weight)
 
-    def stream(self, weight: np.ndarray, coding: Coding, chunk: Run,
-               cut: tuple[tuple[int, int], ...] | None, params: bool) -> bytes:
+    def stream(self, chunk: Run, cut: tuple[tuple[int, int], ...] | None = None,
+               params: bool = True, addend: int = 0) -> bytes:
         """Weights of a chunk, or of a part of its reduction, in machine order."""
         s = self.s
-        key = (id(self.op), id(weight), self.gn, chunk, cut, params)
+        key = (self.op, addend, self.gn, chunk, cut, params)
         if key in s.streams:
-            return s.streams[key][-1]
+            return s.streams[key]
+        weight, coding = self.addends[addend]
         tiles = dense(weight, self.op.groups, s.lanes, self.gn, self.shape.packed, chunk.first,
                       chunk.last - chunk.first, chunk.low, chunk.step, chunk.ncb)
         if cut is not None:
@@ -51,7 +53,7 @@ class ConvInstructions:
             tiles = tiles[:, r0:r1, s0:s1, b0:b1]
         block = parameters(self.op, s.lanes, self.gn, chunk.first, chunk.last - chunk.first)
         data = stream(np.ascontiguousarray(tiles), coding, block if params else None)
-        s.streams[key] = (self.op, weight, data)  # what the key names has to stay alive
+        s.streams[key] = data
         return data
 
     def out_box(self, chunk: Run, box: tuple) -> Box:
@@ -65,10 +67,11 @@ class ConvInstructions:
         return Box(n, n + 1, b0, b1, y0, y1, x0, x1)
 
     def emit(self, chunk: Run, box: tuple, x: View, out: View, res: View | None, w: int,
-             extent: list, coding: Coding, cut: tuple | None = None, acc: bool = False,
-             hold: bool = False) -> None:
+             extent: list, cut: tuple | None = None, acc: bool = False, hold: bool = False,
+             addend: int = 0) -> None:
         """Append one instruction; ``w`` and ``extent``: where its weights lie."""
         s, op, shape, gm = self.s, self.op, self.shape, self.gm
+        coding = self.addends[addend][1]
         n, y0, y1, x0, x1 = box
         (b0, b1), (r0, r1), (s0, s1) = cut or ((0, chunk.ncb), (0, shape.kernel[0]),
                                                (0, shape.kernel[1]))

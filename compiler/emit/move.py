@@ -152,7 +152,7 @@ def _gathered(s: Schedule, op: Move, piece: Piece) -> tuple[int, list[int], int,
     count = len(piece.words)
     at = s.spm.rotating(count * h * w, _weight_words(s) + h * w + 2 * ALIGN)
     assert at is not None, "the piece fits"
-    home = s.homes[id(op.x)]
+    home = s.homes[op.x]
     for i, v in enumerate(piece.words):
         s.dma(Opcode.LOAD, home.region, home.offset + v * s.lanes, at + i * h * w,
               [(1, 1, 1), (w, piece.step_x, 1), (h, piece.step_y, w)])

@@ -56,8 +56,8 @@ class Schedule:
     ----------
     graph : Graph
     config : Config
-    packed : set of int
-        Identities of the input tensors that lie packed.
+    packed : set of Tensor
+        The input tensors that lie packed.
     grain : int
         Cycles that an instruction is to take: layers are cut into bands of rows of that size.
     spread : bool
@@ -69,8 +69,8 @@ class Schedule:
         Weight streams that earlier attempts made.
     """
 
-    def __init__(self, graph: Graph, config: Config, packed: set[int], grain: int,
-                 spread: bool, channels: int, streams: dict[tuple, tuple]):
+    def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
+                 spread: bool, channels: int, streams: dict[tuple, bytes]):
         self.graph, self.config, self.streams = graph, config, streams
         self.grain, self.spread, self.channels = grain, spread, channels
         self.lanes = config.lanes
@@ -79,18 +79,17 @@ class Schedule:
         self.blob = bytearray()
         self.blobs: dict[bytes, int] = {}
         self.sizes: dict[int, int] = {r: 0 for r in Region}
-        self.homes: dict[int, Home] = {}
-        self.views: dict[int, View] = {}
-        self.tensors: dict[int, Tensor] = {}
+        self.homes: dict[Tensor, Home] = {}
+        self.views: dict[Tensor, View] = {}
         self.packed = packed
-        self.uses = Counter(id(x) for op in graph.ops for x in op.inputs)
+        self.uses = Counter(x for op in graph.ops for x in op.inputs)
         self.node = 0
-        self.partial: set[int] = set()
+        self.partial: set[Tensor] = set()
         for port in graph.inputs:
             self._home(port.tensor, Region.INPUT)
         for port in graph.outputs:
             self._home(port.tensor, Region.OUTPUT)
-        self.kept = {id(p.tensor) for p in graph.outputs}
+        self.kept = {p.tensor for p in graph.outputs}
 
     # -- DRAM -----------------------------------------------------------------------------------
 
@@ -98,12 +97,12 @@ class Schedule:
         """The tensor's layout; a part of another one has that one's pitch between images."""
         if t.parent is not None:
             return replace(Layout.of(t, self.lanes), image=self.layout(t.parent).image)
-        return Layout.of(t, self.lanes, id(t) in self.packed)
+        return Layout.of(t, self.lanes, t in self.packed)
 
     def home(self, t: Tensor) -> Home | None:
         """Where the tensor is in DRAM, if it is."""
         if t.parent is None:
-            return self.homes.get(id(t))
+            return self.homes.get(t)
         whole = self.home(t.parent)
         skip = t.block * self.layout(t.parent).block * self.lanes
         return None if whole is None else Home(whole.region, whole.offset + skip)
@@ -114,12 +113,11 @@ class Schedule:
             found = self.home(t)
             assert found is not None
             return found
-        if id(t) not in self.homes:
+        if t not in self.homes:
             size = aligned(self.layout(t).words * self.lanes)
-            self.homes[id(t)] = Home(region, self.sizes[region])
+            self.homes[t] = Home(region, self.sizes[region])
             self.sizes[region] += size
-            self.tensors[id(t)] = t
-        return self.homes[id(t)]
+        return self.homes[t]
 
     def constant(self, data: bytes) -> int:
         """Place bytes behind the instructions; the offset is relative to the first of them."""
@@ -227,7 +225,7 @@ class Schedule:
     def words(self, t: Tensor) -> int:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
-        return t.nchw[0] * self.pitches(t)[2] + 2 * (id(t) in self.packed)
+        return t.nchw[0] * self.pitches(t)[2] + 2 * (t in self.packed)
 
     def settle(self, t: Tensor) -> View | None:
         """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
@@ -243,15 +241,14 @@ class Schedule:
             return None
         y = self.layout(t)
         view = View(at + y.packed, *self.pitches(t), y.whole(t))
-        self.views[id(t)] = view
-        self.tensors[id(t)] = t
+        self.views[t] = view
         return view
 
     def resident(self, t: Tensor) -> View | None:
         """The tensor's place in the scratchpad, if it has one."""
         if t.parent is None:
-            return self.views.get(id(t))
-        view = self.views.get(id(t.parent))
+            return self.views.get(t)
+        view = self.views.get(t.parent)
         if view is None:
             return None
         y = self.layout(t)
@@ -260,7 +257,7 @@ class Schedule:
     def bring(self, t: Tensor) -> None:
         """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
         not wait for all of it."""
-        if t.parent is None and id(t) not in self.views and (view := self.settle(t)) is not None:
+        if t.parent is None and t not in self.views and (view := self.settle(t)) is not None:
             box = view.box
             row = (box.b1 - box.b0) * view.row
             step = max(1, LOAD_WORDS // row)
@@ -271,13 +268,13 @@ class Schedule:
 
     def drop(self, t: Tensor) -> None:
         """Give a resident's words back."""
-        view = self.views.pop(id(t))
-        self.spm.release(view.base - (1 if id(t) in self.packed else 0))
+        view = self.views.pop(t)
+        self.spm.release(view.base - (1 if t in self.packed else 0))
 
     def evict(self, t: Tensor) -> None:
         """Move a resident to DRAM, where it may be already."""
-        if id(t) not in self.homes or id(t) in self.partial:
-            self.store_box(t, self.views[id(t)])
+        if t not in self.homes or t in self.partial:
+            self.store_box(t, self.views[t])
         self.drop(t)
 
     def give_up(self, t: Tensor) -> None:
@@ -290,16 +287,16 @@ class Schedule:
 
     def made(self, t: Tensor) -> None:
         """A tensor is complete: an output that is resident goes to its region now."""
-        view = self.views.get(id(t))
-        if view is not None and id(t) in self.kept:
+        view = self.views.get(t)
+        if view is not None and t in self.kept:
             self.store_box(t, view)
-        if view is not None and not self.uses[id(t)]:
+        if view is not None and not self.uses[t]:
             self.drop(t)
 
     def used(self, t: Tensor) -> None:
         """One consumer is through with a tensor."""
-        self.uses[id(t)] -= 1
-        if not self.uses[id(t)] and id(t) in self.views:
+        self.uses[t] -= 1
+        if not self.uses[t] and t in self.views:
             self.drop(t)
 
     def feeds_global_pool(self, t: Tensor) -> bool:
@@ -310,9 +307,7 @@ class Schedule:
 
     def evictable(self, keep: list[Tensor]) -> Tensor | None:
         """A resident that an operator can do without, largest first."""
-        ids = {id(t) for t in keep}
-        found = [t for i, t in self.tensors.items() if i in self.views and i not in ids]
-        return max(found, key=self.words, default=None)
+        return max((t for t in self.views if t not in keep), key=self.words, default=None)
 
     def make_room(self, node: int, y: Tensor, inputs: list[Tensor]) -> None:
         """Free words for an operator that finds too few: its output will not stay, or else

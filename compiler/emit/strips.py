@@ -40,45 +40,45 @@ class Chain:
 
     def __init__(self, s: Schedule, ops: Sequence[Op], workers: Sequence[Worker]):
         self.s, self.ops, self.workers = s, ops, workers
-        self._moved: dict[tuple[int, int], int] = {}
+        self._moved: dict[tuple[Tensor, int], int] = {}
         self._new: list[Tensor] = []
-        self.made = {id(op.y): op.y for op in ops}
-        self.read = {id(x): x for op in ops for x in op.inputs if id(x) not in self.made}
-        inside = {id(x): 0 for op in ops for x in op.inputs}
+        self.made = {op.y: op.y for op in ops}
+        self.read = {x: x for op in ops for x in op.inputs if x not in self.made}
+        inside = {x: 0 for op in ops for x in op.inputs}
         for op in ops:
             for x in op.inputs:
-                inside[id(x)] += 1
+                inside[x] += 1
         self.leaves = {i for i in self.made
                        if i in s.kept or s.uses[i] > inside.get(i, 0)}
 
     # -- rows -----------------------------------------------------------------------------------
 
-    def bounds(self, size: int) -> dict[int, list[int]]:
+    def bounds(self, size: int) -> dict[Tensor, list[int]]:
         """For each tensor the row at which each of its strips ends."""
         height = self.ops[-1].y.nchw[2]
         count = -(-height // size)
-        ub = {id(self.ops[-1].y): [min(height, (q + 1) * size) for q in range(count)]}
+        ub = {self.ops[-1].y: [min(height, (q + 1) * size) for q in range(count)]}
         for op, w in zip(reversed(self.ops), reversed(self.workers)):
-            mine = ub.setdefault(id(op.y), [0] * count)
-            if id(op.y) in self.leaves:
+            mine = ub.setdefault(op.y, [0] * count)
+            if op.y in self.leaves:
                 mine[-1] = op.y.nchw[2]
             for x in op.inputs:
-                theirs = ub.setdefault(id(x), [0] * count)
+                theirs = ub.setdefault(x, [0] * count)
                 for q, end in enumerate(mine):
                     if end:
                         theirs[q] = max(theirs[q], w.needs(x, end - 1, end)[1])
         return ub
 
-    def ring(self, t: Tensor, ub: dict[int, list[int]]) -> int:
+    def ring(self, t: Tensor, ub: dict[Tensor, list[int]]) -> int:
         """Rows that a tensor's ring needs; 0: all of them."""
-        mine = ub[id(t)]
+        mine = ub[t]
         before = [0, *mine]
         alive = step = 0
         for q, end in enumerate(mine):
             low = before[q]  # what is stored is read from there
             for op, w in zip(self.ops, self.workers):
                 if any(x is t for x in op.inputs):
-                    y = [0, *ub[id(op.y)]]
+                    y = [0, *ub[op.y]]
                     if y[q + 1] > y[q]:
                         low = min(low, w.needs(t, y[q], y[q + 1])[0])
             alive, step = max(alive, end - low), max(step, end - before[q])
@@ -161,7 +161,7 @@ class Chain:
     def _cycles(self, size: int) -> list[int]:
         """Cycles of each operator's longest strip."""
         ub = self.bounds(size)
-        return [w.plan(max(b - a for a, b in zip([0, *ub[id(op.y)]], ub[id(op.y)])))
+        return [w.plan(max(b - a for a, b in zip([0, *ub[op.y]], ub[op.y])))
                 for op, w in zip(self.ops, self.workers)]
 
     # -- instructions ---------------------------------------------------------------------------
@@ -183,23 +183,23 @@ class Chain:
             # the places of a tensor that does not stay hold one image after the other
             here = {i: v if s.resident(t) is not None else replace(v, box=replace(v.box, n0=n))
                     for (i, t), v in zip({**self.read, **self.made}.items(), views.values())}
-            for q in range(len(ub[id(self.ops[-1].y)])):
+            for q in range(len(ub[self.ops[-1].y])):
                 self._strip(n, q, ub, here)
         for at in release:
             s.spm.release(at)
         return True
 
-    def _strip(self, n: int, q: int, ub: dict[int, list[int]], views: Views) -> None:
+    def _strip(self, n: int, q: int, ub: dict[Tensor, list[int]], views: Views) -> None:
         s = self.s
         for op, w in zip(self.ops, self.workers):
             s.node = op.node
             for x in op.inputs:
-                if id(x) in self.read and (s.resident(x) is None or x in self._new):
-                    self._rows_of(x, n, *self._range(ub[id(x)], q), views, s.load_box)
-            y0, y1 = self._range(ub[id(op.y)], q)
+                if x in self.read and (s.resident(x) is None or x in self._new):
+                    self._rows_of(x, n, *self._range(ub[x], q), views, s.load_box)
+            y0, y1 = self._range(ub[op.y], q)
             if y1 > y0:
                 w.rows(n, y0, y1, views)
-            if id(op.y) in self.leaves and s.resident(op.y) is None:
+            if op.y in self.leaves and s.resident(op.y) is None:
                 self._rows_of(op.y, n, y0, y1, views, s.store_box)
 
     @staticmethod
@@ -207,11 +207,11 @@ class Chain:
         return (ends[q - 1] if q else 0), ends[q]
 
     def _rows_of(self, t: Tensor, n: int, y0: int, y1: int, views: Views, transfer) -> None:
-        key = (id(t), n)
+        key = (t, n)
         y0 = max(y0, self._moved.get(key, 0))
         if y1 > y0:
             whole = self.s.layout(t).whole(t)
-            transfer(t, views[id(t)], Box(n, n + 1, whole.b0, whole.b1, y0, y1, whole.x0, whole.x1))
+            transfer(t, views[t], Box(n, n + 1, whole.b0, whole.b1, y0, y1, whole.x0, whole.x1))
             self._moved[key] = y1
 
 

@@ -20,7 +20,7 @@ from compiler.machine.place import Box, View
 from compiler.machine.weights import Coding, addends
 from isa.config import PARAM_WORDS
 
-Views = dict[int, View]
+Views = dict[Tensor, View]
 """Where each tensor lies, by identity."""
 
 
@@ -81,7 +81,7 @@ class ConvWorker(_Windowed):
 
     def __init__(self, s: Schedule, op: Conv):
         super().__init__(s, op)
-        self._shape = Shape(op, s.lanes, s.config.tiles, id(op.x) in s.packed)
+        self._shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
         self.plan(op.y.nchw[2])
 
     def plan(self, rows: int) -> int:
@@ -103,18 +103,17 @@ class ConvWorker(_Windowed):
         return found[1]
 
     def load(self, at: int) -> None:
-        ((weight, self._coding),) = addends(self.op.weight)
         self._places = []
         for run, words in self._chunks:
-            data = self._make.stream(weight, self._coding, run, None, True)
+            data = self._make.stream(run)
             self._places.append((at, self.s.load_weights(data, at)))
             at += self.s.spm.rounded(words)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        res = views[id(self.op.residual.x)] if self.op.residual else None
+        res = views[self.op.residual.x] if self.op.residual else None
         for (run, _), (at, extent) in zip(self._chunks, self._places):
-            self._make.emit(run, (n, y0, y1, 0, self.op.y.nchw[3]), views[id(self.op.x)],
-                            views[id(self.op.y)], res, at, extent, self._coding)
+            self._make.emit(run, (n, y0, y1, 0, self.op.y.nchw[3]), views[self.op.x],
+                            views[self.op.y], res, at, extent)
 
 
 class DepthwiseWorker(_Windowed):
@@ -139,8 +138,8 @@ class DepthwiseWorker(_Windowed):
         self._operands = Operands(at, 0, each, each, coding)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        emit_window(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],
-                    views[id(self.op.y)], self._operands)
+        emit_window(self.s, self.op, self._taps, self.area(n, y0, y1), views[self.op.x],
+                    views[self.op.y], self._operands)
 
 
 class PoolWorker(_Windowed):
@@ -166,8 +165,8 @@ class PoolWorker(_Windowed):
                                            Coding(True, 0)))
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        pool_rows(self.s, self.op, self._taps, self.area(n, y0, y1), views[id(self.op.x)],
-                  views[id(self.op.y)], self._operands)
+        pool_rows(self.s, self.op, self._taps, self.area(n, y0, y1), views[self.op.x],
+                  views[self.op.y], self._operands)
 
 
 class AddWorker(Worker):
@@ -178,8 +177,8 @@ class AddWorker(Worker):
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         w = self.op.y.nchw[3]
         area = Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
-        add_rows(self.s, self.op, area, False, views[id(self.op.a)], views[id(self.op.b)],
-                 views[id(self.op.y)])
+        add_rows(self.s, self.op, area, False, views[self.op.a], views[self.op.b],
+                 views[self.op.y])
 
 
 def worker(s: Schedule, op: Op) -> Worker | None:

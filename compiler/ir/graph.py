@@ -264,7 +264,8 @@ class Graph:
     outputs: list[Port] = field(default_factory=list)
 
 
-def _check(ok: bool, where: str, what: str) -> None:
+def check(ok: bool, where: str, what: str) -> None:
+    """Raise a CompileError that is the compiler's own fault unless it is ``ok``."""
     if not ok:
         raise CompileError(where, what, "this is an error of the compiler: please report it with "
                                         "the model")
@@ -292,42 +293,42 @@ def verify(graph: Graph) -> None:
     CompileError
         If the graph is not legal: an error of the pass before, except for scales out of range.
     """
-    known = {id(p.tensor) for p in graph.inputs}
+    known = {p.tensor for p in graph.inputs}
     for op in graph.ops:
         where = graph.nodes[op.node]
         for x in op.inputs:
-            _check(id(x) in known, where,
+            check(x in known, where,
                    f"tensor {x.name!r} is used before it is made")
-            _check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
+            check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
                    f"tensor {x.name!r} has shape {x.nchw}")
         lo, hi = RANGE[op.y.dtype]
-        _check(lo <= op.clip.lo <= op.clip.hi <= hi, where, "clip")
-        _check(id(op.y) not in known, where, f"tensor {op.y.name!r} is made twice")
+        check(lo <= op.clip.lo <= op.clip.hi <= hi, where, "clip")
+        check(op.y not in known, where, f"tensor {op.y.name!r} is made twice")
         if isinstance(op, Conv):
             k, c, _, _ = op.weight.shape
-            _check(op.y.nchw[1] == k and k % op.groups == 0 and op.x.nchw[1] == c * op.groups
+            check(op.y.nchw[1] == k and k % op.groups == 0 and op.x.nchw[1] == c * op.groups
                    and op.y.nchw[0] == op.x.nchw[0], where, "channels do not fit")
-            _check(op.bias.shape == (k,) and op.scale.shape == (k,), where, "parameters")
+            check(op.bias.shape == (k,) and op.scale.shape == (k,), where, "parameters")
             check_scale(op.scale, where)
             if op.residual:
-                _check(op.residual.x.nchw == op.y.nchw, where, "residual's shape")
+                check(op.residual.x.nchw == op.y.nchw, where, "residual's shape")
                 check_scale(np.array([op.residual.scale_a, op.residual.scale_b]), where)
         elif isinstance(op, Pool):
-            _check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
+            check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)
         elif isinstance(op, Concat):
-            _check(sum(p.x.nchw[1] for p in op.parts) == op.y.nchw[1], where, "channels")
+            check(sum(p.x.nchw[1] for p in op.parts) == op.y.nchw[1], where, "channels")
             check_scale(np.array([p.scale for p in op.parts]), where)
         elif isinstance(op, Move):
-            _check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,
+            check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,
                    "positions do not fit")
             check_scale(np.array([op.scale]), where)
         else:
-            _check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
+            check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
                    where, "shapes do not fit")
             factors = np.array([op.scale_a, op.scale_b])
             floating = any(t.floating for t in (op.a, op.b, op.y))
             check_scale(np.abs(factors) if floating else factors, where)
-        known.add(id(op.y))
+        known.add(op.y)
     for p in graph.outputs:
-        _check(id(p.tensor) in known, p.name, "the output is never made")
+        check(p.tensor in known, p.name, "the output is never made")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants added to and multiplied with channels: bias, scale, BatchNormalization.
+"""Additions and products: of two activations, and of channels with constants (bias, scale,
+BatchNormalization).
 
-Behind a convolution or matrix product they change its bias and scales. A dequantized value becomes
-a depthwise 1 x 1 convolution first, with the weight 64 and a scale of 1/64: a bias then has a
-resolution of 1/64 of the value's.
+Behind a convolution or matrix product constants change its bias and scales. A dequantized value
+becomes a depthwise 1 x 1 convolution first, with the weight 64 and a scale of 1/64: a bias then has
+a resolution of 1/64 of the value's.
 """
 
 from dataclasses import replace
@@ -12,17 +13,18 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import as_number
 from compiler.lower.linear import bias_integers
-from compiler.lower.quant import deq_of, operands, real_of
-from compiler.lower.values import INF, Deq, Linear, Real, Weights, identity, is_number
+from compiler.lower.quant import deq_of, real_of
+from compiler.lower.values import INF, Deq, Linear, Real, Sum, Weights, identity, is_number
 from compiler.source.frontend import attributes
 
 UNIT = 64
 """Weight of a channel that is multiplied by one."""
 
 
-def _linear(lg: Legalizer, x: Real) -> tuple[Linear, Real]:
+def _linear(build: Builder, x: Real) -> tuple[Linear, Real]:
     """The value as a linear expression."""
     if (x.lo, x.hi) != (-INF, INF):
         raise Unsupported("it follows a clip", "quantize in between")
@@ -32,7 +34,7 @@ def _linear(lg: Legalizer, x: Real) -> tuple[Linear, Real]:
     if not isinstance(e, Deq):
         raise Unsupported("it follows neither a convolution, a matrix product nor a quantized "
                           "value", "quantize in between")
-    tensor = lg.settle(e.q)
+    tensor = build.settle(e.q)
     c = tensor.nchw[1]
     index = e.q.positions()
     if (index < 0).any():
@@ -73,9 +75,9 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
     return values[pick].astype(np.float64)
 
 
-def plus(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
+def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
-    e, x = _linear(lg, x)
+    e, x = _linear(build, x)
     bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, is_number(e.x))
     if is_number(e.x):
         return replace(x, expr=replace(e, bias=e.bias + bias))
@@ -83,9 +85,9 @@ def plus(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
     return replace(x, expr=replace(e, bias=np.clip(total, -2**31, 2**31 - 1).astype(np.int32)))
 
 
-def times(lg: Legalizer, x: Real, c: np.ndarray | Weights) -> Real:
+def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x * c``: scales take the magnitude, weights and bias the sign."""
-    e, x = _linear(lg, x)
+    e, x = _linear(build, x)
     values = _channels(e, x, c)
     factor = values.real.ravel() if isinstance(values, Weights) else values
     sign = np.sign(factor).astype(np.int16)
@@ -108,31 +110,55 @@ def _constant_last(inputs: list) -> tuple[object, np.ndarray | Weights]:
     return a, b
 
 
-@handles("Mul")
-def mul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    if lg.floats and all(isinstance(v, Real) for v in inputs):
+def operands(inputs: list, product: bool = False) -> Sum:
+    """Two activations to be added or multiplied, the one that is broadcast behind the other.
+
+    Raises
+    ------
+    Unsupported
+        If their shapes do not fit.
+    """
+    da, db = deq_of(inputs[0], "its first operand"), deq_of(inputs[1], "its second operand")
+    if da.q.shape != db.q.shape:
+        if np.prod(da.q.shape) < np.prod(db.q.shape):
+            da, db = db, da
+        if da.q.index.ndim != 4 or db.q.shape != da.q.shape[:2] + (1, 1):
+            raise Unsupported(f"shapes {list(da.q.shape)} and {list(db.q.shape)} do not fit the "
+                              "machine's addition", "expand the smaller operand")
+    return Sum(da, db, product)
+
+
+def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    a, b = inputs
+    if isinstance(a, (np.ndarray, Weights)):
+        a, b = b, a
+    if isinstance(b, (np.ndarray, Weights)):
+        return [plus(build, real_of(a), b)]
+    return [Real(operands(inputs))]
+
+
+def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    if build.floats and all(isinstance(v, Real) for v in inputs):
         pair = operands(inputs, product=True)
-        return [Real(replace(pair, a=lg.number(pair.a)))]
+        return [Real(replace(pair, a=as_number(build, pair.a)))]
     a, b = _constant_last(inputs)
-    return [times(lg, real_of(a), b)]
+    return [times(build, real_of(a), b)]
 
 
-@handles("Div", "Sub")
-def div_sub(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     b = inputs[1]
-    if lg.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
-        x, y = (lg.number(deq_of(v)) for v in inputs)
+    if build.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
+        x, y = (as_number(build, deq_of(v)) for v in inputs)
         return [Real(operands([Real(x), Real(replace(y, scale=-y.scale))]))]
     if not isinstance(b, (np.ndarray, Weights)):
         raise Unsupported("its second operand is not constant", "use a constant")
     values = np.asarray(b.real if isinstance(b, Weights) else b, np.float64)
     if node.op_type == "Sub":
-        return [plus(lg, real_of(inputs[0]), -values)]
-    return [times(lg, real_of(inputs[0]), 1 / values)]
+        return [plus(build, real_of(inputs[0]), -values)]
+    return [times(build, real_of(inputs[0]), 1 / values)]
 
 
-@handles("BatchNormalization")
-def batch_normalization(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def batch_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     values = []
     for v in inputs[1:5]:
         if not isinstance(v, (np.ndarray, Weights)):
@@ -142,5 +168,10 @@ def batch_normalization(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> li
     factor = scale / np.sqrt(var + attributes(node).get("epsilon", 1e-5))
     x = real_of(inputs[0])
     dims = (-1, *(1,) * (len(x.shape) - 2))
-    return [plus(lg, times(lg, x, factor.reshape(dims)),
+    return [plus(build, times(build, x, factor.reshape(dims)),
                  (shift - mean * factor).reshape(dims))]
+
+
+HANDLERS: Handlers = {
+    "Add": add, "Mul": mul, "Div": div_sub, "Sub": div_sub,
+    "BatchNormalization": batch_normalization}

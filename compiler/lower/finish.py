@@ -1,82 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
 """From expressions to operators: what QuantizeLinear makes of the real value in front of it."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
 from compiler.ir.errors import Unsupported
-from compiler.ir.graph import Add, Clip, Part, Pool, Tensor
-from compiler.lower.values import (Deq, Function, Joined, Quantized, Real, Storage, Sum, Window,
-                                   canonical, identity)
+from compiler.ir.floats import filters
+from compiler.ir.graph import DTYPE, RANGE, Add, Clip, Conv, Part, Pool, Tensor
+from compiler.lower.builder import Builder
+from compiler.lower.moves import demand, gather
+from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Quantized, Real, Storage,
+                                   Sum, Window, canonical, identity, is_number)
+from isa.instructions import DType
 
-if TYPE_CHECKING:
-    from compiler.lower.legalize import Legalizer
 
-
-def requantize(lg: "Legalizer", e: Deq, scale: np.float32, clip: Clip, dtype: str,
+def requantize(build: Builder, e: Deq, scale: np.float32, clip: Clip, dtype: str,
                name: str) -> Quantized:
     """A dequantized value with other parameters or a clip: a sum over one tap."""
-    x = lg.settle(e.q)
+    x = build.settle(e.q)
     y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
     index = e.q.positions()
     factor = np.float32(e.scale / scale)
-    out = lg.emit(Pool(node=lg.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
-                       parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
+    out = build.emit(Pool(node=build.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
+                          parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
     return Quantized(name, out.storage, index, clip.z)
 
 
-def function(lg: "Legalizer", e: Function, scale: np.float32, clip: Clip, dtype: str,
+def function(build: Builder, e: Function, scale: np.float32, clip: Clip, dtype: str,
              name: str) -> Quantized:
     """A function of each element, wherever it lies."""
-    x = lg.settle(e.x.q)
+    x = build.settle(e.x.q)
     y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
-    out = lg.emit(Pool(node=lg.node, x=x, y=y, maximum=False, a_zp=e.x.zero_point, clip=clip,
-                       parts=(Part(0, x.nchw[2], 0, x.nchw[3], e.x.scale),), function=e.vop,
-                       factor=np.float32(1 / scale)))
+    out = build.emit(Pool(node=build.node, x=x, y=y, maximum=False, a_zp=e.x.zero_point, clip=clip,
+                          parts=(Part(0, x.nchw[2], 0, x.nchw[3], e.x.scale),), function=e.vop,
+                          factor=np.float32(1 / scale)))
     return Quantized(name, out.storage, e.x.q.positions(), clip.z)
 
 
-def add(lg: "Legalizer", e: Sum, scale: np.float32, clip: Clip, dtype: str,
+def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
         name: str) -> Quantized:
     """Two tensors added or multiplied; the second is brought into the order of the first."""
     a, b = e.a, e.b
-    ta = lg.settle(a.q)
+    ta = build.settle(a.q)
     index = a.q.positions()
     if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
             len(np.unique(index)) != index.size:
         shape = canonical(index.shape)
         if shape is None:
             raise Unsupported("it adds tensors of more than four dimensions")
-        ta = lg.demand(a.q, a.q.index.reshape(shape), a.zero_point)
+        ta = demand(build, a.q, a.q.index.reshape(shape), a.zero_point)
         index = identity(ta.nchw).reshape(index.shape)
     if b.q.shape == a.q.shape:
         order = np.empty(index.size, np.int32)
         order[index.ravel()] = b.q.index.ravel()
-        tb = lg.demand(b.q, order.reshape(ta.nchw), b.zero_point)
+        tb = demand(build, b.q, order.reshape(ta.nchw), b.zero_point)
     else:
-        tb = lg.demand(b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point)
+        tb = demand(build, b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point)
     y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
-    out = lg.emit(Add(node=lg.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
-                      scale_a=np.float32(a.scale / scale),
-                      scale_b=np.float32(b.scale / scale), clip=clip, product=e.product))
+    out = build.emit(Add(node=build.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
+                         scale_a=np.float32(a.scale / scale),
+                         scale_b=np.float32(b.scale / scale), clip=clip, product=e.product))
     return Quantized(name, out.storage, index)
 
 
-def join(lg: "Legalizer", e: Joined, shape: tuple[int, int, int, int], scale: np.float32,
+def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.float32,
          clip: Clip, dtype: str, name: str) -> Quantized:
     """Parts side by side, in the order of the ONNX value."""
     wanted = np.full(e.which.shape, -1, np.int32)
     for i, part in enumerate(e.parts):
-        lg.settle(part.q)
+        build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
-    y = lg.gather(list(e.parts), e.which.reshape(shape), wanted.reshape(shape), scale,
-                  clip.z, dtype, name, clip)
+    y = gather(build, list(e.parts), e.which.reshape(shape), wanted.reshape(shape), scale,
+               clip.z, dtype, name, clip)
     return Quantized(name, Storage(name, shape, dtype, y), identity(shape).reshape(
         e.which.shape))
 
 
-def window(lg: "Legalizer", e: Window, scale: np.float32, clip: Clip, dtype: str,
+def window(build: Builder, e: Window, scale: np.float32, clip: Clip, dtype: str,
            name: str) -> Quantized:
     """A pool; of an unfinished expression the maximum is taken after it is quantized."""
     y = Tensor(name, e.nchw, dtype, float(scale), clip.z)
@@ -85,11 +86,11 @@ def window(lg: "Legalizer", e: Window, scale: np.float32, clip: Clip, dtype: str
         inner: Real = e.x
         if isinstance(inner.expr, Deq):
             q, zp, factor = inner.expr.q, inner.expr.zero_point, inner.expr.scale / scale
-            low = lg.clip_of(inner, scale, clip.z, dtype)
+            low = clip_of(inner, scale, clip.z, dtype)
             clip = Clip(clip.z, min(max(low.lo, clip.lo), clip.hi),
                         min(max(low.hi, clip.lo), clip.hi))
         else:
-            q = lg.quantize(inner, scale, clip.z, dtype, name + ":max")
+            q = quantize(build, inner, scale, clip.z, dtype, name + ":max")
             zp, factor = clip.z, np.float32(1)
         parts: tuple[Part, ...] = (Part(0, h, 0, w, np.float32(factor)),)
     else:
@@ -98,10 +99,24 @@ def window(lg: "Legalizer", e: Window, scale: np.float32, clip: Clip, dtype: str
         assert e.counts is not None
         parts = mean_parts(e.counts, deq.scale, scale)
     order = q.index.reshape(canonical(q.shape))
-    x = lg.demand(q, order, zp)
-    return lg.emit(Pool(node=lg.node, x=x, y=y, maximum=e.maximum, a_zp=zp, clip=clip,
-                        parts=parts, kernel=e.kernel, stride=e.stride, dilation=e.dilation,
-                        pad=e.pad))
+    x = demand(build, q, order, zp)
+    return build.emit(Pool(node=build.node, x=x, y=y, maximum=e.maximum, a_zp=zp, clip=clip,
+                           parts=parts, kernel=e.kernel, stride=e.stride, dilation=e.dilation,
+                           pad=e.pad))
+
+
+def linear(build: Builder, e: Linear, scale: np.float32, clip: Clip, dtype: str,
+           name: str) -> Quantized:
+    """A convolution or matrix product, requantized."""
+    y = Tensor(name, e.nchw, dtype, float(scale), clip.z)
+    factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
+    weight, bias = e.weight, e.bias
+    if e.tensor.floating:
+        weight, bias = filters(weight, e.tensor.dtype), bias / scale
+    return build.emit(Conv(
+        node=build.node, x=e.tensor, y=y, weight=weight, bias=bias,
+        scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
+        stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups, counted=e.counted))
 
 
 def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
@@ -114,3 +129,85 @@ def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
     return tuple(
         Part(y0, y1, x0, x1, np.float32(np.float64(s_x) / (ny * nx * np.float64(s_y))))
         for y0, y1, ny in runs(counts[0]) for x0, x1, nx in runs(counts[1]))
+
+
+def stored(build: Builder, value: Real, name: str, dtype: str = "") -> Deq:
+    """A value rounded to the network's type of numbers, or to another."""
+    return Deq(quantize(build, value, np.float32(1), 0, dtype or build.floats, name),
+               np.float32(1), 0)
+
+
+def as_number(build: Builder, x: Deq) -> Deq:
+    """A value in the network's type of numbers, which integers are brought into once."""
+    if is_number(x):
+        return x
+    key = (x.q.storage, x.q.index.tobytes(), x.scale, x.zero_point)
+    if key not in build.numbers:
+        build.numbers[key] = stored(build, Real(x), x.q.name + ":number")
+    return build.numbers[key]
+
+
+def _one_type(e: object) -> bool:
+    """Whether an expression of numbers is computed as numbers before it is quantized: the window
+    engine's results have the type of its operands, and what is moved keeps its type."""
+    if isinstance(e, Joined):
+        return is_number(e.parts[0])
+    return isinstance(e, Linear) and e.groups == e.nchw[1] > 1 and e.tensor.floating
+
+
+def clip_of(real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
+    """A real clip as integers of the output: quantization is monotonic, so they commute."""
+    low, high = RANGE[dtype]
+    if DTYPE[dtype] is not DType.INT8:
+        return Clip(0, real.lo, real.hi)
+
+    def q(v: float) -> float:
+        if np.isinf(v):
+            return low if v < 0 else high
+        return int(np.clip(np.rint(np.float32(v) / np.float32(scale)) + zero_point, low, high))
+    return Clip(zero_point, q(real.lo), q(real.hi))
+
+
+def quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dtype: str,
+             name: str) -> Quantized:
+    """The operator that computes ``real`` and quantizes it; it counts as the node that began
+    the expression, not as the QuantizeLinear that ends it."""
+    here = build.node
+    if real.node >= 0 and not isinstance(real.expr, Deq):
+        build.node = real.node
+    try:
+        return _quantize(build, real, scale, zero_point, dtype, name)
+    finally:
+        build.node = here
+
+
+def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dtype: str,
+              name: str) -> Quantized:
+    e, scale = real.expr, np.float32(scale)
+    clip = clip_of(real, scale, zero_point, dtype)
+    full = (clip.lo, clip.hi) == RANGE[dtype]
+    if isinstance(e, Deq):
+        if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
+            return replace(e.q, name=name)
+        return requantize(build, e, scale, clip, dtype, name)
+    floating = DTYPE[dtype] is not DType.INT8
+    if not floating and _one_type(e):
+        number = stored(build, replace(real, lo=-INF, hi=INF), name + ":number")
+        return requantize(build, number, scale, clip, dtype, name)
+    if isinstance(e, Linear):
+        out = linear(build, e, scale, clip, dtype, name)
+    elif isinstance(e, Sum):
+        return add(build, e, scale, clip, dtype, name)
+    elif isinstance(e, Function):
+        return function(build, e, scale, clip, dtype, name)
+    elif isinstance(e, Joined):
+        shape = canonical(e.which.shape)
+        if shape is None:
+            raise Unsupported("it concatenates tensors of more than four dimensions")
+        if floating:
+            e = replace(e, parts=tuple(as_number(build, p) for p in e.parts))
+        return join(build, e, shape, scale, clip, dtype, name)
+    else:
+        out = window(build, e, scale, clip, dtype, name)
+    assert real.index is not None
+    return Quantized(name, out.storage, real.index)

@@ -9,7 +9,8 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.affine import plus, times
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import as_number, stored
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.values import INF, Deq, Function, Real, Sum
 from compiler.source.frontend import attributes
@@ -19,7 +20,7 @@ OPERATIONS = {"Exp": VectorOp.EXP, "Reciprocal": VectorOp.RECIPROCAL,
               "Sigmoid": VectorOp.SIGMOID, "Tanh": VectorOp.TANH}
 
 
-def _operand(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> Deq:
+def _operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
     """The operand, stored in its type.
 
     Raises
@@ -27,44 +28,45 @@ def _operand(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> Deq:
     Unsupported
         If the network is one of integers.
     """
-    if not lg.floats:
+    if not build.floats:
         raise Unsupported(f"the machine does not run {node.op_type} on integers, only on numbers "
                           "(--precision fp16 or mixed)")
-    return lg.number(deq_of(inputs[0]))
+    return as_number(build, deq_of(inputs[0]))
 
 
-@handles(*OPERATIONS)
-def function(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    return [Real(Function(_operand(lg, node, inputs), OPERATIONS[node.op_type]))]
+def function(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    return [Real(Function(_operand(build, node, inputs), OPERATIONS[node.op_type]))]
 
 
-def _hard_sigmoid(lg: Legalizer, x: Deq, alpha: float, beta: float) -> Real:
-    line = times(lg, Real(x), np.array(alpha))
-    return plus(lg, line, np.array(beta)).clipped(0.0, 1.0)
+def _hard_sigmoid(build: Builder, x: Deq, alpha: float, beta: float) -> Real:
+    line = times(build, Real(x), np.array(alpha))
+    return plus(build, line, np.array(beta)).clipped(0.0, 1.0)
 
 
-@handles("HardSigmoid")
-def hard_sigmoid(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    a = attributes(node)
-    return [_hard_sigmoid(lg, _operand(lg, node, inputs), a.get("alpha", 0.2), a.get("beta", 0.5))]
+def hard_sigmoid(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    a, x = attributes(node), _operand(build, node, inputs)
+    return [_hard_sigmoid(build, x, a.get("alpha", 0.2), a.get("beta", 0.5))]
 
 
-@handles("HardSwish")
-def hard_swish(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    x = _operand(lg, node, inputs)
-    gate = lg.stored(_hard_sigmoid(lg, x, 1 / 6, 0.5), node.output[0] + ":gate")
+def hard_swish(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    x = _operand(build, node, inputs)
+    gate = stored(build, _hard_sigmoid(build, x, 1 / 6, 0.5), node.output[0] + ":gate")
     return [Real(Sum(x, gate, product=True))]
 
 
-@handles("LeakyRelu")
-def leaky_relu(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def leaky_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """``alpha * x + (1 - alpha) * max(x, 0)``."""
     alpha = attributes(node).get("alpha", 0.01)
     if not 0 <= alpha < 1:
         raise Unsupported(f"its slope {alpha:g} is not in [0, 1)", "use such a slope")
-    x = _operand(lg, node, inputs)
+    x = _operand(build, node, inputs)
     if alpha == 0:
         return [real_of(inputs[0]).clipped(0.0, INF)]
-    positive = lg.stored(Real(x).clipped(0.0, INF), node.output[0] + ":positive")
+    positive = stored(build, Real(x).clipped(0.0, INF), node.output[0] + ":positive")
     return [Real(Sum(replace(x, scale=np.float32(alpha)),
                      replace(positive, scale=np.float32(1 - alpha))))]
+
+
+HANDLERS: Handlers = {
+    **dict.fromkeys(OPERATIONS, function), "HardSigmoid": hard_sigmoid, "HardSwish": hard_swish,
+    "LeakyRelu": leaky_relu}

@@ -6,20 +6,21 @@ the machine does not run goes to the host only at an edge of the graph and only 
 its operator; QuantizeLinear, DequantizeLinear and shape operators next to such a node go with it.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
-from compiler.ir.floats import filters
-from compiler.ir.graph import DTYPE, RANGE, Clip, Conv, Graph, Op, Part, Pool, Port, Tensor
-from compiler.lower import finish
-from compiler.lower.values import (INF, Deq, Function, Host, Joined, Linear, Quantized, Real,
-                                   Storage, Sum, Weights, as_view, canonical, identity, is_number)
+from compiler.ir.graph import Graph, Port
+from compiler.lower.builder import Builder
+from compiler.lower.finish import as_number, stored
+from compiler.lower.moves import copied, demand
+from compiler.lower.operators import HANDLERS
+from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
+                                   as_view, canonical, identity, is_number)
 from compiler.source.frontend import Source
-from isa.instructions import DType
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between numbers and integers: a network with one of them at its edge has the other as well."""
@@ -36,54 +37,75 @@ AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
 Value = Quantized | Real | Weights | Host | np.ndarray
-Handler = Callable[["Legalizer", onnx.NodeProto, list], list]
-HANDLERS: dict[tuple[str, str], Handler] = {}
 
 
-def handles(*ops: str, domain: str = "") -> Callable[[Handler], Handler]:
-    """Register the function that lowers these operators."""
-    def register(f: Handler) -> Handler:
-        for op in ops:
-            HANDLERS[domain, op] = f
-        return f
-    return register
+@dataclass(frozen=True)
+class Legal:
+    """A network as the machine and the host run it.
 
-
-def _one_type(e: object) -> bool:
-    """Whether an expression of numbers is computed as numbers before it is quantized: the window
-    engine's results have the type of its operands, and what is moved keeps its type."""
-    if isinstance(e, Joined):
-        return is_number(e.parts[0])
-    return isinstance(e, Linear) and e.groups == e.nchw[1] > 1 and e.tensor.floating
-
-
-class Legalizer:
-    """One run over a graph; ``graph``, ``placement`` and the host's nodes are its result.
-
-    ``floats`` is the type of what is not quantized, empty in a network of integers.
+    Members
+    -------
+    graph : Graph
+        What the machine runs.
+    inputs : list of Storage
+        What the host gives to it.
+    crossing : dict of str to Quantized
+        What it gives to the host, by ONNX name.
+    pre, post : list of onnx.NodeProto
+        What the host computes before and after it.
+    placement : list of dict
+        ``node``, ``op``, ``engine`` and ``reason`` of each node; ``none`` is an engine that is not
+        known yet.
+    quantization : dict
+        Scale and zero point of each quantized value by name.
     """
 
-    def __init__(self, source: Source, allow_host: Collection[str], floats: str = ""):
-        self.source, self.allow, self.floats = source, set(allow_host), floats
+    graph: Graph
+    inputs: list[Storage]
+    crossing: dict[str, Quantized]
+    pre: list[onnx.NodeProto]
+    post: list[onnx.NodeProto]
+    placement: list[dict[str, str]]
+    quantization: dict[str, tuple[np.float32, int]]
+
+
+def legalize(source: Source, allow_host: Collection[str], floats: str = "") -> Legal:
+    """Lower every node of a network.
+
+    Parameters
+    ----------
+    source : Source
+    allow_host : collection of str
+        Operators that the host may run at the edges of the graph; ``all`` allows any.
+    floats : str
+        Type of what is not quantized; empty in a network of integers.
+
+    Raises
+    ------
+    CompileError
+        For a node that neither machine nor host runs.
+    """
+    return _Walk(source, allow_host, floats).run()
+
+
+class _Walk:
+    """One run over a graph: the value of every name, and what the host has to do."""
+
+    def __init__(self, source: Source, allow_host: Collection[str], floats: str):
+        self.source, self.allow = source, set(allow_host)
+        self.build = Builder([n.name for n in source.nodes], floats)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for n in source.nodes:
             for name in n.input:
                 self.readers.setdefault(name, []).append(n)
-        self.graph = Graph([n.name for n in source.nodes])
+        self.makers = {o: n for n in source.nodes for o in n.output}
         self.values: dict[str, Value] = {}
-        self.inputs: list[Storage] = []
         self.pre: list[onnx.NodeProto] = []
         self.post: list[onnx.NodeProto] = []
         self.placement: list[dict[str, str]] = []
         self.crossing: dict[str, Quantized] = {}
-        self.quantization: dict[str, tuple[np.float32, int]] = {}
-        self.node = 0
-        self.makers = {o: n for n in source.nodes for o in n.output}
-        self.numbers: dict[tuple, Deq] = {}
 
-    # -- the walk -------------------------------------------------------------------------------
-
-    def run(self) -> None:
+    def run(self) -> Legal:
         """Lower every node, then bind inputs and outputs."""
         s = self.source
         for value in s.model.graph.input:
@@ -91,17 +113,19 @@ class Legalizer:
                 continue
             kind = s.types[value.name]
             if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
-                self.values[value.name] = self.new_input(
+                self.values[value.name] = self.build.new_input(
                     value.name, s.shapes[value.name],
                     "int8" if kind == onnx.TensorProto.INT8 else "uint8")
-            elif self.floats and kind in REALS and not self._quantized_before(value.name):
-                q = self.new_input(value.name, s.shapes[value.name], self.floats)
+            elif self.build.floats and kind in REALS and not self._quantized_before(value.name):
+                q = self.build.new_input(value.name, s.shapes[value.name], self.build.floats)
                 self.values[value.name] = Real(Deq(q, np.float32(1), 0))
             else:
                 self.values[value.name] = Host(True)
-        for self.node, node in enumerate(s.nodes):
+        for self.build.node, node in enumerate(s.nodes):
             self._place(node)
-        self._finish()
+        self._bind_edges()
+        return Legal(self.build.graph, self.build.inputs, self.crossing, self.pre, self.post,
+                     self.placement, self.build.quantization)
 
     def _quantized_before(self, name: str) -> bool:
         """Whether the host quantizes an input, perhaps moved before: it may, and nobody wants it
@@ -126,13 +150,14 @@ class Legalizer:
         late = [v for v in hosts if not v.early]
         if hosts:
             return self._to_host(node, inputs, bool(late), None)
-        handler = HANDLERS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+        plain = node.domain in ("", "ai.onnx")
+        handler = HANDLERS.get(node.op_type if plain else f"{node.domain}.{node.op_type}")
         try:
             if handler is None:
                 raise Unsupported(f"the machine does not run {node.op_type}")
-            outputs = [replace(v, node=self.node) if isinstance(v, Real) and v.node < 0 else v
-                       for v in handler(self, node, inputs)]
-            if self.floats:
+            outputs = [replace(v, node=self.build.node) if isinstance(v, Real) and v.node < 0 else v
+                       for v in handler(self.build, node, inputs)]
+            if self.build.floats:
                 outputs = [self._stored(name, v) for name, v in zip(node.output, outputs)]
         except Unsupported as e:
             return self._to_host(node, inputs, True, e)
@@ -153,21 +178,7 @@ class Legalizer:
                     and (value.lo, value.hi) == (-INF, INF)
                     and any(n in self.source.constants for n in readers[0].input))):
             return value
-        return Real(self.stored(value, name))
-
-    def stored(self, value: Real, name: str, dtype: str = "") -> Deq:
-        """A value rounded to the network's type of numbers, or to another."""
-        return Deq(self.quantize(value, np.float32(1), 0, dtype or self.floats, name),
-                   np.float32(1), 0)
-
-    def number(self, x: Deq) -> Deq:
-        """A value in the network's type of numbers, which integers are brought into once."""
-        if is_number(x):
-            return x
-        key = (id(x.q.storage), x.q.index.tobytes(), x.scale, x.zero_point)
-        if key not in self.numbers:
-            self.numbers[key] = self.stored(Real(x), x.q.name + ":number")
-        return self.numbers[key]
+        return Real(stored(self.build, value, name))
 
     def permission(self, op: str) -> str:
         """The cure that lets the host run an operator, with what it is allowed already."""
@@ -206,7 +217,7 @@ class Legalizer:
         for name in node.output:
             if enters:
                 kind = self.source.types[name]
-                self.values[name] = self.new_input(
+                self.values[name] = self.build.new_input(
                     name, self.source.shapes[name],
                     "int8" if kind == onnx.TensorProto.INT8 else "uint8")
             else:
@@ -233,152 +244,7 @@ class Legalizer:
                     row.update(engine="host", reason="gives the host a real value")
         self._leave(maker.input[0], self.values[maker.input[0]])
 
-    # -- tensors --------------------------------------------------------------------------------
-
-    def new_input(self, name: str, shape: tuple[int, ...], dtype: str) -> Quantized:
-        """A graph input that the machine reads; its layout is open."""
-        storage = Storage(name, tuple(shape), dtype)
-        self.inputs.append(storage)
-        return Quantized(name, storage, identity(shape))
-
-    def emit(self, op: Op) -> Quantized:
-        """Append an operator; its result in NCHW."""
-        self.graph.ops.append(op)
-        return Quantized(op.y.name, Storage(op.y.name, op.y.nchw, op.y.dtype, op.y),
-                         identity(op.y.nchw))
-
-    def bind(self, storage: Storage, order: np.ndarray) -> bool:
-        """Fix the layout of a graph input: ``order`` (4-D) are the host's elements in NCHW."""
-        if order.size != int(np.prod(storage.shape)) or (order < 0).any():
-            return False
-        found = as_view(order)
-        if found is None:
-            return False
-        storage.view, storage.perm = found
-        storage.tensor = Tensor(storage.name, tuple(order.shape), storage.dtype)
-        position = np.empty(order.size, np.int32)
-        position[order.ravel()] = np.arange(order.size, dtype=np.int32)
-        storage.position = position
-        return True
-
-    def settle(self, q: Quantized) -> Tensor:
-        """The machine tensor behind a value, in the order of its ONNX shape if that is open."""
-        if q.storage.tensor is None:
-            shape = canonical(q.storage.shape)
-            if shape is None:
-                raise Unsupported(f"it works on a graph input of {len(q.storage.shape)} dimensions",
-                                  "reshape it to four or less")
-            self.bind(q.storage, identity(shape))
-        assert q.storage.tensor is not None
-        return q.storage.tensor
-
-    def demand(self, q: Quantized, order: np.ndarray, zero_point: int) -> Tensor:
-        """A machine tensor of shape ``order.shape`` whose elements are ``order``: entries of
-        ``q.index`` in the order which an operator needs. Moves bytes if there is no other way."""
-        if q.storage.tensor is None and not self.bind(q.storage, order):
-            self.settle(q)
-        wanted = Quantized(q.name, q.storage, order).positions()
-        tensor = q.storage.tensor
-        assert tensor is not None
-        if wanted.shape == tensor.nchw and (wanted == identity(tensor.nchw)).all():
-            return tensor
-        if any(s is q.storage for s in self.inputs) and (again := self._again(q, order)):
-            return again
-        if (order < 0).any():
-            zero_point = q.fill
-        return self.gather([Deq(q, np.float32(1), zero_point)], np.zeros(order.shape, np.int8),
-                           wanted, np.float32(1), zero_point, q.dtype, q.name)
-
-    def _again(self, q: Quantized, order: np.ndarray) -> Tensor | None:
-        """A graph input in another order: the host gives it a second time."""
-        for s in self.inputs:
-            if s.name == q.storage.name and s.tensor is not None and s.position is not None and \
-                    order.shape == s.tensor.nchw and (
-                        s.position[order.ravel()] == np.arange(order.size)).all():
-                return s.tensor
-        other = Storage(q.storage.name, q.storage.shape, q.storage.dtype)
-        if not self.bind(other, order):
-            return None
-        self.inputs.append(other)
-        return other.tensor
-
-    def gather(self, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
-               scale: np.float32, zero_point: int, dtype: str, name: str,
-               clip: Clip | None = None) -> Tensor:
-        """A tensor whose element ``i`` is element ``wanted[i]`` of ``parts[which[i]]``,
-        requantized: one-hot convolutions, each adding to the one before."""
-        from compiler.lower.moves import plan_gather
-        return plan_gather(self, parts, which, wanted, scale, zero_point, dtype, name, clip)
-
-    # -- requantization -------------------------------------------------------------------------
-
-    def clip_of(self, real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
-        """A real clip as integers of the output: quantization is monotonic, so they commute."""
-        low, high = RANGE[dtype]
-        if DTYPE[dtype] is not DType.INT8:
-            return Clip(0, real.lo, real.hi)
-
-        def q(v: float) -> float:
-            if np.isinf(v):
-                return low if v < 0 else high
-            return int(np.clip(np.rint(np.float32(v) / np.float32(scale)) + zero_point, low, high))
-        return Clip(zero_point, q(real.lo), q(real.hi))
-
-    def quantize(self, real: Real, scale: np.float32, zero_point: int, dtype: str,
-                 name: str) -> Quantized:
-        """The operator that computes ``real`` and quantizes it; it counts as the node that began
-        the expression, not as the QuantizeLinear that ends it."""
-        here = self.node
-        if real.node >= 0 and not isinstance(real.expr, Deq):
-            self.node = real.node
-        try:
-            return self._quantize(real, scale, zero_point, dtype, name)
-        finally:
-            self.node = here
-
-    def _quantize(self, real: Real, scale: np.float32, zero_point: int, dtype: str,
-                  name: str) -> Quantized:
-        e, scale = real.expr, np.float32(scale)
-        clip = self.clip_of(real, scale, zero_point, dtype)
-        full = (clip.lo, clip.hi) == RANGE[dtype]
-        if isinstance(e, Deq):
-            if e.scale == scale and e.zero_point == zero_point and e.q.dtype == dtype and full:
-                return replace(e.q, name=name)
-            return finish.requantize(self, e, scale, clip, dtype, name)
-        floating = DTYPE[dtype] is not DType.INT8
-        if not floating and _one_type(e):
-            number = self.stored(replace(real, lo=-INF, hi=INF), name + ":number")
-            return finish.requantize(self, number, scale, clip, dtype, name)
-        if isinstance(e, Linear):
-            y = Tensor(name, e.nchw, dtype, float(scale), zero_point)
-            factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
-            weight, bias = e.weight, e.bias
-            if e.tensor.floating:
-                weight, bias = filters(weight, e.tensor.dtype), bias / scale
-            out = self.emit(Conv(
-                node=self.node, x=e.tensor, y=y, weight=weight, bias=bias,
-                scale=(factor / scale).astype(np.float32), a_zp=e.x.zero_point, clip=clip,
-                stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups,
-                counted=e.counted))
-        elif isinstance(e, Sum):
-            return finish.add(self, e, scale, clip, dtype, name)
-        elif isinstance(e, Function):
-            return finish.function(self, e, scale, clip, dtype, name)
-        elif isinstance(e, Joined):
-            shape = canonical(e.which.shape)
-            if shape is None:
-                raise Unsupported("it concatenates tensors of more than four dimensions")
-            if floating:
-                e = replace(e, parts=tuple(self.number(p) for p in e.parts))
-            return finish.join(self, e, shape, scale, clip, dtype, name)
-        else:
-            out = finish.window(self, e, scale, clip, dtype, name)
-        assert real.index is not None
-        return Quantized(name, out.storage, real.index)
-
-    # -- edges ----------------------------------------------------------------------------------
-
-    def _finish(self) -> None:
+    def _bind_edges(self) -> None:
         for value in self.source.model.graph.output:
             v = self.get(value.name)
             if isinstance(v, Quantized):
@@ -386,8 +252,8 @@ class Legalizer:
             elif isinstance(v, Real):
                 maker = self.makers.get(value.name)
                 allowed = maker is not None and bool({maker.op_type, "all"} & self.allow)
-                if self.floats and isinstance(v.expr, Deq) and not allowed:
-                    v = Real(self.number(v.expr))
+                if self.build.floats and isinstance(v.expr, Deq) and not allowed:
+                    v = Real(as_number(self.build, v.expr))
                 number = isinstance(v.expr, Deq) and is_number(v.expr)
                 if not allowed and not number:
                     op = maker.op_type if maker else "Identity"
@@ -402,12 +268,12 @@ class Legalizer:
                 raise CompileError(f"output {value.name!r}", "the machine has nothing to compute "
                                    "for it", "remove the output from the model")
         for name, q in self.crossing.items():
-            self.graph.outputs.append(self._output(name, q))
-        for s in self.inputs:
+            self.build.graph.outputs.append(self._output(name, q))
+        for s in self.build.inputs:
             if s.tensor is not None:
-                self.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm,
+                self.build.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm,
                                               s.tensor.nchw))
-        if not self.graph.outputs:
+        if not self.build.graph.outputs:
             raise CompileError(self.source.name, "nothing of it runs on the machine",
                                "give a quantized network")
 
@@ -415,10 +281,10 @@ class Legalizer:
         if not q.index.size:
             raise CompileError(f"output {name!r}", "it has no elements",
                                "remove it from the model")
-        tensor = self.settle(q)
+        tensor = self.build.settle(q)
         index = q.positions()
-        if any(s.tensor is tensor for s in self.inputs):
-            tensor = self._copy(q, name)
+        if any(s.tensor is tensor for s in self.build.inputs):
+            tensor = copied(self.build, q, name)
         view = None
         if index.size == int(np.prod(tensor.nchw)) and (index >= 0).all():
             order = np.full(index.size, -1, np.int32)
@@ -427,16 +293,7 @@ class Legalizer:
                 view = as_view(order.reshape(tensor.nchw))
         if view is None:
             shape = canonical(index.shape) or (1, 1, 1, index.size)
-            tensor = self.demand(q, q.index.reshape(shape), tensor.zero_point)
+            tensor = demand(self.build, q, q.index.reshape(shape), tensor.zero_point)
             view = as_view(identity(tensor.nchw))
             assert view is not None
         return Port(name, tensor, tuple(index.shape), *view, tensor.nchw)
-
-    def _copy(self, q: Quantized, name: str) -> Tensor:
-        x = self.settle(q)
-        y = Tensor(name, x.nchw, x.dtype, x.scale, x.zero_point)
-        lo, hi = RANGE[x.dtype]
-        self.emit(Pool(node=max(self.node, 0), x=x, y=y, maximum=False, a_zp=0,
-                       clip=Clip(0, lo, hi),
-                       parts=(Part(0, x.nchw[2], 0, x.nchw[3], np.float32(1)),)))
-        return y

@@ -13,13 +13,15 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import as_number, quantize
+from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, scalar
 from compiler.lower.values import INF, Deq, Linear, Quantized, Real, Weights, identity, is_number
 from compiler.source.frontend import attributes
 
 
-def factors(lg: Legalizer, activation: object, weight: object) -> tuple[Deq, Weights]:
+def factors(build: Builder, activation: object, weight: object) -> tuple[Deq, Weights]:
     """An activation and constant weights of one kind: both quantized, or both numbers, if one is
     and the network has numbers.
 
@@ -30,9 +32,10 @@ def factors(lg: Legalizer, activation: object, weight: object) -> tuple[Deq, Wei
     """
     x = deq_of(activation)
     quantized = isinstance(weight, Weights) and weight.data.dtype in (np.int8, np.uint8)
-    if lg.floats and isinstance(weight, (np.ndarray, Weights)) and (is_number(x) or not quantized):
+    exact = build.floats and (is_number(x) or not quantized)
+    if exact and isinstance(weight, (np.ndarray, Weights)):
         data = weight.real if isinstance(weight, Weights) else weight
-        return lg.number(x), Weights(data.astype(np.float32), np.ones((), np.float32),
+        return as_number(build, x), Weights(data.astype(np.float32), np.ones((), np.float32),
                                      np.zeros((), np.int8), 0)
     if not quantized:
         raise Unsupported("its weight is not a quantized constant",
@@ -104,7 +107,7 @@ def unpadded(index: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     return index[:, :, y0:y1, x0:x1], (int(y0), int(x0), int(h - y1), int(w - x1))
 
 
-def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | None,
+def convolution(build: Builder, x: Deq, w: Weights, bias: np.ndarray | Weights | None,
                 at: dict) -> Real:
     """Conv of a dequantized activation and weights [K, C / groups, …]."""
     rank = w.data.ndim - 2
@@ -126,7 +129,7 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | 
     out = [(n + f + b - d * (k - 1) - 1) // s + 1 for n, f, b, d, k, s in
            zip(index.shape[2:], front, back, dilation, data.shape[2:], stride)]
     index, border = unpadded(index) if x.q.fill == x.zero_point else (index, (0, 0, 0, 0))
-    tensor = lg.demand(x.q, index, x.zero_point)
+    tensor = demand(build, x.q, index, x.zero_point)
     k = data.shape[0]
     w_scale = per_channel(w.scale, k)
     nchw = (index.shape[0], k, out[0], out[1])
@@ -138,13 +141,12 @@ def convolution(lg: Legalizer, x: Deq, w: Weights, bias: np.ndarray | Weights | 
                 index=place if rank == 2 else place[:, :, 0, :])
 
 
-@handles("Conv")
-def conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    return [convolution(lg, *factors(lg, inputs[0], inputs[1]),
+def conv(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    return [convolution(build, *factors(build, inputs[0], inputs[1]),
                         inputs[2] if len(inputs) > 2 else None, attributes(node))]
 
 
-def _rows(lg: Legalizer, x: Deq, k: int) -> tuple[np.ndarray | None, str]:
+def _rows(build: Builder, x: Deq, k: int) -> tuple[np.ndarray | None, str]:
     """How a value [..., k] lies in its machine tensor: ``pixels``, ``maps`` (with the order of the
     elements of a map) or neither."""
     q = x.q
@@ -162,16 +164,16 @@ def _rows(lg: Legalizer, x: Deq, k: int) -> tuple[np.ndarray | None, str]:
     return None, "other"
 
 
-def matrix_product(lg: Legalizer, x: Deq, w: np.ndarray, w_scale: np.ndarray,
+def matrix_product(build: Builder, x: Deq, w: np.ndarray, w_scale: np.ndarray,
                    bias: np.ndarray | Weights | None) -> Real:
     """``x`` [..., K] times ``w`` (int16 [K, N], zero point subtracted)."""
     k, n_out = w.shape
     lead = x.q.shape[:-1]
-    order, kind = _rows(lg, x, k)
+    order, kind = _rows(build, x, k)
     scale = per_channel(w_scale, n_out)
     ints = bias_integers(bias, x.scale, scale, is_number(x))
     if kind == "maps":
-        tensor = lg.settle(x.q)
+        tensor = build.settle(x.q)
         n, c, h, wd = tensor.nchw
         weight = np.empty((n_out, k), w.dtype)
         weight[:, order] = w.T
@@ -179,34 +181,33 @@ def matrix_product(lg: Legalizer, x: Deq, w: np.ndarray, w_scale: np.ndarray,
                            (n, n_out, 1, 1)), index=identity((n, n_out, 1, 1)).reshape(
                                *lead, n_out))
     if kind == "pixels":
-        tensor = lg.settle(x.q)
+        tensor = build.settle(x.q)
     else:
         rows = x.q.index.reshape(-1, k)
-        tensor = lg.demand(x.q, np.ascontiguousarray(rows.T)[None, :, None, :], x.zero_point)
+        tensor = demand(build, x.q, np.ascontiguousarray(rows.T)[None, :, None, :], x.zero_point)
     n, _, h, wd = tensor.nchw
     place = identity((n, n_out, h, wd)).transpose(0, 2, 3, 1).reshape(*lead, n_out)
     return Real(Linear(x, tensor, np.ascontiguousarray(w.T)[:, :, None, None], scale, ints,
                        (n, n_out, h, wd)), index=place)
 
 
-@handles("MatMul")
-def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
-    x, w = factors(lg, inputs[0], inputs[1])
+    x, w = factors(build, inputs[0], inputs[1])
     if w.data.ndim == 2:
         if w.scale.size > 1 and w.axis != 1:
             raise Unsupported("its weights are quantized along the reduction",
                               "quantize per output channel or per tensor")
-        return [matrix_product(lg, x, w.integers, w.scale, None)]
+        return [matrix_product(build, x, w.integers, w.scale, None)]
     if w.data.ndim != 3 or x.q.index.ndim != 3 or w.data.shape[0] != x.q.shape[0] or \
             w.scale.size > 1:
         raise Unsupported("it multiplies a batch of matrices in a way that the machine does not",
                           "use a constant [K, N] or [B, K, N] of one scale")
     b, k, n = w.data.shape
     m = x.q.shape[1]
-    tensor = lg.demand(x.q, x.q.index.transpose(0, 2, 1).reshape(1, b * k, 1, m), x.zero_point)
+    tensor = demand(build, x.q, x.q.index.transpose(0, 2, 1).reshape(1, b * k, 1, m), x.zero_point)
     weight = w.integers.transpose(0, 2, 1).reshape(b * n, k, 1, 1)
     scale = per_channel(w.scale, b * n)
     none = bias_integers(None, x.scale, scale, is_number(x))
@@ -214,14 +215,13 @@ def matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
                  index=identity((b, n, m)).transpose(0, 2, 1))]
 
 
-@handles("Gemm")
-def gemm(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def gemm(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
-    x, w = factors(lg, inputs[0], inputs[1])
-    return [_gemm(lg, x, w, inputs[2] if len(inputs) > 2 else None, at)]
+    x, w = factors(build, inputs[0], inputs[1])
+    return [_gemm(build, x, w, inputs[2] if len(inputs) > 2 else None, at)]
 
 
-def _gemm(lg: Legalizer, x: Deq, w: Weights, bias: object, at: dict) -> Real:
+def _gemm(build: Builder, x: Deq, w: Weights, bias: object, at: dict) -> Real:
     data, axis = w.integers, w.axis
     if at.get("transB", 0):
         data, axis = data.T, 1 - axis
@@ -243,7 +243,7 @@ def _gemm(lg: Legalizer, x: Deq, w: Weights, bias: object, at: dict) -> Real:
             raise Unsupported("C is not a row", "give one value for each output channel")
         bias = real if real.dtype == np.int32 and beta == 1.0 else real.astype(np.float64) * beta
         bias = np.broadcast_to(bias.ravel(), (n,))
-    return matrix_product(lg, x, np.ascontiguousarray(data),
+    return matrix_product(build, x, np.ascontiguousarray(data),
                           (w.scale * np.float32(alpha)).astype(np.float32), bias)
 
 
@@ -255,7 +255,7 @@ def _stored(inputs: list, at: int, axis: int) -> Weights:
                    np.asarray(zero if zero is not None else 0), axis)
 
 
-def activation(lg: Legalizer, inputs: list, at: int) -> Deq:
+def activation(build: Builder, inputs: list, at: int) -> Deq:
     """Three inputs (integers, scale, zero point) of a QOperator node as an activation."""
     q, scale, zero = inputs[at:at + 3]
     if not isinstance(q, Quantized):
@@ -263,7 +263,7 @@ def activation(lg: Legalizer, inputs: list, at: int) -> Deq:
                           "use activations of the graph as inputs")
     x = Deq(q, np.float32(scalar(scale, "the scale")),
             0 if zero is None else int(scalar(zero, "the zero point")))
-    lg.quantization.setdefault(q.name, (x.scale, x.zero_point))
+    build.quantization.setdefault(q.name, (x.scale, x.zero_point))
     return x
 
 
@@ -275,27 +275,29 @@ def target(inputs: list, at: int) -> tuple[np.float32, int, str]:
             "uint8" if zero is None else str(zero.dtype))
 
 
-@handles("QLinearConv")
-def qlinear_conv(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    real = convolution(lg, activation(lg, inputs, 0), _stored(inputs, 3, 0),
+def qlinear_conv(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    real = convolution(build, activation(build, inputs, 0), _stored(inputs, 3, 0),
                        inputs[8] if len(inputs) > 8 else None, attributes(node))
-    return [lg.quantize(real, *target(inputs, 6), node.output[0])]
+    return [quantize(build, real, *target(inputs, 6), node.output[0])]
 
 
-@handles("QLinearMatMul")
-@handles("QLinearMatMul", domain="com.microsoft")
-def qlinear_matmul(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def qlinear_matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     w = _stored(inputs, 3, inputs[3].ndim - 1 if isinstance(inputs[3], np.ndarray) else 0)
-    real = matmul(lg, node, [Real(activation(lg, inputs, 0)), w])[0]
-    return [lg.quantize(real, *target(inputs, 6), node.output[0])]
+    real = matmul(build, node, [Real(activation(build, inputs, 0)), w])[0]
+    return [quantize(build, real, *target(inputs, 6), node.output[0])]
 
 
-@handles("QGemm", domain="com.microsoft")
-def qgemm(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def qgemm(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
     if len(inputs) < 8 or inputs[7] is None:
         raise Unsupported("it has a float output", "give it an output scale")
-    real = _gemm(lg, activation(lg, inputs, 0), _stored(inputs, 3, 0 if at.get("transB", 0) else 1),
-                 inputs[6], {**at, "beta": 1.0})
+    weight = _stored(inputs, 3, 0 if at.get("transB", 0) else 1)
+    real = _gemm(build, activation(build, inputs, 0), weight, inputs[6], {**at, "beta": 1.0})
     assert (real.lo, real.hi) == (-INF, INF)
-    return [lg.quantize(real, *target(inputs, 7), node.output[0])]
+    return [quantize(build, real, *target(inputs, 7), node.output[0])]
+
+
+HANDLERS: Handlers = {
+    "Conv": conv, "MatMul": matmul, "Gemm": gemm, "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul, "com.microsoft.QLinearMatMul": qlinear_matmul,
+    "com.microsoft.QGemm": qgemm}

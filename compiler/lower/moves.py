@@ -8,16 +8,14 @@ placement is a :class:`compiler.ir.graph.Move` first.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compiler.ir.floats import one_hot
-from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Residual, Tensor
-from compiler.lower.values import Deq, identity
-
-if TYPE_CHECKING:
-    from compiler.lower.legalize import Legalizer
+from compiler.ir.graph import (RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Residual,
+                               Tensor)
+from compiler.lower.builder import Builder
+from compiler.lower.values import Deq, Quantized, Storage, identity
 
 
 def _affine(along: np.ndarray, source: np.ndarray) -> tuple[int, int] | None:
@@ -55,12 +53,12 @@ def _placement(shape: tuple[int, ...], source: tuple[int, ...], wanted: np.ndarr
     return channels, (rows[0], columns[0]), (-rows[1], -columns[1])
 
 
-def _concat(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+def _concat(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
             scale: np.float32) -> tuple[Joint, ...] | None:
     """The parts of a concatenation of whole tensors along the channels."""
     joints, at = [], 0
     for i, part in enumerate(parts):
-        source = lg.settle(part.q)
+        source = build.settle(part.q)
         c = source.nchw[1]
         if len(parts) < 2 or source.nchw != (wanted.shape[0], c, *wanted.shape[2:]) or \
                 (which[:, at:at + c] != i).any() or \
@@ -71,31 +69,33 @@ def _concat(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.nda
     return tuple(joints)
 
 
-def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
-                scale: np.float32, zero_point: int, dtype: str, name: str,
-                clip: Clip | None) -> Tensor:
-    """See :meth:`compiler.lower.legalize.Legalizer.gather`."""
+def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
+           scale: np.float32, zero_point: int, dtype: str, name: str,
+           clip: Clip | None = None) -> Tensor:
+    """A tensor whose element ``i`` is element ``wanted[i]`` of ``parts[which[i]]``, requantized:
+    one-hot convolutions, each adding to the one before."""
     shape = wanted.shape
     assert len(shape) == 4
     lo, hi = RANGE[dtype]
     final = clip or Clip(zero_point, lo, hi)
     one = np.float32(1)
     before: Tensor | None = None
-    joined = _concat(lg, parts, which, wanted, scale)
+    joined = _concat(build, parts, which, wanted, scale)
     if joined is not None:
         y = Tensor(name, tuple(shape), dtype, float(scale), zero_point)
-        lg.emit(Concat(node=lg.node, parts=joined, y=y, clip=final))
+        build.emit(Concat(node=build.node, parts=joined, y=y, clip=final))
         return y
     for i, part in enumerate(parts):
-        source = lg.settle(part.q)
+        source = build.settle(part.q)
         mine = np.where(which == i, wanted, -1)
         if (mine < 0).all():
             continue
         found = _placement(shape, source.nchw, mine)
         if found is None:
             scattered = Tensor(f"{name}:{i}:moved", tuple(shape), dtype, float(scale), zero_point)
-            lg.emit(Move(node=lg.node, x=source, y=scattered, wanted=mine, a_zp=part.zero_point,
-                         scale=np.float32(part.scale / scale), clip=final))
+            build.emit(Move(node=build.node, x=source, y=scattered, wanted=mine,
+                            a_zp=part.zero_point, scale=np.float32(part.scale / scale),
+                            clip=final))
             source, part = scattered, replace(part, scale=np.float32(scale),
                                               zero_point=zero_point)
             if len(parts) == 1:
@@ -111,9 +111,51 @@ def plan_gather(lg: "Legalizer", parts: list[Deq], which: np.ndarray, wanted: np
         if before is not None:
             residual = Residual(x=before, zp=zero_point, scale_a=one, scale_b=one, clip=final)
         none = np.zeros(shape[1], np.float32 if source.floating else np.int32)
-        lg.emit(Conv(node=lg.node, x=source, y=y, weight=weight, bias=none,
-                     scale=np.full(shape[1], factor), a_zp=part.zero_point, clip=final,
-                     stride=stride, pad=pad, residual=residual, counted=False))
+        build.emit(Conv(node=build.node, x=source, y=y, weight=weight, bias=none,
+                        scale=np.full(shape[1], factor), a_zp=part.zero_point, clip=final,
+                        stride=stride, pad=pad, residual=residual, counted=False))
         before = y
     assert before is not None
     return before
+
+
+def demand(build: Builder, q: Quantized, order: np.ndarray, zero_point: int) -> Tensor:
+    """A machine tensor of shape ``order.shape`` whose elements are ``order``: entries of
+    ``q.index`` in the order which an operator needs. Moves bytes if there is no other way."""
+    if q.storage.tensor is None and not build.bind(q.storage, order):
+        build.settle(q)
+    wanted = Quantized(q.name, q.storage, order).positions()
+    tensor = q.storage.tensor
+    assert tensor is not None
+    if wanted.shape == tensor.nchw and (wanted == identity(tensor.nchw)).all():
+        return tensor
+    if any(s is q.storage for s in build.inputs) and (again := _again(build, q, order)):
+        return again
+    if (order < 0).any():
+        zero_point = q.fill
+    return gather(build, [Deq(q, np.float32(1), zero_point)], np.zeros(order.shape, np.int8),
+                       wanted, np.float32(1), zero_point, q.dtype, q.name)
+
+
+def _again(build: Builder, q: Quantized, order: np.ndarray) -> Tensor | None:
+    """A graph input in another order: the host gives it a second time."""
+    for s in build.inputs:
+        if s.name == q.storage.name and s.tensor is not None and s.position is not None and \
+                order.shape == s.tensor.nchw and (
+                    s.position[order.ravel()] == np.arange(order.size)).all():
+            return s.tensor
+    other = Storage(q.storage.name, q.storage.shape, q.storage.dtype)
+    if not build.bind(other, order):
+        return None
+    build.inputs.append(other)
+    return other.tensor
+
+
+def copied(build: Builder, q: Quantized, name: str) -> Tensor:
+    """A copy of the tensor behind a value."""
+    x = build.settle(q)
+    y = Tensor(name, x.nchw, x.dtype, x.scale, x.zero_point)
+    lo, hi = RANGE[x.dtype]
+    build.emit(Pool(node=max(build.node, 0), x=x, y=y, maximum=False, a_zp=0, clip=Clip(0, lo, hi),
+                    parts=(Part(0, x.nchw[2], 0, x.nchw[3], np.float32(1)),)))
+    return y

@@ -18,7 +18,9 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import quantize
+from compiler.lower.moves import demand
 from compiler.lower.linear import activation, pads, target
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.values import INF, Deq, Quantized, Real, Storage, Sum, Window, identity
@@ -82,20 +84,18 @@ def window(x: object, at: dict, maximum: bool) -> Real:
     return Real(expr, index=place if len(shape) == 4 else place[:, :, 0, :])
 
 
-@handles("MaxPool")
-def max_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def max_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
     if len(node.output) > 1 and node.output[1]:
         raise Unsupported("it returns indices", "remove the second output")
     x = inputs[0]
     if isinstance(x, Quantized):  # the maximum of integers, whatever they stand for
         real = window(Real(Deq(x, np.float32(1), 0)), at, True)
-        return [lg.quantize(real, np.float32(1), 0, x.dtype, node.output[0])]
+        return [quantize(build, real, np.float32(1), 0, x.dtype, node.output[0])]
     return [window(x, at, True)]
 
 
-@handles("AveragePool")
-def average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [window(inputs[0], attributes(node), False)]
 
 
@@ -103,13 +103,11 @@ def _global(shape: tuple[int, ...]) -> dict:
     return {"kernel_shape": list(shape[2:])}
 
 
-@handles("GlobalAveragePool")
-def global_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def global_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [window(inputs[0], _global(real_of(inputs[0]).shape), False)]
 
 
-@handles("GlobalMaxPool")
-def global_max_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def global_max_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [window(inputs[0], _global(real_of(inputs[0]).shape), True)]
 
 
@@ -128,20 +126,19 @@ def _map(count: int) -> tuple[int, int]:
                       "use another size")
 
 
-def as_maps(lg: Legalizer, x: Deq, axes: list[int]) -> Deq:
+def as_maps(build: Builder, x: Deq, axes: list[int]) -> Deq:
     """A value of which the elements along some axes are the pixels of a map of one channel, each
     map an image: [product of the other axes, 1, rows, columns]."""
     rank = len(x.q.shape)
     last = sorted(a % rank for a in axes)
     index = np.moveaxis(x.q.index, last, range(rank - len(last), rank))
     count = int(np.prod(index.shape[rank - len(last):]))
-    tensor = lg.demand(x.q, index.reshape(-1, 1, *_map(count)), x.zero_point)
+    tensor = demand(build, x.q, index.reshape(-1, 1, *_map(count)), x.zero_point)
     storage = Storage(tensor.name, tensor.nchw, tensor.dtype, tensor)
     return replace(x, q=Quantized(tensor.name, storage, identity(tensor.nchw)))
 
 
-@handles("ReduceMean")
-def reduce_mean(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def reduce_mean(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     at, real = attributes(node), real_of(inputs[0])
     axes = inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else \
         at.get("axes", [])
@@ -152,7 +149,7 @@ def reduce_mean(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     if rank in (3, 4) and over == set(range(2, rank)):
         out = window(real, _global(real.shape), False)
     else:
-        maps = Real(as_maps(lg, deq_of(real), list(over)))
+        maps = Real(as_maps(build, deq_of(real), list(over)))
         out = window(maps, _global(maps.shape), False)
     assert out.index is not None
     keep = at.get("keepdims", 1)
@@ -160,27 +157,32 @@ def reduce_mean(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [Real(out.expr, index=out.index.reshape(left))]
 
 
-@handles("QLinearAveragePool", domain="com.microsoft")
-def qlinear_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def qlinear_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     at = attributes(node)
     if at.get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
-    real = window(Real(activation(lg, inputs, 0)), at, False)
-    return [lg.quantize(real, *target(inputs, 3), node.output[0])]
+    real = window(Real(activation(build, inputs, 0)), at, False)
+    return [quantize(build, real, *target(inputs, 3), node.output[0])]
 
 
-@handles("QLinearGlobalAveragePool", domain="com.microsoft")
-def qlinear_global_average_pool(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def qlinear_global_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     if attributes(node).get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
-    x = activation(lg, inputs, 0)
-    return [lg.quantize(window(Real(x), _global(x.q.shape), False), *target(inputs, 3),
+    x = activation(build, inputs, 0)
+    return [quantize(build, window(Real(x), _global(x.q.shape), False), *target(inputs, 3),
                         node.output[0])]
 
 
-@handles("QLinearAdd", domain="com.microsoft")
-def qlinear_add(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    a, b = activation(lg, inputs, 0), activation(lg, inputs, 3)
+def qlinear_add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    a, b = activation(build, inputs, 0), activation(build, inputs, 3)
     if a.q.shape != b.q.shape:
         raise Unsupported("its operands have different shapes", "expand the smaller operand")
-    return [lg.quantize(Real(Sum(a, b), -INF, INF), *target(inputs, 6), node.output[0])]
+    return [quantize(build, Real(Sum(a, b), -INF, INF), *target(inputs, 6), node.output[0])]
+
+
+HANDLERS: Handlers = {
+    "MaxPool": max_pool, "AveragePool": average_pool, "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool, "ReduceMean": reduce_mean,
+    "com.microsoft.QLinearAveragePool": qlinear_average_pool,
+    "com.microsoft.QLinearGlobalAveragePool": qlinear_global_average_pool,
+    "com.microsoft.QLinearAdd": qlinear_add}

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import as_number, quantize
 from compiler.lower.linear import activation, target
 from compiler.lower.quant import deq_of, scalar
 from compiler.lower.values import Deq, Joined, Quantized, Real, Sum, Weights, is_number
@@ -54,13 +55,11 @@ def _shape(value: object) -> tuple[int, ...]:
     return value.data.shape if isinstance(value, Weights) else value.shape  # type: ignore
 
 
-@handles("Identity", "Dropout")
-def keep(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def keep(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(inputs[0], lambda i: i)]
 
 
-@handles("Reshape")
-def reshape(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def reshape(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     want, have = _ints(inputs[1], "the shape"), _shape(inputs[0])
     if not attributes(node).get("allowzero", 0):
         want = [have[i] if v == 0 else v for i, v in enumerate(want)]
@@ -71,16 +70,14 @@ def reshape(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
                           "export the model for this batch") from None
 
 
-@handles("Flatten")
-def flatten(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def flatten(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     axis = attributes(node).get("axis", 1)
     shape = _shape(inputs[0])
     rows = int(np.prod(shape[:axis] if axis >= 0 else shape[:len(shape) + axis]))
     return [_through(inputs[0], lambda i: i.reshape(rows, -1))]
 
 
-@handles("Transpose")
-def transpose(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def transpose(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     perm = attributes(node).get("perm")
     v = inputs[0]
     if isinstance(v, Weights):
@@ -89,20 +86,17 @@ def transpose(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(v, lambda i: i.transpose(perm))]
 
 
-@handles("Squeeze")
-def squeeze(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def squeeze(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     axes = _ints(inputs[1], "axes") if len(inputs) > 1 and inputs[1] is not None else None
     return [_through(inputs[0], lambda i: i.squeeze(tuple(axes) if axes is not None else None))]
 
 
-@handles("Unsqueeze")
-def unsqueeze(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def unsqueeze(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     axes = _ints(inputs[1], "axes")
     return [_through(inputs[0], lambda i: np.expand_dims(i, tuple(axes)))]
 
 
-@handles("Slice")
-def slice_(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def slice_(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     starts, ends = _ints(inputs[1], "starts"), _ints(inputs[2], "ends")
     rank = len(_shape(inputs[0]))
     axes = _ints(inputs[3], "axes") if len(inputs) > 3 and inputs[3] is not None else \
@@ -116,8 +110,7 @@ def slice_(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(inputs[0], lambda i: i[tuple(cut)])]
 
 
-@handles("Split")
-def split(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def split(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     axis = attributes(node).get("axis", 0)
     size, count = _shape(inputs[0])[axis], len(node.output)
     if len(inputs) > 1 and inputs[1] is not None:
@@ -131,8 +124,7 @@ def split(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [piece(j) for j in range(count)]
 
 
-@handles("Pad")
-def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def pad(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     mode = attributes(node).get("mode", b"constant").decode()
     amounts = _ints(inputs[1], "pads")
     rank = len(_shape(inputs[0]))
@@ -166,26 +158,30 @@ def pad(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(inputs[0], change)]
 
 
-def _joined(lg: Legalizer, parts: list[Deq], axis: int) -> Real:
+def _joined(build: Builder, parts: list[Deq], axis: int) -> Real:
     if any(is_number(p) for p in parts):
-        parts = [lg.number(p) for p in parts]
+        parts = [as_number(build, p) for p in parts]
     which = np.concatenate([np.full(p.q.shape, i, np.int8) for i, p in enumerate(parts)], axis)
     return Real(Joined(tuple(parts), which))
 
 
-@handles("Concat")
-def concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
+def concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     axis = attributes(node)["axis"]
     if all(isinstance(v, Quantized) for v in inputs):
         parts = [Deq(v, np.float32(1), 0) for v in inputs]
-        real = _joined(lg, parts, axis)
-        return [lg.quantize(real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
+        real = _joined(build, parts, axis)
+        return [quantize(build, real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
     parts = [deq_of(v, f"input {i}") for i, v in enumerate(inputs)]
-    return [_joined(lg, parts, axis)]
+    return [_joined(build, parts, axis)]
 
 
-@handles("QLinearConcat", domain="com.microsoft")
-def qlinear_concat(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    parts = [activation(lg, inputs, i) for i in range(2, len(inputs), 3)]
-    return [lg.quantize(_joined(lg, parts, attributes(node)["axis"]), *target(inputs, 0),
+def qlinear_concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    parts = [activation(build, inputs, i) for i in range(2, len(inputs), 3)]
+    return [quantize(build, _joined(build, parts, attributes(node)["axis"]), *target(inputs, 0),
                         node.output[0])]
+
+
+HANDLERS: Handlers = {
+    "Identity": keep, "Dropout": keep, "Reshape": reshape, "Flatten": flatten,
+    "Transpose": transpose, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Slice": slice_,
+    "Split": split, "Pad": pad, "Concat": concat, "com.microsoft.QLinearConcat": qlinear_concat}

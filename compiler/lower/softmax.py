@@ -15,25 +15,25 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.legalize import Legalizer, handles
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import as_number, stored
 from compiler.lower.pool import as_maps, window
 from compiler.lower.quant import deq_of
 from compiler.lower.values import Deq, Function, Quantized, Real, Sum, identity
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
-@handles("Softmax")
-def softmax(lg: Legalizer, node: onnx.NodeProto, inputs: list) -> list:
-    if not lg.floats:
+def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    if not build.floats:
         raise Unsupported("the machine does not run Softmax on integers, only on numbers "
                           "(--precision fp16 or mixed)")
-    x, name = lg.number(deq_of(inputs[0])), node.output[0]
+    x, name = as_number(build, deq_of(inputs[0])), node.output[0]
     axis, shape = attributes(node).get("axis", -1), x.q.shape
-    z = as_maps(lg, x, [axis])
+    z = as_maps(build, x, [axis])
     whole = {"kernel_shape": list(z.q.shape[2:])}
 
     def value(real: Real, what: str, dtype: str = "") -> Deq:
-        return lg.stored(real, f"{name}:{what}", dtype)
+        return stored(build, real, f"{name}:{what}", dtype)
 
     largest = value(window(Real(z), whole, True), "max")
     minus = Deq(largest.q, np.float32(-1), 0)
@@ -50,3 +50,6 @@ def _sum(x: Deq, whole: dict) -> Real:
     """The sum over a map: its mean, times its pixels."""
     count = float(np.prod(whole["kernel_shape"]))
     return window(Real(Deq(x.q, np.float32(count), 0)), whole, False)
+
+
+HANDLERS: Handlers = {"Softmax": softmax}

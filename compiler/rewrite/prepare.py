@@ -14,6 +14,7 @@ import numpy as np
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import patterns
 from compiler.ir.graph import RANGE, Clip, Conv, Graph, Op, Part, Pool, Tensor
+from compiler.ir.passes import Pass
 from isa.config import Config
 
 KERNEL_MAX = 255
@@ -68,3 +69,10 @@ def _rewritten(graph: Graph, op: Pool) -> list[Op]:
         Pool(node=op.node, x=middle, y=op.y, maximum=True, a_zp=op.a_zp, clip=op.clip,
              parts=op.parts, kernel=(op.kernel[0], 1), stride=(op.stride[0], 1),
              dilation=(op.dilation[0], 1), pad=(op.pad[0], 0))]
+
+
+def _left(graph: Graph, config: Config) -> list[Op]:
+    return [op for op in graph.ops if isinstance(op, Pool) and _too_large(op, config)]
+
+
+PREPARE = Pass("prepare", prepare, _left, "a VECTOR instruction takes its window")

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.ir.graph import Conv, Graph, Port, Tensor
+from compiler.ir.graph import Conv, Graph, Op, Port, Tensor
+from compiler.ir.passes import Pass
 from compiler.machine.weights import steps_along
 from isa.config import GRANULE, Config
 from isa.instructions import ABSENT
@@ -24,7 +25,7 @@ from isa.instructions import ABSENT
 def space_to_depth(graph: Graph, config: Config) -> Graph:
     """The graph with the inputs regrouped that gain by it."""
     for i, port in enumerate(graph.inputs):
-        readers = [op for op in graph.ops if any(x is port.tensor for x in op.inputs)]
+        readers = _readers(graph, port)
         cell = _cell(graph, port, readers, config)
         if cell is None:
             continue
@@ -40,7 +41,11 @@ def space_to_depth(graph: Graph, config: Config) -> Graph:
     return graph
 
 
-def _cell(graph: Graph, port: Port, readers: list, config: Config) -> tuple[int, int] | None:
+def _readers(graph: Graph, port: Port) -> list[Op]:
+    return [op for op in graph.ops if port.tensor in op.inputs]
+
+
+def _cell(graph: Graph, port: Port, readers: list[Op], config: Config) -> tuple[int, int] | None:
     """The stride that all readers share, if regrouping saves them passes."""
     t = port.tensor
     convs = [op for op in readers if isinstance(op, Conv) and op.x is t and op.groups == 1
@@ -78,3 +83,11 @@ def _regrouped(op: Conv, x: Tensor, cell: tuple[int, int]) -> Conv:
     weight = (full.reshape(k, c, r, sy, s, sx).transpose(0, 3, 5, 1, 2, 4)
               .reshape(k, sy * sx * c, r, s))
     return replace(op, x=x, weight=np.ascontiguousarray(weight), stride=(1, 1), pad=pad)
+
+
+def _left(graph: Graph, config: Config) -> list[Op]:
+    found = [(port, _readers(graph, port)) for port in graph.inputs]
+    return [op for port, ops in found for op in ops if _cell(graph, port, ops, config)]
+
+
+STEM = Pass("stem", space_to_depth, _left, "an input that gains by space to depth is in cells")

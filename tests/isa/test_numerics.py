@@ -22,6 +22,7 @@ def test_values():
 def test_units_are_the_smallest_subnormals():
     smallest = float(np.finfo(np.float16).smallest_subnormal)
     assert smallest == 2.0 ** numerics.FP16_UNIT
-    assert float(ml_dtypes.finfo(ml_dtypes.bfloat16).smallest_subnormal) == 2.0 ** numerics.BF16_UNIT
+    brain = float(ml_dtypes.finfo(ml_dtypes.bfloat16).smallest_subnormal)
+    assert brain == 2.0 ** numerics.BF16_UNIT
     assert smallest * smallest == 2.0 ** numerics.FP16_PRODUCT_UNIT
     assert numerics.BF16_PRODUCT_UNIT == -266
