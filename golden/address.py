@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Address arithmetic: modular sums and circular rows, for every engine's address generator."""
+"""Address arithmetic of every engine: nested loops, circular rows, images, the scratchpad's end."""
 
 import numpy as np
+
+from golden.fault import MachineFault
+from isa.instructions import IMAGE_BITS, Fault
+
+
+def grid(base: int, *loops: tuple[int, int]) -> np.ndarray:
+    """``base + sum(index * step)`` of nested loops (count, step), an axis each, the outer first."""
+    at = np.array(base)
+    for count, step in loops:
+        at = at[..., None] + np.arange(count) * step if count > 1 else at[..., None]
+    return at
 
 
 def wrap(row: np.ndarray, size: int) -> np.ndarray:
@@ -9,17 +20,36 @@ def wrap(row: np.ndarray, size: int) -> np.ndarray:
     return np.mod(row, size) if size else row
 
 
-def modular(value: np.ndarray, bits: int) -> np.ndarray:
-    """``value`` modulo ``2**bits``, as a two's complement number: what a field's width keeps."""
-    half = 1 << (bits - 1)
-    return ((value + half) & (2 * half - 1)) - half
-
-
 def on_circle(size: int, *rows: int) -> bool:
     """Whether row positions and steps lie in [0, size), as a circle wants them; any do without."""
     return not size or all(0 <= row < size for row in rows)
 
 
-def total(count: int, tiles: int, last: int) -> np.ndarray:
-    """Positions along an axis that ``tiles`` pieces of ``count`` cut, the last piece ``last``."""
-    return np.arange((tiles - 1) * count + last)
+def in_image(coordinate: np.ndarray, size: int) -> np.ndarray:
+    """Whether coordinates, modulo ``2**IMAGE_BITS`` and as two's complement, lie in [0, size)."""
+    return (coordinate & (1 << IMAGE_BITS) - 1) < size
+
+
+def checked(at: np.ndarray, bits: int, size: int, index: int,
+            used: np.ndarray | bool = True) -> np.ndarray:
+    """Addresses modulo ``2**bits``, as a field's width keeps them; anything where not ``used``.
+
+    Two's complement or not makes no difference: ``size`` is at most half of the range.
+
+    Raises
+    ------
+    MachineFault
+        SPM_RANGE if one that is used does not lie in [0, size).
+    """
+    at = at & (1 << bits) - 1
+    if at.max() < size:
+        return at
+    if ((at >= size) & used).any():
+        raise MachineFault(Fault.SPM_RANGE, index)
+    return np.minimum(at, size - 1)
+
+
+def modular(value: np.ndarray, bits: int) -> np.ndarray:
+    """``value`` modulo ``2**bits``, as a two's complement number: what a field's width keeps."""
+    half = 1 << (bits - 1)
+    return ((value + half) & (2 * half - 1)) - half
