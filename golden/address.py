@@ -47,9 +47,3 @@ def checked(at: np.ndarray, bits: int, size: int, index: int,
     if ((at >= size) & used).any():
         raise MachineFault(Fault.SPM_RANGE, index)
     return np.minimum(at, size - 1)
-
-
-def modular(value: np.ndarray, bits: int) -> np.ndarray:
-    """``value`` modulo ``2**bits``, as a two's complement number: what a field's width keeps."""
-    half = 1 << (bits - 1)
-    return ((value + half) & (2 * half - 1)) - half
