@@ -9,10 +9,11 @@ from isa.instructions import IMAGE_BITS, Fault
 
 def grid(base: int, *loops: tuple[int, int]) -> np.ndarray:
     """``base + sum(index * step)`` of nested loops (count, step), an axis each, the outer first."""
-    at = np.array(base)
+    at, shape = np.array([base]), [count for count, _ in loops]
     for count, step in loops:
-        at = at[..., None] + np.arange(count) * step if count > 1 else at[..., None]
-    return at
+        if count > 1:
+            at = at[..., None] + np.arange(count) * step
+    return at.reshape(shape)
 
 
 def wrap(row: np.ndarray, size: int) -> np.ndarray:
@@ -25,9 +26,12 @@ def on_circle(size: int, *rows: int) -> bool:
     return not size or all(0 <= row < size for row in rows)
 
 
-def in_image(coordinate: np.ndarray, size: int) -> np.ndarray:
-    """Whether coordinates, modulo ``2**IMAGE_BITS`` and as two's complement, lie in [0, size)."""
-    return (coordinate & (1 << IMAGE_BITS) - 1) < size
+def in_image(size: int, first: int, *loops: tuple[int, int]) -> np.ndarray:
+    """Whether the coordinates of nested loops, whose steps are 0 or more, lie in [0, size), modulo
+    ``2**IMAGE_BITS`` and as two's complement."""
+    if first >= 0 and first + sum((count - 1) * step for count, step in loops) < size:
+        return np.ones([count for count, _ in loops], bool)
+    return (grid(first, *loops) & (1 << IMAGE_BITS) - 1) < size
 
 
 def checked(at: np.ndarray, bits: int, size: int, index: int,

@@ -123,15 +123,16 @@ class Tensor:
                   ) -> tuple[np.ndarray, None] | None:
         """INT8 sums, requantized (INT32) or, where a float follows, scaled (binary32), [nb, n, y,
         m, x, column], and no overflows; None if they stay in the bank."""
-        parts = [np.matmul(acts, weights).reshape(i.nnb, e.gn, -1, e.gm, e.nx, self.config.lanes)
-                 for acts in self._gathered(i, index, spm, weights.dtype, e)]
-        sums = np.concatenate(parts, axis=2).astype(np.int64)
+        sums = np.empty((i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes), np.int64)
+        for y, acts in self._gathered(i, index, spm, weights.dtype, e):
+            sums[:, :, y] = np.matmul(acts, weights).reshape(*sums.shape[:2], -1, *sums.shape[3:])
         if i.acc:
             sums += self._entries(self.psum, e)
         if i.hold:
             self._entries(self.psum, e)[:] = sums[0]
             return None
-        biased = (sums + bias).astype(np.int32)
+        sums += bias
+        biased = sums.astype(np.int32)
         if i.o_type or (i.residual and i.r_type):
             return biased.astype(np.float32) * scale, None
         return arith.requantize(biased, scale, i.z1, i.lo1, i.hi1), None
@@ -141,13 +142,14 @@ class Tensor:
                ) -> tuple[np.ndarray, np.ndarray] | None:
         """Float sums, scaled and biased (binary32 [nb, n, y, m, x, column]), and which of them
         overflowed; None if they stay in the bank."""
-        found = [exact.products(acts, weights, DType(i.dtype), i.anchor)
-                 for acts in self._gathered(i, index, spm, weights.dtype, e)]
-        *parts, overflow = (
-            np.concatenate([v.reshape(i.nnb, e.gn, -1, e.gm, e.nx, self.config.lanes)
-                            for v in values], axis=2)
-            for values in zip(*((*sums.parts(), beyond) for sums, beyond in found), strict=True))
-        sums, bank = Sums(*parts), (*self.sums.parts(), self.overflow)
+        shape = (i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes)
+        sums, overflow = Sums.zeros(shape), np.zeros(shape, bool)
+        for y, acts in self._gathered(i, index, spm, weights.dtype, e):
+            found, beyond = exact.products(acts, weights, DType(i.dtype), i.anchor)
+            for whole, part in zip((*sums.parts(), overflow), (*found.parts(), beyond),
+                                   strict=True):
+                whole[:, :, y] = part.reshape(*shape[:2], -1, *shape[3:])
+        bank = (*self.sums.parts(), self.overflow)
         if i.acc:
             *held, beyond = (self._entries(v, e) for v in bank)
             sums, overflow = sums + Sums(*held), overflow | beyond
@@ -207,32 +209,35 @@ class Tensor:
         return weights, bias, arith.check_scale(params[:, :, 1].view(np.float32))
 
     def _gathered(self, i: Instruction, index: int, spm: np.ndarray, dtype: np.dtype, e: Extent
-                  ) -> Iterator[np.ndarray]:
-        """The activations of as many rows at a time as fit in CHUNK, operands [nb, 1, pixel, K]:
-        integers after zero point and padding, or patterns; of one ``nb`` if all have the same."""
+                  ) -> Iterator[tuple[slice, np.ndarray]]:
+        """As many rows at a time as fit in CHUNK, and their activations, operands [nb, 1, pixel,
+        K]: integers after zero point and padding, or patterns; of one ``nb`` if all have the same.
+        """
         lanes, groups = self.config.lanes, i.nnb if i.a_nb else 1
-        vectors = np.ndarray(len(spm) * self.config.granules - self.config.granules + 1,
-                             f"V{lanes}", np.asarray(spm), 0, GRANULE)
-        col = grid(i.a_base, (groups, i.a_nb), (e.nx, i.a_x), (i.ns, i.a_s), (i.ncb, i.a_cb))
-        lane = np.arange(self.config.granules if i.lane_dx else 1) >> (i.lane_dx == 2)
-        in_x = in_image(grid(i.ix0, (e.nx, i.ix_x), (i.ns, i.ix_s))[..., None] + lane, i.iw)
+        vectors = np.ndarray((len(spm) - 1) * self.config.granules + 1, f"V{lanes}",
+                             np.asarray(spm), 0, GRANULE)
+        col = grid(i.a_base, (groups, i.a_nb), (1, 0), (1, 0), (e.nx, i.a_x), (1, 0),
+                   (i.ns, i.a_s), (i.ncb, i.a_cb))
+        in_x = in_image(i.iw, i.ix0, (e.nx, i.ix_x), (1, 0), (i.ns, i.ix_s),
+                        (self.config.granules if i.lane_dx else 1, 1))
+        if i.lane_dx == 2:
+            in_x = in_x[..., np.arange(self.config.granules) >> 1]
         some = max(1, CHUNK // (col.size * e.gm * i.nr * lanes))
         for y in range(0, e.ny, some):
             ny = min(some, e.ny - y)
-            row = wrap(grid(i.a_row + y * i.a_y, (ny, i.a_y), (e.gm, i.a_m), (i.nr, i.a_r)),
-                       i.a_wrap)
-            in_y = in_image(grid(i.iy0 + y * i.iy_y, (ny, i.iy_y), (e.gm, i.iy_m),
-                                 (i.nr, i.iy_r)), i.ih)
-            inside = in_y[:, :, None, :, None, None] & in_x[:, None]         # [y, m, x, r, s, g]
-            at = checked(row[:, :, None, :, None, None] + col[:, None, None, :, None],
-                         GRANULE_BITS, len(vectors), index, inside.any(-1, keepdims=True))
+            row = grid(i.a_row + y * i.a_y, (ny, i.a_y), (e.gm, i.a_m), (1, 0), (i.nr, i.a_r),
+                       (1, 0), (1, 0))
+            inside = in_x & in_image(i.ih, i.iy0 + y * i.iy_y, (ny, i.iy_y), (e.gm, i.iy_m),
+                                     (1, 0), (i.nr, i.iy_r), (1, 0), (1, 0))  # [y, m, x, r, s, g]
+            used = inside.any(-1, keepdims=True) if i.lane_dx else inside
+            at = checked(col + wrap(row, i.a_wrap), GRANULE_BITS, len(vectors), index, used)
             raw = vectors[at].view(np.uint8)                        # [nb, y, m, x, r, s, cb * L]
             value = (raw.view(dtype) if i.dtype else
                      arith.operand(raw, i.a_signed, i.a_zp, dtype.type))
             if not inside.all():
-                value.reshape(groups, *inside.shape[:-1], i.ncb, lane.size, -1).swapaxes(-3, -2)[
-                    :, ~inside] = 0 if i.dtype else i.pad
-            yield value.reshape(groups, 1, ny * e.gm * e.nx, -1)
+                value.reshape(groups, *inside.shape[:-1], i.ncb, inside.shape[-1], -1).swapaxes(
+                    -3, -2)[:, ~inside] = 0 if i.dtype else i.pad
+            yield slice(y, y + ny), value.reshape(groups, 1, ny * e.gm * e.nx, -1)
 
     def _write(self, i: Instruction, index: int, spm: np.ndarray, value: np.ndarray,
                overflow: np.ndarray | None, e: Extent) -> None:
@@ -247,7 +252,7 @@ class Tensor:
                   ) -> tuple[np.ndarray, np.ndarray]:
             """Addresses [block, row, x, word] of ``size`` words a block, and which are there: the
             last block has words of the output only as far as it has channels."""
-            there = grid(0, (blocks, size), (1, 0), (1, 0), (size, 1)) < (
+            there = np.arange(blocks * size).reshape(blocks, 1, 1, size) < (
                 blocks * size - i.w_skip * size // o_type.size)
             row = wrap(grid(first, (e.ny, i.o_y), (e.gm, i.o_m)), circle).reshape(-1, 1, 1)[:rows]
             at = grid(base, (blocks, size * step), (1, 0), (e.nx, i.o_x), (size, step)) + row

@@ -90,13 +90,12 @@ class Walk:
         """The taps of some rows of the window at a time: bytes [cb, y, x, r, s, part of a word] of
         the first operand, and where they are inside the image [y, x, r, s]."""
         i = self.i
-        in_x = in_image(grid(i.ix0, (i.nx, i.ix_x), (1, 0), (i.ns, i.ix_s)), i.iw)
+        in_x = in_image(i.iw, i.ix0, (i.nx, i.ix_x), (1, 0), (i.ns, i.ix_s))
         column = grid(i.a_base, (i.nx, i.a_x), (1, 0), (i.ns, i.a_s))
         some = max(1, CHUNK // (i.ncb * i.ny * i.nx * i.ns))
         for r in range(0, i.nr, some):
             nr = min(some, i.nr - r)
-            in_y = in_image(grid(i.iy0 + r * i.iy_r, (i.ny, i.iy_y), (1, 0), (nr, i.iy_r), (1, 0)),
-                            i.ih)
+            in_y = in_image(i.ih, i.iy0 + r * i.iy_r, (i.ny, i.iy_y), (1, 0), (nr, i.iy_r), (1, 0))
             row = grid(i.a_row + r * i.a_r, (i.ny, i.a_y), (1, 0), (nr, i.a_r), (1, 0))
             inside = in_y & in_x
             yield self._parts(column + wrap(row, i.a_wrap), i.a_cb, i.a_type, inside), inside

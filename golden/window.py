@@ -69,8 +69,8 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     row = wrap(grid(i.a_row, (i.ny, i.a_y), (gm, i.a_m), (i.nr, i.a_r)), i.a_wrap)
     column = grid(i.a_base, (blocks, i.a_n), (1, 0), (i.nx, i.stride * i.a_x), (1, 0),
                   (i.ns, i.a_x))
-    in_y = in_image(grid(i.iy0, (i.ny, i.iy_y), (gm, i.iy_m), (i.nr, i.iy_r)), i.ih)
-    in_x = in_image(grid(i.ix0, (i.nx, i.stride * i.ix_x), (1, 0), (i.ns, i.ix_x)), i.iw)
+    in_y = in_image(i.ih, i.iy0, (i.ny, i.iy_y), (gm, i.iy_m), (i.nr, i.iy_r))
+    in_x = in_image(i.iw, i.ix0, (i.nx, i.stride * i.ix_x), (1, 0), (i.ns, i.ix_x))
     inside = in_y.reshape(-1, 1, i.nr, 1)[:rows] & in_x                       # [y, x, r, s]
     at = check(column + row.reshape(-1, 1, i.nr, 1)[:rows], inside)
     taps = memory.take(at, axis=0).reshape(blocks, rows, i.nx, -1, config.lanes)
