@@ -1,19 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Address arithmetic of every engine: nested loops, circular rows, images, the scratchpad's end."""
+"""Address arithmetic of every engine: nested loops, circular rows, images, the scratchpad's end.
+
+What loops give depends on the instruction alone, and is kept for the next time that it runs.
+"""
+
+import functools
 
 import numpy as np
 
 from golden.fault import MachineFault
 from isa.instructions import IMAGE_BITS, Fault
 
+KEPT = 1 << 14
+"""Results of loops that are kept."""
 
+
+@functools.lru_cache(KEPT)
 def grid(base: int, *loops: tuple[int, int]) -> np.ndarray:
-    """``base + sum(index * step)`` of nested loops (count, step), an axis each, the outer first."""
+    """``base + sum(index * step)`` of nested loops (count, step), an axis each, the outer first
+    (read-only)."""
     at, shape = np.array([base]), [count for count, _ in loops]
     for count, step in loops:
         if count > 1:
             at = at[..., None] + np.arange(count) * step
-    return at.reshape(shape)
+    at = at.reshape(shape)
+    at.flags.writeable = False
+    return at
 
 
 def wrap(row: np.ndarray, size: int) -> np.ndarray:
@@ -26,12 +38,13 @@ def on_circle(size: int, *rows: int) -> bool:
     return not size or all(0 <= row < size for row in rows)
 
 
+@functools.lru_cache(KEPT)
 def in_image(size: int, first: int, *loops: tuple[int, int]) -> np.ndarray:
-    """Whether the coordinates of nested loops, whose steps are 0 or more, lie in [0, size), modulo
-    ``2**IMAGE_BITS`` and as two's complement."""
-    if first >= 0 and first + sum((count - 1) * step for count, step in loops) < size:
-        return np.ones([count for count, _ in loops], bool)
-    return (grid(first, *loops) & (1 << IMAGE_BITS) - 1) < size
+    """Whether coordinates of nested loops, modulo ``2**IMAGE_BITS`` and as two's complement, lie
+    in [0, size) (read-only)."""
+    inside = (grid(first, *loops) & (1 << IMAGE_BITS) - 1) < size
+    inside.flags.writeable = False
+    return inside
 
 
 def checked(at: np.ndarray, bits: int, size: int, index: int,

@@ -50,8 +50,7 @@ def scale_from_bits(bits: int) -> np.ndarray:
 def finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
     """``clip(rint(value) + zero_point, low, high)`` of binary32 numbers (INT32)."""
     # the sum is exact below 2^24, beyond it saturates whatever it is
-    integer = np.rint(value) + np.float32(zero_point)
-    return np.minimum(np.maximum(integer, np.float32(low)), np.float32(high)).astype(np.int32)
+    return (np.rint(value) + zero_point).clip(low, high).astype(np.int32)
 
 
 def requantize(acc: np.ndarray, scale: np.ndarray, zero_point: int, low: int,

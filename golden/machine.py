@@ -75,7 +75,7 @@ class Machine:
     def _regions(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int]
                  ) -> dict[Region, np.ndarray]:
         return {
-            Region.PROGRAM: np.frombuffer(image, np.uint8).copy(),
+            Region.PROGRAM: np.frombuffer(image, np.uint8),
             Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
             Region.INPUT: np.array(inputs, np.uint8),
             Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}

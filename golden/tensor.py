@@ -123,7 +123,8 @@ class Tensor:
                   ) -> tuple[np.ndarray, None] | None:
         """INT8 sums, requantized (INT32) or, where a float follows, scaled (binary32), [nb, n, y,
         m, x, column], and no overflows; None if they stay in the bank."""
-        sums = np.empty((i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes), np.int64)
+        sums = np.empty((i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes),
+                        np.int32 if weights.dtype == np.float32 else np.int64)
         for y, acts in self._gathered(i, index, spm, weights.dtype, e):
             sums[:, :, y] = np.matmul(acts, weights).reshape(*sums.shape[:2], -1, *sums.shape[3:])
         if i.acc:
@@ -131,8 +132,7 @@ class Tensor:
         if i.hold:
             self._entries(self.psum, e)[:] = sums[0]
             return None
-        sums += bias
-        biased = sums.astype(np.int32)
+        biased = (sums + bias).astype(np.int32, copy=False)
         if i.o_type or (i.residual and i.r_type):
             return biased.astype(np.float32) * scale, None
         return arith.requantize(biased, scale, i.z1, i.lo1, i.hi1), None
@@ -235,8 +235,9 @@ class Tensor:
             value = (raw.view(dtype) if i.dtype else
                      arith.operand(raw, i.a_signed, i.a_zp, dtype.type))
             if not inside.all():
-                value.reshape(groups, *inside.shape[:-1], i.ncb, inside.shape[-1], -1).swapaxes(
-                    -3, -2)[:, ~inside] = 0 if i.dtype else i.pad
+                outside = ~inside.reshape(-1, inside.shape[-1])
+                value.reshape(groups, len(outside), i.ncb, outside.shape[-1], -1).swapaxes(2, 3)[
+                    :, outside] = 0 if i.dtype else i.pad
             yield slice(y, y + ny), value.reshape(groups, 1, ny * e.gm * e.nx, -1)
 
     def _write(self, i: Instruction, index: int, spm: np.ndarray, value: np.ndarray,
@@ -252,8 +253,8 @@ class Tensor:
                   ) -> tuple[np.ndarray, np.ndarray]:
             """Addresses [block, row, x, word] of ``size`` words a block, and which are there: the
             last block has words of the output only as far as it has channels."""
-            there = np.arange(blocks * size).reshape(blocks, 1, 1, size) < (
-                blocks * size - i.w_skip * size // o_type.size)
+            there = np.ones((blocks, 1, 1, size), bool)
+            there[-1, ..., size - i.w_skip * size // o_type.size:] = False
             row = wrap(grid(first, (e.ny, i.o_y), (e.gm, i.o_m)), circle).reshape(-1, 1, 1)[:rows]
             at = grid(base, (blocks, size * step), (1, 0), (e.nx, i.o_x), (size, step)) + row
             return checked(at, SPM_ADDRESS_BITS, len(spm), index, there), there
