@@ -24,6 +24,8 @@ becomes the output, of the same type, by :mod:`golden.results`. MAX takes those 
 weight is not -0 (:data:`isa.instructions.ABSENT`); of no taps at all it is -infinity.
 """
 
+import functools
+
 import numpy as np
 
 from golden import arith
@@ -107,20 +109,17 @@ def _integers(i: Instruction, taps: np.ndarray, weights: np.ndarray, inside: np.
 def _floats(i: Instruction, taps: np.ndarray, weights: np.ndarray, inside: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray]:
     """The same of numbers, rounded to binary32, and which overflowed."""
-    dtype = DType(i.dtype)
-    highest = np.full((1, 1, 1, 1), -np.inf, np.float32)
+    dtype, patterns = DType(i.dtype), weights.view("<u2")
+    used = inside[..., None] & (patterns != ABSENT)
     sums, overflow = Sums.zeros(()), np.zeros((), bool)
-    for t in range(taps.shape[3]):
-        a, w = taps[..., t, :], weights[..., t, :].view("<u2")
-        used = inside[..., t, None] & (w != ABSENT)
-        if i.wop == WindowOp.MAX:
-            highest = np.where(used, largest(highest, to_float(a, dtype)), highest)
-        else:
-            one, beyond = product(unpack(a.view("<u2"), dtype), unpack(w, dtype), used,
-                                  base_of(dtype, i.anchor))
-            sums, overflow = sums + one, overflow | beyond
     if i.wop == WindowOp.MAX:
-        return highest, overflow
+        values = np.where(used, to_float(taps, dtype), np.float32(-np.inf))
+        return functools.reduce(largest, np.moveaxis(values, 3, 0)), overflow
+    a, w = unpack(taps.view("<u2"), dtype), unpack(patterns, dtype)
+    for t in range(taps.shape[3]):
+        at = np.s_[..., t, :]
+        one, beyond = product(a[at], w[at], used[at], base_of(dtype, i.anchor))
+        sums, overflow = sums + one, overflow | beyond
     return sums.to_float(unit_of(dtype, i.anchor)), overflow
 
 
