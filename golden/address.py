@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from golden.fault import MachineFault
-from isa.instructions import IMAGE_BITS, Fault
+from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, Fault
 
 KEPT = 1 << 14
 """Results of loops that are kept."""
@@ -47,8 +47,8 @@ def in_image(size: int, first: int, *loops: tuple[int, int]) -> np.ndarray:
     return inside
 
 
-def checked(at: np.ndarray, bits: int, size: int, index: int,
-            used: np.ndarray | bool = True) -> np.ndarray:
+def checked(at: np.ndarray, size: int, index: int, used: np.ndarray | bool = True,
+            bits: int = SPM_ADDRESS_BITS) -> np.ndarray:
     """Addresses modulo ``2**bits``, as a field's width keeps them; anything where not ``used``.
 
     Two's complement or not makes no difference: ``size`` is at most half of the range.

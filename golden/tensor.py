@@ -28,7 +28,6 @@ the others have to lie in the scratchpad. Addresses are computed modulo the widt
 image coordinates modulo 2**18, both as two's complement.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +42,6 @@ from isa.config import GRANULE, PARAM_WORDS, REDUCTION, Config
 from isa.instructions import SPM_ADDRESS_BITS, DType, Fault, Instruction
 
 GRANULE_BITS = SPM_ADDRESS_BITS + 2
-
-CHUNK = 1 << 22
-"""Activation bytes gathered at a time."""
 
 SINGLE = 256
 """Most products of nine-bit operands whose sum is exact in binary32."""
@@ -123,10 +119,9 @@ class Tensor:
                   ) -> tuple[np.ndarray, None] | None:
         """INT8 sums, requantized (INT32) or, where a float follows, scaled (binary32), [nb, n, y,
         m, x, column], and no overflows; None if they stay in the bank."""
-        sums = np.empty((i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes),
-                        np.int32 if weights.dtype == np.float32 else np.int64)
-        for y, acts in self._gathered(i, index, spm, weights.dtype, e):
-            sums[:, :, y] = np.matmul(acts, weights).reshape(*sums.shape[:2], -1, *sums.shape[3:])
+        products = np.matmul(self._activations(i, index, spm, weights.dtype, e), weights)
+        sums = products.astype(np.int32 if weights.dtype == np.float32 else np.int64).reshape(
+            i.nnb, e.gn, e.ny, e.gm, e.nx, -1)
         if i.acc:
             sums += self._entries(self.psum, e)
         if i.hold:
@@ -142,14 +137,11 @@ class Tensor:
                ) -> tuple[np.ndarray, np.ndarray] | None:
         """Float sums, scaled and biased (binary32 [nb, n, y, m, x, column]), and which of them
         overflowed; None if they stay in the bank."""
-        shape = (i.nnb, e.gn, e.ny, e.gm, e.nx, self.config.lanes)
-        sums, overflow = Sums.zeros(shape), np.zeros(shape, bool)
-        for y, acts in self._gathered(i, index, spm, weights.dtype, e):
-            found, beyond = exact.products(acts, weights, DType(i.dtype), i.anchor)
-            for whole, part in zip((*sums.parts(), overflow), (*found.parts(), beyond),
-                                   strict=True):
-                whole[:, :, y] = part.reshape(*shape[:2], -1, *shape[3:])
-        bank = (*self.sums.parts(), self.overflow)
+        found, beyond = exact.products(self._activations(i, index, spm, weights.dtype, e), weights,
+                                       DType(i.dtype), i.anchor)
+        *parts, overflow = (v.reshape(i.nnb, e.gn, e.ny, e.gm, e.nx, -1)
+                            for v in (*found.parts(), beyond))
+        sums, bank = Sums(*parts), (*self.sums.parts(), self.overflow)
         if i.acc:
             *held, beyond = (self._entries(v, e) for v in bank)
             sums, overflow = sums + Sums(*held), overflow | beyond
@@ -208,37 +200,33 @@ class Tensor:
         bias = params[:, :, 0].view(np.float32 if i.dtype else np.int32)
         return weights, bias, arith.check_scale(params[:, :, 1].view(np.float32))
 
-    def _gathered(self, i: Instruction, index: int, spm: np.ndarray, dtype: np.dtype, e: Extent
-                  ) -> Iterator[tuple[slice, np.ndarray]]:
-        """As many rows at a time as fit in CHUNK, and their activations, operands [nb, 1, pixel,
-        K]: integers after zero point and padding, or patterns; of one ``nb`` if all have the same.
-        """
-        lanes, groups = self.config.lanes, i.nnb if i.a_nb else 1
-        vectors = np.ndarray((len(spm) - 1) * self.config.granules + 1, f"V{lanes}",
-                             np.asarray(spm), 0, GRANULE)
+    def _activations(self, i: Instruction, index: int, spm: np.ndarray, dtype: np.dtype, e: Extent
+                     ) -> np.ndarray:
+        """Operands [nb, 1, pixel, K], of one ``nb`` if all have the same: integers after zero point
+        and padding, or patterns."""
+        per, groups = self.config.granules, i.nnb if i.a_nb else 1
+        row = grid(i.a_row, (e.ny, i.a_y), (e.gm, i.a_m), (1, 0), (i.nr, i.a_r), (1, 0), (1, 0))
         col = grid(i.a_base, (groups, i.a_nb), (1, 0), (1, 0), (e.nx, i.a_x), (1, 0),
                    (i.ns, i.a_s), (i.ncb, i.a_cb))
+        in_y = in_image(i.ih, i.iy0, (e.ny, i.iy_y), (e.gm, i.iy_m), (1, 0), (i.nr, i.iy_r),
+                        (1, 0), (1, 0))
         in_x = in_image(i.iw, i.ix0, (e.nx, i.ix_x), (1, 0), (i.ns, i.ix_s),
-                        (self.config.granules if i.lane_dx else 1, 1))
+                        (per if i.lane_dx else 1, 1))
         if i.lane_dx == 2:
-            in_x = in_x[..., np.arange(self.config.granules) >> 1]
-        some = max(1, CHUNK // (col.size * e.gm * i.nr * lanes))
-        for y in range(0, e.ny, some):
-            ny = min(some, e.ny - y)
-            row = grid(i.a_row + y * i.a_y, (ny, i.a_y), (e.gm, i.a_m), (1, 0), (i.nr, i.a_r),
-                       (1, 0), (1, 0))
-            inside = in_x & in_image(i.ih, i.iy0 + y * i.iy_y, (ny, i.iy_y), (e.gm, i.iy_m),
-                                     (1, 0), (i.nr, i.iy_r), (1, 0), (1, 0))  # [y, m, x, r, s, g]
-            used = inside.any(-1, keepdims=True) if i.lane_dx else inside
-            at = checked(col + wrap(row, i.a_wrap), GRANULE_BITS, len(vectors), index, used)
-            raw = vectors[at].view(np.uint8)                        # [nb, y, m, x, r, s, cb * L]
-            value = (raw.view(dtype) if i.dtype else
-                     arith.operand(raw, i.a_signed, i.a_zp, dtype.type))
-            if not inside.all():
-                outside = ~inside.reshape(-1, inside.shape[-1])
-                value.reshape(groups, len(outside), i.ncb, outside.shape[-1], -1).swapaxes(2, 3)[
-                    :, outside] = 0 if i.dtype else i.pad
-            yield slice(y, y + ny), value.reshape(groups, 1, ny * e.gm * e.nx, -1)
+            in_x = in_x[..., np.arange(per) >> 1]
+        inside = in_y & in_x                                              # [y, m, x, r, s, g]
+        used = inside.any(-1, keepdims=True) if i.lane_dx else inside
+        vectors = np.ndarray((len(spm) - 1) * per + 1, f"V{self.config.lanes}", np.asarray(spm),
+                             0, GRANULE)
+        at = checked(wrap(row, i.a_wrap) + col, len(vectors), index, used, GRANULE_BITS)
+        raw = vectors[at].view(np.uint8)                        # [nb, y, m, x, r, s, cb * L]
+        value = (raw.view(dtype) if i.dtype else
+                 arith.operand(raw, i.a_signed, i.a_zp, dtype.type))
+        if not inside.all():
+            outside = ~inside.reshape(-1, inside.shape[-1])
+            value.reshape(groups, len(outside), i.ncb, outside.shape[-1], -1).swapaxes(2, 3)[
+                :, outside] = 0 if i.dtype else i.pad
+        return value.reshape(groups, 1, e.ny * e.gm * e.nx, -1)
 
     def _write(self, i: Instruction, index: int, spm: np.ndarray, value: np.ndarray,
                overflow: np.ndarray | None, e: Extent) -> None:
@@ -257,7 +245,7 @@ class Tensor:
             there[-1, ..., size - i.w_skip * size // o_type.size:] = False
             row = wrap(grid(first, (e.ny, i.o_y), (e.gm, i.o_m)), circle).reshape(-1, 1, 1)[:rows]
             at = grid(base, (blocks, size * step), (1, 0), (e.nx, i.o_x), (size, step)) + row
-            return checked(at, SPM_ADDRESS_BITS, len(spm), index, there), there
+            return checked(at, len(spm), index, there), there
 
         exact = not (i.dtype or i.o_type or (i.residual and i.r_type))
         if i.residual:

@@ -33,7 +33,7 @@ from golden.functions import evaluate
 from golden.formats import FORMATS, largest, to_float, unpack
 from golden.results import Exceptions, convert, known
 from isa.config import Config
-from isa.instructions import SPM_ADDRESS_BITS, DType, Fault, Instruction, VectorOp
+from isa.instructions import DType, Fault, Instruction, VectorOp
 
 MAX_START = -32768
 """The maximum of no taps at all."""
@@ -115,7 +115,7 @@ class Walk:
         whole = whole.reshape(words, per, i.ny, i.nx, -1).transpose(0, 2, 3, 1, 4)
         row = wrap(grid(i.o_row, (i.ny, i.o_y), (1, 0)), i.o_wrap)
         at = grid(i.o_base, (words, i.o_cb), (1, 0), (i.nx, i.o_x)) + row
-        self.spm[self._check(at)] = whole.reshape(words, i.ny, i.nx, -1)
+        self.spm[checked(at, len(self.spm), self.index)] = whole.reshape(words, i.ny, i.nx, -1)
 
     def _parts(self, at: np.ndarray, step: int, dtype: int, used: np.ndarray | bool = True
                ) -> np.ndarray:
@@ -123,10 +123,8 @@ class Walk:
         per = self.largest // DType(dtype).size
         cb = np.arange(self.i.ncb).reshape(-1, *(1 for _ in at.shape))
         parts = np.asarray(self.spm).reshape(len(self.spm) * per, -1)
-        return parts.take(self._check(at + cb // per * step, used) * per + cb % per, axis=0)
-
-    def _check(self, at: np.ndarray, used: np.ndarray | bool = True) -> np.ndarray:
-        return checked(at, SPM_ADDRESS_BITS, len(self.spm), self.index, used)
+        words = checked(at + cb // per * step, len(self.spm), self.index, used)
+        return parts.take(words * per + cb % per, axis=0)
 
 
 def _integers(i: Instruction, walk: Walk) -> np.ndarray:

@@ -36,8 +36,8 @@ from golden.formats import largest, to_float, unpack
 from golden.results import Exceptions, convert, known
 from golden.vector import MAX_START
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import (ABSENT, SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS,
-                              DType, Fault, Instruction, WindowOp)
+from isa.instructions import (ABSENT, WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Instruction,
+                              WindowOp)
 
 
 def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
@@ -54,15 +54,13 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     gm, gn = 1 << i.m_split, config.tiles >> i.m_split
     blocks, rows = (i.nnb - 1) * gn + i.n_last, (i.ny - 1) * gm + i.m_last
 
-    def check(at: np.ndarray, used: np.ndarray | bool = True) -> np.ndarray:
-        return checked(at, SPM_ADDRESS_BITS, config.spm_words, index, used)
-
-    to = check(grid(i.o_base, (blocks, i.o_n), (1, 0), (i.nx, i.o_x)) + wrap(
-        grid(i.o_row, (i.ny, i.o_y), (gm, i.o_m)), i.o_wrap).reshape(-1, 1)[:rows])  # [b, y, x]
+    row = wrap(grid(i.o_row, (i.ny, i.o_y), (gm, i.o_m)), i.o_wrap).reshape(-1, 1)[:rows]
+    to = checked(grid(i.o_base, (blocks, i.o_n), (1, 0), (i.nx, i.o_x)) + row, len(spm), index)
     steps = i.stride * i.nr * i.ng * config.window_taps
     params = FLOAT_PARAM_WORDS if i.dtype else PARAM_WORDS
     memory = np.asarray(spm)
-    words = memory.take(check(grid(i.w_base, (blocks, i.w_n), (steps + params, 1))), axis=0)
+    at = checked(grid(i.w_base, (blocks, i.w_n), (steps + params, 1)), len(spm), index)
+    words = memory.take(at, axis=0)
     weights = words[:, :steps].reshape(blocks, i.stride, i.nr, -1, config.lanes).transpose(
         0, 2, 3, 1, 4).reshape(blocks, i.nr, -1, config.lanes)[:, :, :i.ns].reshape(
             blocks, 1, 1, -1, config.lanes)                                   # [b, 1, 1, tap, L]
@@ -74,7 +72,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     in_y = in_image(i.ih, i.iy0, (i.ny, i.iy_y), (gm, i.iy_m), (i.nr, i.iy_r))
     in_x = in_image(i.iw, i.ix0, (i.nx, i.stride * i.ix_x), (1, 0), (i.ns, i.ix_x))
     inside = in_y.reshape(-1, 1, i.nr, 1)[:rows] & in_x                       # [y, x, r, s]
-    at = check(column + row.reshape(-1, 1, i.nr, 1)[:rows], inside)
+    at = checked(column + row.reshape(-1, 1, i.nr, 1)[:rows], len(spm), index, inside)
     taps = memory.take(at, axis=0).reshape(blocks, rows, i.nx, -1, config.lanes)
     inside = inside.reshape(rows, i.nx, -1)
 

@@ -33,12 +33,12 @@ def test_kept_results_cannot_be_changed():
 def test_checked():
     """Addresses of six bits, two's complement, and a memory of 20 words."""
     at = np.array([0, 19, 64, -45, 83])
-    assert checked(at, 6, 20, 5).tolist() == [0, 19, 0, 19, 19]
+    assert checked(at, 20, 5, bits=6).tolist() == [0, 19, 0, 19, 19]
     for wrong in (20, 31, -1, -32, 63):
         at[2] = wrong
         with pytest.raises(MachineFault) as e:
-            checked(at, 6, 20, 5)
+            checked(at, 20, 5, bits=6)
         assert (e.value.code, e.value.index) == (Fault.SPM_RANGE, 5)
         used = np.array([True, True, False, True, True])
-        result = checked(at, 6, 20, 5, used)
+        result = checked(at, 20, 5, used, bits=6)
         assert result[used].tolist() == [0, 19, 19, 19] and 0 <= result[2] < 20
