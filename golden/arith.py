@@ -9,9 +9,6 @@ import numpy as np
 
 from isa.numerics import SCALE_MAX, SCALE_MIN
 
-SATURATION = np.float32(2.0 ** 20)
-"""Beyond this magnitude a rounded value saturates whatever the zero point."""
-
 
 def check_scale(scale: np.ndarray) -> np.ndarray:
     """``scale`` (binary32), if it is legal.
@@ -22,7 +19,7 @@ def check_scale(scale: np.ndarray) -> np.ndarray:
         If an element is not in [SCALE_MIN, SCALE_MAX).
     """
     scale = np.asarray(scale, np.float32)
-    if not np.all((scale >= SCALE_MIN) & (scale < SCALE_MAX)):
+    if not (scale.min() >= SCALE_MIN and scale.max() < SCALE_MAX):
         raise ValueError(f"a scale is outside [2^-100, 2^32): {scale.min()} … {scale.max()}")
     return scale
 
@@ -50,15 +47,15 @@ def scale_from_bits(bits: int) -> np.ndarray:
 
 
 def finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:
-    """``clip(rint(value) + zero_point, low, high)`` of binary32 numbers."""
-    integer = np.rint(np.clip(value, -SATURATION, SATURATION)).astype(np.int32)
-    return np.minimum(np.maximum(integer + zero_point, low), high)
+    """``clip(rint(value) + zero_point, low, high)`` of binary32 numbers (INT32)."""
+    # the sum is exact below 2^24, beyond it saturates whatever it is
+    return (np.rint(value) + zero_point).clip(low, high).astype(np.int32)
 
 
 def requantize(acc: np.ndarray, scale: np.ndarray, zero_point: int, low: int,
                high: int) -> np.ndarray:
     """``clip(rint(f32(f32(acc) * scale)) + zero_point, low, high)`` for INT32 ``acc``."""
-    return finish(acc.astype(np.int32).astype(np.float32) * scale, zero_point, low, high)
+    return finish(acc.astype(np.float32) * scale, zero_point, low, high)
 
 
 def add(a: np.ndarray, scale_a: np.ndarray, b: np.ndarray, scale_b: np.ndarray, zero_point: int,
@@ -69,10 +66,15 @@ def add(a: np.ndarray, scale_a: np.ndarray, b: np.ndarray, scale_b: np.ndarray, 
     return finish(total, zero_point, low, high)
 
 
-def operand(raw: np.ndarray, signed: int, zero_point: int) -> np.ndarray:
-    """Bytes as integers less their zero point, in the nine bits that the machine keeps (INT32).
+def operand(raw: np.ndarray, signed: int, zero_point: int, dtype: type = np.int32) -> np.ndarray:
+    """Bytes as integers less their zero point, in the nine bits that the machine keeps.
 
     With a zero point in the range of the bytes' type nothing is lost.
     """
-    value = raw.view(np.int8 if signed else np.uint8).astype(np.int32) - zero_point
-    return ((value + 256) & 511) - 256
+    low, high = (-128, 127) if signed else (0, 255)
+    value: np.ndarray = raw.view(np.int8 if signed else np.uint8).astype(dtype)
+    if zero_point:
+        value -= zero_point
+    if low - zero_point < -256 or high - zero_point > 255:
+        value = (value + 256) % 512 - 256
+    return value

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from golden.address import grid
 from golden.fault import MachineFault
 from isa.instructions import READ_ONLY, Fault, Instruction, Opcode, Region
 
@@ -32,19 +33,19 @@ def execute(i: Instruction, index: int, spm: np.ndarray, memory: np.ndarray) -> 
         raise MachineFault(Fault.BAD_FIELD, index)
     if i.opcode is Opcode.STORE and Region(i.region) in READ_ONLY:
         raise MachineFault(Fault.DRAM_RANGE, index)
-    level = np.ogrid[:i.n3, :i.n2, :i.n1, :i.n0]
-    dram = i.dram // size + sum(
-        v * (s // size) for v, s in zip(level, (i.dram_stride3, i.dram_stride2, i.dram_stride1,
-                                                size), strict=True))
-    at = i.spm + sum(v * s for v, s in zip(level, (i.spm_stride3, i.spm_stride2, i.spm_stride1, 1),
-                                           strict=True))
-    outside = ((dram < 0) | ((dram + 1) * size > memory.size)).any(axis=-1)
-    wrong = outside | ((at < 0) | (at >= words)).any(axis=-1)
+    # where each run begins, in words
+    dram = grid(i.dram // size, (i.n3, i.dram_stride3 // size), (i.n2, i.dram_stride2 // size),
+                (i.n1, i.dram_stride1 // size))
+    at = grid(i.spm, (i.n3, i.spm_stride3), (i.n2, i.spm_stride2), (i.n1, i.spm_stride1))
+    outside = (dram < 0) | (dram + i.n0 > memory.size // size)
+    wrong = outside | (at < 0) | (at + i.n0 > words)
     if wrong.any():
         first = np.unravel_index(wrong.argmax(), wrong.shape)
         raise MachineFault(Fault.DRAM_RANGE if outside[first] else Fault.SPM_RANGE, index)
+    run = np.arange(i.n0)
+    dram, at = dram[..., None] + run, at[..., None] + run
     lines = memory[:memory.size // size * size].reshape(-1, size)
     if i.opcode is Opcode.LOAD:
-        spm[at] = lines[dram]
+        spm[at] = lines.take(dram, axis=0)
     else:
-        lines[dram] = spm[at]
+        lines[dram] = spm.take(at, axis=0)

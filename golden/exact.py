@@ -23,7 +23,7 @@ from isa.numerics import PRODUCT_SHIFT_MAX
 SPLIT = 48
 """A sum is two INT64: ``high * 2**SPLIT + low`` with ``0 <= low < 2**SPLIT``."""
 
-SLICE = 14
+SLICE = 19
 """Bits of the pieces of operands; a sum of 2^15 products of pieces is exact in binary64."""
 
 
@@ -163,7 +163,7 @@ def _sliced(x: Parts, y: Parts, base: int) -> Sums:
 
 
 def _shifted(value: np.ndarray, shift: int | np.ndarray) -> Sums:
-    """INT64 below 2^48 times ``2**shift``, 0 … 88, as sums."""
+    """INT64 times ``2**shift``, 0 … 88, as sums; the result is below 2^95."""
     sums = Sums.zeros(value.shape)
     down = np.maximum(SPLIT - shift, 0)
     up = np.maximum(shift - SPLIT, 0)

@@ -34,6 +34,7 @@ class Machine:
         self.spm = np.zeros((config.spm_words, config.word_bytes), np.uint8)
         self.exceptions = Exceptions()
         self.tensor = Tensor(config, self.exceptions)
+        self._decoded: dict[bytes, Instruction] = {}
 
     def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
             program: int = 0, watch: Callable[[int, Instruction], None] | None = None
@@ -61,13 +62,7 @@ class Machine:
         completed = dict.fromkeys(QUEUES, 0)
         index = 0
         while True:
-            at = program + index * INSTRUCTION_BYTES
-            if at + INSTRUCTION_BYTES > len(image):
-                raise MachineFault(Fault.DRAM_RANGE, index)
-            try:
-                i = Instruction.decode(image[at:at + INSTRUCTION_BYTES])
-            except ValueError as e:
-                raise MachineFault(Fault.ILLEGAL_OPCODE, index) from e
+            i = self._fetch(image, program + index * INSTRUCTION_BYTES, index)
             if i.opcode is Opcode.END:
                 return regions[Region.OUTPUT]
             self._wait(i, index, completed)
@@ -80,17 +75,29 @@ class Machine:
     def _regions(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int]
                  ) -> dict[Region, np.ndarray]:
         return {
-            Region.PROGRAM: np.frombuffer(image, np.uint8).copy(),
+            Region.PROGRAM: np.frombuffer(image, np.uint8),
             Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
             Region.INPUT: np.array(inputs, np.uint8),
             Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
 
+    def _fetch(self, image: bytes, at: int, index: int) -> Instruction:
+        code = image[at:at + INSTRUCTION_BYTES]
+        if len(code) < INSTRUCTION_BYTES:
+            raise MachineFault(Fault.DRAM_RANGE, index)
+        if code not in self._decoded:
+            try:
+                self._decoded[code] = Instruction.decode(code)
+            except ValueError as e:
+                raise MachineFault(Fault.ILLEGAL_OPCODE, index) from e
+        return self._decoded[code]
+
     def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
         half = 1 << (WAIT_BITS - 1)
         for bit, queue in enumerate(QUEUES):
-            ahead = (completed[queue] - i.fields.get(f"wait_{queue}", 0)) % (2 * half)
-            if i.wait_mask >> bit & 1 and ahead >= half:
-                raise MachineFault(Fault.WATCHDOG, index)
+            if i.wait_mask >> bit & 1:
+                ahead = (completed[queue] - getattr(i, f"wait_{queue}")) % (2 * half)
+                if ahead >= half:
+                    raise MachineFault(Fault.WATCHDOG, index)
 
     def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
         if i.opcode in (Opcode.LOAD, Opcode.STORE):

@@ -33,8 +33,8 @@ class Exceptions:
 
 def known(config: Config, *types: int) -> bool:
     """Whether the machine has these types."""
-    return all((t == DType.FP32 and config.floats) or
-               (t != DType.FP32 and DType(t).needs in config.dtypes) for t in types)
+    return not any(types) or all(config.floats if t == DType.FP32 else
+                                 DType(t).needs in config.dtypes for t in types)
 
 
 def clip(value: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:

@@ -28,24 +28,23 @@ the others have to lie in the scratchpad. Addresses are computed modulo the widt
 image coordinates modulo 2**18, both as two's complement.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from golden import arith, exact
-from golden.address import modular, on_circle, total, wrap
+from golden.address import checked, grid, in_image, on_circle, wrap
 from golden.exact import Sums
 from golden.fault import MachineFault
 from golden.formats import to_float
 from golden.results import Exceptions, convert, known
 from isa.config import GRANULE, PARAM_WORDS, REDUCTION, Config
-from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Instruction
+from isa.instructions import SPM_ADDRESS_BITS, DType, Fault, Instruction
 
 GRANULE_BITS = SPM_ADDRESS_BITS + 2
 
-CHUNK = 1 << 22
-"""Activation bytes gathered at a time."""
+SINGLE = 256
+"""Most products of nine-bit operands whose sum is exact in binary32."""
 
 
 class Held(NamedTuple):
@@ -56,6 +55,15 @@ class Held(NamedTuple):
     m_split: int
     dtype: int
     anchor: int
+
+
+class Extent(NamedTuple):
+    """Pixel streams, tiles of a stream, and output pixels: row ``y * gm + m``, column x."""
+
+    gm: int
+    gn: int
+    ny: int
+    nx: int
 
 
 class Tensor:
@@ -93,67 +101,57 @@ class Tensor:
         self._check(i, index)
         self.passes = i.nr * i.ns * i.ncb + (self.passes if i.acc else 0)
         self.held = Held(i.nx, i.ny, i.m_split, i.dtype, i.anchor) if i.hold else None
-        gn = self.config.tiles >> i.m_split
-        ys, xs = total(i.ny, i.nty, i.ny_last), total(i.nx, i.ntx, i.nx_last)
-        weights, bias, scale = self._weights(i, index, spm, gn)
+        gm = 1 << i.m_split
+        e = Extent(gm, self.config.tiles // gm, (i.nty - 1) * i.ny + i.ny_last,
+                   (i.ntx - 1) * i.nx + i.nx_last)
+        weights, bias, scale = self._weights(i, index, spm, e)
         compute = self._exact if i.dtype else self._integers
-        value = compute(i, index, spm, weights, bias, scale, ys, xs)
+        value = compute(i, index, spm, weights, bias, scale, e)
         if value is not None:
-            self._write(i, index, spm, *value, gn, ys, xs)
+            self._write(i, index, spm, value[0], value[1], e)
 
-    def _gathered(self, i: Instruction, index: int, spm: np.ndarray, ys: np.ndarray,
-                  xs: np.ndarray) -> Iterator[np.ndarray]:
-        """Bytes of the activations [m, pixel, vector, L] for each group."""
-        acts = np.empty(0)
-        for nb in range(i.nnb):
-            if nb == 0 or i.a_nb:
-                acts = self._activations(i, index, spm, nb, ys, xs)
-            yield acts
+    def _entries(self, kept: np.ndarray, e: Extent) -> np.ndarray:
+        """The bank [tiles, pixels, L] in the order of an instruction's sums, [n, y, m, x, L]."""
+        return kept[:, :e.ny * e.nx].reshape(e.gm, e.gn, e.ny, e.nx, -1).transpose(1, 2, 0, 3, 4)
 
     def _integers(self, i: Instruction, index: int, spm: np.ndarray, weights: np.ndarray,
-                  bias: np.ndarray, scale: np.ndarray, ys: np.ndarray, xs: np.ndarray
-                  ) -> tuple[np.ndarray, np.ndarray] | None:
-        """INT8 sums, requantized (INT32) or, where a float follows, scaled (binary32), [nb, m, n,
-        pixel, column], and no overflows; None if they stay in the bank."""
-        sums = np.stack([np.einsum("mpk,nkc->mnpc", acts, w, optimize=True) for acts, w in
-                         zip(self._gathered(i, index, spm, ys, xs), weights, strict=True)])
-        sums = sums.astype(np.int64)
-        pixels = ys.size * xs.size
+                  bias: np.ndarray, scale: np.ndarray, e: Extent
+                  ) -> tuple[np.ndarray, None] | None:
+        """INT8 sums, requantized (INT32) or, where a float follows, scaled (binary32), [nb, n, y,
+        m, x, column], and no overflows; None if they stay in the bank."""
+        products = np.matmul(self._activations(i, index, spm, weights.dtype, e), weights)
+        sums = products.astype(np.int32 if weights.dtype == np.float32 else np.int64).reshape(
+            i.nnb, e.gn, e.ny, e.gm, e.nx, -1)
         if i.acc:
-            sums = sums + self.psum[:, :pixels].reshape(sums.shape)
-        sums = sums.astype(np.int32)
+            sums += self._entries(self.psum, e)
         if i.hold:
-            self.psum[:, :pixels] = sums.reshape(self.config.tiles, -1, self.config.lanes)
+            self._entries(self.psum, e)[:] = sums[0]
             return None
-        with np.errstate(over="ignore"):
-            biased = sums + bias[:, None, :, None, :]
-        scale, none = scale[:, None, :, None, :], np.zeros(biased.shape, bool)
+        biased = (sums + bias).astype(np.int32, copy=False)
         if i.o_type or (i.residual and i.r_type):
-            return biased.astype(np.float32) * scale, none
-        return arith.requantize(biased, scale, i.z1, i.lo1, i.hi1), none
+            return biased.astype(np.float32) * scale, None
+        return arith.requantize(biased, scale, i.z1, i.lo1, i.hi1), None
 
     def _exact(self, i: Instruction, index: int, spm: np.ndarray, weights: np.ndarray,
-               bias: np.ndarray, scale: np.ndarray, ys: np.ndarray, xs: np.ndarray
+               bias: np.ndarray, scale: np.ndarray, e: Extent
                ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Float sums, scaled and biased (binary32 [nb, m, n, pixel, column]), and which of them
+        """Float sums, scaled and biased (binary32 [nb, n, y, m, x, column]), and which of them
         overflowed; None if they stay in the bank."""
-        found = [exact.products(acts[:, None], w, DType(i.dtype), i.anchor) for acts, w in
-                 zip(self._gathered(i, index, spm, ys, xs), weights, strict=True)]
-        sums = Sums(*(np.stack(p) for p in zip(*(s.parts() for s, _ in found), strict=True)))
-        overflow = np.stack([o for _, o in found])
-        pixels = ys.size * xs.size
+        found, beyond = exact.products(self._activations(i, index, spm, weights.dtype, e), weights,
+                                       DType(i.dtype), i.anchor)
+        *parts, overflow = (v.reshape(i.nnb, e.gn, e.ny, e.gm, e.nx, -1)
+                            for v in (*found.parts(), beyond))
+        sums, bank = Sums(*parts), (*self.sums.parts(), self.overflow)
         if i.acc:
-            sums = sums + Sums(*(p[:, :pixels].reshape(overflow.shape)
-                                 for p in self.sums.parts()))
-            overflow = overflow | self.overflow[:, :pixels].reshape(overflow.shape)
+            *held, beyond = (self._entries(v, e) for v in bank)
+            sums, overflow = sums + Sums(*held), overflow | beyond
         if i.hold:
-            for kept, new in zip((*self.sums.parts(), self.overflow), (*sums.parts(), overflow),
-                                 strict=True):
-                kept[:, :pixels] = new.reshape(self.config.tiles, pixels, self.config.lanes)
+            for kept, new in zip(bank, (*sums.parts(), overflow), strict=True):
+                self._entries(kept, e)[:] = new[0]
             return None
         with np.errstate(over="ignore", invalid="ignore"):
             value = sums.to_float(exact.unit_of(DType(i.dtype), i.anchor))
-            return value * scale[:, None, :, None, :] + bias[:, None, :, None, :], overflow
+            return value * scale + bias, overflow
 
     def _check(self, i: Instruction, index: int) -> None:
         config = self.config
@@ -178,119 +176,99 @@ class Tensor:
         if not legal:
             raise MachineFault(Fault.BAD_FIELD, index)
 
-    def _weights(self, i: Instruction, index: int, spm: np.ndarray,
-                 gn: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights [nb, n, K, L], float64 or patterns (uint16); bias [nb, n, L], INT32 or binary32;
-        scale (binary32)."""
+    def _weights(self, i: Instruction, index: int, spm: np.ndarray, e: Extent
+                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights [nb, n, K, L], integers (binary32 or 64, whichever holds their sums) or patterns
+        (uint16); bias, INT32 or binary32, and scale (binary32), [nb, n, 1, 1, 1, L]."""
         lanes = self.config.lanes
         passes = i.nr * i.ns * i.ncb
-        tile_words, param_words = passes * gn * lanes, 0 if i.hold else gn * PARAM_WORDS
+        tile_words, param_words = passes * e.gn * lanes, 0 if i.hold else e.gn * PARAM_WORDS
         stream = i.nnb * (tile_words + param_words)
         if i.w_base + stream > self.config.spm_words:
             raise MachineFault(Fault.SPM_RANGE, index)
-        words = spm[i.w_base:i.w_base + stream].reshape(i.nnb, tile_words + param_words, lanes)
-        raw = np.ascontiguousarray(words[:, :tile_words])
-        tiles = raw.view("<u2") if i.dtype else arith.operand(raw, i.w_signed, i.w_zp).astype(
-            np.float64)
-        tiles = tiles.reshape(i.nnb, passes, gn, lanes, -1).transpose(0, 2, 1, 4, 3)
-        weights = tiles.reshape(i.nnb, gn, -1, lanes)
+        words = np.asarray(spm)[i.w_base:i.w_base + stream].reshape(i.nnb, -1, lanes)
+        raw = np.ascontiguousarray(words[:, :tile_words].reshape(
+            i.nnb, passes, e.gn, lanes, lanes).transpose(0, 2, 3, 1, 4)).reshape(
+                i.nnb, e.gn, lanes, -1)
+        kind = np.float32 if passes * lanes <= SINGLE else np.float64
+        weights = (raw.view("<u2") if i.dtype else arith.operand(raw, i.w_signed, i.w_zp, kind)
+                   ).swapaxes(2, 3)
         if i.hold:
-            none = np.zeros((i.nnb, gn, lanes))
-            return weights, none.astype(np.int32), none.astype(np.float32)
-        params = np.ascontiguousarray(words[:, tile_words:]).reshape(i.nnb, gn, 2, 4 * lanes)
-        bias = np.ascontiguousarray(params[:, :, 0]).view(np.float32 if i.dtype else np.int32)
-        scale = np.ascontiguousarray(params[:, :, 1]).view(np.float32)
-        return weights, bias, arith.check_scale(scale)
+            return weights, np.zeros(0), np.zeros(0)
+        params = np.ascontiguousarray(words[:, tile_words:]).reshape(
+            i.nnb, e.gn, 2, 1, 1, 1, 4 * lanes)
+        bias = params[:, :, 0].view(np.float32 if i.dtype else np.int32)
+        return weights, bias, arith.check_scale(params[:, :, 1].view(np.float32))
 
-    def _activations(self, i: Instruction, index: int, spm: np.ndarray, nb: int, ys: np.ndarray,
-                     xs: np.ndarray) -> np.ndarray:
-        """Operands [m, pixel, K]: integers after zero point and padding (float64), or patterns
-        (uint16)."""
-        lanes, per = self.config.lanes, self.config.granules
-        m, r, s, cb, g = (np.arange(n) for n in (1 << i.m_split, i.nr, i.ns, i.ncb, per))
-        col = (i.a_base + nb * i.a_nb + (xs * i.a_x)[:, None, None] + (s * i.a_s)[:, None]
-               + cb * i.a_cb)                                                  # [x, s, cb]
-        ix = modular(i.ix0 + (xs * i.ix_x)[:, None, None] + (s * i.ix_s)[:, None]
-                     + (0 * g, g, g >> 1)[i.lane_dx],
-                     IMAGE_BITS)
-        in_x = (ix >= 0) & (ix < i.iw)                                         # [x, s, g]
-        vectors = np.lib.stride_tricks.sliding_window_view(spm.reshape(-1), lanes)[::GRANULE]
-        rows = max(1, CHUNK // (xs.size * i.nr * i.ns * i.ncb * lanes * m.size))
-        parts = []
-        for at in range(0, ys.size, rows):
-            y = ys[at:at + rows]
-            yr = (m * i.a_m)[:, None, None] + (y * i.a_y)[:, None] + r * i.a_r  # [m, y, r]
-            row = wrap(i.a_row + yr, i.a_wrap)
-            iy = modular(i.iy0 + (m * i.iy_m)[:, None, None] + (y * i.iy_y)[:, None] + r * i.iy_r,
-                         IMAGE_BITS)
-            in_y = (iy >= 0) & (iy < i.ih)
-            addr = modular(row[:, :, None, :, None, None] + col[:, None],
-                           GRANULE_BITS)                                       # [m,y,x,r,s,cb]
-            inside = in_y[:, :, None, :, None, None] & in_x[:, None]           # [m,y,x,r,s,g]
-            used = np.broadcast_to(inside.any(-1, keepdims=True), addr.shape)
-            bad = used & ((addr < 0) | (addr >= len(vectors)))
-            if bad.any():
-                raise MachineFault(Fault.SPM_RANGE, index)
-            raw = vectors[np.where(used, addr, 0)]                     # [m, y, x, r, s, cb, L]
-            keep = np.repeat(inside, GRANULE, axis=-1)[:, :, :, :, :, None]
-            if i.dtype:
-                value = np.where(keep, raw, 0).view("<u2")
-            else:
-                value = np.where(keep, arith.operand(raw, i.a_signed, i.a_zp).astype(np.float64),
-                                 i.pad)
-            parts.append(value.reshape(m.size, y.size * xs.size, -1))
-        return np.concatenate(parts, axis=1)
+    def _activations(self, i: Instruction, index: int, spm: np.ndarray, dtype: np.dtype, e: Extent
+                     ) -> np.ndarray:
+        """Operands [nb, 1, pixel, K], of one ``nb`` if all have the same: integers after zero point
+        and padding, or patterns."""
+        per, groups = self.config.granules, i.nnb if i.a_nb else 1
+        row = grid(i.a_row, (e.ny, i.a_y), (e.gm, i.a_m), (1, 0), (i.nr, i.a_r), (1, 0), (1, 0))
+        col = grid(i.a_base, (groups, i.a_nb), (1, 0), (1, 0), (e.nx, i.a_x), (1, 0),
+                   (i.ns, i.a_s), (i.ncb, i.a_cb))
+        in_y = in_image(i.ih, i.iy0, (e.ny, i.iy_y), (e.gm, i.iy_m), (1, 0), (i.nr, i.iy_r),
+                        (1, 0), (1, 0))
+        in_x = in_image(i.iw, i.ix0, (e.nx, i.ix_x), (1, 0), (i.ns, i.ix_s),
+                        (per if i.lane_dx else 1, 1))
+        if i.lane_dx == 2:
+            in_x = in_x[..., np.arange(per) >> 1]
+        inside = in_y & in_x                                              # [y, m, x, r, s, g]
+        used = inside.any(-1, keepdims=True) if i.lane_dx else inside
+        vectors = np.ndarray((len(spm) - 1) * per + 1, f"V{self.config.lanes}", np.asarray(spm),
+                             0, GRANULE)
+        at = checked(wrap(row, i.a_wrap) + col, len(vectors), index, used, GRANULE_BITS)
+        raw = vectors[at].view(np.uint8)                        # [nb, y, m, x, r, s, cb * L]
+        value = (raw.view(dtype) if i.dtype else
+                 arith.operand(raw, i.a_signed, i.a_zp, dtype.type))
+        if not inside.all():
+            outside = ~inside.reshape(-1, inside.shape[-1])
+            value.reshape(groups, len(outside), i.ncb, outside.shape[-1], -1).swapaxes(2, 3)[
+                :, outside] = 0 if i.dtype else i.pad
+        return value.reshape(groups, 1, e.ny * e.gm * e.nx, -1)
 
     def _write(self, i: Instruction, index: int, spm: np.ndarray, value: np.ndarray,
-               overflow: np.ndarray, gn: int, ys: np.ndarray, xs: np.ndarray) -> None:
-        """Add the residual to ``value`` [nb, m, n, pixel, column] and store it."""
-        lanes, size = self.config.lanes, DType(i.o_type).size
-        m = np.arange(1 << i.m_split)[:, None, None, None]
-        n, y, x = np.arange(gn)[:, None, None], ys[:, None], xs
-        block = np.arange(i.nnb)[:, None, None, None, None] * gn + n
-        shape = (i.nnb, m.size, gn, ys.size, xs.size)
-        valid = ((block - n < (i.nnb - 1) * gn) | (n < i.n_last)) & (
-            (y < ys.size - 1) | (m < i.m_last))
-        last = (block - n == (i.nnb - 1) * gn) & (n == i.n_last - 1)
-        line = y * i.o_y + m * i.o_m
+               overflow: np.ndarray | None, e: Extent) -> None:
+        """Add the residual to ``value`` [nb, n, y, m, x, column] and store it, but for what lies
+        behind the last row, block and word."""
+        o_type, r_type = DType(i.o_type), DType(i.r_type)
+        blocks, rows = (i.nnb - 1) * e.gn + i.n_last, (e.ny - 1) * e.gm + i.m_last
+        lanes = self.config.lanes
+        value = value.reshape(-1, e.ny * e.gm, e.nx, lanes)[:blocks, :rows]
 
-        def words(base: int, step: int, row: int, circle: int, size: int
+        def words(base: int, step: int, first: int, circle: int, size: int
                   ) -> tuple[np.ndarray, np.ndarray]:
-            """Addresses of the words of each entry [..., size], and which of them are there."""
-            word = np.arange(size)
-            # the last block has words of the output only as far as it has channels
-            there = valid[..., None] & (~last[..., None] | (
-                word * DType(i.o_type).size < (DType(i.o_type).size - i.w_skip) * size))
-            at = modular((base + x * i.o_x + wrap(row + line, circle))[..., None]
-                         + (block[..., None] * size + word) * step, SPM_ADDRESS_BITS)
-            at, there = (np.broadcast_to(v, (*shape, size)) for v in (at, there))
-            if ((at < 0) | (at >= self.config.spm_words))[there].any():
-                raise MachineFault(Fault.SPM_RANGE, index)
-            return at, there
+            """Addresses [block, row, x, word] of ``size`` words a block, and which are there: the
+            last block has words of the output only as far as it has channels."""
+            there = np.ones((blocks, 1, 1, size), bool)
+            there[-1, ..., size - i.w_skip * size // o_type.size:] = False
+            row = wrap(grid(first, (e.ny, i.o_y), (e.gm, i.o_m)), circle).reshape(-1, 1, 1)[:rows]
+            at = grid(base, (blocks, size * step), (1, 0), (e.nx, i.o_x), (size, step)) + row
+            return checked(at, len(spm), index, there), there
 
-        value = value.reshape(*shape, lanes)
-        exact = i.dtype == i.o_type == DType.INT8 and not (i.residual and i.r_type)
+        exact = not (i.dtype or i.o_type or (i.residual and i.r_type))
         if i.residual:
-            at, there = words(i.r_base, i.r_n, i.r_row, i.r_wrap, DType(i.r_type).size)
-            raw = spm[np.where(there, at, 0)].reshape(*shape, -1)
+            at, _ = words(i.r_base, i.r_n, i.r_row, i.r_wrap, r_type.size)
+            raw = np.asarray(spm).take(at, axis=0).reshape(*value.shape[:-1], -1)
             if exact:
                 b = arith.operand(raw, i.r_signed, i.r_zp)
                 value = arith.add(value - i.z1, arith.scale_from_bits(i.scale_a), b,
                                   arith.scale_from_bits(i.scale_r), i.z2, i.lo2, i.hi2)
             else:
-                b = to_float(raw, DType(i.r_type), i.r_signed, i.r_zp)
+                b = to_float(raw, r_type, i.r_signed, i.r_zp)
                 with np.errstate(over="ignore", invalid="ignore"):
                     value = value + b * arith.factor_from_bits(i.scale_r)
         elif not exact:
             value = value + np.float32(0)
-        at, there = words(i.o_base, i.o_n, i.o_row, i.o_wrap, size)
+        at, there = words(i.o_base, i.o_n, i.o_row, i.o_wrap, o_type.size)
         if exact:
-            spm[at[there]] = value.astype(np.uint8).reshape(*shape, size, lanes)[there]
+            spm[at[..., 0]] = value.astype(np.uint8)
             return
-        result = convert(value, DType(i.o_type), i, i.z1, i.lo1, i.hi1)
-        result = result.reshape(*shape, size, lanes)
-        spm[at[there]] = result[there]
-        written = np.broadcast_to(there[..., None], result.shape)[..., ::size]
-        numbers = value if i.o_type == DType.INT8 else to_float(result, DType(i.o_type))
-        self.exceptions.count(numbers.reshape(written.shape)[written],
-                              overflow.reshape(written.shape)[written])
+        there = np.broadcast_to(there, at.shape)
+        result = convert(value, o_type, i, i.z1, i.lo1, i.hi1).reshape(*at.shape, -1)[there]
+        spm[at[there]] = result
+        self.exceptions.count(value if i.o_type == DType.INT8 else to_float(result, o_type))
+        if overflow is not None:
+            overflow = overflow.reshape(-1, e.ny * e.gm, e.nx, lanes)[:blocks, :rows]
+            self.exceptions.overflow += int(overflow.reshape(*at.shape, -1)[there].sum())

@@ -20,20 +20,24 @@ the output: a whole word of that one, ``s / S`` of a word of a type of size ``s`
 filled at the end has zeros behind its elements.
 """
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from golden import arith
-from golden.address import modular, on_circle, wrap
+from golden.address import checked, grid, in_image, on_circle, wrap
 from golden.exact import SPLIT, Sums
 from golden.fault import MachineFault
 from golden.formats import FORMATS, largest, to_float, unpack
 from golden.functions import evaluate
 from golden.results import Exceptions, convert, known
 from isa.config import Config
-from isa.instructions import IMAGE_BITS, SPM_ADDRESS_BITS, DType, Fault, Instruction, VectorOp
+from isa.instructions import DType, Fault, Instruction, VectorOp
 from isa.numerics import ELEMENT_SHIFT_MAX, MAX_START
+
+CHUNK = 1 << 14
+"""Words of taps gathered at a time; as many integers below 2^48 add up in an INT64."""
 
 
 def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
@@ -58,7 +62,7 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
              and on_circle(i.o_wrap, i.o_row, i.o_y))
     if not legal:
         raise MachineFault(Fault.BAD_FIELD, index)
-    walk = Walk(i, index, spm, config, max(DType(t).size for t in types))
+    walk = Walk(i, index, spm, max(DType(t).size for t in types))
     if not any(types):
         walk.store(_integers(i, walk))
         return
@@ -74,30 +78,28 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
 class Walk:
     """The instruction's positions in the scratchpad: blocks, rows and columns of the output."""
 
-    def __init__(self, i: Instruction, index: int, spm: np.ndarray, config: Config, largest: int):
-        self.i, self.index, self.spm, self.config, self.largest = i, index, spm, config, largest
-        self.x, self.y = np.arange(i.nx), np.arange(i.ny)[:, None]
-        self.cb = np.arange(i.ncb)[:, None, None]
+    def __init__(self, i: Instruction, index: int, spm: np.ndarray, largest: int):
+        self.i, self.index, self.spm, self.largest = i, index, spm, largest
 
     def taps(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Of each tap of the window, bytes [cb, y, x, part of a word] of the first operand, and
-        where it is inside the image [y, x]."""
-        i, size = self.i, DType(self.i.a_type).size
-        for r in range(i.nr):
-            iy = modular(i.iy0 + self.y * i.iy_y + r * i.iy_r, IMAGE_BITS)
-            for s in range(i.ns):
-                ix = modular(i.ix0 + self.x * i.ix_x + s * i.ix_s, IMAGE_BITS)
-                inside = (iy >= 0) & (iy < i.ih) & (ix >= 0) & (ix < i.iw)
-                at = (i.a_base + self.x * i.a_x + s * i.a_s + self._word(size) * i.a_cb
-                      + wrap(i.a_row + self.y * i.a_y + r * i.a_r, i.a_wrap))
-                yield self._part(at, size, inside), inside
+        """The taps of some rows of the window at a time: bytes [cb, y, x, r, s, part of a word] of
+        the first operand, and where they are inside the image [y, x, r, s]."""
+        i = self.i
+        in_x = in_image(i.iw, i.ix0, (i.nx, i.ix_x), (1, 0), (i.ns, i.ix_s))
+        column = grid(i.a_base, (i.nx, i.a_x), (1, 0), (i.ns, i.a_s))
+        some = max(1, CHUNK // (i.ncb * i.ny * i.nx * i.ns))
+        for r in range(0, i.nr, some):
+            nr = min(some, i.nr - r)
+            in_y = in_image(i.ih, i.iy0 + r * i.iy_r, (i.ny, i.iy_y), (1, 0), (nr, i.iy_r), (1, 0))
+            row = grid(i.a_row + r * i.a_r, (i.ny, i.a_y), (1, 0), (nr, i.a_r), (1, 0))
+            inside = in_y & in_x
+            yield self._parts(column + wrap(row, i.a_wrap), i.a_cb, i.a_type, inside), inside
 
     def second(self) -> np.ndarray:
         """Bytes [cb, y, x, part of a word] of the second operand."""
-        i, size = self.i, DType(self.i.b_type).size
-        at = (i.b_base + self.x * i.b_x + self._word(size) * i.b_cb
-              + wrap(i.b_row + self.y * i.b_y, i.b_wrap))
-        return self._part(at, size, True)
+        i = self.i
+        row = grid(i.b_row, (i.ny, i.b_y), (1, 0))
+        return self._parts(grid(i.b_base, (i.nx, i.b_x)) + wrap(row, i.b_wrap), i.b_cb, i.b_type)
 
     def store(self, value: np.ndarray) -> None:
         """Write ``value`` (uint8 [cb, y, x, part of a word])."""
@@ -106,34 +108,30 @@ class Walk:
         whole = np.zeros((words * per, *value.shape[1:]), np.uint8)
         whole[:i.ncb] = value
         whole = whole.reshape(words, per, i.ny, i.nx, -1).transpose(0, 2, 3, 1, 4)
-        at = (i.o_base + self.x * i.o_x + np.arange(words)[:, None, None] * i.o_cb
-              + wrap(i.o_row + self.y * i.o_y, i.o_wrap))
-        self.spm[self._check(at, True)] = whole.reshape(words, i.ny, i.nx, -1)
+        row = wrap(grid(i.o_row, (i.ny, i.o_y), (1, 0)), i.o_wrap)
+        at = grid(i.o_base, (words, i.o_cb), (1, 0), (i.nx, i.o_x)) + row
+        self.spm[checked(at, len(self.spm), self.index)] = whole.reshape(words, i.ny, i.nx, -1)
 
-    def _word(self, size: int) -> np.ndarray:
-        return self.cb * size // self.largest
-
-    def _part(self, at: np.ndarray, size: int, used: np.ndarray | bool) -> np.ndarray:
-        words = self.spm[self._check(at, used)]
-        parts = words.reshape(*words.shape[:-1], self.largest // size, -1)
-        which = (self.cb % (self.largest // size))[..., None, None]
-        return np.take_along_axis(parts, which, axis=-2)[..., 0, :]
-
-    def _check(self, at: np.ndarray, used: np.ndarray | bool) -> np.ndarray:
-        at = modular(at, SPM_ADDRESS_BITS)
-        if (((at < 0) | (at >= self.config.spm_words)) & used).any():
-            raise MachineFault(Fault.SPM_RANGE, self.index)
-        return np.where(used, at, 0)
+    def _parts(self, at: np.ndarray, step: int, dtype: int, used: np.ndarray | bool = True
+               ) -> np.ndarray:
+        """What lies at words ``at`` [...] and ``step`` further with each word: bytes [cb, ...]."""
+        per = self.largest // DType(dtype).size
+        cb = np.arange(self.i.ncb).reshape(-1, *(1 for _ in at.shape))
+        parts = np.asarray(self.spm).reshape(len(self.spm) * per, -1)
+        words = checked(at + cb // per * step, len(self.spm), self.index, used)
+        return parts.take(words * per + cb % per, axis=0)
 
 
 def _integers(i: Instruction, walk: Walk) -> np.ndarray:
     acc = np.array(MAX_START if i.vop == VectorOp.MAX else 0, np.int32)
     for raw, inside in walk.taps():
         value = arith.operand(raw, i.a_signed, i.a_zp)
+        if not inside.all():
+            value[:, ~inside] = MAX_START if i.vop == VectorOp.MAX else 0
         if i.vop == VectorOp.MAX:
-            acc = np.where(inside[..., None], np.maximum(acc, value), acc)
+            acc = np.maximum(acc, value.max(axis=(3, 4)))
         else:
-            acc = acc + np.where(inside[..., None], value, 0)
+            acc = acc + value.sum(axis=(3, 4), dtype=np.int32)
     scale = arith.scale_from_bits(i.scale_a)
     if i.vop == VectorOp.ADD:
         b = arith.operand(walk.second(), i.b_signed, i.b_zp)
@@ -145,16 +143,15 @@ def _integers(i: Instruction, walk: Walk) -> np.ndarray:
 
 def _floats(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
     """Results in binary32 [cb, y, x, channel], and which overflowed."""
-    a_type, overflow = DType(i.a_type), np.zeros((), bool)
+    overflow = np.zeros((), bool)
     if i.vop == VectorOp.SUM:
         value, overflow = _sum(i, walk)
     else:
-        value = np.full((1, 1, 1, 1), -np.inf, np.float32)
-        for raw, inside in walk.taps():
-            tap = to_float(raw, a_type, i.a_signed, i.a_zp)
-            alone = i.vop != VectorOp.MAX
-            value = np.where(inside[..., None], tap if alone else largest(value, tap),
-                             np.float32(0) if alone else value)
+        none = np.float32(-np.inf if i.vop == VectorOp.MAX else 0)
+        taps = [np.where(inside[..., None], to_float(raw, DType(i.a_type), i.a_signed, i.a_zp),
+                         none) for raw, inside in walk.taps()]
+        value = functools.reduce(largest, (
+            tap[:, :, :, r, s] for tap in taps for r, s in np.ndindex(tap.shape[3:5])))
     value = value * arith.factor_from_bits(i.scale_a)
     if i.vop in (VectorOp.ADD, VectorOp.MUL):
         b = to_float(walk.second(), DType(i.b_type), i.b_signed, i.b_zp)
@@ -168,16 +165,16 @@ def _floats(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
 def _sum(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
     """The exact sum over the window, rounded to binary32 [cb, y, x, channel], and which
     overflowed."""
-    a_type = DType(i.a_type)
+    a_type, taps = DType(i.a_type), (3, 4)
     unit = {DType.INT8: 0, DType.FP16: FORMATS[DType.FP16].unit, DType.BF16: i.anchor}[a_type]
     sums, overflow = Sums.zeros(()), np.zeros((), bool)
     for raw, inside in walk.taps():
         keep = inside[..., None]
-        tap = Sums.zeros(())
+        some = Sums.zeros(())
         if a_type is DType.INT8:
             whole = arith.operand(raw, i.a_signed, i.a_zp).astype(np.int64)
         else:
-            p = unpack(np.ascontiguousarray(raw).view("<u2"), a_type)
+            p = unpack(raw.view("<u2"), a_type)
             shift = p.shift + FORMATS[a_type].unit - unit
             beyond = (shift > ELEMENT_SHIFT_MAX) & (p.significand != 0)
             magnitude = np.where(beyond, 0, np.where(
@@ -185,10 +182,12 @@ def _sum(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
                 p.significand << np.clip(shift, 0, ELEMENT_SHIFT_MAX)))
             whole = np.where(p.negative, -magnitude, magnitude)
             infinite = p.inf | beyond
-            tap.nan, tap.positive, tap.negative = (
-                keep & v for v in (p.nan, infinite & ~p.negative, infinite & p.negative))
-            overflow = overflow | (keep & beyond)
+            some.nan, some.positive, some.negative = (
+                (keep & v).any(axis=taps)
+                for v in (p.nan, infinite & ~p.negative, infinite & p.negative))
+            overflow = overflow | (keep & beyond).any(axis=taps)
         whole = np.where(keep, whole, 0)
-        tap.high, tap.low = whole >> SPLIT, whole & ((1 << SPLIT) - 1)
-        sums = sums + tap
+        some.high = (whole >> SPLIT).sum(axis=taps)
+        some.low = (whole & ((1 << SPLIT) - 1)).sum(axis=taps)
+        sums = sums + some
     return sums.to_float(unit), overflow

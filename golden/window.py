@@ -24,19 +24,19 @@ becomes the output, of the same type, by :mod:`golden.results`. MAX takes those 
 weight is not -0 (:data:`isa.instructions.ABSENT`); of no taps at all it is -infinity.
 """
 
-from collections.abc import Iterable, Iterator
+import functools
 
 import numpy as np
 
 from golden import arith
-from golden.address import modular, on_circle, wrap
+from golden.address import checked, grid, in_image, on_circle, wrap
 from golden.exact import Sums, base_of, product, unit_of
 from golden.fault import MachineFault
 from golden.formats import largest, to_float, unpack
 from golden.results import Exceptions, convert, known
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import (ABSENT, IMAGE_BITS, SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS,
-                              DType, Fault, Instruction, WindowOp)
+from isa.instructions import (ABSENT, WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Instruction,
+                              WindowOp)
 from isa.numerics import MAX_START
 
 
@@ -52,80 +52,72 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     if not _legal(i, config):
         raise MachineFault(Fault.BAD_FIELD, index)
     gm, gn = 1 << i.m_split, config.tiles >> i.m_split
-    x, b = np.arange(i.nx), np.arange((i.nnb - 1) * gn + i.n_last)[:, None, None]
-    y, m = np.divmod(np.arange((i.ny - 1) * gm + i.m_last)[:, None], gm)
+    blocks, rows = (i.nnb - 1) * gn + i.n_last, (i.ny - 1) * gm + i.m_last
 
-    def check(at: np.ndarray, used: np.ndarray | bool = True) -> np.ndarray:
-        at = modular(at, SPM_ADDRESS_BITS)
-        if (((at < 0) | (at >= config.spm_words)) & used).any():
-            raise MachineFault(Fault.SPM_RANGE, index)
-        return np.where(used, at, 0)
-
-    to = check(i.o_base + x * i.o_x + b * i.o_n + wrap(i.o_row + y * i.o_y + m * i.o_m, i.o_wrap))
+    row = wrap(grid(i.o_row, (i.ny, i.o_y), (gm, i.o_m)), i.o_wrap).reshape(-1, 1)[:rows]
+    to = checked(grid(i.o_base, (blocks, i.o_n), (1, 0), (i.nx, i.o_x)) + row, len(spm), index)
     steps = i.stride * i.nr * i.ng * config.window_taps
     params = FLOAT_PARAM_WORDS if i.dtype else PARAM_WORDS
-    words = spm[check(i.w_base + b[:, 0] * i.w_n + np.arange(steps + params))]
-    weights = np.ascontiguousarray(words[:, :steps]).reshape(
-        len(b), i.stride, i.nr, i.ng * config.window_taps, config.lanes)
-    raw = np.ascontiguousarray(words[:, steps:]).reshape(len(b), 2, -1)
-    scale = raw[:, 1].copy().view(np.float32)[:, None, None]
+    memory = np.asarray(spm)
+    at = checked(grid(i.w_base, (blocks, i.w_n), (steps + params, 1)), len(spm), index)
+    words = memory.take(at, axis=0)
+    weights = words[:, :steps].reshape(blocks, i.stride, i.nr, -1, config.lanes).transpose(
+        0, 2, 3, 1, 4).reshape(blocks, i.nr, -1, config.lanes)[:, :, :i.ns].reshape(
+            blocks, 1, 1, -1, config.lanes)                                   # [b, 1, 1, tap, L]
+    bias, scale = words[:, steps:].reshape(blocks, 2, -1).transpose(1, 0, 2)[:, :, None, None]
 
-    def taps() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each tap bytes of activations [b, y, x, L], of weights [b, 1, 1, L], and which
-        pixels are inside [y, x, 1]."""
-        for r in range(i.nr):
-            iy = modular(i.iy0 + y * i.iy_y + r * i.iy_r + m * i.iy_m, IMAGE_BITS)
-            row = wrap(i.a_row + y * i.a_y + r * i.a_r + m * i.a_m, i.a_wrap)
-            for s in range(i.ns):
-                column = x * i.stride + s
-                ix = modular(i.ix0 + column * i.ix_x, IMAGE_BITS)
-                inside = (iy >= 0) & (iy < i.ih) & (ix >= 0) & (ix < i.iw)
-                at = check(i.a_base + column * i.a_x + b * i.a_n + row, inside)
-                yield (spm[at], weights[:, s % i.stride, r, s // i.stride][:, None, None],
-                       inside[..., None])
+    row = wrap(grid(i.a_row, (i.ny, i.a_y), (gm, i.a_m), (i.nr, i.a_r)), i.a_wrap)
+    column = grid(i.a_base, (blocks, i.a_n), (1, 0), (i.nx, i.stride * i.a_x), (1, 0),
+                  (i.ns, i.a_x))
+    in_y = in_image(i.ih, i.iy0, (i.ny, i.iy_y), (gm, i.iy_m), (i.nr, i.iy_r))
+    in_x = in_image(i.iw, i.ix0, (i.nx, i.stride * i.ix_x), (1, 0), (i.ns, i.ix_x))
+    inside = in_y.reshape(-1, 1, i.nr, 1)[:rows] & in_x                       # [y, x, r, s]
+    at = checked(column + row.reshape(-1, 1, i.nr, 1)[:rows], len(spm), index, inside)
+    taps = memory.take(at, axis=0).reshape(blocks, rows, i.nx, -1, config.lanes)
+    inside = inside.reshape(rows, i.nx, -1)
 
     if i.dtype:
-        bias = raw[:, 0].copy().view(np.float32)[:, None, None]
         with np.errstate(over="ignore", invalid="ignore"):
-            value, overflow = _floats(i, taps())
-            value = value * arith.check_scale(scale) + bias
+            value, overflow = _floats(i, taps, weights, inside)
+            value = value * arith.check_scale(scale.view(np.float32)) + bias.view(np.float32)
         result = convert(value, DType(i.dtype), i)
         if exceptions:
             exceptions.count(to_float(result, DType(i.dtype)), overflow)
         spm[to] = result
         return
-    offset = raw[:, 0].copy().view(np.int32)[:, None, None]
-    acc = np.array(MAX_START if i.wop == WindowOp.MAX else 0, np.int32)
-    for a, w, inside in taps():
-        tap, weight = (arith.operand(a, i.a_signed, i.a_zp),
-                       arith.operand(w, i.w_signed, i.w_zp))
-        if i.wop == WindowOp.MAX:
-            acc = np.where(inside & (weight != 0), np.maximum(acc, tap), acc)
-        else:
-            acc = acc + np.where(inside, tap * weight, 0)
-    with np.errstate(over="ignore"):
-        biased = acc + offset
-    spm[to] = arith.requantize(biased, arith.check_scale(scale), i.z, i.lo,
-                                i.hi).astype(np.uint8)
+    acc = _integers(i, taps, weights, inside) + bias.view(np.int32)
+    spm[to] = arith.requantize(acc, arith.check_scale(scale.view(np.float32)), i.z, i.lo,
+                               i.hi).astype(np.uint8)
 
 
-def _floats(i: Instruction, taps: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]
-            ) -> tuple[np.ndarray, np.ndarray]:
-    """Maxima or exact sums, rounded to binary32 [b, y, x, channel], and which overflowed."""
-    dtype = DType(i.dtype)
-    highest = np.full((1, 1, 1, 1), -np.inf, np.float32)
-    sums, overflow = Sums.zeros(()), np.zeros((), bool)
-    for a, w, inside in taps:
-        activations, weights = (np.ascontiguousarray(v).view("<u2") for v in (a, w))
-        used = inside & (weights != ABSENT)
-        if i.wop == WindowOp.MAX:
-            highest = np.where(used, largest(highest, to_float(a, dtype)), highest)
-        else:
-            one, beyond = product(unpack(activations, dtype), unpack(weights, dtype), used,
-                                  base_of(dtype, i.anchor))
-            sums, overflow = sums + one, overflow | beyond
+def _integers(i: Instruction, taps: np.ndarray, weights: np.ndarray, inside: np.ndarray
+              ) -> np.ndarray:
+    """Maxima or sums (INT32 [b, y, x, channel]) of bytes of activations [b, y, x, tap, L] and
+    weights [b, 1, 1, tap, L]; ``inside`` [y, x, tap]."""
+    # a sum of 49 products of nine bits is exact in binary32
+    a = arith.operand(taps, i.a_signed, i.a_zp, np.float32)
+    w = arith.operand(weights, i.w_signed, i.w_zp, np.float32)
     if i.wop == WindowOp.MAX:
-        return highest, overflow
+        return np.where(inside[..., None] & (w != 0), a, MAX_START).max(axis=3).astype(np.int32)
+    if not inside.all():
+        a[:, ~inside] = 0
+    return np.einsum("byxtl,btl->byxl", a, w[:, 0, 0]).astype(np.int32)
+
+
+def _floats(i: Instruction, taps: np.ndarray, weights: np.ndarray, inside: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray]:
+    """The same of numbers, rounded to binary32, and which overflowed."""
+    dtype, patterns = DType(i.dtype), weights.view("<u2")
+    used = inside[..., None] & (patterns != ABSENT)
+    sums, overflow = Sums.zeros(()), np.zeros((), bool)
+    if i.wop == WindowOp.MAX:
+        values = np.where(used, to_float(taps, dtype), np.float32(-np.inf))
+        return functools.reduce(largest, np.moveaxis(values, 3, 0)), overflow
+    a, w = unpack(taps.view("<u2"), dtype), unpack(patterns, dtype)
+    for t in range(taps.shape[3]):
+        at = np.s_[..., t, :]
+        one, beyond = product(a[at], w[at], used[at], base_of(dtype, i.anchor))
+        sums, overflow = sums + one, overflow | beyond
     return sums.to_float(unit_of(dtype, i.anchor)), overflow
 
 

@@ -34,6 +34,17 @@ def test_strided_copy() -> None:
     assert np.array_equal(out.reshape(2, 5, 3, 4), x.transpose(0, 2, 1, 3))
 
 
+def test_one_machine_runs_program_after_program() -> None:
+    """An instruction that was decoded before is the one at its position now."""
+    machine, sizes = Machine(TINY), {Region.OUTPUT: 8}
+    inputs = np.arange(8, dtype=np.uint8)
+    second = Instruction(Opcode.STORE, dict(STORE.fields, dram=4))
+    for stores, want in (([STORE], [0, 1, 2, 3, 0, 0, 0, 0]), ([second], [0, 0, 0, 0, 0, 1, 2, 3]),
+                         ([STORE, second], [0, 1, 2, 3, 0, 1, 2, 3])):
+        image = b"".join(i.encode() for i in [LOAD, *stores, END])
+        assert machine.run(image, inputs, sizes).tolist() == want
+
+
 @pytest.mark.parametrize("code,want,index", [
     ([LOAD, Instruction(Opcode.LOAD, dict(LOAD.fields, n2=0)), END], Fault.BAD_FIELD, 1),
     ([Instruction(Opcode.LOAD, dict(LOAD.fields, dram=2)), END], Fault.BAD_FIELD, 0),

@@ -22,7 +22,7 @@ def test_round_trip(i: Instruction) -> None:
     assert len(data) == INSTRUCTION_BYTES
     back = Instruction.decode(data)
     assert back.opcode is i.opcode
-    assert all(back.fields.get(k, 0) == v for k, v in i.fields.items())
+    assert all(back.fields.get(k, 0) == getattr(back, k) == v for k, v in i.fields.items())
 
 
 @pytest.mark.parametrize("opcode", Opcode)
