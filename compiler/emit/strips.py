@@ -10,6 +10,7 @@ Strip ``q`` of the last operator ends at row ``(q + 1) * size``; that of a tenso
 the last of its readers needs it to end.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -42,14 +43,11 @@ class Chain:
         self.s, self.ops, self.workers = s, ops, workers
         self._moved: dict[tuple[Tensor, int], int] = {}
         self._new: list[Tensor] = []
-        self.made = {op.y: op.y for op in ops}
-        self.read = {x: x for op in ops for x in op.inputs if x not in self.made}
-        inside = {x: 0 for op in ops for x in op.inputs}
-        for op in ops:
-            for x in op.inputs:
-                inside[x] += 1
-        self.leaves = {i for i in self.made
-                       if i in s.kept or s.uses[i] > inside.get(i, 0)}
+        self.made = dict.fromkeys(op.y for op in ops)
+        self.read = dict.fromkeys(x for op in ops for x in op.inputs if x not in self.made)
+        inside = Counter(x for op in ops for x in op.inputs)
+        self.leaves = {t for t in self.made if t in s.kept or s.uses[t] > inside[t]}
+        self.shared = [t for t in self.read if s.uses[t] > inside[t]]
 
     # -- rows -----------------------------------------------------------------------------------
 
@@ -103,20 +101,20 @@ class Chain:
                 s.drop(t)
             return True
 
-        for i, t in {**self.read, **self.made}.items():
+        for t in (*self.read, *self.made):
             whole = s.resident(t)
-            if whole is None and (i in self.read or i in self.leaves) and t.parent is None:
+            if whole is None and (t in self.read or t in self.leaves) and t.parent is None:
                 whole = s.settle(t)
                 if whole is not None:
                     settled.append(t)
             if whole is not None:
-                views[i] = whole
+                views[t] = whole
                 continue
             found = self._ring_view(t, self.ring(t, ub))
             if found is None and failed():
                 return None
             assert found is not None
-            views[i] = found[0]
+            views[t] = found[0]
             release.append(found[1])
         for w in self.workers:
             at = s.spm.lowest(w.words) if w.words else 0
@@ -142,7 +140,7 @@ class Chain:
     def stays(self) -> bool:
         """Whether all tensors have room at once, so that there is nothing to gain."""
         s = self.s
-        words = sum(s.words(t) for t in {**self.read, **self.made}.values()
+        words = sum(s.words(t) for t in (*self.read, *self.made)
                     if s.resident(t) is None)
         return words + sum(w.words for w in self.workers) <= RESIDENT_SHARE * s.spm.available
 
@@ -181,10 +179,13 @@ class Chain:
             w.load(at)
         for n in range(self.ops[-1].y.nchw[0]):
             # the places of a tensor that does not stay hold one image after the other
-            here = {i: v if s.resident(t) is not None else replace(v, box=replace(v.box, n0=n))
-                    for (i, t), v in zip({**self.read, **self.made}.items(), views.values())}
+            here = {t: v if s.resident(t) is not None else replace(v, box=replace(v.box, n0=n))
+                    for t, v in views.items()}
             for q in range(len(ub[self.ops[-1].y])):
                 self._strip(n, q, ub, here)
+            for t in self.shared:  # rows that only operators behind the chain read
+                if t in self._new:
+                    self._rows_of(t, n, 0, t.nchw[2], here, s.load_box)
         for at in release:
             s.spm.release(at)
         return True

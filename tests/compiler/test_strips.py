@@ -56,3 +56,22 @@ def test_what_does_not_fit_passes_on_in_rings() -> None:
                  if i.opcode is Opcode.STORE) * program.config.word_bytes
     one = 12 * 40 * 30  # of the four maps between the layers, the one that is added later at most
     assert stored <= program.outputs[0].size + one
+
+
+def test_a_reader_behind_a_chain_finds_rows_that_the_chain_does_not_need() -> None:
+    rng = np.random.default_rng(5)
+    net, shape = Net(), (1, 4, 40, 13)
+    net.input("x", "int8", shape)
+    y, rows = "x", 4
+    for stride in (2, 1, 1):    # of forty rows the first convolution reads all but the last
+        w = rng.integers(-128, 128, (16, rows, 1, 1)).astype(np.int8)
+        z = net.op("Conv", net.dq(y, 0.5, 0, "int8"), net.weights(w, 2.0 ** -8),
+                   strides=[stride, stride])
+        y, rows = net.q(z, 0.5, 0, "int8"), 16
+    again = net.op("Relu", net.dq("x", 0.5, 0, "int8"))
+    model = net.model(y, net.q(again, 0.5, 0, "int8"))
+    x = rng.integers(-128, 128, shape).astype(np.int8)
+    program = compile_model(model, PRESETS["tiny"])
+    got = execute(program, {"x": x})
+    for name, want in zip(got, onnxruntime(model, {"x": x}), strict=True):
+        assert np.array_equal(got[name], want), name
