@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs lint lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs lint imports lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -59,6 +59,9 @@ docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md and operat
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+imports: $(READY)  ## print the graph of imports between folders, and check that it has no circle
+	@$(BIN)/python -m tests.import_graph
 
 lock: ## pin what pyproject.toml asks for anew, in requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

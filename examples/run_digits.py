@@ -14,8 +14,9 @@ import numpy as np
 from examples.digits import INPUT, INT8, OUTPUT, held_out
 import makalu
 from makalu import facts
-from makalu.cli.console import number, out, percent, progress
+from makalu.cli.console import out, progress
 from makalu.measure.witness import Agreement, compare, reference
+from makalu.text import number, percent
 from runtime.session import Session
 from sim.device import RtlDevice
 

@@ -11,6 +11,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from isa.errors import UserError
+
 ISA_VERSION = (1, 2)
 
 GRANULE = 4
@@ -34,7 +36,7 @@ REDUCTION = 1 << 15
 """Most products of a floating-point sum: as many of the largest as an accumulator holds."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be built; the message says which field, why, what is legal."""
 
 

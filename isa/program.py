@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from isa.config import ISA_VERSION, Config
+from isa.errors import UserError
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Region
 from isa.layout import Buffer
 
 MAGIC = b"MAKALU\0\1"
 
 
-class ProgramError(ValueError):
+class ProgramError(UserError, ValueError):
     """A file that is no program, or a program for another machine; the message says which."""
 
 

@@ -63,3 +63,9 @@ def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, 
         if cycles and active is not None else None,
         "counters": {name: mean(name) for name in names},
     }
+
+
+def on_host(program: Program) -> list[str]:
+    """The nodes that the host runs, one a line: name, operator, reason."""
+    return [f"{p['node']} ({p['op']}): {p['reason']}" for p in program.placement
+            if p["engine"] == "host"]

@@ -11,15 +11,16 @@ from typing import Protocol
 import numpy as np
 
 from isa.config import Config
+from isa.errors import UserError
 from isa.instructions import FAULT_TEXT, REGION_ALIGN, Fault, Region
 from isa.program import Program
 
 
-class MachineError(RuntimeError):
+class MachineError(UserError, RuntimeError):
     """A machine that is another one than it should be, does not answer, or breaks its rules."""
 
 
-class DeviceFault(RuntimeError):
+class DeviceFault(UserError, RuntimeError):
     """The machine stopped with an error.
 
     Parameters

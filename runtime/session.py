@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from isa.errors import UserError
 from isa.instructions import Region
 from isa.layout import Buffer, host_dtype, pack, unpack
 from isa.program import Program
 from runtime.device import Device
 
 
-class InputError(ValueError):
+class InputError(UserError, ValueError):
     """Inputs that the program does not take; the message says what it takes."""
 
 

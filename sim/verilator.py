@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from isa.errors import UserError
+
 PACKAGES = {"g++": "g++", "make": "make", "perl": "perl"}
 """Commands that a build needs and the Debian package of each."""
 
@@ -26,7 +28,7 @@ SPEED_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast")
 """Two-state simulation as fast as it goes: the RTL resets whatever it reads."""
 
 
-class ToolError(RuntimeError):
+class ToolError(UserError, RuntimeError):
     """A tool that a simulation needs is missing or fails; the message says which and the cure."""
 
 

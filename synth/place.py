@@ -22,6 +22,7 @@ import click
 
 from hw.top import TOP, verilog_of
 from isa.config import Config, ConfigError
+from isa.errors import UserError
 from isa.presets import load_config
 from synth import floorplan
 from synth.blocks import PARTS, component
@@ -39,7 +40,7 @@ CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "flip-flops", "MULT18X18D": "DSP"
 NETLIST, REPORT = "netlist.json", "report.json"
 """Names of files in a folder of work."""
 
-class PlaceError(RuntimeError):
+class PlaceError(UserError, RuntimeError):
     """A tool is missing or fails, or the design does not fit; says which, the figure, the cure."""
 
 

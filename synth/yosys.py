@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from isa.errors import UserError
+
 SOURCE = "design.v"
 """Name of the Verilog in a folder of work."""
 
@@ -12,7 +14,7 @@ PREPARE = [f"read_verilog -sv {SOURCE}", "chformal -remove", "delete */t:$print"
 """Reads it, without assertions and what they print, which cost nothing in an FPGA."""
 
 
-class SynthesisError(RuntimeError):
+class SynthesisError(UserError, RuntimeError):
     """Yosys is missing or refused a block; the message has its last words."""
 
 

@@ -1,37 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports go down only: each package may use those of the floors below it, and itself."""
+"""Imports go down only, between floors and between folders, and there is no circle: the contracts
+of ``pyproject.toml``."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-FLOORS = [{"isa"}, {"hw", "compiler", "golden"}, {"runtime"}, {"sim"}, {"synth"}, {"makalu"}]
-FORBIDDEN = {"isa": {"amaranth", "onnx", "onnxruntime"}, "golden": {"amaranth", "onnx"},
-             "hw": {"onnx"}, "compiler": {"amaranth"}}
+from tests.import_graph import contracts_hold
+
+CIRCLE = """
+[tool.importlinter]
+root_packages = ["{name}"]
+
+[[tool.importlinter.contracts]]
+name = "no circle"
+type = "acyclic_siblings"
+ancestors = ["{name}"]
+"""
 
 
-def imports(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: relative import"
-            names.add((node.module or "").split(".")[0])
-    return names
+def test_contracts() -> None:
+    assert contracts_hold()
 
 
-@pytest.mark.parametrize("package", sorted(set().union(*FLOORS)))
-def test_imports_go_down(package):
-    floor = next(i for i, names in enumerate(FLOORS) if package in names)
-    above = set().union(*FLOORS[floor:]) - {package} | FORBIDDEN.get(package, set())
-    above |= {"tests", "examples"}
-    for path in (ROOT / package).rglob("*.py"):
-        assert not imports(path) & above, path
-
-
-def test_the_machine_knows_no_board():
-    for path in (ROOT / "hw").glob("*.py"):
-        assert "hw.board" not in path.read_text(), path
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool) -> None:
+    name = f"circle_{lazy}".lower()
+    package = tmp_path / name
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text(f"from {name} import b\n")
+    config = tmp_path / "pyproject.toml"
+    config.write_text(CIRCLE.format(name=name))
+    monkeypatch.syspath_prepend(tmp_path)
+    (package / "b.py").write_text("")
+    assert contracts_hold(config)
+    inside = f"def f():\n    from {name} import a\n    return a\n"
+    (package / "b.py").write_text(inside if lazy else f"from {name} import a\n")
+    assert not contracts_hold(config)

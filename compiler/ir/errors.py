@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception that a user of the compiler sees, and the one that becomes it."""
 
+from isa.errors import UserError
 
-class CompileError(Exception):
+
+class CompileError(UserError):
     """A model that cannot be compiled: the message names the node, the reason and the cure."""
 
     def __init__(self, where: str, reason: str, cure: str):

@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.ir.floats import one_hot
-from compiler.ir.graph import (RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Residual,
-                               Tensor)
+from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Residual, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.values import Deq, Quantized, Storage, identity
 

@@ -20,8 +20,8 @@ import onnx
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import quantize
-from compiler.lower.moves import demand
 from compiler.lower.linear import activation, pads, target
+from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.values import INF, Deq, Quantized, Real, Storage, Sum, Window, identity
 from compiler.source.frontend import attributes

@@ -31,12 +31,13 @@ def profile(net: str, how: How, output: str | None, seed: int, as_json: bool) ->
       makalu profile net.mkl --json
     """
     from makalu.see import profile as profiles
+    from makalu.see.files import write
     from makalu.cli.profile_table import show
 
     program = load_net(net, how)
     with console.err.status(f"simulating {program.name} on {program.config.name}"):
         run = profiles.measure(program, seed)
-    files = profiles.write(run, Path(output)) if output else []
+    files = write(run, Path(output)) if output else []
     if as_json:
         console.emit_json({**profiles.summary(run), "files": [str(f) for f in files]})
         return

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from isa.program import Program
 from makalu import facts
+from makalu.text import number, percent
 
 WIDE = 120
 """Columns where the terminal does not tell: a file or a pipe."""
@@ -59,16 +60,6 @@ def table(title: str, columns: list[tuple[str, str]], rows: list[list[str]]) -> 
     return t
 
 
-def number(value: float | None, digits: int = 0) -> str:
-    """With thousands separators, or a dash."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share in percent, or a dash."""
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
 def report(program: Program) -> None:
     """The placement table and the program's numbers."""
     cycles = facts.node_cycles(program)
@@ -98,11 +89,5 @@ def report(program: Program) -> None:
                          ("alone in INT8, dB", "right"), ("why", "left")], rows), soft_wrap=False)
     out.print(f"{len(host)} of {len(program.placement)} nodes run on the host"
               + (":" if host else ""))
-    for line in on_host(program):
+    for line in facts.on_host(program):
         out.print(f"  {line}", markup=False)
-
-
-def on_host(program: Program) -> list[str]:
-    """The nodes that the host runs, one a line: name, operator, reason."""
-    return [f"{p['node']} ({p['op']}): {p['reason']}" for p in program.placement
-            if p["engine"] == "host"]

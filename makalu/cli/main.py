@@ -2,7 +2,6 @@
 """The command line. Results go to standard output, progress and errors to standard error; an error
 is one sentence with its cause and its cure, and exit code 1."""
 
-import functools
 import sys
 import time
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import Any
 import click
 import numpy as np
 
-from isa.config import ConfigError
-from isa.program import ProgramError
+from isa.errors import UserError
 import makalu
 from makalu import api, facts
 from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
+from makalu.cli.examples_command import examples
 from makalu.cli.options import (How, compile_net, compile_options, config_option, device_option,
                                 json_option, load_net)
 from makalu.inputs import read_inputs
-from runtime.device import DeviceFault, MachineError
-from runtime.session import InputError, Session
+from makalu.text import percent
+from runtime.session import Session
 
 
 class Group(click.Group):
@@ -177,8 +176,8 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
     where = "simulated" if n["device"] in api.DEVICES else f"on {n['device']}"
     console.out.print(
         f"{n['config']}, {where}: {n['cycles']:,} cycles{times}, roofline "
-        f"{n['roofline_cycles']:,} ({console.percent(n['roofline_share'])} reached), "
-        f"{console.percent(n['mac_utilization'])} of the multipliers' capacity, "
+        f"{n['roofline_cycles']:,} ({percent(n['roofline_share'])} reached), "
+        f"{percent(n['mac_utilization'])} of the multipliers' capacity, "
         f"{n['dram_bytes']:,} DRAM bytes, {n['wall_seconds']:.2f} s")
 
 
@@ -344,17 +343,7 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
 cli.add_command(accuracy)
 cli.add_command(profile)
 cli.add_command(bisect)
-
-
-@functools.cache
-def _failures() -> tuple[type[Exception], ...]:
-    """What a user can cause, and is told in a sentence."""
-    failures: list[type[Exception]] = [ConfigError, ProgramError, InputError, DeviceFault,
-                                         MachineError, OSError]
-    for module, name in (("compiler.ir.errors", "CompileError"), ("sim.verilator", "ToolError")):
-        if module in sys.modules:
-            failures.append(getattr(sys.modules[module], name))
-    return tuple(failures)
+cli.add_command(examples)
 
 
 def main() -> None:
@@ -366,9 +355,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("makalu: interrupted", err=True)
         sys.exit(130)
-    except Exception as e:
-        if not isinstance(e, _failures()):
-            raise
+    except (UserError, OSError) as e:
         _fail(str(e))
 
 

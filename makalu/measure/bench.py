@@ -20,9 +20,9 @@ from isa.instructions import Instruction
 from isa.presets import load_config
 from isa.program import Program
 from makalu import api, facts
-from makalu.cli.console import number, on_host
 from makalu.measure.networks import Network
 from makalu.measure.samples import random_inputs
+from makalu.text import number
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.device import RtlDevice
@@ -193,7 +193,7 @@ class Bench:
             "memory_bound": (program.compulsory_bytes * device.config.macs
                              > program.multiplications * device.config.bus_bytes),
             "array_active_share": numbers["array_active_share"],
-            "seconds": round(device.simulated_seconds - before, 1), "host": on_host(program),
+            "seconds": round(device.simulated_seconds - before, 1), "host": facts.on_host(program),
             "golden": all(np.array_equal(outputs[k], golden[k]) for k in golden)}
 
     def _golden(self, program: Program, where: str, inputs: dict[str, np.ndarray]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from makalu.cli.console import number, percent
 from makalu.measure.bench import Result
+from makalu.text import number, percent
 
 HEADING = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n# Benchmarks"
 

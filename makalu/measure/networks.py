@@ -11,8 +11,9 @@ from pathlib import Path
 import onnx
 
 from makalu.measure import light
+from makalu.shipped import EXAMPLES
 
-SHIPPED = Path(__file__).resolve().parents[2] / "examples" / "digits_int8.onnx"
+SHIPPED = EXAMPLES / "digits_int8.onnx"
 SHIPPED_FP32 = SHIPPED.with_name("digits_fp32.onnx")
 MODELS = "MAKALU_MODELS"
 """Environment variable that names a folder with more networks."""

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import golden.tensor
-import golden.vector
-import golden.window
+from golden import tensor, vector, window
 from isa import instructions as spec
 from isa.config import Config
 from isa.presets import PRESETS
@@ -51,11 +49,11 @@ def instructions() -> str:
              behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
         DMA,
         _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
-        _text(golden.tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
+        _text(tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
         _fields(spec.TENSOR_FIELDS, behind), "\n## WINDOW\n\n",
-        _text(golden.window).split("\n\n", 1)[1], WINDOW_WEIGHTS,
+        _text(window).split("\n\n", 1)[1], WINDOW_WEIGHTS,
         _fields(spec.WINDOW_FIELDS, behind), "\n## VECTOR\n\n",
-        _text(golden.vector), _fields(spec.VECTOR_FIELDS, behind), "\n## Regions\n\n",
+        _text(vector), _fields(spec.VECTOR_FIELDS, behind), "\n## Regions\n\n",
         _text(spec.Region),
         table(("number", "name"), ((int(r), f"`{r.name}`") for r in spec.Region)),
         "\n## Faults\n\n",

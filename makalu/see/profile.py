@@ -7,11 +7,9 @@ to the last completion, and the compiler predicts the same quantity. Its rooflin
 max(MACs / peak, bytes of its LOADs and STOREs / bus width).
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,16 +149,3 @@ def summary(run: Run) -> dict[str, Any]:
             "layers": layers(run),
             "engines": {queue: {"cycles": buckets, "percent": percentages(buckets)}
                         for queue, buckets in engines(run).items()}}
-
-
-def write(run: Run, folder: Path) -> list[Path]:
-    """``timeline.png``, ``trace.json`` and ``profile.json`` in a folder."""
-    from makalu.see.perfetto import events
-    from makalu.see.timeline import draw
-
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / name for name in ("timeline.png", "trace.json", "profile.json")]
-    draw(run, files[0])
-    files[1].write_text(json.dumps(events(run)))
-    files[2].write_text(json.dumps(summary(run), indent=1) + "\n")
-    return files
