@@ -48,7 +48,10 @@ QUEUE_OF = {Opcode.LOAD: "load", Opcode.STORE: "store", Opcode.TENSOR: "tensor",
 
 
 class Region(enum.IntEnum):
-    """DRAM regions whose base and size the host sets; every DRAM address is an offset in one."""
+    """DRAM regions whose base and size the host sets; every DRAM address is an offset in one.
+
+    Those of :data:`READ_ONLY`, PROGRAM and INPUT, cannot be stored to.
+    """
 
     PROGRAM = 0
     WORKSPACE = 1
