@@ -26,7 +26,7 @@ program = makalu.compile("examples/digits_int8.onnx", "core256",
 session = makalu.Session(program, makalu.open_device("golden", "core256"))
 images = np.load("examples/digits_test.npz")["image"]
 logits = session.run({"image": images})["logits"]
-print(*logits.argmax(axis=1)[:4])
+print(*logits.argmax(axis=1))
 """
 
 
@@ -83,7 +83,8 @@ def test_the_readmes_examples_from_another_folder(site: Path, tmp_path: Path) ->
                    "examples/digits_test.npz --host QuantizeLinear,DequantizeLinear --check")
     assert "top-1 is the same in 360 of 360" in told
     labels = numpy.load(tmp_path / "examples" / "digits_test.npz")["labels"]
-    assert [int(v) for v in run(site, tmp_path, README).split()] == labels[:4].tolist()
+    guesses = [int(v) for v in run(site, tmp_path, README).split()]
+    assert (numpy.array(guesses) == labels).mean() > 0.97
     command(site, tmp_path, "verilog --config tiny --package verilog")
     assert (tmp_path / "verilog" / "makalu.v").read_text().count("module") > 10
 
