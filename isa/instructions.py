@@ -420,6 +420,9 @@ def _places(fields: tuple[Field, ...]) -> list[tuple[str, int, int, int]]:
             for f, low in zip(fields, lows, strict=False)][1:]
 
 
+NAMES = {op: frozenset(f.name for f in COMMON[1:] + fields) for op, fields in FIELDS.items()}
+"""Names of the fields of each opcode."""
+
 PLACES = {op: _places(COMMON + fields) for op, fields in FIELDS.items()}
 
 
@@ -438,10 +441,11 @@ class Instruction:
     fields: dict[str, int] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> int:
-        try:
-            return self.__dict__["fields"].get(name, 0)
-        except KeyError:
-            raise AttributeError(name) from None
+        opcode = self.__dict__.get("opcode")  # copies ask before there is one
+        if opcode is None or name not in NAMES[opcode]:
+            what = opcode.name if opcode else "an instruction without an opcode"
+            raise AttributeError(f"{what} has no field {name!r}")
+        return self.fields.get(name, 0)
 
     def encode(self) -> bytes:
         """128 bytes."""

@@ -276,8 +276,9 @@ def contents(rng: np.random.Generator, config: Config,
         patterns[finite] &= np.where(patterns[finite] >> 10 & 31 == 31, 0xBFFF, 0xFFFF).astype(
             np.uint16)
         patterns[rng.random(patterns.shape) < 0.1] = ABSENT
-    maxima = [i.opcode is Opcode.WINDOW and i.wop == WindowOp.MAX for i in instructions]
-    for i, maximum in zip(instructions, maxima, strict=True):
+    weighted = [i for i in instructions if i.opcode in (Opcode.TENSOR, Opcode.WINDOW)]
+    maxima = [i.opcode is Opcode.WINDOW and i.wop == WindowOp.MAX for i in weighted]
+    for i, maximum in zip(weighted, maxima, strict=True):
         biases, _ = parameters(i, config)
         reach = 99 if maximum else 9999
         values = rng.integers(-reach, reach, len(biases) * per, np.int32)
@@ -286,7 +287,7 @@ def contents(rng: np.random.Generator, config: Config,
         spm[biases] = values.view(np.uint8).reshape(-1, config.lanes)
         if maximum:
             masks(rng, i, config, spm)
-    for i, maximum in zip(instructions, maxima, strict=True):
+    for i, maximum in zip(weighted, maxima, strict=True):
         _, scales = parameters(i, config)
         power = rng.uniform(-3.5, -2.5, len(scales) * per) + (3 if maximum or i.dtype else 0)
         spm[scales] = (10 ** power).astype(np.float32).view(np.uint8).reshape(-1, config.lanes)

@@ -63,3 +63,12 @@ def test_operand_keeps_nine_bits() -> None:
     assert arith.operand(raw, 0, 255).tolist() == [-255, -254, -128, -127, 0]
     assert arith.operand(raw, 1, -128).tolist() == [128, 129, 255, 0, 127]
     assert arith.operand(raw, 0, -200).tolist() == [200, 201, -185, -184, -57]
+
+
+def test_scales_at_their_bounds() -> None:
+    low, high = np.float32(2.0 ** -100), np.float32(2.0 ** 32)
+    below = np.nextafter(high, np.float32(0))
+    np.testing.assert_array_equal(arith.check_scale(np.array([low, below])), [low, below])
+    for value in (high, np.nextafter(low, np.float32(0))):
+        with pytest.raises(ValueError, match="a scale is outside"):
+            arith.check_scale(np.array([value]))

@@ -139,3 +139,12 @@ def test_bf16_overflow() -> None:
     sums, overflow = products(a, w, DType.BF16, ANCHOR)
     np.testing.assert_array_equal(overflow[:, 0], [True, True, False])
     np.testing.assert_array_equal(sums.to_float(ANCHOR)[:, 0], [np.inf, -np.inf, 2.0 ** 15])
+
+
+def test_bf16_overflow_begins_above_bit_64() -> None:
+    """The lowest bit of 2^e times 2^f, significands of eight bits, is 2^(e + f - 14)."""
+    exponent = ANCHOR + 14 + 64 - 9
+    a = patterns([[2.0 ** exponent], [2.0 ** (exponent + 1)]], DType.BF16)
+    sums, overflow = products(a, patterns([[2.0 ** 9]], DType.BF16), DType.BF16, ANCHOR)
+    np.testing.assert_array_equal(overflow[:, 0], [False, True])
+    np.testing.assert_array_equal(sums.to_float(ANCHOR)[:, 0], [2.0 ** (exponent + 9), np.inf])

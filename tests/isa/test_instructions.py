@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoding: every field goes in where the table says, and comes back."""
 
+import copy
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,3 +53,19 @@ def test_mistakes() -> None:
 def test_text() -> None:
     i = Instruction(Opcode.LOAD, {"wait_mask": 2, "wait_tensor": 7, "n0": 3})
     assert str(i) == "LOAD   [tensor>=7] n0=3"
+
+
+def test_a_name_that_is_no_field_is_an_error():
+    i = Instruction(Opcode.LOAD, {"n0": 3})
+    assert (i.n0, i.n1, i.wait_load) == (3, 0, 0)
+    for wrong in (i, Instruction.decode(i.encode())):
+        with pytest.raises(AttributeError, match="LOAD has no field 'a_wrpa'"):
+            _ = wrong.a_wrpa
+        with pytest.raises(AttributeError, match="a_wrap"):     # TENSOR has it
+            _ = wrong.a_wrap
+
+
+def test_instructions_can_be_copied():
+    i = Instruction.decode(Instruction(Opcode.LOAD, {"n0": 3}).encode())
+    for twin in (copy.copy(i), copy.deepcopy(i), pickle.loads(pickle.dumps(i))):
+        assert twin == i and twin.n0 == 3
