@@ -14,8 +14,8 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Instruction,
-                              Opcode, Region)
+from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH, Fault,
+                              Instruction, Opcode, Region)
 
 __all__ = ["Machine", "MachineFault"]
 
@@ -86,10 +86,9 @@ class Machine:
             Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
 
     def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
-        half = 1 << (WAIT_BITS - 1)
         for bit, queue in enumerate(QUEUES):
-            ahead = (completed[queue] - i.fields.get(f"wait_{queue}", 0)) % (2 * half)
-            if i.wait_mask >> bit & 1 and ahead >= half:
+            back = (completed[queue] - i.fields.get(f"wait_{queue}", 0)) % (1 << WAIT_BITS)
+            if i.wait_mask >> bit & 1 and back > WAIT_REACH:
                 raise MachineFault(Fault.WATCHDOG, index)
 
     def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:

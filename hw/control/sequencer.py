@@ -12,9 +12,10 @@
 
 An instruction goes to its queue in bus words as they come, but the last only if all could be read,
 so that nothing of it begins otherwise. Instructions go there in program order, and one whose queue
-is full holds up those behind it; waits only refer to earlier instructions, hence this never locks
-up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
-instruction that has not completed.
+is full holds up those behind it; so does the oldest one that has not completed once 2**13
+instructions have followed it, lest counters run away from its waits. Waits only refer to earlier
+instructions, hence this never locks up a legal program. A program that does lock up is caught by
+the watchdog, which names the oldest instruction that has not completed.
 
 The first fault is kept; it halts fetch, decoder and every engine in the third cycle after. Among
 faults of one cycle the order is load, tensor, window, vector, store, decode (an illegal opcode, an
@@ -37,7 +38,7 @@ from hw.parts.fifo import Fifo
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from isa.config import Config
-from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, Fault, Opcode
+from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Opcode
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
@@ -94,6 +95,10 @@ class Sequencer(wiring.Component):
     UNDER_WAY = 28
     """Instructions of an engine that have left the decoder and not completed; more than a queue and
     an engine hold."""
+
+    AHEAD_BITS = WAIT_BITS - 3
+    """Of the instructions that may follow one that has not completed; a few more do, while the
+    oldest one is found."""
 
     start: Signal
     abort: Signal
@@ -154,7 +159,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += completed[name].eq(completed[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
-        decoded, over = self._decode(m, completed, oldest), Signal()
+        first, named = self._first(m, oldest)
+        decoded, over = self._decode(m, completed, oldest, first), Signal()
         idle = ~Cat(o.o.valid for o in oldest.values()).any()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
         with m.If(self.start):
@@ -163,10 +169,10 @@ class Sequencer(wiring.Component):
             m.d.sync += self.busy.eq(0)
         with m.If(self.ended):
             m.d.sync += over.eq(1)
-        self._faults(m, engines, *decoded, oldest)
+        self._faults(m, engines, *decoded, first, named)
         return m
 
-    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
+    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo], first: Value
                 ) -> tuple[Value, Value]:
         """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
         at least, and moves the others in the cycle after they have come; returns the
@@ -201,11 +207,15 @@ class Sequencer(wiring.Component):
         # the last bits of an instruction hold no field, but on the way its position
         handed = register(m, "handed", Cat(
             word.word[:-INDEX_BITS], Mux(word.last, word.index, word.word[-INDEX_BITS:])))
+        # how far it is ahead of the first; the next instruction may be the first, one ahead of it
+        lead = Signal(self.AHEAD_BITS + 2)
+        m.d.comb += lead.eq(word.index - first)
+        far = register(m, "far", lead[self.AHEAD_BITS:] == 1)
         leaves: list[Value] = [kinds[Opcode.END], unknown]
         for op in self._engines:
             room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
                                completed)
-            leaves.append(kinds[op] & room)
+            leaves.append(kinds[op] & room & ~far)
         m.d.comb += moves.eq(go & (free | granted))
         m.d.sync += granted.eq(go & ~moves & Cat(*leaves).any())
         return code, index
@@ -243,9 +253,8 @@ class Sequencer(wiring.Component):
         return some & list_.i.ready
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
-                decoded: Value, oldest: dict[Opcode, Fifo]) -> None:
+                decoded: Value, first: Value, named: int) -> None:
         late, waited = Signal(), Signal(32, reset_less=True)
-        first, named = self._first(m, oldest)
         # an engine's fault stays, and so does what it says of it
         failed = {op: Signal(name=f"{QUEUE_OF[op]}_failed") for op in engines}
         m.d.sync += [failed[op].eq(e.fault) for op, e in engines.items()]
