@@ -59,7 +59,7 @@ class Status(wiring.Component):
     error : 1
         The response is an error, in the same cycle.
     halted : 1
-        Something failed, here or elsewhere, in a cycle before.
+        Something failed, here or elsewhere, in a cycle before; stays until reset.
     """
 
     UNDER_WAY_BITS = 16
@@ -105,5 +105,6 @@ class Status(wiring.Component):
             engine.busy.eq(started | (under_way != ended)), engine.start.eq(self.start),
             engine.done.eq(self.done),
         ]
-        m.d.sync += self.halted.eq(engine.halt | engine.fault | self.error)
+        # a STORE that halts finishes the bursts it owes, and cannot go back in the middle of one
+        m.d.sync += self.halted.eq(self.halted | engine.halt | engine.fault | self.error)
         return m
