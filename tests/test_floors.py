@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = [{"isa"}, {"hw", "compiler", "golden"}, {"runtime"}, {"sim"}, {"synth"}, {"makalu"}]
+FLOORS = [{"isa"}, {"hw", "compiler", "golden"}, {"runtime"}, {"sim"}, {"synth"}, {"prove"},
+          {"makalu"}]
 FORBIDDEN = {"isa": {"amaranth", "onnx", "onnxruntime"}, "golden": {"amaranth", "onnx"},
              "hw": {"onnx"}, "compiler": {"amaranth"}}
 
