@@ -38,7 +38,8 @@ class Machine:
     def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
             program: int = 0, watch: Callable[[int, Instruction], None] | None = None
             ) -> np.ndarray:
-        """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8).
+        """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8). The
+        scratchpad is as the program before has left it; no PSUM bank is held.
 
         Parameters
         ----------
@@ -58,6 +59,7 @@ class Machine:
         """
         regions = self._regions(image, inputs, sizes)
         self.exceptions.clear()
+        self.tensor.held = None
         completed = dict.fromkeys(QUEUES, 0)
         index = 0
         while True:

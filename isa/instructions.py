@@ -135,6 +135,8 @@ class Fault(enum.IntEnum):
     AXI_SLVERR = 5
     AXI_DECERR = 6
     WATCHDOG = 7
+    AXI_PROTOCOL = 8
+    BUS_TIMEOUT = 9
 
 
 FAULT_TEXT = {
@@ -146,7 +148,11 @@ FAULT_TEXT = {
                      "a misaligned address",
     Fault.AXI_SLVERR: "the memory answered SLVERR",
     Fault.AXI_DECERR: "the memory answered DECERR: nothing is at that address",
-    Fault.WATCHDOG: "no instruction completed within the watchdog's limit",
+    Fault.WATCHDOG: "no instruction completed, and no data moved, within the watchdog's limit",
+    Fault.AXI_PROTOCOL: "the memory broke the rules of AXI: RLAST on a wrong beat, an answer to "
+                        "what was not asked, an ID or a response that is none",
+    Fault.BUS_TIMEOUT: "the memory did not take a request or did not answer within the watchdog's "
+                       "limit",
 }
 
 

@@ -146,6 +146,21 @@ def test_error_responses(opcode, resp, code):
     assert bench.fault == (code, 1)
 
 
+@pytest.mark.parametrize("opcode, breach, burst, index", [
+    *((Opcode.LOAD, b, 3, 1) for b in ("rlast", "rid", "exokay")),
+    *((Opcode.STORE, b, 3, 1) for b in ("bid", "exokay")),
+    (Opcode.LOAD, "rlast", 0, 0), (Opcode.STORE, "bid", 0, 0),
+    # an answer too many is taken for the next one, or for nobody's
+    (Opcode.LOAD, "more", 3, 2), (Opcode.STORE, "more", 11, 5)])
+def test_a_memory_that_breaks_the_rules(opcode, breach, burst, index):
+    """The fault is named, with the instruction whose burst it was: each has two."""
+    program = [transfer(opcode, dram=128 * k, spm=16 * k, n0=16) for k in range(6)]
+    config = small(8, 16, max_burst=8)
+    bench = Bench(config, latency=3, breach=(breach, burst)).run(program, linger=6)
+    assert len(bench.memory.reads + bench.memory.writes) > burst
+    assert bench.fault == (Fault.AXI_PROTOCOL, index)
+
+
 @pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
 @pytest.mark.parametrize("latency, stall", [(1, 0.0), (3, 0.0), (3, 0.3)])
 @pytest.mark.parametrize("bad", [0, 2, 5])
