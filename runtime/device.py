@@ -46,6 +46,7 @@ class DeviceFault(RuntimeError):
                  stuck: bool = False):
         self.code, self.index, self.node = code, index, program.node_name(index)
         self.engine = queue_at(program, index) if engine is None else engine
+        self.stuck = stuck
         unit = f"{self.engine.upper()} engine" if self.engine else "fetch and decoder"
         where = f" (node {self.node!r})" if self.node else ""
         super().__init__(f"program {program.name!r} stopped at instruction {index}{where}, "

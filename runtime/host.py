@@ -93,6 +93,7 @@ class Host:
 
     def __init__(self, link: Link, config: Config, watchdog: int | None = None):
         self._link, self._config, self._watchdog = link, config, watchdog
+        self._stuck = False
         self._counted = [name for name, _ in COUNTERS
                          if (config.profile or name not in PROFILE)
                          and (config.floats or name not in EXCEPTIONS)]
@@ -118,6 +119,8 @@ class Host:
     def execute(self, inputs: np.ndarray) -> Result:
         """Run the loaded program once, as in :meth:`runtime.device.Device.execute`."""
         link, program = self._link, self._program
+        if self._stuck and not self._recovers():
+            raise MachineError(STUCK)
         link.write_memory(self._starts[Region.INPUT], region_input(program, inputs))
         link.write(OFFSET["DOORBELL"], 1)
         finished = link.wait()
@@ -172,6 +175,8 @@ class Host:
         try:
             self._reset()
         except MachineError:
-            return False
-        self._set_up()
-        return True
+            self._stuck = True
+        else:
+            self._stuck = False
+            self._set_up()
+        return not self._stuck
