@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs lint imports lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove lint imports lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -26,6 +26,9 @@ test: $(READY)  ## run the tests, but for those that take many minutes
 
 long: $(READY)  ## run the tests that take many minutes
 	@$(BIN)/python -m pytest -q -m long
+
+prove: $(READY)  ## prove the properties of the blocks formally: docs/verification.md
+	@$(BIN)/python -m prove
 
 bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
 	@$(BIN)/makalu bench $(if $(QUICK),--quick)

@@ -14,8 +14,8 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Instruction,
-                              Opcode, Region)
+from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH, Fault,
+                              Instruction, Opcode, Region)
 
 __all__ = ["Machine", "MachineFault"]
 
@@ -39,7 +39,8 @@ class Machine:
     def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
             program: int = 0, watch: Callable[[int, Instruction], None] | None = None
             ) -> np.ndarray:
-        """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8).
+        """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8). The
+        scratchpad is as the program before has left it; no PSUM bank is held.
 
         Parameters
         ----------
@@ -59,6 +60,7 @@ class Machine:
         """
         regions = self._regions(image, inputs, sizes)
         self.exceptions.clear()
+        self.tensor.held = None
         completed = dict.fromkeys(QUEUES, 0)
         index = 0
         while True:
@@ -92,12 +94,10 @@ class Machine:
         return self._decoded[code]
 
     def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
-        half = 1 << (WAIT_BITS - 1)
         for bit, queue in enumerate(QUEUES):
-            if i.wait_mask >> bit & 1:
-                ahead = (completed[queue] - getattr(i, f"wait_{queue}")) % (2 * half)
-                if ahead >= half:
-                    raise MachineFault(Fault.WATCHDOG, index)
+            back = (completed[queue] - getattr(i, f"wait_{queue}")) % (1 << WAIT_BITS)
+            if i.wait_mask >> bit & 1 and back > WAIT_REACH:
+                raise MachineFault(Fault.WATCHDOG, index)
 
     def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
         if i.opcode in (Opcode.LOAD, Opcode.STORE):

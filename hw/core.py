@@ -27,7 +27,7 @@ from hw.arith.float_lane import KIND
 from hw.control.fetch import Fetch
 from hw.control.registers import EVENTS, Control
 from hw.control.sequencer import Sequencer
-from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.engine.ports import FAULT_ENGINE, SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.engine.profile import Buckets, events_layout
 from hw.engine.settings import SETTINGS
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
@@ -61,9 +61,9 @@ class Machine(wiring.Component):
     -------
     bus : :class:`hw.memory.axi.AXI4`
     settings : SETTINGS
-    start, stop, clear
+    start, stop, clear, wipe, wiped
         As in :class:`hw.control.registers.Control`.
-    busy, quiet, done, fault, fault_code, fault_index, events
+    busy, quiet, done, fault, fault_code, fault_index, fault_engine, events
         Likewise.
     trace : TRACE
         Where asked for.
@@ -74,12 +74,15 @@ class Machine(wiring.Component):
     start: Signal
     stop: Signal
     clear: Signal
+    wipe: Signal
+    wiped: Signal
     busy: Signal
     quiet: Signal
     done: Signal
     fault: Signal
     fault_code: Signal
     fault_index: Signal
+    fault_engine: Signal
     events: data.View
     trace: data.View
 
@@ -88,9 +91,10 @@ class Machine(wiring.Component):
         super().__init__({
             **({"trace": Out(TRACE)} if trace else {}),
             "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
-            "clear": In(Control.CLEARS), "busy": Out(1), "quiet": Out(1), "done": Out(1),
+            "clear": In(Control.CLEARS), "wipe": In(1), "wiped": Out(1), "busy": Out(1),
+            "quiet": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
-            "events": Out(EVENTS)})
+            "fault_engine": Out(FAULT_ENGINE), "events": Out(EVENTS)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -124,15 +128,19 @@ class Machine(wiring.Component):
         for engine in (load, store):
             m.d.comb += engine.regions.eq(self.settings.regions)
         m.d.comb += [
-            fetch.region.eq(self.settings.regions[Region.PROGRAM]),
+            tensor.begin.eq(self.start), fetch.region.eq(self.settings.regions[Region.PROGRAM]),
             fetch.program.eq(self.settings.program), fetch.start.eq(self.start),
             fetch.stop.eq(sequencer.ended), fetch.halt.eq(sequencer.halt),
             sequencer.start.eq(self.start), sequencer.abort.eq(self.stop),
             sequencer.watchdog.eq(self.settings.watchdog), sequencer.quiet.eq(self.quiet),
+            sequencer.moved.eq(memory.moved), sequencer.owed.eq(memory.owed),
+            *(memory.owed[name].eq(part.owed)
+              for name, part in (("fetch", fetch), ("load", load), ("store", store))),
             self.quiet.eq(memory.quiet & (fetch.idle | sequencer.halt)),
             self.busy.eq(sequencer.busy), self.done.eq(sequencer.done),
             self.fault.eq(sequencer.fault), self.fault_code.eq(sequencer.fault_code),
             self.fault_index.eq(sequencer.fault_index),
+            self.fault_engine.eq(sequencer.fault_engine),
         ]
         self._scratchpad(m, load, tensor, window, vector, store)
         counted = [tensor, vector, *([window] if window else [])]
@@ -172,6 +180,7 @@ class Machine(wiring.Component):
         banks = {("write", writes.index(port)): load.banks(p) for p, port in enumerate(load.write)}
         scratchpad = self._unit(m, "scratchpad", 7, Scratchpad(
             self._config, reads=len(reads), writes=len(writes), order=order, banks=banks))
+        m.d.comb += [scratchpad.wipe.eq(self.wipe), self.wiped.eq(scratchpad.wiped)]
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])
 
@@ -250,10 +259,12 @@ class Core(wiring.Component):
         m.d.comb += [
             self.irq.eq(control.irq), machine.settings.eq(control.settings),
             machine.start.eq(control.start), machine.stop.eq(control.stop),
-            machine.clear.eq(control.clear),
+            machine.clear.eq(control.clear), machine.wipe.eq(control.wipe),
+            control.wiped.eq(machine.wiped),
             control.events.eq(machine.events),
             *(getattr(control, name).eq(getattr(machine, name))
-              for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index"))]
+              for name in ("busy", "quiet", "done", "fault", "fault_code", "fault_index",
+                           "fault_engine"))]
         if self._trace:
             m.d.comb += self.trace.eq(machine.trace)
         return m

@@ -7,8 +7,9 @@ table: first the fields of :data:`COMMON`, then those of its opcode. Unused bits
 
 The machine has five in-order queues. An instruction starts when, for every queue ``q`` whose bit is
 set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have completed since the
-doorbell (16-bit counters, compared modulo 2**16: ``0 <= completed - wait < 2**15``). It has
-completed when everything it writes is visible to every other engine.
+doorbell, counted modulo 2**16. Of the ``n`` instructions of that queue that stand before it in the
+program, the last one that it waits for is at most 2**14 back: ``0 <= n - wait <= 2**14`` modulo
+2**16. It has completed when everything it writes is visible to every other engine.
 """
 
 import enum
@@ -23,6 +24,11 @@ QUEUES = ("load", "tensor", "window", "vector", "store")
 """In-order instruction queues; the position is the bit in ``wait_mask``."""
 
 WAIT_BITS = 16
+WAIT_REACH = 1 << (WAIT_BITS - 2)
+"""How many instructions of a queue may lie between a wait and what it waits for. Fewer than as many
+more may follow in the program and complete while it waits (:mod:`hw.control.sequencer`), so that
+counters that are compared modulo 2**16 never run away from a wait."""
+
 IMAGE_BITS = 18
 """Width of an input coordinate, two's complement: coordinates are computed modulo 2**18, addresses
 modulo 2 to the width of their fields."""
@@ -133,6 +139,8 @@ class Fault(enum.IntEnum):
     AXI_SLVERR = 5
     AXI_DECERR = 6
     WATCHDOG = 7
+    AXI_PROTOCOL = 8
+    BUS_TIMEOUT = 9
 
 
 FAULT_TEXT = {
@@ -144,7 +152,11 @@ FAULT_TEXT = {
                      "a misaligned address",
     Fault.AXI_SLVERR: "the memory answered SLVERR",
     Fault.AXI_DECERR: "the memory answered DECERR: nothing is at that address",
-    Fault.WATCHDOG: "no instruction completed within the watchdog's limit",
+    Fault.WATCHDOG: "no instruction completed, and no data moved, within the watchdog's limit",
+    Fault.AXI_PROTOCOL: "the memory broke the rules of AXI: RLAST on a wrong beat, an answer to "
+                        "what was not asked, an ID or a response that is none",
+    Fault.BUS_TIMEOUT: "the memory did not take a request or did not answer within the watchdog's "
+                       "limit",
 }
 
 

@@ -101,14 +101,18 @@ def _map() -> tuple[Register, ...]:
         Register("CONTROL", 0x010, "RW", "control",
                  ((0, 1, "IRQ_ENABLE", "let IRQ_STATUS drive the interrupt"),
                   (1, 1, "RESET", ("write 1: stop, let the memory traffic under way end, and reset "
-                                   "the core; reads 1 until that has happened")))),
+                                   "the core; reads 1 until that has happened")),
+                  (2, 1, "CLEAR", ("write 1 with RESET: then also set the whole scratchpad to "
+                                   "zero, which takes spm_words / spm_banks cycles; after any "
+                                   "reset no PSUM bank is held, so that nothing of a program "
+                                   "before is left that could be read")))),
         Register("STATUS", 0x014, "RO", "what the core is doing",
                  ((0, 1, "BUSY", "a program runs"),
                   (1, 1, "DONE", "the last program reached its END"),
                   (2, 1, "ERROR", "the core stopped with an error; RESET recovers"),
                   (3, 1, "QUIET", "no memory traffic under way"))),
         Register("DOORBELL", 0x018, "WO", "write 1 to start the program; ignored while BUSY or "
-                                          "ERROR"),
+                                          "ERROR, and while RESET reads 1"),
         Register("IRQ_STATUS", 0x01C, "RW1C", "interrupt causes",
                  ((0, 1, "DONE", "a program reached its END"),
                   (1, 1, "ERROR", "the core stopped with an error"))),
@@ -117,8 +121,12 @@ def _map() -> tuple[Register, ...]:
         Register("ERROR_CODE", 0x024, "RO", "why the core stopped"),
         Register("ERROR_INDEX", 0x028, "RO", "position of the offending instruction in the "
                                              "program"),
-        Register("WATCHDOG", 0x02C, "RW", "cycles without a completed instruction after which the "
-                                          "core stops; 0: never"),
+        Register("WATCHDOG", 0x02C, "RW", "cycles without a completed instruction and without a "
+                                          "transfer on the memory's bus after which the core "
+                                          "stops; 0: never"),
+        Register("ERROR_ENGINE", 0x030, "RO", "which part found the error: 0 instruction fetch, "
+                                              "decoder or watchdog, "
+                 + ", ".join(f"{k} {q}" for k, q in enumerate(QUEUES, start=1))),
     ]
     for region in Region:
         base = 0x040 + 16 * region

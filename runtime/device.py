@@ -12,8 +12,12 @@ import numpy as np
 
 from isa.config import Config
 from isa.errors import UserError
-from isa.instructions import FAULT_TEXT, REGION_ALIGN, Fault, Region
+from isa.instructions import (FAULT_TEXT, INSTRUCTION_BYTES, QUEUE_OF, REGION_ALIGN, Fault,
+                              Instruction, Region)
 from isa.program import Program
+
+STUCK = ("the machine does not come out of its reset, which waits for the memory: reset both, and "
+         "load the program again")
 
 
 class MachineError(UserError, RuntimeError):
@@ -31,13 +35,22 @@ class DeviceFault(UserError, RuntimeError):
         Why it stopped.
     index : int
         Position of the offending instruction in the program; ``node`` is its source node, or "".
+    engine : str, optional
+        Which engine found it, by its queue; "" for instruction fetch and decoder. By default that
+        of the instruction.
+    stuck : bool
+        The machine has not come out of the reset that followed.
     """
 
-    def __init__(self, program: Program, code: Fault, index: int):
+    def __init__(self, program: Program, code: Fault, index: int, engine: str | None = None,
+                 stuck: bool = False):
         self.code, self.index, self.node = code, index, program.node_name(index)
+        self.engine = queue_at(program, index) if engine is None else engine
+        self.stuck = stuck
+        unit = f"{self.engine.upper()} engine" if self.engine else "fetch and decoder"
         where = f" (node {self.node!r})" if self.node else ""
-        super().__init__(f"program {program.name!r} stopped at instruction {index}{where}: "
-                         f"{FAULT_TEXT[code]}")
+        super().__init__(f"program {program.name!r} stopped at instruction {index}{where}, "
+                         f"{unit}: {FAULT_TEXT[code]}" + (f"; {STUCK}" if stuck else ""))
 
 
 @dataclass
@@ -77,6 +90,15 @@ class Device(Protocol):
         DeviceFault
             If the machine stops with an error; it can be used again afterwards.
         """
+
+
+def queue_at(program: Program, index: int) -> str:
+    """The queue of an instruction, or "" where there is none, or it is not one."""
+    word = program.image[index * INSTRUCTION_BYTES:(index + 1) * INSTRUCTION_BYTES]
+    try:
+        return QUEUE_OF.get(Instruction.decode(word).opcode, "")
+    except ValueError:
+        return ""
 
 
 def region_bytes(program: Program, region: Region) -> int:

@@ -3,9 +3,9 @@
 
 ::
 
-    load       identify ─► lay out the regions ─► write the program ─► set up the registers
+    load       clear ─► write the program ─► set up the registers
     execute    write the inputs ─► doorbell ─► interrupt ─► counters, outputs
-               fault or no interrupt ─► reset, and the registers anew
+               fault or no interrupt ─► what it was ─► reset, and the registers anew
 """
 
 from typing import Protocol
@@ -13,18 +13,23 @@ from typing import Protocol
 import numpy as np
 
 from isa.config import ISA_VERSION, Config
-from isa.instructions import Fault, Region
+from isa.instructions import QUEUES, Fault, Region
 from isa.program import Program
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
-from runtime.device import DeviceFault, MachineError, Result, region_bytes, region_input
+from runtime.device import (STUCK, DeviceFault, MachineError, Result, region_bytes,
+                            region_input)
 
 PAGE = 4096
-IRQ_ENABLE, RESET = 1, 2
+IRQ_ENABLE, RESET, CLEAR = 1, 2, 4
 """Bits of CONTROL."""
 BUSY, DONE, ERROR = 1, 2, 4
 """Bits of STATUS."""
 
-RESET_READS = 100_000
+MIN_WATCHDOG, WATCHDOG_MARGIN = 1_000_000, 4
+"""Cycles of the watchdog of a program without predictions, and how many times the prediction it
+gets beside them."""
+
+RESET_READS = 10_000
 """Looks at CONTROL after which a reset is given up."""
 
 
@@ -62,6 +67,12 @@ def layout(program: Program, base: int) -> dict[Region, int]:
     return starts
 
 
+def watchdog_cycles(program: Program) -> int:
+    """Cycles within which an instruction of the program completes or moves data, with room to
+    spare: a few times what the compiler predicts for all of them."""
+    return min(MIN_WATCHDOG + WATCHDOG_MARGIN * sum(program.predicted_cycles), 2**32 - 1)
+
+
 class Host:
     """Runs programs on a machine behind a link.
 
@@ -70,8 +81,9 @@ class Host:
     link : Link
     config : Config
         The machine that is expected.
-    watchdog : int
-        Cycles without a completed instruction after which the machine gives up.
+    watchdog : int, optional
+        Cycles without a completed instruction and without memory traffic after which the machine
+        gives up; by default :func:`watchdog_cycles` of the program.
 
     Raises
     ------
@@ -79,8 +91,9 @@ class Host:
         If the machine is another one, does not answer, or does not do what it has to.
     """
 
-    def __init__(self, link: Link, config: Config, watchdog: int):
+    def __init__(self, link: Link, config: Config, watchdog: int | None = None):
         self._link, self._config, self._watchdog = link, config, watchdog
+        self._stuck = False
         self._counted = [name for name, _ in COUNTERS
                          if (config.profile or name not in PROFILE)
                          and (config.floats or name not in EXCEPTIONS)]
@@ -94,8 +107,10 @@ class Host:
                                    f"{got:#x} instead of {want:#x}")
 
     def load(self, program: Program, starts: dict[Region, int]) -> None:
-        """Write a program whose regions start at ``starts``, and set up the registers for it."""
+        """Clear the machine of what another program left, write a program whose regions start at
+        ``starts``, and set up the registers for it."""
         self._program, self._starts = program, starts
+        self._reset(CLEAR)
         size = region_bytes(program, Region.PROGRAM)
         self._link.write_memory(starts[Region.PROGRAM], np.frombuffer(
             program.image.ljust(size, b"\0"), np.uint8))
@@ -104,20 +119,24 @@ class Host:
     def execute(self, inputs: np.ndarray) -> Result:
         """Run the loaded program once, as in :meth:`runtime.device.Device.execute`."""
         link, program = self._link, self._program
+        if self._stuck and not self._recovers():
+            raise MachineError(STUCK)
         link.write_memory(self._starts[Region.INPUT], region_input(program, inputs))
         link.write(OFFSET["DOORBELL"], 1)
         finished = link.wait()
         status = link.read(OFFSET["STATUS"])
         if not finished:
             done = self.counter("INSTRUCTIONS")
-            self._recover()
             raise MachineError(f"program {program.name!r} raised no interrupt in {link.patience}: "
-                               f"STATUS {status:#x}, {done} instructions completed")
+                               f"STATUS {status:#x}, {done} instructions completed"
+                               + ("" if self._recovers() else f"; {STUCK}"))
         link.write(OFFSET["IRQ_STATUS"], 3)
         if status & ERROR:
-            code, index = link.read(OFFSET["ERROR_CODE"]), link.read(OFFSET["ERROR_INDEX"])
-            self._recover()
-            raise DeviceFault(program, Fault(code), index)
+            code, index, engine = (link.read(OFFSET[f"ERROR_{what}"])
+                                   for what in ("CODE", "INDEX", "ENGINE"))
+            # the watchdog finds what hangs in an engine
+            name = None if code == Fault.WATCHDOG else ("", *QUEUES)[engine]
+            raise DeviceFault(program, Fault(code), index, name, stuck=not self._recovers())
         if not status & DONE:
             raise MachineError(f"the interrupt came with STATUS {status:#x}, which is neither "
                                "done nor an error")
@@ -133,7 +152,8 @@ class Host:
     def _set_up(self) -> None:
         write = self._link.write
         write(OFFSET["CONTROL"], IRQ_ENABLE)
-        write(OFFSET["WATCHDOG"], self._watchdog)
+        write(OFFSET["WATCHDOG"], watchdog_cycles(self._program) if self._watchdog is None
+              else self._watchdog)
         write(OFFSET["PROGRAM"], 0)
         for region in Region:
             for suffix, value in (("BASE", self._starts[region]),
@@ -141,15 +161,22 @@ class Host:
                 write(OFFSET[f"REGION{int(region)}_{suffix}"], value & 0xFFFF_FFFF)
                 write(OFFSET[f"REGION{int(region)}_{suffix}_HI"], value >> 32)
 
-    def recover(self) -> None:
+    def _reset(self, what: int = 0) -> None:
         """Reset the core, whatever it was doing, and forget its interrupts."""
-        self._link.write(OFFSET["CONTROL"], IRQ_ENABLE | RESET)
+        self._link.write(OFFSET["CONTROL"], IRQ_ENABLE | RESET | what)
         for _ in range(RESET_READS):
             if not self._link.read(OFFSET["CONTROL"]) & RESET:
                 self._link.write(OFFSET["IRQ_STATUS"], 3)
                 return
-        raise MachineError("the machine does not come out of its reset")
+        raise MachineError(STUCK)
 
-    def _recover(self) -> None:
-        self.recover()
-        self._set_up()
+    def _recovers(self) -> bool:
+        """Reset, and whether the machine can be used again."""
+        try:
+            self._reset()
+        except MachineError:
+            self._stuck = True
+        else:
+            self._stuck = False
+            self._set_up()
+        return not self._stuck

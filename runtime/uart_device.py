@@ -99,8 +99,9 @@ class UartDevice:
         The line to it.
     name : str
         What the command line calls the device.
-    watchdog : int
-        Cycles without a completed instruction after which the machine gives up.
+    watchdog : int, optional
+        Cycles without a completed instruction and without memory traffic after which the machine
+        gives up; by default derived from what the compiler predicts for the program.
     patience : float
         Seconds that an execution may take.
 
@@ -115,16 +116,15 @@ class UartDevice:
     """
 
     def __init__(self, config: Config, stream: ByteStream, *, name: str = "uart",
-                 watchdog: int = 10_000_000, patience: float = 60.0):
+                 watchdog: int | None = None, patience: float = 60.0):
         self.config, self.name = config, name
         self.link = PacketLink(stream, patience)
         self._host = Host(self.link, config, watchdog)
         self._loaded = False
 
     def load(self, program: Program) -> None:
-        """See :meth:`runtime.device.Device.load`. Resets the machine first."""
+        """See :meth:`runtime.device.Device.load`."""
         program.check(self.config)
-        self._host.recover()
         self._host.load(program, layout(program, 0))
         self._loaded = True
 

@@ -62,8 +62,9 @@ class RtlDevice:
         The memory behind it.
     waves : Path, optional
         File for waves of everything from the load on: ``.vcd``, or ``.fst`` with the lz4 headers.
-    watchdog : int
-        Cycles without a completed instruction after which the machine gives up.
+    watchdog : int, optional
+        Cycles without a completed instruction and without memory traffic after which the machine
+        gives up; by default derived from what the compiler predicts for the program.
     max_cycles : int
         Cycles after which an execution that raised no interrupt is given up.
     progress : callable, optional
@@ -91,7 +92,7 @@ class RtlDevice:
     name = "rtl"
 
     def __init__(self, config: Config, *, dram: DramModel | None = None,
-                 waves: Path | str | None = None, watchdog: int = 1_000_000,
+                 waves: Path | str | None = None, watchdog: int | None = None,
                  max_cycles: int = 10**11, progress: Callable[[int], None] | None = None,
                  verilog: str | None = None):
         self.config = config

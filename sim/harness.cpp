@@ -218,6 +218,9 @@ API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->dra
 API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) {
     h->dram.inject(low, high, resp);
 }
+API void harness_misbehave(Harness* h, uint32_t what, uint32_t id, uint64_t burst) {
+    h->dram.misbehave(what, id, burst);
+}
 API const TraceRecord* harness_trace(Harness* h, uint64_t* n) {
     *n = h->trace.records().size();
     return h->trace.records().data();

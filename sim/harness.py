@@ -16,6 +16,13 @@ from runtime.device import MachineError
 IRQ, LIMIT, VIOLATION, STOPPED, CANCELED, NO_ANSWER = range(6)
 """Why a call of the harness came back, as in harness.cpp."""
 
+MISCHIEF = ("read SLVERR", "read DECERR", "early RLAST", "missing RLAST", "wrong RID", "lost R",
+            "lost last R", "extra R", "write SLVERR", "write DECERR", "wrong BID", "lost B",
+            "extra B", "shut AR", "shut AW", "shut W")
+"""What a memory can do wrong, as in dram.h: answer a burst with an error; RLAST with the first
+beat, or not with the last one; the other ID; no answer, or not the last beat of it; one beat or
+answer more; READY low from that burst, or beat, on."""
+
 PROGRESS = CFUNCTYPE(c_int, c_uint64)
 SHARE = 65536
 """Fixed-point one of probabilities and bandwidths."""
@@ -45,6 +52,12 @@ class DramModel:
         Of the stalls.
     errors : tuple[tuple[int, int, str], ...]
         Address ranges ``(low, high, "SLVERR" | "DECERR")`` that answer with an error.
+    reorder : float
+        Probability that a beat read is of another ID than that of the oldest burst, where there is
+        one: AXI lets bursts with different IDs come in any order, beat by beat.
+    mischief : tuple[tuple[str, int, int], ...]
+        What the memory does wrong, ``(one of MISCHIEF, ID, burst)``: with which burst of those with
+        this ID, of reads or of writes, counted from 0.
 
     Raises
     ------
@@ -60,6 +73,8 @@ class DramModel:
     stall: float = 0.0
     seed: int = 1
     errors: tuple[tuple[int, int, str], ...] = ()
+    reorder: float = 0.0
+    mischief: tuple[tuple[str, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -71,6 +86,9 @@ class DramModel:
             need(1 <= getattr(self, field) < 1 << 20, field, "from 1 to 2**20")
         need(1 / SHARE <= self.bandwidth <= 1, "bandwidth", "above 0 and at most 1")
         need(0 <= self.stall < 1, "stall", "at least 0 and below 1")
+        need(0 <= self.reorder < 1, "reorder", "at least 0 and below 1")
+        need(all(m[0] in MISCHIEF for m in self.mischief), "mischief",
+             f"(what, ID, burst), with what one of {', '.join(MISCHIEF)}")
         need(all(e[2] in ("SLVERR", "DECERR") for e in self.errors), "errors",
              "(low, high, response) with a response of SLVERR or DECERR")
 
@@ -80,7 +98,7 @@ RESPONSES = {"OKAY": 0, "SLVERR": 2, "DECERR": 3}
 
 class _Parameters(Structure):
     _fields_ = [(n, c_uint32) for n in ("read_latency", "write_latency", "bandwidth", "max_reads",
-                                        "max_writes", "max_burst", "stall", "seed")]
+                                        "max_writes", "max_burst", "stall", "seed", "reorder")]
 
 
 class Statistics(Structure):
@@ -111,6 +129,7 @@ SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "segment": (None, [c_void_p, c_uint64, c_uint64]),
     "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
     "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
+    "misbehave": (None, [c_void_p, c_uint32, c_uint32, c_uint64]),
     "flip": (None, [c_void_p, c_uint64, c_uint8, c_int64]),
     "trace": (c_void_p, [c_void_p, POINTER(c_uint64)]),
     "waves": (c_int, [c_void_p, c_char_p]),
@@ -153,10 +172,12 @@ class Harness:
             read_latency=dram.read_latency, write_latency=dram.write_latency,
             bandwidth=round(dram.bandwidth * SHARE), max_reads=dram.max_reads,
             max_writes=dram.max_writes, max_burst=max_burst, stall=round(dram.stall * SHARE),
-            seed=dram.seed)
+            seed=dram.seed, reorder=round(dram.reorder * SHARE))
         self._handle: int | None = self._lib.harness_create(byref(p))
         for low, high, response in dram.errors:
             self.inject(low, high, response)
+        for what, number, burst in dram.mischief:
+            self._lib.harness_misbehave(self._handle, MISCHIEF.index(what), number, burst)
         if waves:
             self._check(self._lib.harness_waves(self._handle, str(waves).encode()))
         self.bus_bytes: int = self._lib.harness_bus_bytes()

@@ -39,6 +39,14 @@ PRODUCT = 2
 class ExactColumn(wiring.Component):
     """The machine's column and one running sum; ``numbers``: with INT8 left out."""
 
+    operands: data.View
+    floating: Signal
+    load: Signal
+    word: data.View
+    swap: Signal
+    fresh: Signal
+    total: data.View
+
     def __init__(self, config: Config, numbers: bool = False):
         self._config, self._numbers = config, numbers
         vector = vector_layout(config)
@@ -79,6 +87,15 @@ class SeparateColumn(wiring.Component):
 
 class FloatAdderColumn(wiring.Component):
     """Products of INT8 into an adder tree, products of FP16 into one of binary32 adders."""
+
+    operands: Signal
+    word: Signal
+    floating: Signal
+    load: Signal
+    swap: Signal
+    fresh: Signal
+    integer: Signal
+    number: data.View
 
     def __init__(self, config: Config):
         self._config = config

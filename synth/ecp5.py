@@ -98,7 +98,7 @@ def pack(module: dict[str, Any]) -> int:
 
 def _operands(cells: Cells, nets: _Nets, name: str, cell: dict[str, Any]) -> None:
     pins = {s: list(_pins(cell, s)) for s in "AB"}
-    controls = []
+    controls: list[Any] = []
     for found in pins.values():
         mine = {_control(cells, nets.flip_flops.get(bit)) for _, bit in found if bit != "0"}
         if len(mine) != 1 or None in mine:

@@ -13,7 +13,8 @@ import numpy
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("isa", "golden", "hw", "compiler", "runtime", "sim", "synth", "examples", "makalu")
+PACKAGES = ("isa", "golden", "hw", "compiler", "runtime", "sim", "synth", "prove", "examples",
+            "makalu")
 OTHERS = Path(numpy.__file__).resolve().parents[1]
 """The folder of the other packages, whose .pth files are not read: a checkout that is installed to
 work on does not count."""

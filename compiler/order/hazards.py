@@ -17,13 +17,10 @@ import numpy as np
 
 from compiler.machine.steps import Step
 from isa.config import Config
-from isa.instructions import QUEUES, WAIT_BITS, Region
+from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Region
 
 DRAM_GRAIN = 64
 """Bytes of DRAM that are tracked as one."""
-
-WINDOW = 1 << (WAIT_BITS - 2)
-"""A wait for something older than this many completions is raised: the counters are modular."""
 
 
 class _Space:
@@ -60,7 +57,8 @@ def waits(steps: list[Step], config: Config, sizes: dict[int, int]) -> None:
         mask = 0
         for other in range(len(QUEUES)):
             if need[other] > reached[queue, other]:
-                count = max(int(need[other]), int(issued[other]) - WINDOW)
+                # a wait for something older is raised: the counters are modular
+                count = max(int(need[other]), int(issued[other]) - WAIT_REACH)
                 reached[queue, other] = count
                 mask |= 1 << other
                 step.fields[f"wait_{QUEUES[other]}"] = count & ((1 << WAIT_BITS) - 1)

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from hw.engine.settings import REGION
-from hw.memory.axi import BurstSplitter, Resp, address_layout, read_layout
+from hw.memory.axi import FETCH_ID, BurstSplitter, Resp, address_layout, read_layout
 from hw.parts.delay import register
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
@@ -53,6 +53,8 @@ class Fetch(wiring.Component):
     region : REGION
     ar, r : streams
         The AXI read channels; ``ar.valid`` may fall on ``halt``.
+    owed : 1
+        Not all that was asked for has come.
     instr : stream of ``fetched_layout(config)``
         An instruction that is outside the region is one word with a fault.
     idle : 1
@@ -69,6 +71,7 @@ class Fetch(wiring.Component):
     region: data.View
     ar: stream.Interface
     r: stream.Interface
+    owed: Signal
     instr: stream.Interface
     idle: Signal
 
@@ -77,7 +80,7 @@ class Fetch(wiring.Component):
         super().__init__({
             "start": In(1), "stop": In(1), "halt": In(1), "program": In(32), "region": In(REGION),
             "ar": Out(stream.Signature(address_layout(config))),
-            "r": In(stream.Signature(read_layout(config))),
+            "r": In(stream.Signature(read_layout(config))), "owed": Out(1),
             "instr": Out(stream.Signature(fetched_layout(config))), "idle": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -92,7 +95,7 @@ class Fetch(wiring.Component):
         running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
         halt = register(m, "halted", self.halt)
         ahead = Signal(range(self.AHEAD + 1))
-        owed = Signal(range(self.AHEAD * beats + 1))
+        under_way = Signal(range(self.AHEAD * beats + 1))
         used = buffer.o.valid & buffer.o.ready
         m.d.comb += [
             begin.eq(self.start & self.idle),
@@ -102,21 +105,18 @@ class Fetch(wiring.Component):
             splitter.o.ready.eq(self.ar.ready & ~halt),
             self.ar.payload.addr.eq(splitter.o.payload.beat << exact_log2(config.bus_bytes)),
             self.ar.payload.len.eq(splitter.o.payload.len),
-            # from the memory
-            buffer.i.valid.eq(self.r.valid), self.r.ready.eq(buffer.i.ready),
-            buffer.i.payload.data.eq(self.r.payload.data),
-            buffer.i.payload.resp.eq(self.r.payload.resp),
         ]
         # asking does not wait for the splitter's comparisons
         m.submodules.asked = asked = Skid(splitter.i.payload.shape())
         connect(m, asked.o, splitter.i)
         absent, ask = self._addresses(m, asked, running & ~halt & (ahead != self.AHEAD), begin)
         end = absent & (ahead == 0)
+        self._beats(m, asked.i.payload.beat[:exact_log2(splitter.window)], begin, ask, buffer)
         self._words(m, shown.o, running, end, begin, take)
         taken = Signal()
         m.d.sync += [
-            nothing.eq(~running & (owed == 0)),
-            owed.eq(owed + Mux(ask, beats, 0) - used), taken.eq(take & ~end),
+            nothing.eq(~running & (under_way == 0)),
+            under_way.eq(under_way + Mux(ask, beats, 0) - used), taken.eq(take & ~end),
             ahead.eq(ahead + ask - taken),
         ]
         with m.If(begin):
@@ -154,6 +154,35 @@ class Fetch(wiring.Component):
         m.d.comb += known_absent.eq(settled.all() & absent)
         return known_absent, ask
 
+    def _beats(self, m: Module, asked: Value, begin: Signal, ask: Signal, buffer: Fifo) -> None:
+        """Takes the beats from memory, those that nobody asked for excepted. A beat has the
+        response EXOKAY, which none has on this bus, where the memory breaks the rules.
+
+        A burst ends with its instruction, or where the splitter cuts; so a beat's place in its
+        instruction and the low bits of its address, which were ``asked`` first after ``begin``,
+        tell whether it is the last one."""
+        config, r, beat = self._config, self.r.payload, buffer.i.payload
+        place = Signal(range(INSTRUCTION_BYTES // config.bus_bytes))
+        at, fresh = Signal.like(asked), Signal()
+        bursts = Signal(range(self.AHEAD * INSTRUCTION_BYTES // config.bus_bytes + 1))
+        last, goes, comes, breach, strayed = (Signal() for _ in range(5))
+        m.d.comb += [
+            last.eq(place.all() | at.all()), goes.eq(self.ar.valid & self.ar.ready),
+            comes.eq(self.r.valid & self.r.ready & self.owed),
+            breach.eq((r.last != last) | (r.id != FETCH_ID) | strayed),
+            self.r.ready.eq(buffer.i.ready), buffer.i.valid.eq(self.r.valid & self.owed),
+            beat.data.eq(r.data), beat.resp.eq(Mux(r.resp[1] | ~breach, r.resp, Resp.EXOKAY))]
+        with m.If(comes):
+            m.d.sync += [place.eq(place + 1), at.eq(at + 1), strayed.eq(0)]
+        with m.Elif(self.r.valid):
+            m.d.sync += strayed.eq(1)
+        m.d.sync += fresh.eq(begin | (fresh & ~ask))
+        with m.If(fresh & ask):
+            m.d.sync += at.eq(asked)
+        with m.If(goes ^ (comes & last)):
+            m.d.sync += [bursts.eq(Mux(goes, bursts + 1, bursts - 1)),
+                         self.owed.eq(goes | (bursts != 1))]
+
     def _words(self, m: Module, beats: stream.Interface, running: Signal, end: Value,
                begin: Signal, take: Signal) -> None:
         """Shows the beats as words of instructions; when the program has come to an
@@ -168,6 +197,8 @@ class Fetch(wiring.Component):
             m.d.comb += instr.fault.eq(Fault.AXI_SLVERR)
         with m.Elif(beat.resp == Resp.DECERR):
             m.d.comb += instr.fault.eq(Fault.AXI_DECERR)
+        with m.Elif(beat.resp == Resp.EXOKAY):
+            m.d.comb += instr.fault.eq(Fault.AXI_PROTOCOL)
         m.d.comb += [
             instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(slot[0]),
             instr.last.eq(slot[-1] | end),

@@ -7,7 +7,9 @@ tables do not is refused when the hardware is built.
 
 Reset is the only way out of an error. It halts the engines, waits until the memory owes nothing,
 clears the core for a cycle, and leaves the host's settings (regions, program, watchdog, interrupt
-enable) as they are.
+enable) as they are. With CLEAR the scratchpad is set to zero then, a row of all banks a cycle.
+
+The settings cannot be changed while a program runs: what is written to them then is ignored.
 
 AXI4-Lite: one write and one read at a time, always OKAY. What is not a register reads as zero and
 takes no writes; byte strobes are honored.
@@ -18,6 +20,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
+from hw.engine.ports import FAULT_ENGINE
 from hw.engine.settings import SETTINGS
 from hw.memory.axi import AXI4Lite, AXIPort
 from hw.parts.delay import later, register
@@ -61,8 +64,10 @@ class Control(wiring.Component):
     clear : CLEARS
         Strobe: reset everything but this component; also while this one is in reset, and in the
         cycle after.
+    wipe, wiped : 1
+        Set the scratchpad to zero, while it is high; in the cycle of the last row.
     busy, quiet, fault : 1
-    fault_code, fault_index
+    fault_code, fault_index, fault_engine
         The first fault.
     done : 1
         Strobe: the program is done.
@@ -81,12 +86,15 @@ class Control(wiring.Component):
     start: Signal
     stop: Signal
     clear: Signal
+    wipe: Signal
+    wiped: Signal
     busy: Signal
     quiet: Signal
     done: Signal
     fault: Signal
     fault_code: Signal
     fault_index: Signal
+    fault_engine: Signal
     events: data.View
 
     def __init__(self, config: Config):
@@ -95,9 +103,9 @@ class Control(wiring.Component):
             "host": In(AXI4Lite()), "irq": Out(1), "settings": Out(SETTINGS),
             "start": Out(1), "stop": Out(1),
             "clear": wiring.Member(Out, self.CLEARS, init=-1),  # type: ignore[call-arg]  # stubs
-            "busy": In(1), "quiet": In(1), "done": In(1),
+            "wipe": Out(1), "wiped": In(1), "busy": In(1), "quiet": In(1), "done": In(1),
             "fault": In(1), "fault_code": In(8), "fault_index": In(INDEX_BITS),
-            "events": In(EVENTS)})
+            "fault_engine": In(FAULT_ENGINE), "events": In(EVENTS)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -133,22 +141,25 @@ class Control(wiring.Component):
         store["PROGRAM"] = (self.settings.program, whole & -INSTRUCTION_BYTES)
         store["WATCHDOG"] = (self.settings.watchdog, whole)
         read.update({name: value for name, (value, _) in store.items()})
+        self._set = frozenset(store)
 
     def _state(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
                strobe: dict[str, Value]) -> None:
         irq_enable, done, error_seen = Signal(), Signal(), Signal()
-        causes, ring, reset, acknowledge = Signal(2), Signal(2), Signal(2), Signal(2)
+        causes, ring, reset, acknowledge = Signal(2), Signal(2), Signal(3), Signal(2)
         store["CONTROL"] = (irq_enable, 1)
         strobe |= {"DOORBELL": ring, "CONTROL": reset, "IRQ_STATUS": acknowledge}
         read |= {
-            "CONTROL": Cat(irq_enable, self.stop),
+            "CONTROL": Cat(irq_enable, self.stop | self.wipe),
             "STATUS": Cat(self.busy, done, self.fault, self.quiet),
             "DOORBELL": Const(0, 32), "IRQ_STATUS": causes,
             "ERROR_CODE": Mux(self.fault, self.fault_code, 0),
-            "ERROR_INDEX": Mux(self.fault, self.fault_index, 0)}
+            "ERROR_INDEX": Mux(self.fault, self.fault_index, 0),
+            "ERROR_ENGINE": Mux(self.fault, self.fault_engine, 0)}
         m.d.comb += self.irq.eq(irq_enable & causes.any())
         m.d.sync += [
-            self.start.eq(ring[0] & ~self.busy & ~self.start & ~self.fault & ~self.stop),
+            self.start.eq(ring[0] & ~self.busy & ~self.start & ~self.fault & ~self.stop
+                          & ~self.wipe),
             error_seen.eq(self.fault),
             causes.eq((causes & ~acknowledge) | Cat(self.done, self.fault & ~error_seen))]
         clear = self.clear[0]
@@ -161,6 +172,9 @@ class Control(wiring.Component):
         # each copy depends on itself, lest synthesis take them for one
         over = self.stop & (settled == self.SETTLE) & self.quiet
         m.d.sync += [copy.eq(over & ~copy) for copy in self.clear]
+        wanted = Signal()
+        m.d.sync += [wanted.eq((wanted | (reset[1] & reset[2])) & ~clear),
+                     self.wipe.eq((self.wipe & ~self.wiped) | (clear & wanted))]
         with m.If(clear):
             m.d.sync += [self.stop.eq(0), settled.eq(0)]
         with m.Elif(self.stop):
@@ -190,6 +204,7 @@ class Control(wiring.Component):
         host = flipped(self.host)
         write, look, looking = Signal(), Signal(), Signal(LOOK_UP)
         aw, w, ar = (self._arrived(m, name, getattr(host, name)) for name in ("aw", "w", "ar"))
+        running = self.busy | self.start
         enable = Cat(bit.replicate(8) for bit in w.payload.strb)
         masked = w.payload.data & enable
         m.d.sync += write.eq(aw.valid & w.valid & (~host.b.valid | host.b.ready) & ~write)
@@ -204,7 +219,8 @@ class Control(wiring.Component):
                         if r.name in store:
                             value, mask = store[r.name]
                             new = (value & ~enable) | masked
-                            m.d.sync += value.eq(new & mask)
+                            with m.If(~running if r.name in self._set else 1):
+                                m.d.sync += value.eq(new & mask)
                         if r.name in strobe:
                             m.d.comb += strobe[r.name].eq(masked)
         with m.Elif(host.b.ready):

@@ -12,9 +12,12 @@
 
 An instruction goes to its queue in bus words as they come, but the last only if all could be read,
 so that nothing of it begins otherwise. Instructions go there in program order, and one whose queue
-is full holds up those behind it; waits only refer to earlier instructions, hence this never locks
-up a legal program. A program that does lock up is caught by the watchdog, which names the oldest
-instruction that has not completed.
+is full holds up those behind it; so does the oldest one that has not completed once 2**13
+instructions have followed it, lest counters run away from its waits. Waits only refer to earlier
+instructions, hence this never locks up a legal program. A program that does lock up is caught by
+the watchdog, which names the oldest instruction that has not completed. Where the memory owes an
+answer then, and nothing has moved on its bus either, that is the fault, of the oldest instruction
+of the LOAD engine if that is owed one, or of STORE, or of the one that is being fetched.
 
 The first fault is kept; it halts fetch, decoder and every engine in the third cycle after. Among
 faults of one cycle the order is load, tensor, window, vector, store, decode (an illegal opcode, an
@@ -30,14 +33,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.control.fetch import fetched_layout
 from hw.control.gather import Gather, words_of
-from hw.engine.ports import COMPLETED, Engine, EnginePort, instruction_layout, view_of
+from hw.engine.ports import (COMPLETED, FAULT_ENGINE, Engine, EnginePort, instruction_layout,
+                             view_of)
 from hw.engine.waits import WaitGate
+from hw.memory.controller import OWED
 from hw.parts.delay import register
 from hw.parts.fifo import Fifo
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from isa.config import Config
-from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, Fault, Opcode
+from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Opcode
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
@@ -68,7 +73,11 @@ class Sequencer(wiring.Component):
     abort : 1
         Halt everything, without a fault.
     watchdog : 32
-        Cycles without a completion that are a fault; 0: never.
+        Cycles without a completion, and without ``moved``, that are a fault; 0: never.
+    moved : 1
+        The memory's bus carried something.
+    owed : OWED
+        Whom the memory owes an answer.
     instr : stream of ``fetched_layout(config)``
         Nothing comes between programs.
     quiet : 1
@@ -81,8 +90,9 @@ class Sequencer(wiring.Component):
     halt, busy : 1
     done : 1
         Strobe: the program is done.
-    fault, fault_code, fault_index
-        The first fault, from the cycle in which ``halt`` rises until reset.
+    fault, fault_code, fault_index, fault_engine
+        The first fault, from the cycle in which ``halt`` rises until reset; ``fault_engine`` is the
+        queue of the engine that found it, as register ERROR_ENGINE has it.
     completions : 3
         Instructions that complete in this cycle.
     dispatch : a bit for each queue
@@ -95,9 +105,15 @@ class Sequencer(wiring.Component):
     """Instructions of an engine that have left the decoder and not completed; more than a queue and
     an engine hold."""
 
+    AHEAD_BITS = WAIT_BITS - 3
+    """Of the instructions that may follow one that has not completed; a few more do, while the
+    oldest one is found."""
+
     start: Signal
     abort: Signal
     watchdog: Signal
+    moved: Signal
+    owed: data.View
     quiet: Signal
     instr: stream.Interface
     load: stream.Interface
@@ -117,6 +133,7 @@ class Sequencer(wiring.Component):
     fault: Signal
     fault_code: Signal
     fault_index: Signal
+    fault_engine: Signal
     completions: Signal
     dispatch: Signal
     blocked: data.View
@@ -125,12 +142,14 @@ class Sequencer(wiring.Component):
         self._config = config
         self._engines = engines_of(config)
         super().__init__({
-            "start": In(1), "abort": In(1), "watchdog": In(32), "quiet": In(1),
+            "start": In(1), "abort": In(1), "watchdog": In(32), "moved": In(1),
+            "owed": In(OWED), "quiet": In(1),
             "instr": In(stream.Signature(fetched_layout(config))),
             **{QUEUE_OF[op]: Out(stream.Signature(instruction_layout(op))) for op in self._engines},
             **{f"{QUEUE_OF[op]}_engine": In(Engine()) for op in self._engines},
             "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
+            "fault_engine": Out(FAULT_ENGINE),
             "completions": Out(range(len(self._engines) + 1)), "dispatch": Out(len(QUEUES)),
             "blocked": Out(BLOCKED)})
 
@@ -154,7 +173,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += completed[name].eq(completed[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
-        decoded, over = self._decode(m, completed, oldest), Signal()
+        late = Signal()
+        first, named = self._first(m, oldest, late)
+        decoded, over = self._decode(m, completed, oldest, first), Signal()
         idle = ~Cat(o.o.valid for o in oldest.values()).any()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
         with m.If(self.start):
@@ -163,10 +184,10 @@ class Sequencer(wiring.Component):
             m.d.sync += self.busy.eq(0)
         with m.If(self.ended):
             m.d.sync += over.eq(1)
-        self._faults(m, engines, *decoded, oldest)
+        self._faults(m, engines, *decoded, first, named, late)
         return m
 
-    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo]
+    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo], first: Value
                 ) -> tuple[Value, Value]:
         """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
         at least, and moves the others in the cycle after they have come; returns the
@@ -201,11 +222,15 @@ class Sequencer(wiring.Component):
         # the last bits of an instruction hold no field, but on the way its position
         handed = register(m, "handed", Cat(
             word.word[:-INDEX_BITS], Mux(word.last, word.index, word.word[-INDEX_BITS:])))
+        # how far it is ahead of the first; the next instruction may be the first, one ahead of it
+        lead = Signal(self.AHEAD_BITS + 2)
+        m.d.comb += lead.eq(word.index - first)
+        far = register(m, "far", lead[self.AHEAD_BITS:] == 1)
         leaves: list[Value] = [kinds[Opcode.END], unknown]
         for op in self._engines:
             room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
                                completed)
-            leaves.append(kinds[op] & room)
+            leaves.append(kinds[op] & room & ~far)
         m.d.comb += moves.eq(go & (free | granted))
         m.d.sync += granted.eq(go & ~moves & Cat(*leaves).any())
         return code, index
@@ -243,35 +268,44 @@ class Sequencer(wiring.Component):
         return some & list_.i.ready
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
-                decoded: Value, oldest: dict[Opcode, Fifo]) -> None:
-        late, waited = Signal(), Signal(32, reset_less=True)
-        first, named = self._first(m, oldest)
+                decoded: Value, first: Value, named: int, late: Signal) -> None:
+        waited = Signal(32, reset_less=True)
         # an engine's fault stays, and so does what it says of it
         failed = {op: Signal(name=f"{QUEUE_OF[op]}_failed") for op in engines}
         m.d.sync += [failed[op].eq(e.fault) for op, e in engines.items()]
         expired = Signal(named + 1)
         m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
         m.d.sync += expired.eq(Mux(late, Cat(1, expired), 0))
-        with m.If(self.start | self.completions.any()):
+        with m.If(self.start | self.moved | self.completions.any()):
             m.d.sync += waited.eq(0)
         with m.Elif(self.busy & ~late):
             m.d.sync += waited.eq(waited + 1)
         with m.If(~self.fault & ~self.abort):
-            causes: list[tuple[Value, ValueLike, Value]] = [
-                (failed[op], e.fault_code, e.fault_index) for op, e in engines.items()]
-            causes += [(decode_fault != 0, decode_fault, decoded),
-                       (expired[-1] & late, Fault.WATCHDOG, first)]
-            for condition, code, index in reversed(causes):
+            causes: list[tuple[Value, ValueLike, Value, ValueLike]] = [
+                (failed[op], e.fault_code, e.fault_index, 1 + QUEUES.index(QUEUE_OF[op]))
+                for op, e in engines.items()]
+            owing = self.owed.as_value().any()
+            guilty = Mux(self.owed.load, 1 + QUEUES.index("load"),
+                         Mux(self.owed.store, 1 + QUEUES.index("store"), 0))
+            causes += [(decode_fault != 0, decode_fault, decoded, 0),
+                       (expired[-1] & late, Mux(owing, Fault.BUS_TIMEOUT, Fault.WATCHDOG), first,
+                        guilty)]
+            for condition, code, index, engine in reversed(causes):
                 with m.If(condition):
                     m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),
-                                 self.fault_index.eq(index)]
+                                 self.fault_index.eq(index), self.fault_engine.eq(engine)]
         m.d.comb += self.halt.eq(self.fault | self.abort)
 
-    def _first(self, m: Module, oldest: dict[Opcode, Fifo]) -> tuple[Value, int]:
+    def _first(self, m: Module, oldest: dict[Opcode, Fifo], late: Value) -> tuple[Value, int]:
         """Position of the oldest instruction that has not completed, or, if there is none, of the
-        one that is to come next; and the cycles that this takes."""
+        one that is to come next; and the cycles that this takes. Where it is ``late`` because of
+        the memory, only those count that the memory owes an answer."""
         cycles = 0
-        firsts = [Mux(o.o.valid, o.o.payload, self.instr.payload.index) for o in oldest.values()]
+        waits = {op: ~(late & self.owed.as_value().any()) for op in oldest}
+        waits[Opcode.LOAD] |= self.owed.load
+        waits[Opcode.STORE] |= self.owed.store & ~self.owed.load
+        firsts = [Mux(o.o.valid & waits[op], o.o.payload, self.instr.payload.index)
+                  for op, o in oldest.items()]
         while len(firsts) > 1:
             pairs = [firsts[k:k + 2] for k in range(0, len(firsts), 2)]
             firsts = [register(m, f"first{cycles}_{k}",

@@ -33,6 +33,9 @@ def view_of(layout: data.Layout, *, name: str | None = None,
 COMPLETED = data.StructLayout({q: unsigned(WAIT_BITS) for q in QUEUES})
 """Completed instructions of each queue since the doorbell, modulo 2**16."""
 
+FAULT_ENGINE = range(len(QUEUES) + 1)
+"""Who found a fault, as register ERROR_ENGINE says it: a queue's position and 1, or 0."""
+
 
 class SpmReader(Protocol):
     """Type of a component's member with the signature :class:`SpmRead`."""

@@ -4,7 +4,10 @@
 An instruction names, for each queue of its ``wait_mask``, how many instructions of that queue have
 to be complete before it starts. Counters and thresholds are 16 bits and compared modulo 2**16, so
 the top bit of ``completed - wait`` is all that is looked at: no read-modify-write semaphore,
-nothing to initialize, and any number of instructions may wait for the same event.
+nothing to initialize, and any number of instructions may wait for the same event. The difference
+stays below 2**15, or an instruction would be taken to wait for what is long complete: it is at most
+:data:`isa.instructions.WAIT_REACH` when the instruction comes, and the sequencer lets fewer follow
+while it waits.
 
 ``done`` in cycle t raises the counter in t + 1, and the waiting instruction leaves its queue in
 t + 2: the comparison has a cycle of its own. A counter only grows, so what was satisfied a cycle

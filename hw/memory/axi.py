@@ -27,9 +27,15 @@ BOUNDARY_BYTES = 4096
 """A burst stays within an aligned block of this size."""
 
 
-class Resp(enum.IntEnum):
-    """Responses that are errors."""
+LOAD_ID = STORE_ID = 0
+FETCH_ID = 1
+"""IDs of the users of the bus; reads and writes have nothing to do with one another."""
 
+
+class Resp(enum.IntEnum):
+    """Responses but OKAY. EXOKAY answers what is never asked here."""
+
+    EXOKAY = 1
     SLVERR = 2
     DECERR = 3
 
@@ -116,6 +122,11 @@ class BurstSplitter(wiring.Component):
     tag : ShapeLike
         Passes through, the same for each burst of a run.
 
+    Attributes
+    ----------
+    window : int
+        Cuts are at multiples of this many beats.
+
     Members
     -------
     i : stream of ``run_layout(config, tag)``
@@ -126,7 +137,7 @@ class BurstSplitter(wiring.Component):
     o: stream.Interface
 
     def __init__(self, config: Config, tag: ShapeLike):
-        self._window = min(config.max_burst, BOUNDARY_BYTES // config.bus_bytes)
+        self.window = min(config.max_burst, BOUNDARY_BYTES // config.bus_bytes)
         self._run = run_layout(config, tag)
         super().__init__({"i": In(stream.Signature(self._run)),
                           "o": Out(stream.Signature(burst_layout(config, tag)))})
@@ -137,9 +148,9 @@ class BurstSplitter(wiring.Component):
         connect(m, cut.o, flipped(self.o))
         run = view_of(self._run)
         valid, first = Signal(), Signal()
-        within = exact_log2(self._window)
-        room = Signal(range(self._window + 1))
-        beats = Signal(range(self._window + 1))
+        within = exact_log2(self.window)
+        room = Signal(range(self.window + 1))
+        beats = Signal(range(self.window + 1))
         burst = cut.i.payload
         m.d.comb += [
             burst.last.eq(run.beats <= room),
@@ -151,10 +162,10 @@ class BurstSplitter(wiring.Component):
         ]
         with m.If(valid & cut.i.ready):
             m.d.sync += [run.beat.eq(run.beat + beats), run.beats.eq(run.beats - beats),
-                         first.eq(0), room.eq(self._window)]
+                         first.eq(0), room.eq(self.window)]
             with m.If(burst.last):
                 m.d.sync += valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [run.eq(self.i.payload), valid.eq(1), first.eq(1),
-                         room.eq(self._window - self.i.payload.beat[:within])]
+                         room.eq(self.window - self.i.payload.beat[:within])]
         return m

@@ -8,26 +8,29 @@
     store.aw, w ───► aw, w ════════ b ─► store.b
 
 Reads of the fetch unit and of LOAD have IDs of their own, so that the memory may answer them in any
-order relative to one another. What has been put into a register here has been promised to the bus
-and stays until the memory takes it, whatever happens to the engines; this is what lets an engine
-withdraw a request when the machine halts. ``quiet`` tells when a reset of the core breaks no
-handshake.
+order relative to one another. Each user of the bus counts what it is owed by what it asked for, not
+by what the memory says of it. What comes for one that is owed nothing goes to the other one, if
+that is, which then sees an ID that is not its own. What has been put into a register here has been
+promised to the bus and stays until the memory takes it, whatever happens to the engines; this is
+what lets an engine withdraw a request when the machine halts. ``quiet`` tells when a reset of the
+core breaks no handshake.
 
 Every channel goes through two registers, so that no logic lies between the bus and the engines.
 Latency: 1 cycle on each channel. Throughput one transfer a cycle on each.
 """
 
-from amaranth.hdl import Elaboratable, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.memory.axi import AXI4, RESPONSE, AXIPort, address_layout, read_layout, write_layout
-from hw.parts.delay import register
+from hw.memory.axi import (AXI4, FETCH_ID, LOAD_ID, RESPONSE, AXIPort, address_layout, read_layout,
+                           write_layout)
+from hw.parts.delay import delay
 from hw.parts.skid import Skid
 from isa.config import Config
 
-LOAD_ID = 0
-FETCH_ID = 1
+OWED = data.StructLayout({"fetch": 1, "load": 1, "store": 1})
+"""A bit for each user of the bus."""
 
 
 class MemoryController(wiring.Component):
@@ -43,12 +46,15 @@ class MemoryController(wiring.Component):
         Taken in turns when both ask.
     fetch_r, load_r : stream of ``read_layout(config)``
     store_aw, store_w, store_b : streams
+    owed : OWED
+        Whose bursts the memory has not answered to the end, from the cycle after that in which
+        their address was taken here; from flip-flops.
     bus : :class:`hw.memory.axi.AXI4`
+    moved : 1
+        Something was handed over on the bus, in a cycle before.
     quiet : 1
         Nothing is promised to, or expected from, the memory.
     """
-
-    BURST_COUNT_BITS = 16
 
     fetch_ar: stream.Interface
     fetch_r: stream.Interface
@@ -57,7 +63,9 @@ class MemoryController(wiring.Component):
     store_aw: stream.Interface
     store_w: stream.Interface
     store_b: stream.Interface
+    owed: data.View
     bus: AXIPort
+    moved: Signal
     quiet: Signal
 
     def __init__(self, config: Config):
@@ -68,7 +76,7 @@ class MemoryController(wiring.Component):
             "load_ar": In(address), "load_r": Out(read),
             "store_aw": In(address), "store_w": In(stream.Signature(write_layout(config))),
             "store_b": Out(stream.Signature(RESPONSE)),
-            "bus": Out(AXI4(config)), "quiet": Out(1)})
+            "owed": In(OWED), "bus": Out(AXI4(config)), "moved": Out(1), "quiet": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -83,22 +91,18 @@ class MemoryController(wiring.Component):
         m.submodules.r = arrived = Skid(bus.r.p.shape())
         connect(m, flipped(bus.r), arrived.i)
         beat = arrived.o
-        to_fetch = beat.payload.id == FETCH_ID
+        to_fetch = Mux(beat.payload.id == FETCH_ID, self.owed.fetch | ~self.owed.load,
+                       self.owed.fetch & ~self.owed.load)
         for r, chosen in ((self.fetch_r, to_fetch), (self.load_r, ~to_fetch)):
             m.d.comb += [r.payload.eq(beat.payload), r.valid.eq(beat.valid & chosen)]
             with m.If(chosen):
                 m.d.comb += beat.ready.eq(r.ready)
 
-        reads, writes = (Signal(self.BURST_COUNT_BITS, name=n) for n in ("reads", "writes"))
-        asked = register(m, "asked", self.fetch_ar.valid & self.fetch_ar.ready
-                         | self.load_ar.valid & self.load_ar.ready)
-        answered = register(m, "answered", beat.valid & beat.ready & beat.payload.last)
-        promised = register(m, "promised", self.store_aw.valid & self.store_aw.ready)
-        kept = register(m, "kept", self.store_b.valid & self.store_b.ready)
-        m.d.sync += [reads.eq(reads + asked - answered), writes.eq(writes + promised - kept)]
-        moving = asked | promised
-        nothing = register(m, "nothing", (reads == 0) & (writes == 0) & ~moving)
-        m.d.comb += self.quiet.eq(nothing & ~moving)
+        owing = self.owed.as_value().any()
+        m.d.comb += self.quiet.eq(~(owing | delay(m, owing, 2, "owing")))
+        m.d.sync += self.moved.eq(Cat(
+            channel.valid & channel.ready for channel in (bus.aw, bus.w, bus.b, bus.ar, bus.r)
+        ).any())
         return m
 
     def _read_addresses(self, m: Module) -> None:

@@ -56,10 +56,12 @@ class Status(wiring.Component):
         A fault of the address generator, staying once raised.
     response, resp, index
         Strobe: a response with AXI code ``resp`` came for instruction ``index``.
+    breach : 1
+        Strobe, with ``resp`` and ``index``: what came is not what AXI has come.
     error : 1
         The response is an error, in the same cycle.
     halted : 1
-        Something failed, here or elsewhere, in a cycle before.
+        Something failed, here or elsewhere, in a cycle before; stays until reset.
     """
 
     UNDER_WAY_BITS = 16
@@ -73,6 +75,7 @@ class Status(wiring.Component):
     response: Signal
     resp: Signal
     index: Signal
+    breach: Signal
     error: Signal
     halted: Signal
 
@@ -81,7 +84,7 @@ class Status(wiring.Component):
             "engine": Out(Engine()), "start": In(1), "done": In(1),
             "bad": In(1), "bad_code": In(8), "bad_index": In(INDEX_BITS),
             "response": In(1), "resp": In(2), "index": In(INDEX_BITS),
-            "error": Out(1), "halted": Out(1)})
+            "breach": In(1), "error": Out(1), "halted": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -89,12 +92,14 @@ class Status(wiring.Component):
         failed, code, index = Signal(), Signal(8), Signal(INDEX_BITS)
         under_way = Signal(self.UNDER_WAY_BITS)
         m.d.comb += self.error.eq(self.response & (self.resp >= Resp.SLVERR))
-        erred = Signal()
-        m.d.sync += erred.eq(self.error)
+        erred, breached = Signal(), Signal()
+        m.d.sync += [erred.eq(self.error), breached.eq(
+            self.breach | self.response & (self.resp == Resp.EXOKAY))]
         decode, at = cut(m, "erred", self.resp == Resp.DECERR, self.index)
-        with m.If(erred & ~engine.fault):
-            m.d.sync += [failed.eq(1), index.eq(at),
-                         code.eq(Mux(decode, Fault.AXI_DECERR, Fault.AXI_SLVERR))]
+        with m.If((erred | breached) & ~engine.fault):
+            m.d.sync += [failed.eq(1), index.eq(at), code.eq(Fault.AXI_PROTOCOL)]
+            with m.If(erred):
+                m.d.sync += code.eq(Mux(decode, Fault.AXI_DECERR, Fault.AXI_SLVERR))
         started, ended = Signal(), Signal()
         m.d.sync += [started.eq(self.start), ended.eq(self.done),
                      under_way.eq(under_way + started - ended)]
@@ -105,5 +110,6 @@ class Status(wiring.Component):
             engine.busy.eq(started | (under_way != ended)), engine.start.eq(self.start),
             engine.done.eq(self.done),
         ]
-        m.d.sync += self.halted.eq(engine.halt | engine.fault | self.error)
+        # a STORE that halts finishes the bursts it owes, and cannot go back in the middle of one
+        m.d.sync += self.halted.eq(self.halted | engine.halt | engine.fault | self.error)
         return m

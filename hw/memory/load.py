@@ -25,7 +25,8 @@ from amaranth.utils import exact_log2
 from hw.engine.ports import Engine, EnginePort, SpmWrite, SpmWriter, instruction_layout
 from hw.engine.profile import events_layout
 from hw.engine.settings import REGIONS
-from hw.memory.axi import BurstSplitter, Resp, address_layout, burst_layout, read_layout
+from hw.memory.axi import (LOAD_ID, BurstSplitter, Resp, address_layout, burst_layout,
+                           read_layout)
 from hw.memory.beats import Beats
 from hw.memory.lanes import Lanes, Status, tag_layout
 from hw.memory.pattern import Pattern
@@ -54,6 +55,8 @@ class LoadEngine(wiring.Component):
         ``valid`` may fall without a transfer when the machine halts.
     r : stream of ``read_layout(config)``
         This engine's data only.
+    owed : 1
+        Not all that was asked for has come.
     write : array of ``WAYS * Lanes(config).words`` SpmWrite
     ends : a bit for each port of ``write``
         Its last write of an instruction, if it has one there, is done with this cycle.
@@ -74,6 +77,7 @@ class LoadEngine(wiring.Component):
     regions: data.View
     ar: stream.Interface
     r: stream.Interface
+    owed: Signal
     write: list[SpmWriter]
     ends: Signal
     events: data.View
@@ -84,7 +88,7 @@ class LoadEngine(wiring.Component):
             "instr": In(stream.Signature(instruction_layout(Opcode.LOAD))),
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(address_layout(config))),
-            "r": In(stream.Signature(read_layout(config))),
+            "r": In(stream.Signature(read_layout(config))), "owed": Out(1),
             "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
             "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
@@ -135,7 +139,11 @@ class LoadEngine(wiring.Component):
                      ends_one.eq(taken & beats.o.valid & beat.last)]
         with m.If(goes ^ ends_one):
             m.d.sync += [bursts.eq(Mux(goes, bursts + 1, bursts - 1)),
-                         most.eq(goes & (bursts == config.outstanding - 1))]
+                         most.eq(goes & (bursts == config.outstanding - 1)),
+                         self.owed.eq(goes | (bursts != 1))]
+        r = self.r.payload
+        m.d.comb += status.breach.eq(Mux(
+            self.owed, taken & ((r.last != beat.last) | (r.id != LOAD_ID)), self.r.valid))
 
         # data beats into the lanes
         room, enters, ends = Signal(), Signal(), []
@@ -185,7 +193,7 @@ class LoadEngine(wiring.Component):
         blocked = Cat(write.valid & ~write.ready for write in self.write).any()
         with m.If(self.r.valid):
             m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
-        with m.Elif((bursts != 0) | self.ar.valid):
+        with m.Elif(self.owed | self.ar.valid):
             m.d.comb += self.events.wait_dram.eq(1)
         with m.Else():
             m.d.comb += self.events.wait_out.eq(blocked)

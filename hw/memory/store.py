@@ -26,7 +26,8 @@ from amaranth.utils import exact_log2
 from hw.engine.ports import Engine, EnginePort, SpmRead, SpmReader, instruction_layout
 from hw.engine.profile import events_layout
 from hw.engine.settings import REGIONS
-from hw.memory.axi import RESPONSE, BurstSplitter, address_layout, burst_layout, write_layout
+from hw.memory.axi import (RESPONSE, STORE_ID, BurstSplitter, address_layout, burst_layout,
+                           write_layout)
 from hw.memory.beats import Beats, beat_layout
 from hw.memory.lanes import Lanes, Status, tag_layout
 from hw.memory.pattern import Pattern
@@ -55,6 +56,8 @@ class StoreEngine(wiring.Component):
     w : stream of ``write_layout(config)``
         ``valid`` of both may fall without a transfer when the machine halts.
     b : stream of ``RESPONSE``
+    owed : 1
+        Not all bursts have been answered.
     read : array of ``Lanes(config).words`` SpmRead
     events : events_layout("store")
         At most one bit is set.
@@ -75,6 +78,7 @@ class StoreEngine(wiring.Component):
     aw: stream.Interface
     w: stream.Interface
     b: stream.Interface
+    owed: Signal
     read: list[SpmReader]
     events: data.View
 
@@ -85,7 +89,7 @@ class StoreEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "aw": Out(stream.Signature(address_layout(config))),
             "w": Out(stream.Signature(write_layout(config))),
-            "b": In(stream.Signature(RESPONSE)),
+            "b": In(stream.Signature(RESPONSE)), "owed": Out(1),
             "read": Out(SpmRead(config)).array(Lanes(config).words),
             "events": Out(events_layout("store"))})
 
@@ -190,10 +194,12 @@ class StoreEngine(wiring.Component):
 
         # answers
         m.d.comb += [
+            self.owed.eq(flight.o.valid), status.breach.eq(
+                self.b.valid & (~self.owed | (self.b.payload.id != STORE_ID))),
             self.b.ready.eq(1), flight.o.ready.eq(self.b.valid),
             status.response.eq(self.b.valid), status.resp.eq(self.b.payload.resp),
             status.index.eq(flight.o.payload.index),
-            done.eq(self.b.valid & flight.o.payload.final & ~status.error & ~halted),
+            done.eq(self.b.valid & self.owed & flight.o.payload.final & ~status.error & ~halted),
         ]
         with m.If(self.w.valid):
             m.d.comb += [self.events.active.eq(self.w.ready),
@@ -202,6 +208,6 @@ class StoreEngine(wiring.Component):
             m.d.comb += self.events.wait_out.eq(1)
         with m.Elif(shapes.o.valid & ~present):
             m.d.comb += self.events.wait_data.eq(1)
-        with m.Elif(flight.o.valid):
+        with m.Elif(self.owed):
             m.d.comb += self.events.wait_dram.eq(1)
         return m

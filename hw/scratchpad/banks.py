@@ -118,6 +118,11 @@ class Scratchpad(wiring.Component):
     -------
     read : In(SpmRead(config)).array(reads)
     write : In(SpmWrite(config)).array(writes)
+    wipe : In(1)
+        Set a row of every bank to zero in each cycle, from the first row on; no port asks for
+        anything then.
+    wiped : Out(1)
+        It is the last row's turn.
     banks : list of Memory
         For a simulation to look into.
 
@@ -131,6 +136,8 @@ class Scratchpad(wiring.Component):
 
     read: list[SpmReader]
     write: list[SpmWriter]
+    wipe: Signal
+    wiped: Signal
 
     def __init__(self, config: Config, *, reads: int, writes: int,
                  order: Sequence[tuple[str, int]] | None = None,
@@ -148,7 +155,8 @@ class Scratchpad(wiring.Component):
                           attrs={"no_rw_check": 1})  # type: ignore[dict-item]  # stubs: only str
             for _ in range(config.spm_banks)]
         super().__init__({"read": In(SpmRead(config)).array(reads),
-                          "write": In(SpmWrite(config)).array(writes)})
+                          "write": In(SpmWrite(config)).array(writes),
+                          "wipe": In(1), "wiped": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -164,6 +172,9 @@ class Scratchpad(wiring.Component):
                          wanted.bank.eq(port.addr[:bits]), wanted.request.row.eq(port.addr[bits:])]
             if kind == "write":
                 m.d.comb += [wanted.request.data.eq(port.data), port.pending.eq(slot.waits)]
+        self._swept = swept = Signal(range(config.spm_words // config.spm_banks))
+        m.d.sync += swept.eq(Mux(self.wipe, swept + 1, 0))
+        m.d.comb += self.wiped.eq(swept.all())
         granted: list[list[Value]] = [[Const(0, 1)] * config.spm_banks for _ in slots]
         words = []
         blocked: list[list[Value]] = [[] for _ in slots]
@@ -205,14 +216,17 @@ class Scratchpad(wiring.Component):
         word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
         writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
         chosen: dict[str, list[Value]] = {"read": [], "write": []}
-        rows, words = [], []
+        rows: list[Value] = [self._swept]
+        words = []
         for rank, (slot, grant) in ports.items():
             kind, _ = self._order[rank]
             chosen[kind].append(grant)
             rows.append(Mux(grant, slot.request.row, 0))
             if kind == "write":
                 words.append(Mux(grant, slot.request.data, 0))
-        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any()),
+        # nothing is granted while all is set to zero
+        m.d.sync += [writes.eq(Cat(*chosen["write"], self.wipe).any()),
+                     reads.eq(Cat(*chosen["read"]).any()),
                      row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]

@@ -46,6 +46,8 @@ class TensorEngine(wiring.Component):
     instr : In(stream of TENSOR)
         Waits not yet looked at.
     engine : Out(Engine())
+    begin : In(1)
+        Strobe: another program begins; no PSUM bank is held for it.
     act, weights, residual : Out(SpmRead).array
         ``tiles * ports_per_stream``, ``weight_words`` and ``tiles`` ports.
     out : Out(SpmWrite).array(tiles)
@@ -57,6 +59,7 @@ class TensorEngine(wiring.Component):
 
     instr: stream.Interface
     engine: EnginePort
+    begin: Signal
     act: list[SpmReader]
     weights: list[SpmReader]
     residual: list[SpmReader]
@@ -70,7 +73,7 @@ class TensorEngine(wiring.Component):
         self._config = config
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.TENSOR))),
-            "engine": Out(Engine()),
+            "engine": Out(Engine()), "begin": In(1),
             "act": Out(SpmRead(config)).array(config.tiles * ports_per_stream(config)),
             "weights": Out(SpmRead(config)).array(config.weight_words),
             "residual": Out(SpmRead(config)).array(config.tiles),
@@ -107,6 +110,8 @@ class TensorEngine(wiring.Component):
         with m.If(passing):
             m.d.sync += [held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
                          held_split.eq(i.m_split)]
+        with m.If(self.begin):
+            m.d.sync += held.eq(0)
         halt = Signal()
         m.d.sync += halt.eq(self.engine.halt | self.engine.fault)
         m.d.comb += [

@@ -86,7 +86,8 @@ byte of `v` goes to byte `column` of word
 `r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`. Scales lie in [2^-100, 2^32).
 
 With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes
-on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each.
+on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each. `acc`
+where no bank is held is BAD_FIELD; none is held when a program begins.
 """
 
 WINDOW_WEIGHTS = f"""\
@@ -112,8 +113,13 @@ AXI4-Lite, 32 bits wide. A 64-bit quantity takes two registers, low half first. 
 clear.
 
 A host writes the four regions and `PROGRAM` once, then `DOORBELL` for every run, and waits for the
-interrupt (or polls `STATUS`). After an error, `CONTROL.RESET` recovers; regions, watchdog and
-`PROGRAM` survive it.
+interrupt (or polls `STATUS`). While a program runs, writes to the regions, `PROGRAM` and `WATCHDOG`
+are ignored. After an error, `CONTROL.RESET` recovers; regions, watchdog and `PROGRAM` survive it.
+Where the memory does not answer, a reset waits for it without end, since AXI lets nobody withdraw:
+the host reads the error first, and then resets machine and memory by their pins.
+
+A program finds the scratchpad as the one before has left it. Between programs that must not see one
+another's data, the host writes `CONTROL.RESET` and `CONTROL.CLEAR` together.
 """
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from golden.machine import Machine, MachineFault
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import WAIT_REACH, Fault, Instruction, Opcode, Region
 from isa.presets import PRESETS
 
 TINY = PRESETS["tiny"]
@@ -82,3 +82,16 @@ def test_empty_memory_is_no_program() -> None:
     with pytest.raises(MachineFault) as e:
         Machine(TINY).run(bytes(256), np.zeros(0, np.uint8), {})
     assert (e.value.code, e.value.index) == (Fault.ILLEGAL_OPCODE, 0)
+
+
+@pytest.mark.parametrize("back, legal", [(0, True), (WAIT_REACH, True), (WAIT_REACH + 1, False)])
+def test_a_wait_reaches_so_far_back(back: int, legal: bool) -> None:
+    """``back`` LOADs lie between the one that is waited for and the STORE."""
+    store = Instruction(Opcode.STORE, dict(STORE.fields, wait_load=1))
+    code = [*[LOAD] * (back + 1), store, END]
+    if legal:
+        run(code, np.zeros(64, np.uint8))
+        return
+    with pytest.raises(MachineFault) as e:
+        run(code, np.zeros(64, np.uint8))
+    assert (e.value.code, e.value.index) == (Fault.WATCHDOG, back + 1)

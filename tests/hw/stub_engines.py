@@ -51,7 +51,7 @@ class TensorEngine(Stub):
     def __init__(self, config: Config):
         streams = config.tiles * (2 if config.granules > 1 else 1)
         super().__init__(Opcode.TENSOR, {
-            "act": Out(SpmRead(config)).array(streams),
+            "begin": In(1), "act": Out(SpmRead(config)).array(streams),
             "weights": Out(SpmRead(config)).array(config.weight_words),
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles)})

@@ -32,6 +32,7 @@ class Dut(wiring.Component):
         m.submodules.fetch, m.submodules.memory = self.fetch, self.memory
         connect(m, self.fetch.ar, self.memory.fetch_ar)
         connect(m, self.memory.fetch_r, self.fetch.r)
+        m.d.comb += self.memory.owed.fetch.eq(self.fetch.owed)
         connect(m, self.memory.bus, flipped(self.bus))
         return m
 

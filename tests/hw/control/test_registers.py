@@ -196,5 +196,46 @@ def test_reset_waits_for_quiet():
     simulate(bench)
 
 
+@pytest.mark.parametrize("clear", [False, True])
+def test_clear_wipes_behind_the_reset(clear):
+    """The scratchpad is set to zero when nothing can write to it any more, and nothing starts
+    before that is over."""
+    async def bench(ctx, dut, host):
+        await host.write("CONTROL", 1 | 2 | 4 * clear)
+        cleared = wiping = 0
+        for _ in range(60):
+            cleared += ctx.get(dut.clear[0])
+            if ctx.get(dut.wipe):
+                assert cleared
+                wiping += 1
+                ctx.set(dut.wiped, wiping == 20)
+                assert await host.read("CONTROL") == 3 or wiping >= 20
+                await host.write("DOORBELL", 1)
+            assert not ctx.get(dut.start)
+            await ctx.tick()
+        assert cleared == 1 and bool(wiping) == clear
+        assert await host.read("CONTROL") == 1
+        await host.write("CONTROL", 1 | 4)
+        await ctx.tick().repeat(9)
+        assert not ctx.get(dut.wipe) and not ctx.get(dut.stop)
+
+    simulate(bench)
+
+
+@pytest.mark.parametrize("name", ["REGION2_BASE", "REGION1_SIZE_HI", "PROGRAM", "WATCHDOG"])
+def test_settings_stay_while_a_program_runs(name):
+    async def bench(ctx, dut, host):
+        await host.write(name, 0x1000)
+        ctx.set(dut.busy, 1)
+        await host.write(name, 0x2000)
+        await host.write("CONTROL", 1)
+        assert (await host.read(name), await host.read("CONTROL")) == (0x1000, 1)
+        ctx.set(dut.busy, 0)
+        await host.write(name, 0x2000)
+        assert await host.read(name) == 0x2000
+
+    simulate(bench)
+
+
 def test_lint():
     rtlil.convert(Control(CONFIG))

@@ -174,6 +174,18 @@ def test_full_queue_holds_up_the_rest():
     assert bench.started[QUEUE_DEPTH + 3] > bench.done[0]
 
 
+def test_nothing_runs_far_ahead_of_the_oldest(monkeypatch):
+    """Where 2**13 are 2**4: what follows the oldest instruction stops behind it until it is done,
+    and goes on then; so its waits are never overtaken by counters that wrap."""
+    monkeypatch.setattr(Sequencer, "AHEAD_BITS", 4)
+    program = [Instruction(Opcode.LOAD), Instruction(Opcode.VECTOR),
+               *[Instruction(Opcode.LOAD)] * 40, END]
+    bench = Bench(program, {1: 600}).run()
+    assert bench.ended and sorted(bench.done) == list(range(42))
+    ahead = [k for k, cycle in bench.started.items() if cycle < bench.done[1]]
+    assert 16 <= max(ahead) <= 16 + 4
+
+
 @pytest.mark.parametrize("raw", [bytes(128), b"\xff" + bytes(127), b"\x07" + bytes(127)])
 def test_illegal_opcode(raw):
     bench = Bench([Instruction(Opcode.LOAD), raw, END], {0: 50}).run()

@@ -16,7 +16,9 @@ class AxiMemory:
 
     ``stall`` is the chance that a channel rests in a cycle, ``latency`` the cycles from an address
     to its first data beat or from the last data beat to its response. ``errors`` maps byte
-    addresses to the response that a burst touching them gets.
+    addresses to the response that a burst touching them gets. ``breach`` is what the memory does
+    wrong, and with which burst of its direction: ``"rlast"`` or ``"rid"`` in its second beat,
+    ``"bid"``, ``"exokay"``, or an answer ``"more"``.
     """
 
     data: np.ndarray
@@ -26,8 +28,10 @@ class AxiMemory:
     latency: int = 1
     seed: int = 0
     errors: dict[int, int] = field(default_factory=dict)
+    breach: tuple[str, int] = ("", -1)
     reads: list[tuple[int, int]] = field(default_factory=list)
     writes: list[tuple[int, int]] = field(default_factory=list)
+    answered: list[tuple[int, int]] = field(default_factory=list)
     beats: dict[str, int] = field(default_factory=lambda: {"r": 0, "w": 0})
     touched: set[int] = field(default_factory=set)
     cycle: int = 0
@@ -42,6 +46,11 @@ class AxiMemory:
     def _response(self, addr: int, size: int) -> int:
         hits = [r for a, r in self.errors.items() if addr <= a < addr + size]
         return hits[0] if hits else 0
+
+    def _wrong(self, bursts: list) -> str:
+        """What is wrong with the last of these bursts."""
+        kind, burst = self.breach
+        return kind if len(bursts) == burst + 1 else ""
 
     async def run(self, ctx, bus):
         """A background testbench."""
@@ -70,8 +79,13 @@ class AxiMemory:
                 self._check_burst(p.addr, p.len + 1)
                 self.reads.append((p.addr, p.len + 1))
                 resp = self._response(p.addr, (p.len + 1) * self.bus_bytes)
-                for i in range(p.len + 1):
-                    reads.append((p.addr + i * self.bus_bytes, p.id, resp, i == p.len,
+                wrong = self._wrong(self.reads)
+                for i in range(p.len + 1 + (wrong == "more")):
+                    second = i == min(1, p.len)
+                    reads.append((p.addr + i * self.bus_bytes,
+                                  p.id ^ (second and wrong == "rid"),
+                                  1 if second and wrong == "exokay" else resp,
+                                  (i >= p.len) ^ (second and wrong == "rlast"),
                                   self.cycle + self.latency))
             if fire["aw"]:
                 p = payload["aw"]
@@ -102,7 +116,7 @@ class AxiMemory:
                 r_valid = True
             if not b_valid and answers and answers[0][1] <= self.cycle \
                     and rng.random() >= self.stall:
-                ctx.set(bus.b.payload, {"id": 0, "resp": answers[0][0]})
+                ctx.set(bus.b.payload, {"id": answers[0][2], "resp": answers[0][0]})
                 b_valid = True
             ctx.set(bus.r.valid, r_valid)
             ctx.set(bus.b.valid, b_valid)
@@ -125,4 +139,8 @@ class AxiMemory:
                         self.touched.add(at + j)
                         if not resp:
                             self.data[at + j] = line[j]
-            answers.append((resp, self.cycle + self.latency))
+            self.answered.append((addr, beats))
+            wrong = self._wrong(self.answered)
+            for _ in range(1 + (wrong == "more")):
+                answers.append((1 if wrong == "exokay" else resp, self.cycle + self.latency,
+                                wrong == "bid"))

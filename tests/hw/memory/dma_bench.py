@@ -51,6 +51,7 @@ class Dma(wiring.Component):
         connect(m, self.store.aw, memory.store_aw)
         connect(m, self.store.w, memory.store_w)
         connect(m, memory.store_b, self.store.b)
+        m.d.comb += [memory.owed.load.eq(self.load.owed), memory.owed.store.eq(self.store.owed)]
         connect(m, memory.bus, flipped(self.bus))
         for queue, engine in (("load", self.load), ("store", self.store)):
             m.submodules[f"{queue}_account"] = account = self.account[queue]
@@ -64,14 +65,14 @@ class Bench:
 
     def __init__(self, config: Config, *, stall: float = 0.0, latency: int = 1, seed: int = 0,
                  sizes: tuple[int, ...] = (REGION_BYTES,) * 4, bases: tuple[int, ...] = BASES,
-                 errors: dict[int, int] | None = None):
+                 errors: dict[int, int] | None = None, breach: tuple[str, int] = ("", -1)):
         self.config, self.stall, self.seed = config, stall, seed
         self.sizes, self.bases = sizes, bases
         rng = np.random.default_rng(seed)
         self.dram = rng.integers(0, 256, MEMORY_BYTES, np.uint8)
         self.spm = rng.integers(0, 256, (config.spm_words, config.word_bytes), np.uint8)
         self.memory = AxiMemory(self.dram, config.bus_bytes, config.max_burst, stall, latency,
-                                seed, errors or {})
+                                seed, errors or {}, breach)
         self.fault: tuple[int, int] | None = None
         self.done: list[int] = []
         self.cycles = 0
@@ -110,9 +111,10 @@ class Bench:
             for port in ports:
                 ctx.set(port.ready, rng.random() >= self.stall)
 
-    def run(self, program, *, limit: int = 20000, halt_at: int | None = None):
-        """Execute instructions of one opcode; returns self. Stops when all are done, or when the
-        bus is quiet after a fault or after ``halt`` rose in cycle ``halt_at``."""
+    def run(self, program, *, limit: int = 20000, halt_at: int | None = None, linger: int = 0):
+        """Execute instructions of one opcode; returns self. Stops when all have been done for
+        ``linger`` cycles, or when the bus is quiet after a fault or after ``halt`` rose in cycle
+        ``halt_at``."""
         config = self.config
         dut = Dma(config)
         queue = QUEUE_OF[program[0].opcode]
@@ -130,6 +132,7 @@ class Bench:
             ctx.set(engine.instr.valid, 0)
 
         async def watch(ctx):
+            rest = 0
             while True:
                 *_, done, fault, quiet, bucket = await ctx.tick().sample(
                     engine.engine.done, engine.engine.fault, dut.memory.quiet, account.bucket)
@@ -145,7 +148,9 @@ class Bench:
                                   ctx.get(engine.engine.fault_index))
                     ctx.set(engine.engine.halt, 1)
                 if len(self.done) == len(program) and quiet:
-                    return
+                    rest += 1
+                    if rest > linger:
+                        return
                 stopped = self.fault or (halt_at and self.cycles > halt_at + 2)
                 if stopped and quiet:
                     assert not ctx.get(engine.engine.done)

@@ -146,6 +146,40 @@ def test_error_responses(opcode, resp, code):
     assert bench.fault == (code, 1)
 
 
+@pytest.mark.parametrize("opcode, breach, burst, index", [
+    *((Opcode.LOAD, b, 3, 1) for b in ("rlast", "rid", "exokay")),
+    *((Opcode.STORE, b, 3, 1) for b in ("bid", "exokay")),
+    (Opcode.LOAD, "rlast", 0, 0), (Opcode.STORE, "bid", 0, 0),
+    # an answer too many is taken for the next one, or for nobody's
+    (Opcode.LOAD, "more", 3, 2), (Opcode.STORE, "more", 11, 5)])
+def test_a_memory_that_breaks_the_rules(opcode, breach, burst, index):
+    """The fault is named, with the instruction whose burst it was: each has two."""
+    program = [transfer(opcode, dram=128 * k, spm=16 * k, n0=16) for k in range(6)]
+    config = small(8, 16, max_burst=8)
+    bench = Bench(config, latency=3, breach=(breach, burst)).run(program, linger=6)
+    assert len(bench.memory.reads + bench.memory.writes) > burst
+    assert bench.fault == (Fault.AXI_PROTOCOL, index)
+
+
+@pytest.mark.parametrize("opcode", BOTH, ids=lambda o: o.name.lower())
+@pytest.mark.parametrize("latency, stall", [(1, 0.0), (3, 0.0), (3, 0.3)])
+@pytest.mark.parametrize("bad", [0, 2, 5])
+def test_an_error_in_the_middle_of_a_burst(opcode, latency, stall, bad):
+    """The answer comes while another burst is on its way: it ends as AXI says, little more is asked
+    for, and no data behind the error enters the scratchpad."""
+    config = small(8, 16, max_burst=4)
+    program = [transfer(opcode, dram=0, spm=0, n0=128)]
+    errors = {BASES[Region.OUTPUT] + 4 * 16 * bad: 2}
+    bench = Bench(config, errors=errors, latency=latency, stall=stall, seed=bad + latency)
+    spm = bench.spm.copy()
+    bench.run(program)
+    assert bench.fault == (Fault.AXI_SLVERR, 0)
+    asked = bench.memory.writes if opcode is Opcode.STORE else bench.memory.reads
+    assert len(asked) <= bad + 1 + config.outstanding + IN_FRONT_OF_THE_BUS
+    assert bench.memory.beats["w" if opcode is Opcode.STORE else "r"] == sum(n for _, n in asked)
+    assert (bench.spm == spm)[8 * bad:].all()
+
+
 IN_FRONT_OF_THE_BUS = 3
 """Requests that the controller has promised, with that of the cycle in which the halt comes."""
 

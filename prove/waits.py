@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits: an instruction starts when what it waits for is complete, never before, and then always.
+
+What happens modulo 2**16 in the hardware is held against whole numbers here. An instruction waits
+for the ``distance``-th last one of a queue before it in the program; ``pending`` of those before it
+were not complete when it came, and ``later`` have completed since, those behind it in the program
+included.
+"""
+
+from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.engine.ports import instruction_layout, view_of
+from hw.engine.waits import WaitGate, blocked
+from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Opcode
+
+UNDER_WAY = 128
+"""More instructions than a queue and its engine hold."""
+
+QUEUE = data.StructLayout({"start": WAIT_BITS, "distance": WAIT_BITS, "pending": range(UNDER_WAY),
+                           "later": WAIT_BITS})
+
+
+class Waits(wiring.Component):
+    """A wait gate lets an instruction pass in the cycle after all that it waits for is complete,
+    and only then, while up to ``later`` instructions of each queue complete in any cycles."""
+
+    mask: Signal
+    queues: data.View
+    ready: Signal
+    reached: Signal
+
+    def __init__(self, later: int):
+        self._later = later
+        super().__init__({"mask": In(len(QUEUES)), "ready": In(1),
+                          "queues": In(data.ArrayLayout(QUEUE, len(QUEUES))), "reached": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.gate = gate = WaitGate(Opcode.STORE)
+        instr = view_of(instruction_layout(Opcode.STORE))
+        complete = []
+        for name, queue in zip(QUEUES, self.queues, strict=True):
+            m.d.comb += [
+                Assume(queue.distance <= WAIT_REACH), Assume(queue.later <= self._later),
+                instr[f"wait_{name}"].eq(queue.start + queue.pending - queue.distance),
+                gate.completed[name].eq(queue.start + queue.later)]
+            complete.append(queue.later + queue.distance >= queue.pending)
+        satisfied, before, came = Signal(), Signal(), Signal()
+        m.d.comb += [
+            instr.wait_mask.eq(self.mask), gate.i.payload.eq(instr), gate.o.ready.eq(self.ready),
+            gate.i.valid.eq(1), satisfied.eq((~self.mask | Cat(*complete)).all()),
+            Assert(blocked(instr, gate.completed) == self.mask & ~Cat(*complete)),
+            Assert(gate.o.valid == came & before),
+            self.reached.eq(gate.o.valid & self.mask.all())]
+        m.d.sync += [before.eq(satisfied), came.eq(~gate.i.ready)]
+        return m

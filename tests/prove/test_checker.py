@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checker that cannot fail proves nothing: wrong claims, damaged designs, no runs."""
+
+import re
+
+import pytest
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.parts.fifo import Fifo
+from hw.parts.skid import Skid
+from isa.instructions import WAIT_REACH
+from prove import checker
+from prove.checker import Vacuous, check
+from prove.dma import Halted
+from prove.streams import Order
+from prove.waits import Waits
+
+
+class Counter(wiring.Component):
+    """Counts the cycles in which ``step`` is high; claims to stay below ``limit``."""
+
+    step: Signal
+    reached: Signal
+
+    def __init__(self, limit: int, width: int = 4, never: bool = False):
+        self._limit, self._width, self._never = limit, width, never
+        super().__init__({"step": In(2), "reached": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(self._width)
+        m.d.sync += count.eq(Mux(count == 9, 9, count + self.step[0]))
+        m.d.comb += [Assert(count < self._limit), self.reached.eq(count == 3)]
+        if self._never:
+            m.d.comb += Assume(self.step == 2)
+        return m
+
+
+def test_a_true_claim_is_proved_and_a_bounded_one_is_not_called_so():
+    assert check(Counter(10), 8, 10).proved
+    bounded = check(Counter(10), 8)
+    assert bounded.holds and not bounded.proved and str(bounded) == "holds for 8 cycles"
+
+
+@pytest.mark.parametrize("limit", [9, 5])
+def test_a_false_claim_is_refuted_by_the_shortest_run(limit):
+    result = check(Counter(limit), 16, 10)
+    assert not result.holds and not result.proved
+    assert result.cycles == limit + 1 and result.trace is not None
+    assert all(inputs["step"] & 1 for inputs in result.trace[:-1])
+
+
+def test_a_claim_that_fails_too_late_for_the_runs_is_not_proved():
+    result = check(Counter(9), 8, 10)
+    assert result.holds and not result.proved
+
+
+def test_contradicting_assumptions_are_refused():
+    with pytest.raises(Vacuous):
+        check(Counter(0, never=True), 8, 10)
+
+
+@pytest.mark.parametrize("design", [
+    lambda: Order(Fifo(2, 4), 3), lambda: Order(Fifo(2, 4, registered=True), 5),
+    lambda: Order(Skid(2, eager=True), 2), lambda: Waits(WAIT_REACH + 127)])
+def test_wrong_properties_are_refuted(design):
+    assert not check(design(), 12).holds
+
+
+def test_a_buffer_that_never_fills_says_nothing():
+    with pytest.raises(Vacuous):
+        check(Order(Fifo(2, 4), 5), 12)
+
+
+EXCHANGED = {"$or": "$and", "$and": "$or", "$not": "$pos", "$eq": "$ne", "$ne": "$eq"}
+
+
+def damaged(text: str, module: str) -> list[str]:
+    """A module of a design in RTLIL, with each of its gates exchanged, one at a time."""
+    start = text.index(f"module {module}\n")
+    end = text.find("\nmodule ", start + 1) % (len(text) + 1)
+    return [text[:at.start(1)] + EXCHANGED[at[1]] + text[at.end(1):]
+            for at in re.compile(r"cell (\$\w+) ").finditer(text, start, end)
+            if at[1] in EXCHANGED]
+
+
+@pytest.mark.parametrize("design, module, gates", [
+    (lambda: Order(Skid(2), 2), "\\top.design.buffer", 6),
+    (lambda: Order(Fifo(2, 1), 1), "\\top.design.buffer", 4), (Halted, "\\top.design.status", 3)])
+def test_every_damaged_gate_is_found(design, module, gates, monkeypatch):
+    """A damage that does not show is one that some run would have to show: there is none."""
+    text: list[str] = []
+    convert = checker.rtlil.convert
+
+    def keep(*args, **fields):
+        text.append(convert(*args, **fields))
+        return text[-1]
+
+    monkeypatch.setattr(checker.rtlil, "convert", keep)
+    assert check(design(), 12).holds
+    found = []
+    for reached, claims in zip(damaged(text[0], module), damaged(text[1], module), strict=True):
+        texts = iter([reached, claims])
+        monkeypatch.setattr(checker.rtlil, "convert", lambda *args, texts=texts, **fields:
+                            convert(*args, **fields) and next(texts))
+        try:
+            found.append(not check(design(), 12).holds)
+        except Vacuous:
+            found.append(True)
+    assert len(found) >= gates and sum(found) >= gates, found
