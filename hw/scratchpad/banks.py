@@ -25,6 +25,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, view_of
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import delay, register
 from hw.parts.skid import Skid
 from isa.config import Config
@@ -178,8 +179,8 @@ class Scratchpad(wiring.Component):
             for rank, grant, lost in zip(ranks, grants, losts, strict=True):
                 granted[rank][b] = grant
                 blocked[rank].append(lost)
-            words.append(self._bank(m, b, {rank: (slots[rank], grant) for rank, grant in
-                                           zip(ranks, grants, strict=True)}))
+            words.append(self._bank(m, platform, b, {
+                rank: (slots[rank], grant) for rank, grant in zip(ranks, grants, strict=True)}))
         for rank, ((kind, i), slot, those) in enumerate(
                 zip(self._order, slots, granted, strict=True)):
             m.d.comb += slot.taken.eq(~Cat(blocked[rank]).any())
@@ -194,12 +195,17 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
 
-    def _bank(self, m: Module, b: int, ports: Mapping[int, tuple[Slot, Value]]) -> Value:
+    def _bank(self, m: Module, platform: object, b: int,
+              ports: Mapping[int, tuple[Slot, Value]]) -> Value:
         """A bank and the registers around it, given the slots that may ask for it, by rank, and
         their grants; its output."""
         config = self._config
         depth = config.spm_words // config.spm_banks
-        m.submodules[f"bank{b}"] = ram = self.banks[b]
+        way, out, ram = Module(), Module(), self.banks[b]
+        granted = Cat(grant for _, grant in ports.values()).any()
+        m.submodules[f"way{b}"] = clocked(m, platform, f"to{b}", wants=granted, lasts=0)(way)
+        place = clocked(m, platform, f"at{b}", wants=granted, lasts=2)
+        m.submodules[f"bank{b}"], m.submodules[f"from{b}"] = place(ram), place(out)
         write, read = ram.write_port(), ram.read_port()
         row = Signal(range(depth), name=f"row{b}", reset_less=True)
         word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
@@ -212,8 +218,8 @@ class Scratchpad(wiring.Component):
             rows.append(Mux(grant, slot.request.row, 0))
             if kind == "write":
                 words.append(Mux(grant, slot.request.data, 0))
-        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any()),
-                     row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
+        m.d.sync += [writes.eq(Cat(*chosen["write"]).any()), reads.eq(Cat(*chosen["read"]).any())]
+        way.d.sync += [row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]
-        return register(m, f"data{b}", read.data)
+        return register(out, f"data{b}", read.data)
