@@ -27,6 +27,7 @@ from pathlib import Path
 import platformdirs
 
 from isa.config import Config
+from sim import registers
 from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, waivers
 
 ROOT = Path(__file__).resolve().parent
@@ -35,10 +36,11 @@ ROOT = Path(__file__).resolve().parent
 @dataclass(frozen=True)
 class Kind:
     """What is simulated: the module name of the top, and the C++ around it, of which the first file
-    is compiled."""
+    is compiled. Its Verilog is ``rewritten`` for speed, which changes no value of a register."""
 
     top: str
     sources: tuple[Path, ...]
+    rewritten: bool = True
 
 
 MACHINE = Kind("makalu", (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h"))
@@ -180,8 +182,8 @@ def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Libra
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     tool = find()
     flags = _flags(waves, kind.top)
-    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
-                 *(p.read_bytes() for p in kind.sources))
+    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP, str(kind.rewritten),
+                 *(p.read_bytes() for p in (*kind.sources, Path(registers.__file__))))
     folder = cache_folder() / "sim"
     library, facts = folder / f"{key}.so", folder / f"{key}.json"
     if not library.is_file():
@@ -204,6 +206,8 @@ def _build(tool: Verilator, kind: Kind, verilog: str, flags: list[str], waves: s
     say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
     start, top = time.monotonic(), kind.top
     verilog = ZEROS.sub("", verilog)
+    if kind.rewritten:
+        verilog = registers.registers(verilog)
     work = Path(tempfile.mkdtemp(prefix="work-", dir=library.parent))
     try:
         (work / f"{top}.v").write_text(verilog)
