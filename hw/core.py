@@ -15,11 +15,15 @@
 
 A configuration without window taps has no window engine. Everything but the control registers is
 reset by them.
+
+Where clocks are gated (:mod:`hw.parts.clock_gate`), each engine has one of its own, which stands
+still while the engine has no instruction, is offered none, expects nothing from the memory, and the
+machine neither halts nor is reset.
 """
 
 from typing import Any, TypeVar
 
-from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -34,6 +38,7 @@ from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from hw.memory.controller import MemoryController
 from hw.memory.load import LoadEngine
 from hw.memory.store import StoreEngine
+from hw.parts.clock_gate import clocked
 from hw.scratchpad.banks import Scratchpad
 from hw.scratchpad.port_share import SharedRead, SharedWrite
 from hw.tensor.engine import TensorEngine
@@ -69,6 +74,10 @@ class Machine(wiring.Component):
         Where asked for.
     """
 
+    REST = 31
+    """Cycles after an instruction in which an engine keeps its clock: more than anything takes that
+    goes on in it then."""
+
     bus: AXIPort
     settings: data.View
     start: Signal
@@ -102,15 +111,17 @@ class Machine(wiring.Component):
         memory = self._unit(m, "memory", 0, MemoryController(config))
         fetch = self._unit(m, "fetch", 0, Fetch(config))
         sequencer = self._unit(m, "sequencer", 1, Sequencer(config))
-        load = self._unit(m, "load", 2, LoadEngine(config))
-        tensor = self._unit(m, "tensor", 3, TensorEngine(config))
-        vector = self._unit(m, "vector", 4, VectorEngine(config))
-        store = self._unit(m, "store", 5, StoreEngine(config))
+        load, tensor = LoadEngine(config), TensorEngine(config)
+        vector, store = VectorEngine(config), StoreEngine(config)
         engines: dict[str, Any] = {"load": load, "tensor": tensor, "vector": vector,
                                    "store": store}
         window = None
         if config.window_taps:
-            engines["window"] = window = self._unit(m, "window", 6, WindowEngine(config))
+            engines["window"] = window = WindowEngine(config)
+        arrives = {"load": memory.load_r.valid, "store": memory.store_b.valid}
+        for copy, (name, engine) in enumerate(engines.items(), start=2):
+            self._engine(m, platform, name, copy, engine,
+                         sequencer.halt | arrives.get(name, 0))
 
         connect(m, memory.bus, flipped(self.bus))
         connect(m, fetch.ar, memory.fetch_ar)
@@ -147,15 +158,27 @@ class Machine(wiring.Component):
         self._events(m, sequencer, counted if config.floats else [])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
-            observed = Module()
-            observe(observed, config, self.trace, self.busy, sequencer.dispatch, engines, buckets)
-            m.submodules.trace = ResetInserter(self.clear[0])(observed)
+            observed, clear = Module(), self.clear[0]
+            observe(observed, platform, config, self.trace, clear, self.busy, sequencer.dispatch,
+                    engines, buckets)
+            m.submodules.trace = ResetInserter(clear)(observed)
         return m
 
     def _unit(self, m: Module, name: str, copy: int, unit: Unit) -> Unit:
         """Adds a part that a copy of ``clear`` resets."""
         m.submodules[name] = ResetInserter(self.clear[copy])(unit)
         return unit
+
+    def _engine(self, m: Module, platform: object, name: str, copy: int, engine: Any,
+                awake: Value) -> None:
+        """Adds an engine; ``awake``: its clock is needed, whatever it says itself."""
+        status, clear = engine.engine, self.clear[copy]
+        asks = (value for path, member, value in engine.signature.flatten(engine)
+                if path[-1] == "valid" and member.flow is Out)
+        place = clocked(m, platform, name, lasts=self.REST,
+                        wants=engine.instr.valid | status.busy | awake | clear,
+                        does=Cat(status.start, status.done, engine.events.as_value(), *asks).any())
+        m.submodules[name] = place(ResetInserter(clear)(engine))
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
                     window: WindowEngine | None, vector: VectorEngine,

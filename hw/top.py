@@ -22,6 +22,7 @@ from amaranth.utils import exact_log2
 
 from hw.core import Core
 from hw.memory.axi import RESPONSE, address_layout, read_layout, write_layout
+from hw.parts.clock_gate import VERILOG, GatedClocks
 from hw.parts.one_module import share
 from hw.trace import TRACE
 from isa.config import Config
@@ -124,13 +125,16 @@ class Makalu(wiring.Component):
         return m
 
 
-def verilog_of(design: Elaboratable, name: str) -> str:
+def verilog_of(design: Elaboratable, name: str, platform: object = None) -> str:
     """Verilog of a component; the same text from the same design, wherever it is made."""
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    return share(back.convert(design, name=name, emit_src=False, strip_internal_attrs=True), name)
+    return share(back.convert(design, name=name, platform=platform, emit_src=False,
+                              strip_internal_attrs=True), name)
 
 
-def verilog(config: Config, trace: bool = False) -> str:
+def verilog(config: Config, trace: bool = False, gated: bool = False) -> str:
     """Verilog of the machine, top module ``makalu``; with the ports of :data:`hw.trace.TRACE` if
-    it is for a simulation."""
-    return verilog_of(Makalu(config, trace), TOP)
+    it is for a simulation; with ``gated`` clocks, and the model of their gate."""
+    if not gated:
+        return verilog_of(Makalu(config, trace), TOP)
+    return verilog_of(Makalu(config, trace), TOP, GatedClocks()) + "\n" + VERILOG

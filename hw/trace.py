@@ -9,13 +9,14 @@ program order.
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import data, fifo
 
 from hw.engine.ports import SpmWriter
 from hw.engine.profile import Buckets
 from hw.engine.signature import Signatures
 from hw.memory.store import StoreEngine
+from hw.parts.clock_gate import clocked
 from isa.config import Config
 from isa.instructions import QUEUES
 from isa.registers import BUCKETS, BUCKET_NAMES
@@ -34,9 +35,10 @@ GROUPS = 64
 """Instructions, or bursts of a STORE, that a port may be ahead of what is done."""
 
 
-def observe(m: Module, config: Config, trace: data.View, busy: Value, dispatch: Value,
-            engines: dict[str, Any], buckets: dict[str, Buckets]) -> None:
-    """Drive ``trace`` from a core's engines and their buckets, by queue."""
+def observe(m: Module, platform: object, config: Config, trace: data.View, clear: Value,
+            busy: Value, dispatch: Value, engines: dict[str, Any], buckets: dict[str, Buckets]
+            ) -> None:
+    """Drive ``trace`` from a core's engines and their buckets, by queue; ``clear`` resets ``m``."""
     m.d.comb += [trace.busy.eq(busy), trace.dispatch.eq(dispatch)]
     for queue, b in buckets.items():
         m.d.comb += [trace[f"bucket_{queue}"][BUCKET_NAMES.index(name)].eq(b.bucket[name])
@@ -47,7 +49,10 @@ def observe(m: Module, config: Config, trace: data.View, busy: Value, dispatch: 
             signatures = _stores(m, config, e)
         else:
             signatures = _words(m, config, getattr(e, "write" if queue == "load" else "out"), e)
-        m.submodules[f"{queue}_signatures"] = signatures
+        moves = (bit for w in signatures.write for bit in (w.valid, w.ends))
+        place = clocked(m, platform, f"{queue}_signed", lasts=1,
+                        wants=Cat(signatures.settle, clear, *moves).any())
+        m.submodules[f"{queue}_signatures"] = place(ResetInserter(clear)(signatures))
         m.d.comb += [
             trace.start[number].eq(e.engine.start), trace.done[number].eq(e.engine.done),
             signatures.done.eq(e.engine.done), trace[f"signature_{queue}"].eq(signatures.value)]

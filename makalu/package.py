@@ -60,15 +60,16 @@ def _facts(config: Config) -> list[str]:
             + f", dtypes {' '.join(config.dtypes)}"]
 
 
-def source(config: Config) -> str:
-    """The machine's Verilog behind a comment that says which one it is."""
+def source(config: Config, gated: bool = False) -> str:
+    """The machine's Verilog behind a comment that says which one it is; with ``gated`` clocks for
+    an ASIC."""
     lines = ["SPDX-License-Identifier: Apache-2.0", "", "Makalu, an open inference accelerator.",
              *_facts(config), "",
              "clk: all logic; rst: synchronous, high for two cycles or more.",
              "s_axil_*: registers, see makalu.h. m_axi_*: memory, INCR bursts of full beats.",
              "", "Made by `makalu verilog`; change the generator, not this file."]
     comment = "".join(f"// {line}".rstrip() + "\n" for line in lines)
-    return comment + "\n" + ASSERTION.sub("", rtl(config))
+    return comment + "\n" + ASSERTION.sub("", rtl(config, gated=gated))
 
 
 def ports(verilog: str) -> list[tuple[str, str, int]]:

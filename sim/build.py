@@ -27,6 +27,7 @@ from pathlib import Path
 import platformdirs
 
 from isa.config import Config
+from sim import registers
 from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, waivers
 
 ROOT = Path(__file__).resolve().parent
@@ -35,10 +36,11 @@ ROOT = Path(__file__).resolve().parent
 @dataclass(frozen=True)
 class Kind:
     """What is simulated: the module name of the top, and the C++ around it, of which the first file
-    is compiled."""
+    is compiled. Its Verilog is ``rewritten`` for speed, which changes no value of a register."""
 
     top: str
     sources: tuple[Path, ...]
+    rewritten: bool = True
 
 
 MACHINE = Kind("makalu", (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h"))
@@ -119,9 +121,9 @@ def digest(*parts: str | bytes) -> str:
     return h.hexdigest()[:24]
 
 
-def rtl(config: Config, trace: bool = False) -> str:
+def rtl(config: Config, trace: bool = False, gated: bool = False) -> str:
     """The Verilog of a machine, from the cache if its generator has not changed; ``trace``: with
-    the ports that the harness records (:mod:`hw.trace`).
+    the ports that the harness records (:mod:`hw.trace`); ``gated``: with gated clocks.
 
     Raises
     ------
@@ -130,9 +132,9 @@ def rtl(config: Config, trace: bool = False) -> str:
     """
     def text() -> str:
         from hw.top import verilog
-        return verilog(config, trace)
+        return verilog(config, trace, gated)
 
-    return verilog_text(config, str(trace), text)
+    return verilog_text(config, f"{trace} {gated}", text)
 
 
 def verilog_text(config: Config, variant: str, make: Callable[[], str]) -> str:
@@ -180,15 +182,14 @@ def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Libra
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     tool = find()
     flags = _flags(waves, kind.top)
-    lines, verilog = len(verilog.splitlines()), ZEROS.sub("", verilog)
-    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP,
-                  *(p.read_bytes() for p in kind.sources))
+    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP, str(kind.rewritten),
+                 *(p.read_bytes() for p in (*kind.sources, Path(registers.__file__))))
     folder = cache_folder() / "sim"
     library, facts = folder / f"{key}.so", folder / f"{key}.json"
     if not library.is_file():
         with locked(folder, key):
             if not library.is_file():
-                _build(tool, kind, verilog, lines, flags, waves, library, facts)
+                _build(tool, kind, verilog, flags, waves, library, facts)
     return Library(library, **json.loads(facts.read_text()))
 
 
@@ -199,10 +200,14 @@ def _flags(waves: str | None, top: str) -> list[str]:
             *([f"--trace-{waves}"] if waves else [])]
 
 
-def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[str],
-           waves: str | None, library: Path, facts: Path) -> None:
+def _build(tool: Verilator, kind: Kind, verilog: str, flags: list[str], waves: str | None,
+           library: Path, facts: Path) -> None:
+    lines = len(verilog.splitlines())
     say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
     start, top = time.monotonic(), kind.top
+    verilog = ZEROS.sub("", verilog)
+    if kind.rewritten:
+        verilog = registers.registers(verilog)
     work = Path(tempfile.mkdtemp(prefix="work-", dir=library.parent))
     try:
         (work / f"{top}.v").write_text(verilog)

@@ -102,7 +102,7 @@ class RtlDevice:
             raise ValueError(f"wave file {str(waves)!r} has to end in "
                              f"{' or '.join('.' + w for w in WAVES)}")
         self._watchdog, self._max_cycles, self.progress = watchdog, max_cycles, progress
-        text = rtl(config, trace=True) if verilog is None else verilog
+        text = rtl(config, trace=True, gated=True) if verilog is None else verilog
         self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
         self._harness: Harness | None = None

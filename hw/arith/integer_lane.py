@@ -24,6 +24,7 @@ from hw.arith.normal import (FLOAT, MANT_BITS, NORMALIZE, PRODUCT, ROUND, leadin
                              normalize, product, round_even, unpack_scale)
 from hw.arith.requantize import CLIP, Requantizer, clip_register
 from hw.engine.ports import view_of
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import cut, delay
 
 POST_CONSTANTS = data.StructLayout({
@@ -73,9 +74,11 @@ class PostLane(wiring.Component):
                      requantizer.lo.eq(c.lo1), requantizer.hi.eq(c.hi1)]
         operand_a = delay(m, self.acc[:10].as_signed(), Requantizer.LATENCY, "direct")
         operand_b = delay(m, self.b, Requantizer.LATENCY, "operand")
-        a = Signal(signed(10))
+        a, adder = Signal(signed(10)), Module()
+        place = clocked(m, platform, "adding", wants=c.add, lasts=1)
+        m.submodules.adder = place(adder)
         m.d.comb += [a.eq(Mux(c.direct, operand_a, v1 - c.z1)),
-                     self.out.eq(Mux(c.add, self._add(m, a, operand_b), v1))]
+                     self.out.eq(Mux(c.add, self._add(adder, a, operand_b), v1))]
         return m
 
     def _scaled(self, m: Module, name: str, integer: Value, scale: Value) -> data.View:

@@ -25,6 +25,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, view_of
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import delay, register
 from hw.parts.skid import Skid
 from isa.config import Config
@@ -172,7 +173,7 @@ class Scratchpad(wiring.Component):
                          wanted.bank.eq(port.addr[:bits]), wanted.request.row.eq(port.addr[bits:])]
             if kind == "write":
                 m.d.comb += [wanted.request.data.eq(port.data), port.pending.eq(slot.waits)]
-        self._swept = swept = Signal(range(config.spm_words // config.spm_banks))
+        swept = Signal(range(config.spm_words // config.spm_banks))
         m.d.sync += swept.eq(Mux(self.wipe, swept + 1, 0))
         m.d.comb += self.wiped.eq(swept.all())
         granted: list[list[Value]] = [[Const(0, 1)] * config.spm_banks for _ in slots]
@@ -189,8 +190,8 @@ class Scratchpad(wiring.Component):
             for rank, grant, lost in zip(ranks, grants, losts, strict=True):
                 granted[rank][b] = grant
                 blocked[rank].append(lost)
-            words.append(self._bank(m, b, {rank: (slots[rank], grant) for rank, grant in
-                                           zip(ranks, grants, strict=True)}))
+            words.append(self._bank(m, platform, b, swept, {
+                rank: (slots[rank], grant) for rank, grant in zip(ranks, grants, strict=True)}))
         for rank, ((kind, i), slot, those) in enumerate(
                 zip(self._order, slots, granted, strict=True)):
             m.d.comb += slot.taken.eq(~Cat(blocked[rank]).any())
@@ -205,18 +206,23 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [port.arrived.eq(arrived[-1]), port.data.eq(Array(words)[bank])]
         return m
 
-    def _bank(self, m: Module, b: int, ports: Mapping[int, tuple[Slot, Value]]) -> Value:
+    def _bank(self, m: Module, platform: object, b: int, swept: Signal,
+              ports: Mapping[int, tuple[Slot, Value]]) -> Value:
         """A bank and the registers around it, given the slots that may ask for it, by rank, and
-        their grants; its output."""
+        their grants; its output. ``swept``: the row that is set to zero, 0 while none is."""
         config = self._config
         depth = config.spm_words // config.spm_banks
-        m.submodules[f"bank{b}"] = ram = self.banks[b]
+        way, out, ram = Module(), Module(), self.banks[b]
+        used = Cat(self.wipe, *(grant for _, grant in ports.values())).any()
+        m.submodules[f"way{b}"] = clocked(m, platform, f"to{b}", wants=used, lasts=0)(way)
+        place = clocked(m, platform, f"at{b}", wants=used, lasts=2)
+        m.submodules[f"bank{b}"], m.submodules[f"from{b}"] = place(ram), place(out)
         write, read = ram.write_port(), ram.read_port()
         row = Signal(range(depth), name=f"row{b}", reset_less=True)
         word = Signal(8 * config.word_bytes, name=f"word{b}", reset_less=True)
         writes, reads = Signal(name=f"writes{b}"), Signal(name=f"reads{b}")
         chosen: dict[str, list[Value]] = {"read": [], "write": []}
-        rows: list[Value] = [self._swept]
+        rows: list[Value] = [swept]
         words = []
         for rank, (slot, grant) in ports.items():
             kind, _ = self._order[rank]
@@ -226,8 +232,8 @@ class Scratchpad(wiring.Component):
                 words.append(Mux(grant, slot.request.data, 0))
         # nothing is granted while all is set to zero
         m.d.sync += [writes.eq(Cat(*chosen["write"], self.wipe).any()),
-                     reads.eq(Cat(*chosen["read"]).any()),
-                     row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
+                     reads.eq(Cat(*chosen["read"]).any())]
+        way.d.sync += [row.eq(reduce(or_, rows)), word.eq(reduce(or_, words))]
         m.d.comb += [read.addr.eq(row), read.en.eq(reads), write.addr.eq(row),
                      write.en.eq(writes), write.data.eq(word)]
-        return register(m, f"data{b}", read.data)
+        return register(out, f"data{b}", read.data)

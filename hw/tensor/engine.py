@@ -26,6 +26,7 @@ from hw.engine.dispatch import CHECK_CYCLES, Dispatch, all_hold
 from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
                              instruction_layout, view_of)
 from hw.engine.profile import events_layout
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import register
 from hw.tensor.accumulator import Accumulator, add_layout
 from hw.tensor.drain import Drain
@@ -92,7 +93,7 @@ class TensorEngine(wiring.Component):
                 wiring.connect(m, inner, wiring.flipped(outer))
         m.d.comb += [getattr(self, kind).eq(getattr(drain, kind)) for kind, _ in KIND]
         dispatch = self._dispatch(m, feeder, loader, drain)
-        self._array(m, feeder, loader, drain)
+        self._array(m, platform, feeder, loader, drain)
         self._report(m, feeder, loader, drain, dispatch)
         return m
 
@@ -171,7 +172,8 @@ class TensorEngine(wiring.Component):
             m.d.sync += [dtype.eq(i.dtype), anchor.eq(i.anchor), before.eq(passes)]
         return (dtype == i.dtype) & (anchor == i.anchor)
 
-    def _array(self, m: Module, feeder: Feeder, loader: WeightLoader, drain: Drain) -> None:
+    def _array(self, m: Module, platform: object, feeder: Feeder, loader: WeightLoader,
+               drain: Drain) -> None:
         """Tiles and accumulators, and what may enter them when."""
         config = self._config
         vector, beat = feeder.vectors.payload, loader.beats.payload
@@ -244,9 +246,11 @@ class TensorEngine(wiring.Component):
         m.d.comb += [drain.full.eq(full), drain.kept.eq(fire & vector.keeps)]
 
         choices = range(config.tiles.bit_length())
+        array = clocked(m, platform, "array", wants=fire | load, lasts=tiles[0].latency)
         for t, tile in enumerate(tiles):
             accumulator = Accumulator(config)
-            m.submodules[f"tile{t}"], m.submodules[f"accumulator{t}"] = tile, accumulator
+            m.submodules[f"tile{t}"] = array(tile)
+            m.submodules[f"accumulator{t}"] = accumulator
             stream_of = Array(vector.streams[t // (config.tiles >> c)] for c in choices)
             column = Array(t % (config.tiles >> c) for c in choices)
             m.d.comb += [

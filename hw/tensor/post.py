@@ -21,6 +21,7 @@ from hw.arith.integer_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.arith.operand import OPERAND_BITS, integer
 from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmWrite, SpmWriter
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import cut, delay, register
 from hw.parts.fifo import COMB_DEPTH, Fifo
 from hw.scratchpad.words import behind
@@ -143,15 +144,19 @@ class Post(wiring.Component):
         m.d.comb += [parameters.params.eq(self.params), parameters.load.eq(self.load),
                      parameters.swap.eq(self.swap), parameters.first.eq(self.first)]
         residuals = self._residual(m)
+        lanes = clocked(m, platform, "lanes", wants=self.valid, lasts=latency(config))
+        front = Module()
+        m.submodules.front = lanes(front)
         results: list[Value] = []
         kinds: list[data.View] = []
         for k in range(config.ppu_lanes):
             # of a slice that fills a word with fewer columns the last lanes are of no account
             at = [min(column + k, config.columns - 1)
                   for column in range(0, config.columns, unit(config))]
-            m.submodules[f"lane{k}"] = lane = PostLane()
+            lane = PostLane()
+            m.submodules[f"lane{k}"] = lanes(lane)
             raw, selected, bias, scale = cut(
-                m, f"slice{k}", residuals[k],
+                front, f"slice{k}", residuals[k],
                 Array(self.entry[c].as_value() for c in at)[self.first],
                 parameters.bias[k].as_signed(), parameters.scale[k])
             entry = data.View(entry_layout(config), selected)
@@ -161,7 +166,8 @@ class Post(wiring.Component):
                          lane.constants.eq(self.constants)]
             result: Value = lane.out[:8]
             if config.floats:
-                m.submodules[f"float_lane{k}"] = number = FloatLane(config)
+                number = FloatLane(config)
+                m.submodules[f"float_lane{k}"] = lanes(number)
                 m.d.comb += [number.entry.eq(entry), number.bias.eq(bias),
                              number.scale.eq(scale), number.b.eq(raw),
                              number.b_integer.eq(value), number.constants.eq(self.floats)]

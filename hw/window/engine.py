@@ -26,6 +26,7 @@ from hw.engine.dispatch import Dispatch, all_hold
 from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
                              instruction_layout, view_of)
 from hw.engine.profile import events_layout
+from hw.parts.clock_gate import clocked
 from hw.parts.delay import register
 from hw.parts.fifo import Fifo
 from hw.window.fir import control_layout, stages
@@ -98,7 +99,7 @@ class WindowEngine(wiring.Component):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
         dispatch = self._dispatch(m, loader, walk, setups)
-        self._groups(m, loader, walk, read, post)
+        self._groups(m, platform, loader, walk, read, post)
 
         under_way = Signal(range(2 * WindowRead.OUTS))
         m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
@@ -171,8 +172,8 @@ class WindowEngine(wiring.Component):
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)])
 
-    def _groups(self, m: Module, loader: WindowWeights, walk: WindowWalk, read: WindowRead,
-                post: WindowPost) -> None:
+    def _groups(self, m: Module, platform: object, loader: WindowWeights, walk: WindowWalk,
+                read: WindowRead, post: WindowPost) -> None:
         """The groups, what may enter them when, and the two banks of weights and parameters."""
         config, tiles = self._config, self._config.tiles
         word, step = loader.words.payload, read.steps.payload
@@ -182,8 +183,10 @@ class WindowEngine(wiring.Component):
         go, load, weights_ok, under_way = Signal(), Signal(), Signal(), Signal()
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         steps = [view_of(data.StructLayout({
-            "valid": 1, "emit": 1, "closes": 1, "control": control_layout(config),
-            "clip": clip_layout(config)}), name=f"stage{k}") for k in range(stages(config))]
+            "valid": 1, "emit": 1, "closes": 1, "clip": clip_layout(config)}), name=f"stage{k}")
+            for k in range(stages(config))]
+        controls = [view_of(control_layout(config), name=f"control{k}", reset_less=True)
+                    for k in range(stages(config))]
         fire = read.steps.valid & weights_ok & ~self.engine.halt
         m.d.comb += [
             weights_ok.eq(loaded.bit_select(work, 1)),
@@ -193,15 +196,22 @@ class WindowEngine(wiring.Component):
             read.steps.ready.eq(weights_ok & go & ~self.engine.halt),
             steps[0].valid.eq(fire), steps[0].emit.eq(step.emit),
             steps[0].closes.eq(step.closes),
-            *(steps[0][part][f].eq(step[f] if f in ("g", "fresh", "shift") else step.setup[f])
-              for part in ("control", "clip") for f, _ in steps[0][part].shape()),
+            *(part[f].eq(step[f] if f in ("g", "fresh", "shift") else step.setup[f])
+              for part in (controls[0], steps[0].clip) for f, _ in part.shape()),
             self.events.active.eq(fire & go & step.inside.any()),
             under_way.eq(walk.busy | read.busy),
             self.events.wait_data.eq(under_way & ~read.steps.valid),
             self.events.wait_weights.eq(read.steps.valid & ~weights_ok),
             self.events.wait_out.eq(Mux(under_way, fire & ~go, held_up))]
+        place = clocked(m, platform, "groups", lasts=1,
+                        wants=load | Cat(stage.valid for stage in steps).any())
+        stages_of_control = Module()
+        m.submodules.controls = place(stages_of_control)
         with m.If(go):
             m.d.sync += [late.eq(early) for early, late in zip(steps, steps[1:], strict=False)]
+        with stages_of_control.If(go):
+            stages_of_control.d.sync += [
+                late.eq(early) for early, late in zip(controls, controls[1:], strict=False)]
         with m.If(load & word.last):
             m.d.sync += [fill.eq(~fill), loaded.bit_select(fill, 1).eq(1),
                          full.bit_select(fill, 1).eq(1)]
@@ -216,7 +226,8 @@ class WindowEngine(wiring.Component):
             post.valid.eq(late.valid & late.emit), post.closes.eq(late.closes),
             post.clip.eq(late.clip)]
         for t in range(tiles):
-            m.submodules[f"group{t}"] = group = WindowGroup(config)
+            group = WindowGroup(config)
+            m.submodules[f"group{t}"] = place(group)
             mine = Signal(name=f"mine{t}")
             column = Array(t % (tiles >> c) for c in range(tiles.bit_length()))[word.m_split]
             m.d.comb += [
@@ -226,6 +237,6 @@ class WindowEngine(wiring.Component):
                 group.go.eq(go), group.word.eq(step.words[t]), group.inside.eq(step.inside[t]),
                 group.a_signed.eq(step.setup.a_signed), group.a_zp.eq(step.setup.a_zp),
                 group.step.eq(Cat(step.weight, work)),
-                *(group.controls[k].eq(s.control) for k, s in enumerate(steps)),
+                *(theirs.eq(c) for theirs, c in zip(group.controls, controls, strict=True)),
                 group.valid.eq(late.valid),
                 post.sums[t].eq(group.sums)]

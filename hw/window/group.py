@@ -44,7 +44,7 @@ class WindowGroup(wiring.Component):
         The stages move.
     word, inside, a_signed, a_zp, step : In
         First stage: activations, if there are any, and the step whose weights they meet.
-    controls : In(array of control_layout)
+    controls : In(control_layout).array(stages)
         Of the step in each stage.
     valid : In(1)
         Last stage.
@@ -62,7 +62,7 @@ class WindowGroup(wiring.Component):
     a_signed: Signal
     a_zp: Signal
     step: Signal
-    controls: data.View
+    controls: list[data.View]
     valid: Signal
     sums: data.View
 
@@ -74,7 +74,7 @@ class WindowGroup(wiring.Component):
             "load": In(1), "load_step": In(step), "slot": In(range(max(2, config.window_taps))),
             "weights": In(vector), "go": In(1), "word": In(8 * config.word_bytes),
             "inside": In(1), "a_signed": In(1), "a_zp": In(signed(9)), "step": In(step),
-            "controls": In(data.ArrayLayout(control_layout(config), stages(config))),
+            "controls": In(control_layout(config)).array(stages(config)),
             "valid": In(1), "sums": Out(sums_layout(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -114,8 +114,9 @@ class WindowGroup(wiring.Component):
             at = slice(k * PACKED_BITS, (k + 1) * PACKED_BITS)
             m.d.comb += [pair.go.eq(self.go), pair.a.eq(operands.as_value()[at]),
                          *(pair.weights[j].eq(w[at]) for j, w in enumerate(weights)),
-                         pair.inside.eq(inside), pair.controls.eq(self.controls),
-                         pair.valid.eq(self.valid), self.sums[k].eq(pair.sum)]
+                         pair.inside.eq(inside), pair.valid.eq(self.valid),
+                         *(c.eq(o) for c, o in zip(pair.controls, self.controls, strict=True)),
+                         self.sums[k].eq(pair.sum)]
         return m
 
     def _lane(self, m: Module, k: int, operand: Value, weights: list[Value],

@@ -62,7 +62,7 @@ class WindowPair(wiring.Component):
         The stages move.
     a, weights, inside : In
         Second stage: the packed activations, the weights that they meet, whether there are any.
-    controls : In(array of control_layout)
+    controls : In(control_layout).array(stages)
         Of the step in each stage.
     valid : In(1)
         Last stage.
@@ -74,7 +74,7 @@ class WindowPair(wiring.Component):
     a: Signal
     weights: data.View
     inside: Signal
-    controls: data.View
+    controls: list[data.View]
     valid: Signal
     sum: data.View
 
@@ -84,7 +84,7 @@ class WindowPair(wiring.Component):
         super().__init__({
             "go": In(1), "a": In(PACKED_BITS), "weights": In(data.ArrayLayout(PACKED_BITS, taps)),
             "inside": In(1),
-            "controls": In(data.ArrayLayout(control_layout(config), stages(config))),
+            "controls": In(control_layout(config)).array(stages(config)),
             "valid": In(1), "sum": Out(PAIR_SUM)})
 
     def elaborate(self, platform: object) -> Elaboratable:

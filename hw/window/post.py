@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arith.float_lane import KIND
 from hw.arith.requantize import Requantizer
 from hw.engine.ports import SpmWrite, SpmWriter, view_of
+from hw.parts.clock_gate import Place, clocked
 from hw.parts.delay import delay, later
 from hw.scratchpad.last_write import write_out
 from hw.window.float_lane import WindowFloat
@@ -126,12 +127,14 @@ class WindowPost(wiring.Component):
             m.d.sync += position.eq(Mux(position == count - 1, 0, position + 1))
         m.d.comb += self.outs.ready.eq(finished)
         room, ended = [], []
+        place = clocked(m, platform, "lanes", wants=running, lasts=latency)
         self._kinds: list[tuple[Value, data.View]] = []
         for t in range(self._config.tiles):
             params = self._params(m, t, bank)
-            values = self._integers(m, t, sums[t], slice_, params, clips)
+            values = self._integers(m, place, t, sums[t], slice_, params, clips)
             if self._config.floats:
-                values = self._floats(m, t, sums[t], slice_, params, clips, position, values)
+                values = self._floats(m, place, t, sums[t], slice_, params, clips, position,
+                                      values)
             word = self._gather(m, t, values, arriving[-1])
             popped, final = self._land(m, t, word, finished)
             m.d.comb += self.ends[t].eq(final)
@@ -163,8 +166,8 @@ class WindowPost(wiring.Component):
         m.d.comb += params.eq(Mux(bank, banks[1].as_value(), banks[0].as_value()))
         return params
 
-    def _integers(self, m: Module, t: int, sums: data.View, slice_: Signal, params: data.View,
-                  clips: list[data.View]) -> list[Value]:
+    def _integers(self, m: Module, place: Place, t: int, sums: data.View, slice_: Signal,
+                  params: data.View, clips: list[data.View]) -> list[Value]:
         """Group t's requantizers: bytes of a slice."""
         config, count = self._config, self._slices
         width, (offset, low, high) = config.window_lanes, clips[Requantizer.OFFSET:][:3]
@@ -172,7 +175,8 @@ class WindowPost(wiring.Component):
                  for c in range(config.lanes)]
         values = []
         for k in range(width):
-            m.submodules[f"lane{t}_{k}"] = lane = Requantizer()
+            lane = Requantizer()
+            m.submodules[f"lane{t}_{k}"] = place(lane)
             at = [s * width + k for s in range(count)]
             m.d.comb += [
                 lane.acc.eq(Array(every[c] for c in at)[slice_]),
@@ -183,8 +187,9 @@ class WindowPost(wiring.Component):
                                 f"out{t}_{k}"))
         return values
 
-    def _floats(self, m: Module, t: int, sums: data.View, slice_: Signal, params: data.View,
-                clips: list[data.View], position: Signal, integers: list[Value]) -> list[Value]:
+    def _floats(self, m: Module, place: Place, t: int, sums: data.View, slice_: Signal,
+                params: data.View, clips: list[data.View], position: Signal,
+                integers: list[Value]) -> list[Value]:
         """Group t's lanes for numbers: bytes of a slice, which are ``integers`` if it is one of
         those. A lane of numbers has two bytes a slice, or one if a slice has no more."""
         width, halves = self._numbers, 2 // min(2, self._config.window_lanes)
@@ -193,7 +198,8 @@ class WindowPost(wiring.Component):
         counted = floating & self.outs.payload.write[t] & (position_of_word == 0)
         values: list[Value] = []
         for k in range(width):
-            m.submodules[f"number{t}_{k}"] = lane = WindowFloat()
+            lane = WindowFloat()
+            m.submodules[f"number{t}_{k}"] = place(lane)
             at = [s // halves * width + k for s in range(self._slices)]
             m.d.comb += [
                 lane.sum.eq(Array(sums[c].as_value() for c in at)[slice_]),

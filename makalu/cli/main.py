@@ -220,7 +220,10 @@ def disassemble(net: str, how: How) -> None:
 @click.option("--package", "folder", metavar="FOLDER", type=click.Path(path_type=Path),
               help="Write makalu.v with a C header and a JSON of the registers, a table of the "
                    "ports, a FuseSoC core and a script that packages a Vivado IP.")
-def verilog(config: str, output: str | None, folder: Path | None) -> None:
+@click.option("--gated", is_flag=True,
+              help="For an ASIC: parts that rest get no clock. Replace the model of the cell, "
+                   "makalu_clock_gate, by that of your library.")
+def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -> None:
     """Write the machine's Verilog: one file of Verilog-2001, top module `makalu`, AXI4 and
     AXI4-Lite ports.
 
@@ -237,7 +240,7 @@ def verilog(config: str, output: str | None, folder: Path | None) -> None:
             console.out.print(f"wrote {path}")
         if output is None:
             return
-    text = package.source(makalu.load_config(config))
+    text = package.source(makalu.load_config(config), gated)
     if output is None:
         click.echo(text, nl=False)
         return
