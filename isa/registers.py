@@ -102,10 +102,10 @@ def _map() -> tuple[Register, ...]:
                  ((0, 1, "IRQ_ENABLE", "let IRQ_STATUS drive the interrupt"),
                   (1, 1, "RESET", ("write 1: stop, let the memory traffic under way end, and reset "
                                    "the core; reads 1 until that has happened")),
-                  (2, 1, "CLEAR", "write 1 with RESET: then also set the whole scratchpad to zero, "
-                                  "which takes spm_words / spm_banks cycles; after any reset no "
-                                  "PSUM bank is held, so that nothing of a program before is "
-                                  "left that could be read"))),
+                  (2, 1, "CLEAR", ("write 1 with RESET: then also set the whole scratchpad to "
+                                   "zero, which takes spm_words / spm_banks cycles; after any "
+                                   "reset no PSUM bank is held, so that nothing of a program "
+                                   "before is left that could be read")))),
         Register("STATUS", 0x014, "RO", "what the core is doing",
                  ((0, 1, "BUSY", "a program runs"),
                   (1, 1, "DONE", "the last program reached its END"),
