@@ -203,7 +203,7 @@ def test_clear_wipes_behind_the_reset(clear):
     async def bench(ctx, dut, host):
         await host.write("CONTROL", 1 | 2 | 4 * clear)
         cleared = wiping = 0
-        for cycle in range(60):
+        for _ in range(60):
             cleared += ctx.get(dut.clear[0])
             if ctx.get(dut.wipe):
                 assert cleared
