@@ -110,10 +110,10 @@ PROPERTIES = (
              says="likewise; WLAST comes with the last beat of each burst and no other, data "
                   "never before their address; of bursts that are owed when the machine halts, in "
                   "the middle or not begun, each beat follows within three cycles in which it can",
-             design=lambda: Stores(small(8, 2)), cycles=16, seconds=0, quick=False),
+             design=lambda: Stores(small(8, 2)), cycles=13, seconds=0, quick=False),
     Property(name="fetches", block="hw/control/fetch.py",
              says="whatever region, program, starts, stops and halts: bursts are legal, there is "
                   "room for each beat that comes, what is owed is known, and a memory that keeps "
                   "the rules is never said to break them, bursts cut at 4 KiB included",
-             design=lambda: Fetches(small(32, 4)), cycles=24, seconds=0, quick=False),
+             design=lambda: Fetches(small(32, 4)), cycles=20, seconds=0, quick=False),
 )
