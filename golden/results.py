@@ -38,7 +38,8 @@ def known(config: Config, *types: int) -> bool:
 
 
 def clip(value: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
-    """``value`` moved into [low, high]; NaN stays, and of zeros the value's own sign."""
+    """``value`` moved into [low, high]; NaN stays, a bound that is NaN is none, and of zeros
+    the value's own sign."""
     value = np.where(value < low, low, value)
     return np.where(value > high, high, value).astype(np.float32)
 

@@ -48,11 +48,14 @@ SINGLE = 256
 
 
 class Held(NamedTuple):
-    """What has to agree between an instruction that holds its PSUM bank and the next one."""
+    """What has to agree between an instruction that holds its PSUM bank and the next one: the sums
+    that there are, and what they are sums of."""
 
-    nx: int
-    ny: int
+    nx_last: int
+    ny_last: int
     m_split: int
+    m_last: int
+    n_last: int
     dtype: int
     anchor: int
 
@@ -100,7 +103,7 @@ class Tensor:
         """
         self._check(i, index)
         self.passes = i.nr * i.ns * i.ncb + (self.passes if i.acc else 0)
-        self.held = Held(i.nx, i.ny, i.m_split, i.dtype, i.anchor) if i.hold else None
+        self.held = Held(*(getattr(i, f) for f in Held._fields)) if i.hold else None
         gm = 1 << i.m_split
         e = Extent(gm, self.config.tiles // gm, (i.nty - 1) * i.ny + i.ny_last,
                    (i.ntx - 1) * i.nx + i.nx_last)
@@ -158,7 +161,7 @@ class Tensor:
         counts = (i.nx, i.ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty, i.nx_last, i.ny_last)
         split = 1 << i.m_split
         passes = i.nr * i.ns * i.ncb + (self.passes if i.acc else 0)
-        held = Held(i.nx, i.ny, i.m_split, i.dtype, i.anchor)
+        held = Held(*(getattr(i, f) for f in Held._fields))
         legal = (0 not in counts and i.nx * i.ny <= config.psum_depth
                  and i.dtype != DType.FP32 and known(config, i.dtype, i.o_type, i.r_type)
                  and (not i.residual or DType(i.r_type).size <= DType(i.o_type).size)

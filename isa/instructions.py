@@ -193,8 +193,8 @@ def _types(*names: tuple[str, str]) -> tuple[Field, ...]:
 
 FLOAT_FIELDS = (
     Field("anchor", 9, "BF16: exponent of the lowest bit of the sum", True),
-    Field("lo_f", 16, "lower clip of a float result, a binary16 pattern"),
-    Field("hi_f", 16, "upper clip of a float result, a binary16 pattern"),
+    Field("lo_f", 16, "lower clip of a float result, a binary16 pattern; NaN: none"),
+    Field("hi_f", 16, "upper clip of a float result, a binary16 pattern; NaN: none"),
 )
 
 

@@ -9,8 +9,10 @@ from amaranth.lib import wiring
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import WAIT_REACH
+from isa.config import Config
 from prove.checker import Result, check
-from prove.dma import Halted
+from prove.controller import Fetches, Requests, Splits
+from prove.dma import Halted, Loads, Stores
 from prove.streams import Order, Places
 from prove.waits import Waits
 
@@ -50,6 +52,13 @@ class Property:
         return check(self.design(), self.cycles, self.seconds)
 
 
+def small(bus_bytes: int, max_burst: int) -> Config:
+    """A machine with little in flight."""
+    return Config(lanes=4, spm_bytes=1024, spm_banks=4, psum_depth=4, ppu_lanes=4, weight_words=1,
+                  vector_lanes=4, addr_bits=32, outstanding=2, bus_bytes=bus_bytes,
+                  max_burst=max_burst)
+
+
 ORDER = ("nothing is lost, doubled, changed or overtaken; an offered payload stays; it holds "
          "exactly as many as it says")
 
@@ -82,4 +91,29 @@ PROPERTIES = (
     Property(name="halted", block="hw/memory/lanes.py",
              says="a DMA engine that has halted, by an error response, a fault or another engine, "
                   "stays halted until reset", design=Halted),
+    Property(name="requests", block="hw/memory/controller.py",
+             says="whatever the engines do, withdrawn requests included: AR, AW and W that are "
+                  "offered stay as they are until they are taken; of the two readers none is "
+                  f"passed over more than {Requests.TURNS} times while it keeps asking",
+             design=lambda: Requests(small(8, 2))),
+    Property(name="splits", block="hw/memory/axi.py",
+             says="the bursts of a run within the address space follow one another without gap or "
+                  "overlap, are together the run, and cross no multiple of the longest burst, "
+                  "hence no 4 KiB", design=lambda: Splits(small(8, 4)), cycles=14, seconds=0),
+    Property(name="loads", block="hw/memory/load.py",
+             says="whatever the runs, the memory's pace, the scratchpad's, errors and halts: "
+                  "bursts are aligned, within 4 KiB and no longer than max_burst, never more than "
+                  "outstanding; none is asked for two cycles after a halt; what is owed is "
+                  "known; a memory that keeps the rules is never said to break them",
+             design=lambda: Loads(small(8, 2))),
+    Property(name="stores", block="hw/memory/store.py",
+             says="likewise; WLAST comes with the last beat of each burst and no other, data "
+                  "never before their address; of bursts that are owed when the machine halts, in "
+                  "the middle or not begun, each beat follows within three cycles in which it can",
+             design=lambda: Stores(small(8, 2)), cycles=13, seconds=0, quick=False),
+    Property(name="fetches", block="hw/control/fetch.py",
+             says="whatever region, program, starts, stops and halts: bursts are legal, there is "
+                  "room for each beat that comes, what is owed is known, and a memory that keeps "
+                  "the rules is never said to break them, bursts cut at 4 KiB included",
+             design=lambda: Fetches(small(32, 4)), cycles=20, seconds=0, quick=False),
 )

@@ -94,6 +94,11 @@ def tensor() -> Iterator[Rule]:
     two = {"nx": 2, "nx_last": 2}
     yield rule("acc of the held columns", {**two, "acc": 1}, {"acc": 1}, {"hold": 1})
     yield rule("acc of the held rows", {"ny": 2, "ny_last": 2, "acc": 1}, {"acc": 1}, {"hold": 1})
+    streams = {"m_split": 1, "m_last": 2}
+    yield rule("acc of the held last row", {**streams, "m_last": 1, "acc": 1}, {**streams, "acc": 1},
+               {**streams, "hold": 1})
+    yield rule("acc of the held last group", {"acc": 1}, {"n_last": 2, "acc": 1},
+               {"n_last": 2, "hold": 1})
     yield rule("acc of the held streams", {"m_split": 1, "acc": 1}, {"acc": 1}, {"hold": 1})
     yield from circle(c, op, "a", "a_row", "a_y", "a_r", "a_m")
     yield from circle(c, op, "o", "o_row", "o_y", "o_m")

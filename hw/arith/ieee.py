@@ -212,17 +212,16 @@ def key(number: data.View) -> Value:
 
 
 def clip(m: Module, name: str, number: data.View, low: data.View, high: data.View) -> data.View:
-    """``number`` between ``low`` and ``high``, which are looked at a cycle apart; NaN stays, and of
-    zeros its own sign."""
+    """``number`` between ``low`` and ``high``, which are looked at a cycle apart; NaN stays,
+    a bound that is NaN is none, and zeros keep their sign."""
     def below(a: data.View, b: data.View) -> Value:
         none = (a.mant == 0) & (b.mant == 0) & ~a.inf & ~b.inf
-        return (key(a) < key(b)) & ~none & ~a.nan
+        return (key(a) < key(b)) & ~none & ~a.nan & ~b.nan
 
     raised, result = named(f"{name}_raised"), named(name)
     m.d.comb += raised.eq(Mux(below(number, low), low.as_value(), number.as_value()))
     raised = later(m, raised, 1, f"{name}_low")
-    m.d.comb += result.eq(Mux(below(high, raised) & ~raised.nan, high.as_value(),
-                              raised.as_value()))
+    m.d.comb += result.eq(Mux(below(high, raised), high.as_value(), raised.as_value()))
     return later(m, result, 1, f"{name}_high")
 
 

@@ -43,6 +43,8 @@ class LoadEngine(wiring.Component):
     Parameters
     ----------
     config : Config
+    pattern : Pattern, optional
+        Another address generator, for a proof.
 
     Members
     -------
@@ -82,8 +84,8 @@ class LoadEngine(wiring.Component):
     ends: Signal
     events: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, pattern: Pattern | None = None):
+        self._config, self._pattern = config, pattern or Pattern(config, Opcode.LOAD)
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.LOAD))),
             "engine": Out(Engine()), "regions": In(REGIONS),
@@ -102,7 +104,7 @@ class LoadEngine(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config, lanes = self._config, Lanes(self._config)
-        m.submodules.pattern = pattern = Pattern(config, Opcode.LOAD)
+        m.submodules.pattern = pattern = self._pattern
         m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
         m.submodules.flight = flight = Fifo(burst_layout(config, tag_layout(config)),
                                             config.outstanding)

@@ -44,6 +44,8 @@ class StoreEngine(wiring.Component):
     Parameters
     ----------
     config : Config
+    pattern : Pattern, optional
+        Another address generator, for a proof.
 
     Members
     -------
@@ -82,8 +84,8 @@ class StoreEngine(wiring.Component):
     read: list[SpmReader]
     events: data.View
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, pattern: Pattern | None = None):
+        self._config, self._pattern = config, pattern or Pattern(config, Opcode.STORE)
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.STORE))),
             "engine": Out(Engine()), "regions": In(REGIONS),
@@ -97,7 +99,7 @@ class StoreEngine(wiring.Component):
         m = Module()
         config, lanes = self._config, Lanes(self._config)
         layout = burst_layout(config, tag_layout(config))
-        m.submodules.pattern = pattern = Pattern(config, Opcode.STORE)
+        m.submodules.pattern = pattern = self._pattern
         m.submodules.splitter = splitter = BurstSplitter(config, tag_layout(config))
         m.submodules.beats = beats = Beats(config)
         m.submodules.cut = cut = Skid(beat_layout(config))

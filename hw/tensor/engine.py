@@ -105,12 +105,12 @@ class TensorEngine(wiring.Component):
             Opcode.TENSOR, (("load",), QUEUES, ()), CHECK_CYCLES + bool(self._config.floats))
         i, passing = dispatch.i, dispatch.passing
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
-        held, held_nx, held_ny = Signal(), Signal.like(i.nx), Signal.like(i.ny)
-        held_split = Signal.like(i.m_split)
-        same = held & (held_nx == i.nx) & (held_ny == i.ny) & (held_split == i.m_split)
+        held, sums = Signal(), Cat(i[f] for f in ("nx_last", "ny_last", "m_split", "m_last",
+                                                  "n_last"))
+        held_sums = Signal.like(sums)
+        same = held & (held_sums == sums)
         with m.If(passing):
-            m.d.sync += [held.eq(i.hold), held_nx.eq(i.nx), held_ny.eq(i.ny),
-                         held_split.eq(i.m_split)]
+            m.d.sync += [held.eq(i.hold), held_sums.eq(sums)]
         with m.If(self.begin):
             m.d.sync += held.eq(0)
         halt = Signal()

@@ -85,9 +85,10 @@ byte of `v` goes to byte `column` of word
 `o_base + X*o_x + (nb*gn + n)*o_n + wrap(o_row + Y*o_y + m*o_m)`; the residual word lies at
 `r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`. Scales lie in [2^-100, 2^32).
 
-With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same rectangle, goes
-on adding to it: a reduction may be cut over instructions, with `nnb = ntx = nty = 1` in each. `acc`
-where no bank is held is BAD_FIELD; none is held when a program begins.
+With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same `nx_last`,
+`ny_last`, `m_split`, `m_last`, `n_last`, `dtype` and `anchor`, goes on adding to it: a reduction
+may be cut over instructions, with `nnb = ntx = nty = 1` in each. `acc` with another of these, or
+where no bank is held, is BAD_FIELD; none is held when a program begins.
 """
 
 WINDOW_WEIGHTS = f"""\

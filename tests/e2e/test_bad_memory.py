@@ -7,7 +7,6 @@ would be a SimulationError."""
 import numpy as np
 import pytest
 
-from golden.machine import Machine
 from isa.instructions import Fault, Instruction, Opcode, Region
 from isa.presets import PRESETS
 from isa.program import Program
@@ -128,33 +127,3 @@ def test_reads_in_any_order(seed):
     device = RtlDevice(CONFIG, dram=DramModel(reorder=0.5, stall=0.2, seed=seed))
     device.load(copies())
     goes_on(device)
-
-
-def test_nothing_of_a_program_reaches_the_next():
-    """On the same machine, golden model and RTL: one program fills the scratchpad, the next one
-    stores all of it."""
-    fill = [Instruction(Opcode.LOAD, dict(region=Region.INPUT, n0=CONFIG.spm_words, n1=1, n2=1,
-                                          n3=1)), Instruction(Opcode.END)]
-    spy = [Instruction(Opcode.STORE, dict(region=Region.OUTPUT, n0=CONFIG.spm_words, n1=1, n2=1,
-                                          n3=1)), Instruction(Opcode.END)]
-    sizes = {Region.INPUT: CONFIG.spm_bytes, Region.OUTPUT: CONFIG.spm_bytes}
-    secret = np.full(CONFIG.spm_bytes, 0x5A, np.uint8)
-    programs = [Program(name="tenant", config=CONFIG, image=b"".join(i.encode() for i in code),
-                        instruction_count=2, inputs=[], outputs=[], region_sizes=sizes)
-                for code in (fill, spy)]
-    device = RtlDevice(CONFIG)
-    device.load(programs[0])
-    device.execute(secret)
-    host, base = device._host, device._base
-    host.load(programs[1], base)
-    assert not host.execute(np.zeros_like(secret)).outputs.any()
-    # without it the secret is there: the scratchpad is what a program finds
-    host.load(programs[0], base)
-    host.execute(secret)
-    device.harness.memory(base[Region.PROGRAM], 256)[:] = np.frombuffer(programs[1].image, np.uint8)
-    assert np.array_equal(host.execute(secret).outputs, secret)
-    device.close()
-    golden = Machine(CONFIG)
-    golden.run(programs[0].image, secret, sizes)
-    assert np.array_equal(golden.run(programs[1].image, secret, sizes), secret)
-    assert not Machine(CONFIG).run(programs[1].image, secret, sizes).any()

@@ -6,14 +6,16 @@ import re
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hw.memory.lanes import Status
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import WAIT_REACH
-from prove import checker
+from prove import checker, dma
 from prove.checker import Vacuous, check
 from prove.dma import Halted
+from prove.properties import small
 from prove.streams import Order
 from prove.waits import Waits
 
@@ -67,6 +69,30 @@ def test_contradicting_assumptions_are_refused():
     lambda: Order(Skid(2, eager=True), 2), lambda: Waits(WAIT_REACH + 127)])
 def test_wrong_properties_are_refuted(design):
     assert not check(design(), 12).holds
+
+
+class Forgetful(Status):
+    """Is halted only while something says so, with a register between."""
+
+    def elaborate(self, platform):
+        m = Module()
+        inner = Status()
+        m.submodules.inner = inner
+        halted = Signal()
+        for name, member in self.signature.members.items():
+            if name not in ("engine", "halted"):
+                mine, theirs = getattr(self, name), getattr(inner, name)
+                m.d.comb += theirs.eq(mine) if member.flow is In else mine.eq(theirs)
+        connect(m, flipped(self.engine), inner.engine)
+        m.d.sync += halted.eq(self.engine.halt | inner.engine.fault | inner.error)
+        m.d.comb += self.halted.eq(halted)
+        return m
+
+
+def test_an_engine_that_forgets_its_halt_breaks_the_bus(monkeypatch):
+    """The machine as it once was: an error response in the middle of a burst moves WLAST."""
+    monkeypatch.setattr("hw.memory.store.Status", Forgetful)
+    assert not check(dma.Stores(small(8, 2)), 16).holds
 
 
 def test_a_buffer_that_never_fills_says_nothing():

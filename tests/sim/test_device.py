@@ -42,8 +42,9 @@ def test_a_fault_names_node_and_instruction_and_recovers():
     d = device(dram=DramModel(errors=((base, base + (1 << 20), "SLVERR"),)))
     d.load(program)
     for _ in range(2):
-        with pytest.raises(DeviceFault, match="'add-one' stopped at instruction 1 .node 'conv1'"
-                                              ".: the memory answered SLVERR") as e:
+        with pytest.raises(DeviceFault, match="'add-one' stopped at instruction 1 .node 'conv1'., "
+                                              "fetch and decoder: the memory answered SLVERR"
+                           ) as e:
             d.execute(np.zeros(size, np.uint8))
         assert (e.value.code, e.value.index, e.value.node) == (Fault.AXI_SLVERR, 1, "conv1")
 

@@ -95,7 +95,7 @@ def test_clip() -> None:
     rng = np.random.default_rng(2)
     a = interesting(rng, COUNT)
     for low, high in ((0x0000, 0x7C00), (0xFC00, 0x7C00), (0x8000, 0x4600), (0xBC00, 0x3C00),
-                      (0x0001, 0x03FF)):
+                      (0x0001, 0x03FF), (0x7E00, 0x3C00), (0xBC00, 0xFE00), (0x7C01, 0x7E00)):
         def make(m: Module, x: data.View, y: data.View, low: int = low, high: int = high
                  ) -> data.View:
             ends = (ieee.from_half(m, n, Value.cast(Signal(16, init=v, name=n)))

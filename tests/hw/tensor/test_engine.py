@@ -79,6 +79,29 @@ def test_instructions_overlap(name: str) -> None:
     assert together < alone
 
 
+@pytest.mark.parametrize("change, legal", [
+    ({}, True), ({"nx": 4}, True), ({"nx_last": 3}, False), ({"ny_last": 2, "ny": 2}, False),
+    ({"nx_last": 1}, False), ({"m_last": 2, "m_split": 1}, False), ({"n_last": 2}, False)])
+def test_acc_takes_the_sums_that_are_held(change, legal):
+    """As many of them as there are, or the fault of the golden model."""
+    config = SMALL["4 x 4x4"]
+    spm, fields, _ = place(config, 0)
+    fields |= dict(nnb=1, ntx=1, nty=1, nx=2, nx_last=2, ny=1, ny_last=1, n_last=1, m_last=1)
+    if "nx_last" in change:
+        fields["nx"] = 3
+    program = [Instruction(Opcode.TENSOR, dict(fields, hold=1)),
+               Instruction(Opcode.TENSOR, {**fields, "acc": 1, **change})]
+    if legal:
+        check(config, spm, program)
+        return
+    golden = Tensor(config)
+    golden.execute(program[0], 0, spm.copy())
+    with pytest.raises(MachineFault) as e:
+        golden.execute(program[1], 1, spm.copy())
+    assert e.value.code == Fault.BAD_FIELD
+    assert bench(config).run(spm, program)[2] == (Fault.BAD_FIELD, 1)
+
+
 @pytest.mark.parametrize("change,code", [
     ({"nx": 0}, Fault.BAD_FIELD), ({"nx": 9, "ny": 2}, Fault.BAD_FIELD),
     ({"nx_last": 3}, Fault.BAD_FIELD), ({"m_split": 1}, Fault.BAD_FIELD),
