@@ -14,10 +14,15 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (INSTRUCTION_BYTES, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH, Fault,
-                              Instruction, Opcode, Region)
+from isa.instructions import (INSTRUCTION_BYTES, KEPT, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH,
+                              Fault, Instruction, Opcode, Region)
 
-__all__ = ["Machine", "MachineFault"]
+__all__ = ["Machine", "MachineFault", "zeros"]
+
+
+def zeros(sizes: dict[Region, int]) -> dict[Region, np.ndarray]:
+    """The regions that keep their bytes (uint8), as they are when a program is loaded."""
+    return {region: np.zeros(sizes.get(region, 0), np.uint8) for region in KEPT}
 
 
 class Machine:
@@ -37,8 +42,8 @@ class Machine:
         self._decoded: dict[bytes, Instruction] = {}
 
     def run(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int],
-            program: int = 0, watch: Callable[[int, Instruction], None] | None = None
-            ) -> np.ndarray:
+            program: int = 0, watch: Callable[[int, Instruction], None] | None = None,
+            kept: dict[Region, np.ndarray] | None = None) -> np.ndarray:
         """Run the program at byte ``program`` of ``image``; returns region OUTPUT (uint8). The
         scratchpad is as the program before has left it; no PSUM bank is held.
 
@@ -52,13 +57,15 @@ class Machine:
             Bytes of the regions.
         watch : callable, optional
             Called with position and instruction after each one, for progress and probes.
+        kept : dict[Region, uint8 array], optional
+            What :data:`isa.instructions.KEPT` hold, which is written to; by default zeros.
 
         Raises
         ------
         MachineFault
             As the RTL would report it.
         """
-        regions = self._regions(image, inputs, sizes)
+        regions = self._regions(image, inputs, zeros(sizes) if kept is None else kept)
         self.exceptions.clear()
         self.tensor.held = None
         completed = dict.fromkeys(QUEUES, 0)
@@ -74,13 +81,10 @@ class Machine:
                 watch(index, i)
             index += 1
 
-    def _regions(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int]
+    def _regions(self, image: bytes, inputs: np.ndarray, kept: dict[Region, np.ndarray]
                  ) -> dict[Region, np.ndarray]:
-        return {
-            Region.PROGRAM: np.frombuffer(image, np.uint8),
-            Region.WORKSPACE: np.zeros(sizes.get(Region.WORKSPACE, 0), np.uint8),
-            Region.INPUT: np.array(inputs, np.uint8),
-            Region.OUTPUT: np.zeros(sizes.get(Region.OUTPUT, 0), np.uint8)}
+        return {Region.PROGRAM: np.frombuffer(image, np.uint8),
+                Region.INPUT: np.array(inputs, np.uint8), **kept}
 
     def _fetch(self, image: bytes, at: int, index: int) -> Instruction:
         code = image[at:at + INSTRUCTION_BYTES]

@@ -83,11 +83,11 @@ class SigningMachine(Machine):
         self.signatures: list[int] = []
         self.spm = watched(self.spm, self._wrote)
 
-    def _regions(self, image: bytes, inputs: np.ndarray, sizes: dict[Region, int]
+    def _regions(self, image: bytes, inputs: np.ndarray, kept: dict[Region, np.ndarray]
                  ) -> dict[Region, np.ndarray]:
         self.signatures.clear()
         return {region: watched(memory, self._wrote)
-                for region, memory in super()._regions(image, inputs, sizes).items()}
+                for region, memory in super()._regions(image, inputs, kept).items()}
 
     def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
         self._base = self._bases[Region(i.region)] if i.opcode is Opcode.STORE else 0

@@ -56,7 +56,10 @@ QUEUE_OF = {Opcode.LOAD: "load", Opcode.STORE: "store", Opcode.TENSOR: "tensor",
 class Region(enum.IntEnum):
     """DRAM regions whose base and size the host sets; every DRAM address is an offset in one.
 
-    Those of :data:`READ_ONLY`, PROGRAM and INPUT, cannot be stored to.
+    Those of :data:`READ_ONLY`, PROGRAM and INPUT, cannot be stored to. Those of :data:`KEPT`,
+    WORKSPACE and OUTPUT, are zero when a program is loaded, and from then on as its executions
+    leave them, on every device. After a fault they hold what happened to be stored before it, until
+    the next load.
     """
 
     PROGRAM = 0
@@ -67,6 +70,9 @@ class Region(enum.IntEnum):
 
 READ_ONLY = (Region.PROGRAM, Region.INPUT)
 """Regions that cannot be stored to."""
+
+KEPT = (Region.WORKSPACE, Region.OUTPUT)
+"""Those that can be, and that keep their bytes from execution to execution."""
 
 REGION_ALIGN = 32
 """Bytes that bases and sizes of regions are multiples of: the widest bus, so that a beat that holds

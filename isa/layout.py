@@ -75,34 +75,49 @@ class Buffer:
 
 _FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
+RANGE = {"int8": (-128, 127), "uint8": (0, 255), "float16": (0, 0), "bfloat16": (0, 0)}
+"""The types of elements, and the zero points that they may have."""
+
 
 def host_dtype(buffer: Buffer) -> np.dtype:
     """Type of the host's array."""
     return np.dtype(np.float32 if buffer.dtype in _FLOATS else buffer.dtype)
 
 
-def _machine_shape(buffer: Buffer) -> tuple[int, int, int, int]:
+def machine_shape(buffer: Buffer) -> tuple[int, int, int, int]:
     """``[N, C, H, W]`` of the machine's pixels, channels of bytes."""
     n, c, h, w = buffer.nchw
     sy, sx = buffer.cell
     return n, c * sy * sx * _size(buffer), -(-h // sy), -(-w // sx)
 
 
+def pixel_bytes(buffer: Buffer, lanes: int) -> int:
+    """Bytes of a pixel in a channel block."""
+    return GRANULE * _size(buffer) if buffer.kind == "packed" else lanes
+
+
 def _size(buffer: Buffer) -> int:
     return 2 if buffer.dtype in _FLOATS else 1
 
 
-def _strided(memory: np.ndarray, buffer: Buffer, lanes: int) -> np.ndarray:
-    """The buffer as a view ``[N, blocks, H, W, bytes of a pixel]`` of ``memory`` (uint8)."""
-    n, c, h, w = _machine_shape(buffer)
-    most = GRANULE * _size(buffer)
-    pixel = most if buffer.kind == "packed" else lanes
-    blocks = 1 if buffer.kind == "packed" else -(-c // lanes)
-    if buffer.kind not in KINDS or (buffer.kind == "packed" and c > most):
+def _pixels(memory: np.ndarray, buffer: Buffer, lanes: int) -> np.ndarray:
+    """The buffer as a view ``[N, blocks, H, W, bytes of a pixel]`` of ``memory`` (uint8): of each
+    pitch its first bytes, cut as slices, which cannot leave the memory.
+
+    Raises
+    ------
+    ValueError
+        If the memory is not that large, or the pitches are too small for what they span.
+    """
+    n, c, h, w = machine_shape(buffer)
+    pixel = pixel_bytes(buffer, lanes)
+    blocks = -(-c // pixel)
+    if buffer.kind not in KINDS or (buffer.kind == "packed" and blocks > 1):
         raise ValueError(f"buffer {buffer.name!r}: no layout {buffer.kind!r} of {c} channels")
-    return np.lib.stride_tricks.as_strided(
-        memory, (n, blocks, h, w, pixel),
-        (buffer.n_pitch, buffer.block_pitch, buffer.row_pitch, pixel, 1))
+    images = memory[:n * buffer.n_pitch].reshape(n, buffer.n_pitch)
+    planes = images[:, :blocks * buffer.block_pitch].reshape(n, blocks, buffer.block_pitch)
+    rows = planes[..., :h * buffer.row_pitch].reshape(n, blocks, h, buffer.row_pitch)
+    return rows[..., :w * pixel].reshape(n, blocks, h, w, pixel)
 
 
 def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
@@ -122,7 +137,7 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
     x = array.reshape(buffer.view).transpose(buffer.perm).reshape(buffer.nchw)
     # the bytes of an element are neighboring channels
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).view(np.uint8).transpose(0, 3, 1, 2)
-    n, c, h, w = _machine_shape(buffer)
+    n, c, h, w = machine_shape(buffer)
     if buffer.cell != (1, 1):
         sy, sx = buffer.cell
         whole = np.full((n, x.shape[1], h * sy, w * sx), buffer.fill & 0xFF, np.uint8)
@@ -130,7 +145,7 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
         x = (whole.reshape(n, -1, h, sy, w, sx).transpose(0, 3, 5, 1, 2, 4)
              .reshape(n, c, h, w))
     memory = np.full(buffer.size, buffer.fill & 0xFF, np.uint8)
-    target = _strided(memory, buffer, lanes)
+    target = _pixels(memory, buffer, lanes)
     blocks, pixel = target.shape[1], target.shape[4]
     padded = np.full((n, blocks * pixel, h, w), buffer.fill & 0xFF, np.uint8)
     padded[:, :c] = x
@@ -140,8 +155,8 @@ def pack(buffer: Buffer, array: np.ndarray, lanes: int) -> np.ndarray:
 
 def unpack(buffer: Buffer, memory: np.ndarray, lanes: int) -> np.ndarray:
     """The array (host shape and dtype) in the buffer's bytes."""
-    source = _strided(np.ascontiguousarray(memory[:buffer.size]), buffer, lanes)
-    n, c, h, w = _machine_shape(buffer)
+    source = _pixels(np.ascontiguousarray(memory[:buffer.size]), buffer, lanes)
+    n, c, h, w = machine_shape(buffer)
     x = source.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c]
     if buffer.cell != (1, 1):
         sy, sx = buffer.cell

@@ -30,6 +30,9 @@ MAX_PAYLOAD = 2048
 BEAT_BYTES = 8
 """What address and count of a memory command are multiples of."""
 
+WAIT_BITS = 24
+"""Of the cycles of a WAIT: the line answers within a second, and the host asks again."""
+
 REGISTER_BYTES, HELLO_BYTES = 4, 8
 PROTOCOL_VERSION = 1
 
@@ -40,9 +43,9 @@ class Command(enum.IntEnum):
     HELLO answers with eight bytes: the protocol's version, logarithm of the memory's bytes, largest
     payload (2 bytes), zeros; the board forgets the last sequence number. WAIT answers when the
     interrupt is high or ``address`` clock cycles have gone by, with a byte that is 1 or 0
-    accordingly. WRITE_REGISTER is done once: with the sequence number of the one just before it, it
-    is only answered. ``count`` is 4 for registers, a multiple of 8 up to :data:`MAX_PAYLOAD` for
-    memory, otherwise 0.
+    accordingly; there are fewer than 2**24. WRITE_REGISTER is done once: with the sequence number
+    of the one just before it, it is only answered. ``count`` is 4 for registers, a multiple of 8 up
+    to :data:`MAX_PAYLOAD` for memory, otherwise 0.
     """
 
     HELLO = 1
@@ -76,7 +79,8 @@ STATUS_TEXT = {
     Status.TIMEOUT: "the packet is not complete",
     Status.BAD_COMMAND: "there is no such command",
     Status.BAD_COUNT: "the count is not one that the command takes",
-    Status.BAD_ADDRESS: "the address is not a multiple of the access, or outside the memory",
+    Status.BAD_ADDRESS: "the address is not a multiple of the access, outside the memory, or too "
+                        "long a wait",
     Status.BUS_ERROR: "the register file answers with an error",
 }
 

@@ -1,30 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one artifact that the compiler makes and every device runs.
 
-A program file is, little-endian: the magic ``MAKALU\\0\\1``, the length of the header (8 bytes),
-the header (JSON, UTF-8, sorted keys), and the blobs whose names and lengths the header lists, in
-its order: ``image`` (the bytes of region PROGRAM: instructions from offset 0, END last, then
-weights) and, where the graph's edges run on the host, ``host_pre`` and ``host_post`` (ONNX models).
-The same program is the same bytes, always.
+A program file is, little-endian: the magic ``MAKALU\\0\\2``, the SHA-256 of all that follows (32
+bytes), the length of the header (8 bytes), the header (JSON, UTF-8, sorted keys), and the blobs
+whose names and lengths the header lists, in its order: ``image`` (the bytes of region PROGRAM:
+instructions from offset 0, END last, then weights) and, where the graph's edges run on the host,
+``host_pre`` and ``host_post`` (ONNX models). The same program is the same bytes, always.
 """
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isa.config import ISA_VERSION, Config
-from isa.errors import UserError
+from isa.config import ISA_VERSION, Config, ConfigError
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Region
 from isa.layout import Buffer
+from isa.validate import BLOBS, ProgramError, check_header, check_tables, need
 
-MAGIC = b"MAKALU\0\1"
+MAGIC = b"MAKALU\0\2"
+"""The last byte is the version of the format."""
 
-
-class ProgramError(UserError, ValueError):
-    """A file that is no program, or a program for another machine; the message says which."""
+LENGTH = struct.Struct("<Q")
+"""Of the header, behind the checksum."""
 
 
 @dataclass(kw_only=True)
@@ -137,13 +139,14 @@ class Program:
     def to_bytes(self) -> bytes:
         """The program file."""
         header: dict[str, Any] = dataclasses.asdict(self)
-        blobs = [(k, header.pop(k)) for k in ("image", "host_pre", "host_post")]
+        blobs = [header.pop(name) for name in BLOBS]
         header["region_sizes"] = {str(int(k)): v for k, v in self.region_sizes.items()}
         header["isa_version"] = ISA_VERSION
         header["config_hash"] = f"{self.config.hash:016x}"
-        header["blobs"] = [[k, len(v)] for k, v in blobs]
+        header["blobs"] = [[name, len(blob)] for name, blob in zip(BLOBS, blobs)]
         text = json.dumps(header, sort_keys=True).encode()
-        return b"".join([MAGIC, struct.pack("<Q", len(text)), text, *(v for _, v in blobs)])
+        body = b"".join([LENGTH.pack(len(text)), text, *blobs])
+        return MAGIC + hashlib.sha256(body).digest() + body
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "program") -> "Program":
@@ -152,39 +155,48 @@ class Program:
         Raises
         ------
         ProgramError
-            If the bytes are not a program, are cut short, or are of another version.
+            If the bytes are not a program, are damaged, of another version, or break a rule of
+            :mod:`isa.validate`.
         """
-        if data[:len(MAGIC)] != MAGIC:
-            raise ProgramError(f"{source}: not a Makalu program; make one with makalu compile")
+        need(data[:len(MAGIC) - 1] == MAGIC[:-1],
+             f"{source}: not a Makalu program; make one with makalu compile")
         try:
-            (length,) = struct.unpack_from("<Q", data, len(MAGIC))
-            at = len(MAGIC) + 8 + length
-            header = json.loads(data[len(MAGIC) + 8:at])
-            if tuple(header.pop("isa_version")) != ISA_VERSION:
-                raise ProgramError(f"{source}: made for another instruction set version; "
-                                   "compile the model again")
-            blobs: dict[str, Any] = {}
-            for name, size in header.pop("blobs"):
-                blobs[name] = data[at:at + size]
-                if len(blobs[name]) != size:
-                    raise ProgramError(f"{source}: the file is cut short; compile the model again")
-                at += size
-            want = header.pop("config_hash")
-            fields = header.pop("config")
-            fields["dtypes"] = tuple(fields["dtypes"])
-            config = Config(**fields)
-            if f"{config.hash:016x}" != want:
-                raise ProgramError(f"{source}: its configuration does not match its hash; "
-                                   "compile the model again")
-            for side in ("inputs", "outputs"):
-                header[side] = [Buffer(**b) for b in header[side]]
-            header["region_sizes"] = {Region(int(k)): v for k, v in header["region_sizes"].items()}
-            return cls(config=config, **header, **blobs)
-        except (KeyError, TypeError, ValueError, struct.error) as e:
-            if isinstance(e, ProgramError):
-                raise
-            raise ProgramError(f"{source}: the file is damaged ({e}); compile the model "
-                               "again") from e
+            need(data[:len(MAGIC)] == MAGIC, "it is of another version of the program format")
+            check, body = data[len(MAGIC):len(MAGIC) + 32], data[len(MAGIC) + 32:]
+            need(hashlib.sha256(body).digest() == check,
+                 "the file is damaged, its checksum is wrong")
+            return cls._of_body(body)
+        except (ProgramError, ConfigError) as e:
+            raise ProgramError(f"{source}: {e}; compile the model again") from None
+
+    @classmethod
+    def _of_body(cls, body: bytes) -> "Program":
+        """What lies behind the checksum."""
+        need(len(body) >= LENGTH.size, "the file has no header")
+        (length,) = LENGTH.unpack_from(body)
+        at = LENGTH.size + length
+        need(at <= len(body), "the header is longer than the file")
+        try:
+            header = json.loads(body[LENGTH.size:at])
+        except (ValueError, RecursionError) as e:
+            raise ProgramError(f"the header is not JSON ({e})") from None
+        check_header(header)
+        need(tuple(header.pop("isa_version")) == ISA_VERSION,
+             "it was made for another version of the instruction set")
+        sizes = [size for _, size in header.pop("blobs")]
+        need(at + sum(sizes) == len(body), "the blobs are not as long as the header says")
+        ends = itertools.accumulate(sizes, initial=at)
+        blobs: dict[str, Any] = {name: body[end:end + size]
+                                 for name, size, end in zip(BLOBS, sizes, ends)}
+        fields = header.pop("config")
+        config = Config(**{**fields, "dtypes": tuple(fields["dtypes"])})
+        need(f"{config.hash:016x}" == header.pop("config_hash"),
+             "its configuration does not match its hash")
+        for side in ("inputs", "outputs"):
+            header[side] = [Buffer(**b) for b in header[side]]
+        header["region_sizes"] = {Region(int(k)): v for k, v in header["region_sizes"].items()}
+        check_tables(header, config, blobs["image"])
+        return cls(config=config, **header, **blobs)
 
     def save(self, path: str | Path) -> None:
         """Write the program file."""

@@ -3,6 +3,9 @@
 
 A device takes a program and then, as often as wanted, the bytes of region INPUT for those of region
 OUTPUT. The golden model, the simulated RTL and a board are devices; none of them knows ONNX.
+WORKSPACE and OUTPUT are zero after a load, and keep what each execution leaves
+(:class:`isa.instructions.Region`), so that the bytes that a program does not write are the same on
+every device.
 """
 
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from golden.machine import Machine, MachineFault
+from golden.machine import Machine, MachineFault, zeros
 from isa.config import Config
 from isa.instructions import Instruction, Region
 from isa.program import Program
@@ -37,7 +37,7 @@ class GoldenDevice:
         self._program = program
         self._sizes = {region: region_bytes(program, region) for region in Region}
         self._image = program.image.ljust(self._sizes[Region.PROGRAM], b"\0")
-        self._machine = Machine(self.config)
+        self._machine, self._kept = Machine(self.config), zeros(self._sizes)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""
@@ -46,10 +46,10 @@ class GoldenDevice:
             raise RuntimeError("no program is loaded: call load first")
         try:
             out = self._machine.run(self._image, region_input(program, inputs), self._sizes,
-                                    watch=self._watch)
+                                    watch=self._watch, kept=self._kept)
         except MachineFault as e:
             raise DeviceFault(program, e.code, e.index) from None
         seen = self._machine.exceptions
         counters = dict(zip(EXCEPTIONS, (seen.nan, seen.infinite, seen.overflow), strict=True))
-        return Result(out[:program.region_sizes.get(Region.OUTPUT, 0)],
+        return Result(out[:program.region_sizes.get(Region.OUTPUT, 0)].copy(),
                       counters if self.config.floats else {})

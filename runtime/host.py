@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from isa.config import ISA_VERSION, Config
-from isa.instructions import QUEUES, Fault, Region
+from isa.instructions import KEPT, QUEUES, Fault, Region
 from isa.program import Program
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
 from runtime.device import (STUCK, DeviceFault, MachineError, Result, region_bytes,
@@ -114,6 +114,9 @@ class Host:
         size = region_bytes(program, Region.PROGRAM)
         self._link.write_memory(starts[Region.PROGRAM], np.frombuffer(
             program.image.ljust(size, b"\0"), np.uint8))
+        for region in KEPT:
+            self._link.write_memory(starts[region], np.zeros(region_bytes(program, region),
+                                                             np.uint8))
         self._set_up()
 
     def execute(self, inputs: np.ndarray) -> Result:

@@ -2,6 +2,7 @@
 """A board's registers and memory over a stream of bytes, in the packets of :mod:`isa.packets`."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,13 @@ WAIT_CYCLES = 1_000_000
 """Cycles that the board waits for the interrupt before it answers."""
 
 
+JUNK = 4096
+"""Bytes in front of a response after which there is none."""
+
+DRAINS = 64
+"""Looks at a line that is to be quiet, after which it never is."""
+
+
 class ByteStream(Protocol):
     """A line to a board, named in messages by ``name``."""
 
@@ -31,7 +39,23 @@ class ByteStream(Protocol):
         request, a wait of :data:`WAIT_CYCLES`, and the board's own timeout together."""
 
     def drain(self) -> None:
-        """Drop what has been received, and what comes until the line is quiet."""
+        """Drop what has been received, and what comes until the line is quiet
+        (:func:`until_quiet`)."""
+
+
+def until_quiet(name: str, read: Callable[[], bytes]) -> None:
+    """Read what comes on a line until nothing does.
+
+    Raises
+    ------
+    MachineError
+        If that does not happen.
+    """
+    for _ in range(DRAINS):
+        if not read():
+            return
+    raise MachineError(f"{name} does not fall silent: check the baud rate, and that only the board "
+                       "sends on it")
 
 
 class PacketLink:
@@ -141,9 +165,14 @@ class PacketLink:
 
     def _response(self) -> tuple[int, int, bytes] | None:
         """Status, sequence and payload of the next response that is whole, if there is one."""
-        while (first := self._stream.read(1)) != bytes([RESPONSE]):
+        for _ in range(JUNK):
+            first = self._stream.read(1)
+            if first == bytes([RESPONSE]):
+                break
             if not first:
                 return None
+        else:
+            return None
         head = self._stream.read(REPLY_BYTES)
         if len(head) < REPLY_BYTES:
             return None

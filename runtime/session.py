@@ -7,7 +7,8 @@ A batch larger than the program's runs in pieces; a last piece that is too small
 copies of its last element, whose outputs are dropped.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,11 @@ import onnxruntime
 from isa.errors import UserError
 from isa.instructions import Region
 from isa.layout import Buffer, host_dtype, pack, unpack
-from isa.program import Program
+from isa.program import Program, ProgramError
 from runtime.device import Device
+
+FATAL = 4
+"""ONNX Runtime's severity of what it writes to standard error: errors are raised."""
 
 
 class InputError(UserError, ValueError):
@@ -45,29 +49,68 @@ class HostGraph:
     Parameters
     ----------
     data : bytes
-        A serialized ONNX model.
+        A serialized ONNX model that holds all its constants.
+
+    Raises
+    ------
+    isa.program.ProgramError
+        If it is none, or ONNX Runtime does not run it, now or when it is called.
     """
 
     def __init__(self, data: bytes):
-        graph = onnx.load_from_string(data).graph
-        constants = {t.name for t in graph.initializer}
-        self.inputs = [_port(v) for v in graph.input if v.name not in constants]
-        self.outputs = [_port(v) for v in graph.output]
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(data, options,
-                                                     providers=["CPUExecutionProvider"])
+        with _reported():
+            model = onnx.load_from_string(data)
+            graph = model.graph
+            if any(t.data_location == t.EXTERNAL for t in _tensors(graph)):
+                raise ValueError("a constant lies in another file")
+            onnx.checker.check_model(model)
+            constants = {t.name for t in graph.initializer}
+            self.inputs = [_port(v) for v in graph.input if v.name not in constants]
+            self.outputs = [_port(v) for v in graph.output]
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = FATAL
+            self._session = onnxruntime.InferenceSession(data, options,
+                                                         providers=["CPUExecutionProvider"])
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name; ``values`` may hold more than the inputs."""
         feeds = {port.name: values[port.name] for port in self.inputs}
-        results = self._session.run(None, feeds)
+        with _reported():
+            results = self._session.run(None, feeds)
         return dict(zip([port.name for port in self.outputs], results, strict=True))
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """A ProgramError for whatever protobuf, onnx and ONNX Runtime raise: their exceptions have no
+    class in common."""
+    try:
+        yield
+    except Exception as e:
+        raise ProgramError(f"the part of the network for the host does not run ({e}): compile the "
+                           "model again") from None
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants, those of subgraphs as well."""
+    yield from graph.initializer
+    yield from (t for s in graph.sparse_initializer for t in (s.values, s.indices))
+    for a in (a for node in graph.node for a in node.attribute):
+        yield from (a.t, *a.tensors)
+        for inner in (a.g, *a.graphs):
+            yield from _tensors(inner)
+
+
+def _names(ports: Sequence[Port | Buffer]) -> set[str]:
+    return {port.name for port in ports}
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
+    if any(d.dim_value < 0 for d in tensor.shape.dim):
+        raise ValueError(f"a dimension of {value.name!r} is negative")
     return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
                 tuple(d.dim_value for d in tensor.shape.dim))
 
@@ -96,18 +139,28 @@ class Session:
     Raises
     ------
     isa.program.ProgramError
-        If the program was compiled for another configuration than the device's.
+        If the program was compiled for another configuration than the device's, or its parts for
+        the host do not fit.
     """
 
     def __init__(self, program: Program, device: Device):
         self.program, self.device = program, device
         self._pre = HostGraph(program.host_pre) if program.host_pre else None
         self._post = HostGraph(program.host_post) if program.host_post else None
-        self.inputs = self._pre.inputs if self._pre else [_buffer_port(b) for b in program.inputs]
+        self.inputs = (self._pre.inputs if self._pre    # an input may have several buffers
+                       else list(dict.fromkeys(map(_buffer_port, program.inputs))))
         self.outputs = (self._post.outputs if self._post
                         else [_buffer_port(b) for b in program.outputs])
         self.counters: list[dict[str, int]] = []
+        made = _names(self.inputs) | _names(self._pre.outputs if self._pre else [])
+        self._need(made, program.inputs)
+        self._need(made | _names(program.outputs), self._post.inputs if self._post else [])
         device.load(program)
+
+    def _need(self, made: set[str], wanted: Sequence[Port | Buffer]) -> None:
+        for name in sorted(_names(wanted) - made):
+            raise ProgramError(f"program {self.program.name!r}: nothing makes {name!r}, which it "
+                               "reads; compile the model again")
 
     @property
     def batch(self) -> int:
@@ -162,7 +215,12 @@ class Session:
         made = {**values, **(self._pre(values) if self._pre else {})}
         region = np.zeros(program.region_sizes.get(Region.INPUT, 0), np.uint8)
         for b in program.inputs:
-            region[b.offset:b.offset + b.size] = pack(b, np.ascontiguousarray(made[b.name]), lanes)
+            try:
+                packed = pack(b, np.ascontiguousarray(made[b.name]), lanes)
+            except ValueError as e:     # not the user's array, which has been checked
+                raise ProgramError(f"program {program.name!r}: {e}; compile the model again"
+                                   ) from None
+            region[b.offset:b.offset + b.size] = packed
         result = self.device.execute(region)
         self.counters.append(result.counters)
         for b in program.outputs:

@@ -10,7 +10,7 @@ from isa.config import Config
 from isa.program import Program
 from runtime.device import MachineError, Result
 from runtime.host import Host, layout
-from runtime.packet_link import ByteStream, PacketLink
+from runtime.packet_link import ByteStream, PacketLink, until_quiet
 
 BAUD = 1_000_000
 """Rate of the boards' default settings."""
@@ -71,8 +71,7 @@ class SerialPort:
         """Drop what comes until the line is quiet."""
         with self._plugged():
             self._port.timeout = QUIET
-            while self._port.read(DROP_BYTES):
-                pass
+            until_quiet(f"the port {self.name!r}", lambda: self._port.read(DROP_BYTES))
             self._port.timeout = TIMEOUT
 
     @contextlib.contextmanager

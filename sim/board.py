@@ -9,6 +9,7 @@ from hw.board.axi_slave import check_bus
 from hw.board.board import Settings
 from hw.board.ulx3s import TOP, verilog
 from isa.config import Config
+from runtime.packet_link import until_quiet
 from runtime.uart_device import UartDevice
 from sim.build import ROOT, Kind, build, verilog_text
 from sim.harness import SimulationError
@@ -90,9 +91,11 @@ class SimulatedBoard:
 
     def drain(self) -> None:
         """Drop what comes until the board has given up what it received."""
-        self.run(self._quiet)
-        while self.read_now():
+        def read() -> bytes:
             self.run(self._quiet)
+            return self.read_now()
+
+        until_quiet(self.name, read)
 
     def read_now(self) -> bytes:
         """What has come so far, up to 4096 bytes."""

@@ -7,7 +7,8 @@ from ctypes import POINTER, Structure, byref, c_double, c_uint8, c_uint16, c_uin
 from pathlib import Path
 
 from hw.board.sdram_chip import SdramChip
-from sim.build import ROOT, cache_folder, digest, locked
+from sim.build import ROOT
+from sim.cache import digest, kept
 from sim.harness import SimulationError
 from sim.verilator import ToolError
 
@@ -56,23 +57,19 @@ def library() -> Path:
     ToolError
         If g++ is missing or fails.
     """
-    folder = cache_folder() / "sim"
-    key = "sdram-" + digest(*(p.read_bytes() for p in SOURCES))
-    path = folder / f"{key}.so"
-    with locked(folder, key):
-        if not path.is_file():
-            made = path.with_suffix(".new")
-            try:
-                subprocess.run(["g++", "-std=c++17", "-O2", "-Wall", "-fPIC", "-shared",
-                                "-fvisibility=hidden", str(SOURCES[0]), "-o", str(made)],
-                               check=True, capture_output=True, text=True)
-            except FileNotFoundError:
-                raise ToolError("the SDRAM model needs g++, which this machine does not have: "
-                                "install it with apt-get install g++ (or the like)") from None
-            except subprocess.CalledProcessError as e:
-                raise ToolError(f"g++ failed on the SDRAM model:\n{e.stderr}") from None
-            made.replace(path)
-    return path
+    def make(path: Path) -> None:
+        try:
+            subprocess.run(["g++", "-std=c++17", "-O2", "-Wall", "-fPIC", "-shared",
+                            "-fvisibility=hidden", str(SOURCES[0]), "-o", str(path)],
+                           check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise ToolError("the SDRAM model needs g++, which this machine does not have: "
+                            "install it with apt-get install g++ (or the like)") from None
+        except subprocess.CalledProcessError as e:
+            raise ToolError(f"g++ failed on the SDRAM model:\n{e.stderr}") from None
+
+    key = digest(*(p.read_bytes() for p in SOURCES))
+    return kept("sim", f"sdram-{key}.so", make)[0]
 
 
 class SdramModel:

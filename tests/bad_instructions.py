@@ -95,8 +95,8 @@ def tensor() -> Iterator[Rule]:
     yield rule("acc of the held columns", {**two, "acc": 1}, {"acc": 1}, {"hold": 1})
     yield rule("acc of the held rows", {"ny": 2, "ny_last": 2, "acc": 1}, {"acc": 1}, {"hold": 1})
     streams = {"m_split": 1, "m_last": 2}
-    yield rule("acc of the held last row", {**streams, "m_last": 1, "acc": 1}, {**streams, "acc": 1},
-               {**streams, "hold": 1})
+    yield rule("acc of the held last row", {**streams, "m_last": 1, "acc": 1},
+               {**streams, "acc": 1}, {**streams, "hold": 1})
     yield rule("acc of the held last group", {"acc": 1}, {"n_last": 2, "acc": 1},
                {"n_last": 2, "hold": 1})
     yield rule("acc of the held streams", {"m_split": 1, "acc": 1}, {"acc": 1}, {"hold": 1})

@@ -24,8 +24,8 @@ from hw.board.packet_in import PacketReceiver
 from hw.board.packet_out import PacketSender
 from hw.board.uart import DATA_BITS, RECEIVED
 from hw.memory.axi import AXI4Lite, AXIPort
-from isa.packets import (HELLO_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION, REGISTER_BYTES, WITH_PAYLOAD,
-                         Command, Status)
+from isa.packets import (HELLO_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION, REGISTER_BYTES, WAIT_BITS,
+                         WITH_PAYLOAD, Command, Status)
 from isa.registers import REGISTER_SPACE_BITS
 
 REGISTER_BITS = 8 * REGISTER_BYTES
@@ -89,7 +89,7 @@ class Bridge(wiring.Component):
             self.busy.eq(receiver.o.valid), receiver.o.ready.eq(sender.i.ready)]
 
         step, looked = Signal(range(BEAT_BYTES)), Signal()
-        waited, repeated = Signal(32), self._repeated(m, sender.i.ready, header, status)
+        waited, repeated = Signal(WAIT_BITS), self._repeated(m, sender.i.ready, header, status)
         last = (place + 1 == size) | (step == BEAT_BYTES - 1)
         start, finished, failed = self._access(m, header, word)
         with m.FSM(name="state"):
@@ -160,7 +160,8 @@ class Bridge(wiring.Component):
         count = Mux(memory_access, whole, header.count == Mux(register_access, REGISTER_BYTES, 0))
         inside = (header.address[:beat] == 0) & (header.address + header.count <= end)
         a_register = (header.address[:2] == 0) & (header.address >> REGISTER_SPACE_BITS == 0)
-        address = ~(memory_access & ~inside | register_access & ~a_register)
+        too_long = (header.command == Command.WAIT) & (header.address >> WAIT_BITS != 0)
+        address = ~(memory_access & ~inside | register_access & ~a_register | too_long)
         status: Value = Mux(address, Status.OK, Status.BAD_ADDRESS)
         for good, otherwise in ((count, Status.BAD_COUNT),
                                 (header.command.matches(*Command), Status.BAD_COMMAND),

@@ -25,7 +25,7 @@ from onnx import helper, numpy_helper
 from compiler.source import frontend, quantize
 from makalu.measure.samples import random_inputs
 from runtime.session import Port
-from sim.build import cache_folder, digest, locked, say
+from sim.cache import digest, kept, say
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 PREFIX = "light_"
@@ -108,15 +108,12 @@ def quantized(name: str) -> Path:
     key = digest((FOLDER / f"{PREFIX}{name}.onnx").read_bytes(),
                  *(importlib.metadata.version(p) for p in ("onnx", "onnxruntime", "numpy")),
                  *(p.read_bytes() for p in sources))
-    path = cache_folder() / "light" / f"{name}-{key}.onnx"
-    if not path.is_file():
-        with locked(path.parent, path.stem):
-            if not path.is_file():
-                say(f"quantizing {name}, once; this may take minutes")
-                temporary = path.with_suffix(".part")
-                onnx.save(_quantized(name), temporary)
-                temporary.replace(path)
-    return path
+
+    def make(path: Path) -> None:
+        say(f"quantizing {name}, once; this may take minutes")
+        onnx.save(_quantized(name), path)
+
+    return kept("light", f"{name}-{key}.onnx", make)[0]
 
 
 def _quantized(name: str) -> onnx.ModelProto:

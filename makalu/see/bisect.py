@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from golden.machine import zeros
 from golden.signature import SigningMachine
 from isa.config import Config
 from isa.instructions import Region
@@ -128,13 +129,14 @@ class Comparison:
                 raise FaultError(f"byte {flip.offset:#x} is outside region {name}, which has "
                                  f"{self._sizes[flip.region]:#x} bytes")
         self.rtl.load(program)
+        self._golden = SigningMachine(self.config, {r: self.rtl.address(r) for r in Region})
+        self._kept = zeros(self._sizes)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`; a fault of the hardware is a difference."""
         program = self._program
-        golden = SigningMachine(self.config, {r: self.rtl.address(r) for r in Region})
-        out = golden.run(program.image.ljust(self._sizes[Region.PROGRAM], b"\0"),
-                         region_input(program, inputs), self._sizes)
+        out = self._golden.run(program.image.ljust(self._sizes[Region.PROGRAM], b"\0"),
+                               region_input(program, inputs), self._sizes, kept=self._kept)
         for flip in self._flips:
             self.rtl.harness.flip(self.rtl.address(flip.region) + flip.offset, 1 << flip.bit,
                                   flip.cycle)
@@ -143,7 +145,7 @@ class Comparison:
             counters = self.rtl.execute(inputs).counters
         except DeviceFault as e:
             fault = e
-        self.difference = self._compare(np.array(golden.signatures, np.uint32), fault)
+        self.difference = self._compare(np.array(self._golden.signatures, np.uint32), fault)
         return Result(np.array(out[:program.region_sizes.get(Region.OUTPUT, 0)]), counters)
 
     def _compare(self, golden: np.ndarray, fault: DeviceFault | None) -> Difference | None:

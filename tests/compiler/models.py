@@ -70,7 +70,8 @@ class Net:
 
 
 def execute(program: Program, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The program's outputs by the golden model."""
+    """The program's outputs by the golden model, from its file."""
+    program = Program.from_bytes(program.to_bytes())
     lanes = program.config.lanes
     memory = np.zeros(program.region_sizes[Region.INPUT], np.uint8)
     for b in program.inputs:

@@ -70,6 +70,23 @@ def test_faults(code: list[Instruction], want: Fault, index: int) -> None:
     assert (e.value.code, e.value.index) == (want, index)
 
 
+def test_many_runs() -> None:
+    """Neither the first of 4095**3 runs that is wrong, nor copying a word as often, takes memory or
+    time; a copy in several pieces is that of all its runs in their order."""
+    many = dict(LOAD.fields, n1=4095, n2=4095, n3=4095)
+    assert run([Instruction(Opcode.LOAD, many), STORE, END], np.full(64, 7, np.uint8))[:4].all()
+    for name, want in (("spm_stride1", Fault.SPM_RANGE), ("dram_stride3", Fault.DRAM_RANGE)):
+        with pytest.raises(MachineFault) as e:
+            run([Instruction(Opcode.LOAD, {**many, name: 4}), END], np.zeros(64, np.uint8))
+        assert e.value.code is want
+    # 2,047 words, each time from one further on, to the same place: the last time stays
+    slide = Instruction(Opcode.LOAD, dict(LOAD.fields, n0=2047, n1=1000, dram_stride1=4))
+    x = np.random.default_rng(2).integers(0, 256, (3046, 4), np.uint8)
+    out = run([slide, Instruction(Opcode.STORE, dict(STORE.fields, n0=2047)), END], x.reshape(-1),
+              4 * 2047)
+    assert np.array_equal(out.reshape(-1, 4), x[999:])
+
+
 def test_window_without_its_engine() -> None:
     machine = Machine(dataclasses.replace(TINY, window_taps=0))
     with pytest.raises(MachineFault) as e:

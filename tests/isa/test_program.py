@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Program files: the same bytes always, and a clear word about every damage."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from isa.instructions import Instruction, Opcode, Region
 from isa.layout import Buffer
 from isa.presets import PRESETS
-from isa.program import Program, ProgramError
+from isa.program import MAGIC, Program, ProgramError
 
 
 def make() -> Program:
@@ -42,15 +43,27 @@ def test_another_machine_refuses_it() -> None:
     make().check(PRESETS["core256"])
 
 
+def sealed(data: bytes) -> bytes:
+    """The file with a checksum that is right again."""
+    return MAGIC + hashlib.sha256(data[40:]).digest() + data[40:]
+
+
 @pytest.mark.parametrize("damage,says", [
     (lambda b: b"PK" + b[2:], "not a Makalu program"),
-    (lambda b: b[:-3], "cut short"),
-    (lambda b: b[:40], "damaged"),
-    (lambda b: b.replace(b'"isa_version": [1, ', b'"isa_version": [9, '),
-     "another instruction set"),
-    (lambda b: b.replace(b'"psum_depth": 128', b'"psum_depth": 256'), "does not match its hash"),
-    (lambda b: b.replace(b'"blobs"', b'"blubs"'), "damaged")])
+    (lambda b: b[:7] + b"\1" + b[8:], "another version of the program format"),
+    (lambda b: b[:-3], "damaged"), (lambda b: b[:40], "damaged"), (lambda b: b + b"x", "damaged"),
+    (lambda b: b[:-60] + bytes([b[-60] ^ 1]) + b[-59:], "damaged"),
+    (lambda b: sealed(b[:-3]), "the blobs are not as long as the header says"),
+    (lambda b: sealed(b[:40]), "the file has no header"),
+    (lambda b: sealed(b[:50]), "the header is longer than the file"),
+    (lambda b: sealed(b.replace(b'"isa_version": [1, ', b'"isa_version": [9, ')),
+     "another version of the instruction set"),
+    (lambda b: sealed(b.replace(b'"psum_depth": 128', b'"psum_depth": 256')),
+     "does not match its hash"),
+    (lambda b: sealed(b.replace(b'"psum_depth": 128', b'"psum_depth": 127')),
+     "psum_depth is 127, but it has to be a power of two"),
+    (lambda b: sealed(b.replace(b'"blobs"', b'"blubs"')), "has no field 'blobs'")])
 def test_damage(damage, says: str) -> None:
     data = damage(make().to_bytes())
-    with pytest.raises(ProgramError, match=f"net.mkl: .*{says}"):
+    with pytest.raises(ProgramError, match=f"net.mkl: .*{says}.*(compile the model|make one)"):
         Program.from_bytes(data, "net.mkl")

@@ -207,6 +207,31 @@ def test_a_port_is_a_stream(monkeypatch):
     port.close()
 
 
+def test_a_port_that_never_falls_silent(monkeypatch):
+    """Opening it drains it, which ends; so does looking for a response."""
+    class Port:
+        timeout = 0.0
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def read(self, size):
+            return bytes(size)
+
+    serial(monkeypatch, Port)
+    with pytest.raises(MachineError, match="the port 'COM3' does not fall silent: check the baud"):
+        PacketLink(SerialPort("COM3"))
+
+
+def test_a_board_that_sends_no_response_but_all_else():
+    class Chatter(Line):
+        def read(self, size):
+            return bytes(size)
+
+    with pytest.raises(MachineError, match="does not answer, 4 times"):
+        PacketLink(Chatter())
+
+
 def test_a_port_that_goes_away(monkeypatch):
     class Port:
         timeout = 0.0

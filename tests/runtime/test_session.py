@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions on a device that is a few lines of Python: names, pieces, host graphs, messages."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -69,6 +71,16 @@ def test_host_graphs_on_both_edges():
     y = session.run({"image": x})["logits"]
     assert [str(port) for port in session.inputs] == ["image: float32 [2, 3, 5, 6]"]
     assert y.dtype == np.float32 and np.array_equal(y, x + 0.5)
+
+
+def test_an_input_with_two_buffers():
+    p = program()
+    (b,) = p.inputs
+    p.inputs = [b, replace(b, offset=b.size)]
+    p.region_sizes[Region.INPUT] = 2 * b.size
+    x = standin.noise(SHAPE)
+    assert np.array_equal(Session(p, AddOne()).run(x)["y"], x + np.uint8(1))
+    assert [str(port) for port in Session(p, AddOne()).inputs] == ["x: uint8 [2, 3, 5, 6]"]
 
 
 @pytest.mark.parametrize("inputs,words", [

@@ -9,7 +9,7 @@ import pytest
 
 from isa.presets import PRESETS
 from sim import build as sim_build
-from sim.build import build, cache_folder
+from sim.build import build, verilog_text
 from sim.verilator import ToolError
 from tests.sim import standin
 
@@ -21,11 +21,6 @@ from sim.build import build
 from tests.sim import standin
 print(build(standin.verilog(PRESETS["tiny"])).path)
 """
-
-
-def test_cache_folder_can_be_chosen(monkeypatch, tmp_path):
-    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
 
 
 def test_two_processes_build_once(monkeypatch, tmp_path):
@@ -41,6 +36,23 @@ def test_two_processes_build_once(monkeypatch, tmp_path):
     assert words.count("waiting for it") <= 1
     left = {p.suffix for p in (tmp_path / "sim").iterdir()}
     assert left == {".so", ".json", ".lock"}
+
+
+def test_what_is_built_needs_no_tools(monkeypatch, tmp_path):
+    first = build(standin.verilog(PRESETS["tiny"]))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build(standin.verilog(PRESETS["tiny"])) == first
+    with pytest.raises(ToolError, match="needs g[+][+], make, perl"):
+        build(standin.verilog(PRESETS["tiny"]) + "// another")
+
+
+def test_tools_are_missed_before_verilog_is_generated(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="needs g[+][+], make, perl"):
+        verilog_text(PRESETS["tiny"], "test", lambda: pytest.fail("it is generated"))
+    assert verilog_text(PRESETS["tiny"], "test", lambda: "text", simulated=False) == "text"
+    assert verilog_text(PRESETS["tiny"], "test", lambda: pytest.fail("it is kept")) == "text"
 
 
 def test_same_text_is_not_built_again(capsys):

@@ -13,9 +13,9 @@ from sim import verilator
 
 @pytest.fixture(autouse=True)
 def fresh():
-    verilator.find.cache_clear()
+    verilator.installed.cache_clear()
     yield
-    verilator.find.cache_clear()
+    verilator.installed.cache_clear()
 
 
 def test_runs_with_its_environment(tmp_path: Path):

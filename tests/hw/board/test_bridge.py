@@ -9,7 +9,8 @@ from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
 from hw.board.bridge import Bridge
-from isa.packets import MAX_PAYLOAD, PROTOCOL_VERSION, Command, Status, crc, request, response
+from isa.packets import (MAX_PAYLOAD, PROTOCOL_VERSION, WAIT_BITS, Command, Status, crc, request,
+                         response)
 from tests.hw.board.beat_memory import BeatMemory
 
 BITS, TIMEOUT = 12, 50
@@ -178,6 +179,7 @@ BROKEN = {
     "odd count": (request(Command.READ_MEMORY, 5, 12, 64), (), Status.BAD_COUNT),
     "read too much": (request(Command.READ_MEMORY, 5, MAX_PAYLOAD + 8, 0), (), Status.BAD_COUNT),
     "count of a register": (request(Command.READ_REGISTER, 5, 8, 0), (), Status.BAD_COUNT),
+    "endless wait": (request(Command.WAIT, 5, 0, 1 << WAIT_BITS), (), Status.BAD_ADDRESS),
     "odd address": (request(Command.WRITE_MEMORY, 5, 8, 4, bytes(8)), (), Status.BAD_ADDRESS),
     "behind the memory": (request(Command.WRITE_MEMORY, 5, 16, SIZE - 8, bytes(16)), (),
                           Status.BAD_ADDRESS),
