@@ -24,6 +24,11 @@ def node_cycles(program: Program) -> dict[str, int]:
     return cycles
 
 
+def host_alone(program: Program) -> bool:
+    """Whether the host runs every node that computes, and the machine only copies."""
+    return {p["engine"] for p in program.placement} <= {"host", "none"}
+
+
 def summary(program: Program) -> dict[str, Any]:
     """A program's numbers, for people and for ``--json``."""
     predicted = sum(program.predicted_cycles)
@@ -34,6 +39,8 @@ def summary(program: Program) -> dict[str, Any]:
         "dram_bytes": dram_bytes(program), "roofline_cycles": program.roofline_cycles,
         "predicted_cycles": predicted or None,
         "predicted_share": share(program.roofline_cycles, predicted),
+        "host_nodes": sum(p["engine"] == "host" for p in program.placement),
+        "host_alone": host_alone(program),
     }
 
 

@@ -247,6 +247,7 @@ class _Walk:
     def _bind_edges(self) -> None:
         for value in self.source.model.graph.output:
             v = self.get(value.name)
+            self.build.node = self._position(value.name)
             if isinstance(v, Quantized):
                 self.crossing[value.name] = v
             elif isinstance(v, Real):
@@ -268,6 +269,7 @@ class _Walk:
                 raise CompileError(f"output {value.name!r}", "the machine has nothing to compute "
                                    "for it", "remove the output from the model")
         for name, q in self.crossing.items():
+            self.build.node = self._position(name)
             self.build.graph.outputs.append(self._output(name, q))
         for s in self.build.inputs:
             if s.tensor is not None:
@@ -276,6 +278,13 @@ class _Walk:
         if not self.build.graph.outputs:
             raise CompileError(self.source.name, "nothing of it runs on the machine",
                                "give a quantized network")
+
+    def _position(self, name: str) -> int:
+        """Position of the node that made a value; -1: the host or nobody did."""
+        maker = self.makers.get(name)
+        if maker is None or any(maker is n for n in (*self.pre, *self.post)):
+            return -1
+        return self.build.graph.nodes.index(maker.name)
 
     def _output(self, name: str, q: Quantized) -> Port:
         if not q.index.size:

@@ -23,12 +23,28 @@ WIDE = 120
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 
+SUPPORTED = "docs/supported.md"
+"""The page that says what the machine runs and what to do about the rest."""
+
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def emit_json(value: dict[str, Any]) -> None:
     """Exactly one JSON object on standard output."""
     click.echo(json.dumps(value))
+
+
+def warn(text: str) -> None:
+    """What a user should know of a result that comes all the same."""
+    click.echo(f"makalu: warning: {text}", err=True)
+
+
+def warn_host_alone(program: Program) -> None:
+    """Say so if the machine computes nothing of a network."""
+    if facts.host_alone(program):
+        warn(f"every node of {program.name} that computes runs on the host and none on "
+             f"{program.config.name}: results and cycles say nothing about the machine; see "
+             f"makalu report, and {SUPPORTED}")
 
 
 @contextlib.contextmanager
@@ -73,6 +89,8 @@ def report(program: Program) -> None:
         kinds = Counter(p["op"] for p in folded)
         out.print("Not shown, folded into their neighbors: "
                   + ", ".join(f"{n} {op}" for op, n in sorted(kinds.items())))
+    if cycles.get(""):
+        out.print(f"{cycles['']:,} predicted cycles are of no node: tensors copied for the host")
     s = facts.summary(program)
     host = [p for p in program.placement if p["engine"] == "host"]
     out.print(f"{s['instructions']:,} instructions, program of {s['image_bytes']:,} bytes, "

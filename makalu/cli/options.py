@@ -135,10 +135,12 @@ def compile_net(model: str, how: How) -> Program:
     """The program that an .onnx file compiles to."""
     text = f"compiling {Path(model).name} for {how.config}"
     with console.err.status(text) as status:
-        return api.compile(
+        program = api.compile(
             model, how.config, host=how.host, calibration=how.samples(), batch=how.batch,
             precision=how.precision, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
             say=lambda progress: status.update(f"{text}: {progress}"))
+    console.warn_host_alone(program)
+    return program
 
 
 def load_net(net: str, how: How) -> Program:
@@ -146,6 +148,7 @@ def load_net(net: str, how: How) -> Program:
     if Path(net).suffix == ".onnx":
         return compile_net(net, how)
     program = _read(net)
+    console.warn_host_alone(program)
     given = click.get_current_context().get_parameter_source("config")
     if given is not click.core.ParameterSource.DEFAULT:
         program.check(makalu.load_config(how.config))

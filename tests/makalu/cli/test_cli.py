@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from examples.digits import FP32, INT8, TEST, held_out
@@ -159,3 +160,25 @@ def test_wrong_shape_says_what_is_expected(program, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8), np.float32))
     done = makalu("run", program, "--input", tmp_path / "x.npy", code=1)
     assert "image: float32 [1, 1, 16, 16]" in done.stderr and "[1, 1, 8, 8]" in done.stderr
+
+
+def test_a_network_that_the_host_runs_alone_is_told(tmp_path):
+    """Its results agree, but not because of the machine."""
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8])
+            for name in "xy")
+    nodes = [onnx.helper.make_node("Sin", ["x"], ["a"], name="first"),
+             onnx.helper.make_node("Cos", ["a"], ["y"], name="second")]
+    model, data = tmp_path / "waves.onnx", tmp_path / "x.npy"
+    onnx.save(onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "waves", [x], [y]), ir_version=10,
+        opset_imports=[onnx.helper.make_opsetid("", 20)]), model)
+    np.save(data, np.zeros((1, 8), np.float32))
+    how = ("--config", "tiny_fp", "--precision", "fp16", "--host", "all")
+    done = makalu("run", model, *how, "--input", data, "--check")
+    assert "warning: every node of waves that computes runs on the host" in done.stderr
+    done = makalu("report", model, *how, "--json")
+    report = json.loads(done.stdout)
+    assert "warning" in done.stderr and report["host_alone"] and report["host_nodes"] == 2
+    assert not report["node_cycles"].keys() & {"first", "second"}
+    assert "2 of 2 nodes run on the host" in makalu("report", model, *how).stdout
+    assert makalu("report", INT8, "--host", "all").stderr == ""
