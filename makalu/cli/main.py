@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from isa.config import DTYPES
 from isa.errors import UserError
 import makalu
 from makalu import api, facts
@@ -18,7 +19,7 @@ from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
 from makalu.cli.examples_command import examples
 from makalu.cli.options import (How, compile_net, compile_options, config_option, device_option,
-                                json_option, load_net)
+                                given_by_default, json_option, load_net)
 from makalu.inputs import read_inputs
 from makalu.text import percent
 from runtime.session import Session
@@ -316,17 +317,23 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
 @click.option("--samples", default=8, show_default=True, type=click.IntRange(1), metavar="N",
               help="Random inputs of a network that has none beside it.")
 @config_option
+@click.option("--precision", type=click.Choice(DTYPES), default="int8", show_default=True,
+              help="Check quantized networks, or FP32 networks in a 16-bit type, on core256_fp "
+                   "unless told otherwise.")
 @json_option
-def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) -> None:
+@click.pass_context
+def zoo(ctx: click.Context, folder: str | None, rtl: int, samples: int, config: str,
+        precision: str, as_json: bool) -> None:
     """Check every network in FOLDER (or MAKALU_MODELS): golden model against ONNX Runtime, as a
     whole and node by node, and simulated hardware against the golden model.
 
     Inputs lie beside a network: .npz files with an array that fits, pictures in photos/.
-    The exit code is 1 if a requirement does not hold.
+    The exit code is 1 if a requirement does not hold, or if no network could be checked.
 
     \b
     Examples:
       makalu zoo ~/networks
+      makalu zoo ~/networks --precision fp16
       makalu zoo ~/networks --config core1024 --rtl 4 --json
     """
     from makalu.measure import zoo as networks
@@ -334,13 +341,18 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
     from makalu.cli.zoo_table import emit, show
     from sim.build import say
 
-    rows = networks.zoo(networks_in(folder), config, ("all",), rtl, samples, say)
+    if precision != "int8" and given_by_default(ctx, "config"):
+        config = f"{config}_fp"
+    rows = networks.zoo(networks_in(folder), config, ("all",), rtl, samples, say, precision)
     (emit if as_json else show)(rows, config)
     violations = [v for row in rows for v in row["violations"]]
     for violation in violations:
         click.echo(f"makalu: {violation}", err=True)
-    if violations:
-        click.get_current_context().exit(1)
+    nothing = all(row["skipped"] for row in rows)
+    if nothing:
+        click.echo("makalu: no network was checked", err=True)
+    if violations or nothing:
+        ctx.exit(1)
 
 
 cli.add_command(accuracy)

@@ -149,10 +149,14 @@ def load_net(net: str, how: How) -> Program:
         return compile_net(net, how)
     program = _read(net)
     console.warn_host_alone(program)
-    given = click.get_current_context().get_parameter_source("config")
-    if given is not click.core.ParameterSource.DEFAULT:
+    if not given_by_default(click.get_current_context(), "config"):
         program.check(makalu.load_config(how.config))
     return program
+
+
+def given_by_default(ctx: click.Context, name: str) -> bool:
+    """Whether nobody named a value for an option."""
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
 
 
 def _read(net: str) -> Program:

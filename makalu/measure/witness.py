@@ -59,6 +59,10 @@ class Agreement:
     same_top1: int
     sqnr_db: float | None = None
 
+    def reaches(self, sqnr_db: float) -> bool:
+        """Whether the noise is as low as that."""
+        return not self.different or self.sqnr_db is not None and self.sqnr_db >= sqnr_db
+
     def __str__(self) -> str:
         if not self.different:
             return f"all {self.elements} elements are the same bits"
