@@ -27,11 +27,14 @@ class InputError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Port:
-    """A named input or output; a dimension of 0 is free."""
+    """A named input or output; a dimension of 0 is free. ``scale`` and ``zero_point`` are the
+    quantization of integers, and 0 where it is not known."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
 
     def __str__(self) -> str:
         dims = ", ".join(str(d) if d else "any" for d in self.shape)
@@ -73,7 +76,10 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _buffer_port(buffer: Buffer) -> Port:
-    return Port(buffer.name, host_dtype(buffer), buffer.shape)
+    dtype = host_dtype(buffer)
+    if dtype.kind == "f" or (buffer.scale, buffer.zero_point) == (1, 0):
+        return Port(buffer.name, dtype, buffer.shape)
+    return Port(buffer.name, dtype, buffer.shape, buffer.scale, buffer.zero_point)
 
 
 class Session:

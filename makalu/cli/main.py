@@ -4,6 +4,7 @@ is one sentence with its cause and its cure, and exit code 1."""
 
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from isa.config import DTYPES
 from isa.errors import UserError
 import makalu
 from makalu import api, facts
+from makalu import classes as naming
 from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
 from makalu.cli.examples_command import examples
 from makalu.cli.options import (How, compile_net, compile_options, config_option, device_option,
-                                given_by_default, json_option, load_net)
-from makalu.inputs import read_inputs
+                                given_by_default, json_option, load_net, picture_options)
+from makalu.inputs import read_inputs, unusual
+from makalu.pictures import Pictures
 from makalu.text import percent
 from runtime.session import Session
 
@@ -85,16 +88,21 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
 @click.argument("net")
 @device_option
 @click.option("--input", "inputs", multiple=True, required=True, metavar="FILE",
-              help="A .npz with arrays named like the inputs, a .npy, NAME=FILE.npy, or pictures; "
-                   "can be given several times.")
+              help="A .npz with arrays named like the inputs, a .npy, a .pb (an ONNX tensor), or "
+                   "pictures; NAME=FILE says for which input, FILE.npz:KEY which array. Can be "
+                   "given several times.")
+@picture_options
+@click.option("--classes", metavar="FILE.txt",
+              help="Names of the classes, one a line: show the five most likely of each input.")
 @compile_options
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
 @click.option("--model", metavar="MODEL.onnx", help="What --check compares a .mkl program with.")
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
-def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | None, check: bool,
-        model: str | None, waves: str | None, as_json: bool) -> None:
+def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, classes: str | None,
+        how: How, output: str | None, check: bool, model: str | None, waves: str | None,
+        as_json: bool) -> None:
     """Run NET, a program (.mkl) or a model (.onnx), on a device.
 
     The first run on a configuration's hardware builds its simulation, which takes a minute or two;
@@ -103,10 +111,13 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
     \b
     Examples:
       makalu run examples/digits_int8.onnx --host all --input examples/digits_test.npz --check
-      makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg
+      makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg --classes names.txt
+      makalu run net.mkl --input cat.jpg --crop 0.875 --mean 0.485,0.456,0.406
+        --std 0.229,0.224,0.225
       makalu run net.mkl --device rtl --input x.npy --waves net.vcd
       makalu run net.mkl --device uart:/dev/ttyUSB0 --input cat.jpg
-      makalu run net.onnx --input a=left.npy --input b=right.npy --json
+      makalu run net.onnx --input a=left.npy --input b=arrays.npz:right --json
+      makalu run net.onnx --input test_data_set_0/input_0.pb
     """
     reference = model or net
     if check and Path(reference).suffix != ".onnx":
@@ -114,11 +125,15 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
+    names = naming.class_names(classes)
     program = load_net(net, how)
     options = {"waves": waves} if device == "rtl" else {}
     machine = api.open_device(device, program.config, **options)
     session = Session(program, machine)
-    values = read_inputs(inputs, session.inputs)
+    naming.check(names, session.outputs)
+    values = read_inputs(inputs, session.inputs, pictures, console.warn)
+    for sentence in unusual(values):
+        console.warn(sentence)
     start = time.monotonic()
     results = _run(session, values)
     seconds = time.monotonic() - start
@@ -129,6 +144,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
         from makalu.measure.witness import compare, reference as witness
         theirs = witness(reference, values)
         agreement = {name: compare(results[name], theirs[name]) for name in results}
+    likely = {name: naming.best(value, names) for name, value in results.items()} if names else {}
     if output:
         np.savez(output, **results)  # type: ignore[arg-type]
     numbers = {"device": device, "config": program.config.name, "precision": program.precision,
@@ -136,9 +152,10 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
     if as_json:
         console.emit_json({
             "outputs": {name: value.tolist() for name, value in results.items()}, **numbers,
+            **({"best": likely} if names else {}),
             **({"check": {k: a.json() for k, a in agreement.items()}} if check else {})})
         return
-    _show(results, numbers, agreement)
+    _show(results, numbers, agreement, likely)
 
 
 def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -155,15 +172,17 @@ def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarra
         return session.run(values)
 
 
-def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: dict[str, Any]
-          ) -> None:
+def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: dict[str, Any],
+          likely: dict[str, list[list[dict[str, Any]]]]) -> None:
     for name, value in results.items():
         console.out.print(f"{name}: {value.dtype} {list(value.shape)}", style="bold")
         rows = value.reshape(len(value), -1) if value.ndim > 1 else value.reshape(1, -1)
-        for row in rows[:8]:
-            best = int(row.argmax())
+        for row, named in zip_longest(rows[:8], likely.get(name, [])[:8]):
             text = " ".join(f"{v:.4g}" for v in row[:10]) + (" …" if row.size > 10 else "")
-            console.out.print(f"  {text}   largest: [{best}] {row[best]:.4g}", markup=False)
+            at = int(row.argmax())
+            told = f"{text}   largest: [{at}] {row[at]:.4g}" if named is None else ", ".join(
+                f"{c['class']} {c['value']:.4g}" for c in named)
+            console.out.print(f"  {told}", markup=False)
         if len(rows) > 8:
             console.out.print(f"  … {len(rows) - 8} more rows")
         if name in agreement:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from examples.digits import FP32, INT8, TEST, held_out
 from isa.program import Program
@@ -160,6 +161,25 @@ def test_wrong_shape_says_what_is_expected(program, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8), np.float32))
     done = makalu("run", program, "--input", tmp_path / "x.npy", code=1)
     assert "image: float32 [1, 1, 16, 16]" in done.stderr and "[1, 1, 8, 8]" in done.stderr
+
+
+def test_inputs_that_are_not_finite_are_told(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((1, 1, 16, 16), np.nan, np.float64))
+    done = makalu("run", program, "--input", tmp_path / "x.npy")
+    assert "warning: input 'image' has 256 NaN of 256 elements" in done.stderr
+    assert "float64 is converted to float32" in done.stderr
+
+
+def test_pictures_with_class_names(program, tmp_path):
+    image, names = tmp_path / "seven.png", tmp_path / "names.txt"
+    Image.fromarray((held_out()[0][0, 0] * 255).astype(np.uint8)).save(image)
+    names.write_text("".join(f"digit {k}\n" for k in range(10)))
+    how = ("--classes", names, "--crop", 0.9, "--mean", 0.1, "--layout", "nchw")
+    text = makalu("run", program, "--input", image, *how).stdout
+    first = text.splitlines()[1].split(",")
+    assert len(first) == 5 and first[0].strip().startswith("digit ")
+    best = json.loads(makalu("run", program, "--input", image, *how, "--json").stdout)["best"]
+    assert best["logits"][0][0]["class"] == " ".join(first[0].split()[:2])
 
 
 def test_a_network_that_the_host_runs_alone_is_told(tmp_path):
