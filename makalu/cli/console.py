@@ -3,9 +3,11 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,7 @@ from rich.table import Table
 from isa.program import Program
 from makalu import facts
 from makalu.text import number, percent
+from sim.build import cache_folder
 
 WIDE = 120
 """Columns where the terminal does not tell: a file or a pipe."""
@@ -37,6 +40,18 @@ def emit_json(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """What a user should know of a result that comes all the same."""
     click.echo(f"makalu: warning: {text}", err=True)
+
+
+def sentence(error: OSError) -> str:
+    """An error of the file system, with what is wrong and where, and, if it concerns the folder of
+    built simulations, how to name another."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = Path(os.fsdecode(error.filename))
+    folder = cache_folder()
+    cure = (f"; built simulations are kept in {folder}: name another folder with MAKALU_CACHE"
+            if where.is_relative_to(folder) or folder.is_relative_to(where) else "")
+    return f"{where}: {error.strerror.lower()}{cure}"
 
 
 def warn_host_alone(program: Program) -> None:

@@ -2,6 +2,7 @@
 """The command line. Results go to standard output, progress and errors to standard error; an error
 is one sentence with its cause and its cure, and exit code 1."""
 
+import os
 import sys
 import time
 from itertools import zip_longest
@@ -26,6 +27,7 @@ from makalu.inputs import read_inputs, unusual
 from makalu.pictures import Pictures
 from makalu.text import percent
 from runtime.session import Session
+from sim.build import WAVES
 
 
 class Group(click.Group):
@@ -125,6 +127,9 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
+    if waves and Path(waves).suffix[1:] not in WAVES:
+        raise click.ClickException(f"--waves {waves}: name a file that ends in ."
+                                   f"{' or .'.join(WAVES)}, which says the format")
     names = naming.class_names(classes)
     program = load_net(net, how)
     options = {"waves": waves} if device == "rtl" else {}
@@ -301,6 +306,9 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
     from makalu.measure import networks
     from sim.build import say
 
+    for file in files:
+        if not file.is_file():
+            raise click.ClickException(f"there is no file {str(file)!r}; name .onnx files")
     folder = docs or Path("build/bench" if files or quick else "docs")
     if files and precision == "int8":
         given, left = networks.quantized(files)
@@ -388,8 +396,12 @@ def main() -> None:
         _fail(e.format_message())
     except (click.Abort, KeyboardInterrupt):
         click.echo("makalu: interrupted", err=True)
-        sys.exit(130)
-    except (UserError, OSError) as e:
+        sys.stdout.flush()
+        # without what Amaranth says of hardware that is half built, and without waiting for threads
+        os._exit(130)
+    except OSError as e:
+        _fail(console.sentence(e))
+    except UserError as e:
         _fail(str(e))
 
 

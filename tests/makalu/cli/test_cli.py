@@ -2,8 +2,11 @@
 """The command line as its user sees it: another process, its output, its exit code."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +140,9 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
     (["run", INT8, "--input", TEST, "--waves", "x.vcd"], ["--device rtl"]),
     (["verilog", "--config", "x.json"], ["x.json", "core256"]),
     (["bench", "--models", "nowhere"], ["nowhere", "MAKALU_MODELS"]),
+    (["run", INT8, "--input", TEST, "--device", "rtl", "--waves", "x.txt"], ["x.txt", ".vcd or"]),
+    (["bench", "nothing.onnx"], ["no file 'nothing.onnx'"]),
+    (["compile", INT8, "--host", "all", "-o", "/no/where.mkl"], ["/no/where.mkl: no such file"]),
     (["walk"], ["No such command 'walk'"]),
 ])
 def test_errors_are_a_sentence_with_a_cure(arguments, words):
@@ -145,6 +151,30 @@ def test_errors_are_a_sentence_with_a_cure(arguments, words):
     assert done.stderr.startswith("makalu: ") and len(done.stderr.strip().splitlines()) == 1
     for word in words:
         assert word in done.stderr
+
+
+def test_a_folder_of_simulations_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run([sys.executable, "-m", "makalu", "verilog", "--config", "tiny"], cwd=ROOT,
+                          text=True, capture_output=True,
+                          env={**os.environ, "MAKALU_CACHE": str(tmp_path / "file")})
+    assert done.returncode == 1 and "Errno" not in done.stderr
+    assert "not a directory" in done.stderr and "another folder with MAKALU_CACHE" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["verilog", "--config", "core256"],
+                                     ["bench", INT8, "--config", "core256"]])
+def test_an_interrupt_is_one_line(command, tmp_path):
+    """While Verilog is generated, in the main thread and in another."""
+    process = subprocess.Popen([sys.executable, "-m", "makalu", *command], cwd=ROOT, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               env={**os.environ, "MAKALU_CACHE": str(tmp_path)})
+    assert process.stderr is not None
+    assert "generating" in process.stderr.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=20)
+    assert process.returncode == 130 and text.split() == ["makalu:", "interrupted"]
 
 
 def test_check_of_a_program_needs_the_model(program, images):
