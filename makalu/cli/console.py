@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from isa.errors import SUPPORTED
 from isa.program import Program
 from makalu import facts
 from makalu.text import number, percent
@@ -25,9 +26,6 @@ WIDE = 120
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
-
-SUPPORTED = "docs/supported.md"
-"""The page that says what the machine runs and what to do about the rest."""
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -124,3 +122,5 @@ def report(program: Program) -> None:
               + (":" if host else ""))
     for line in facts.on_host(program):
         out.print(f"  {line}", markup=False)
+    if host:
+        out.print(f"what the machine runs, and what to do about the rest: {SUPPORTED}")
