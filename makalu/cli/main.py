@@ -53,7 +53,8 @@ def cli() -> None:
 
 @cli.command("compile")
 @click.argument("model")
-@click.option("-o", "--output", metavar="FILE.mkl", help="[default: the model's name with .mkl]")
+@click.option("-o", "--output", metavar="FILE.mkl",
+              help="[default: the model's name with .mkl, in the current folder]")
 @compile_options
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
@@ -74,7 +75,7 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
         --calibration samples.npz --report
     """
     program = compile_net(model, how)
-    path = Path(output) if output else Path(model).with_suffix(".mkl")
+    path = Path(output) if output else Path(Path(model).stem + ".mkl")
     program.save(path)
     if as_json:
         console.emit_json({**facts.summary(program), "file": str(path)})
@@ -82,8 +83,9 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
     if report:
         console.report(program)
     s = facts.summary(program)
-    console.out.print(f"{path}: {s['instructions']:,} instructions, {path.stat().st_size:,} bytes, "
-                      f"for {s['config']}")
+    console.out.print(f"{path}: {s['instructions']:,} instructions, program of "
+                      f"{s['image_bytes']:,} bytes, file of {path.stat().st_size:,} bytes, for "
+                      f"{s['config']}")
 
 
 @cli.command()
@@ -169,7 +171,7 @@ def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarra
     several = max(batches, default=1) > session.batch
     if several:
         with console.progress(f"running {program.name}", "inputs") as update:
-            return session.run(values, update)
+            return session.run(values, progress=update)
     with console.progress(f"running {program.name}", "cycles") as update:
         if session.device.name == "rtl":
             total = sum(program.predicted_cycles) or None
@@ -203,7 +205,8 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
         f"{n['config']}, {where}: {n['cycles']:,} cycles{times}, roofline "
         f"{n['roofline_cycles']:,} ({percent(n['roofline_share'])} reached), "
         f"{percent(n['mac_utilization'])} of the multipliers' capacity, "
-        f"{n['dram_bytes']:,} DRAM bytes, {n['wall_seconds']:.2f} s")
+        f"{n['dram_bytes']:,} DRAM bytes ({n['dram_bytes_ahead']:,} of them instructions that were "
+        f"fetched ahead), {n['wall_seconds']:.2f} s")
 
 
 @cli.command()

@@ -59,6 +59,23 @@ def test_compile_writes_the_same_program_twice(program, tmp_path):
     assert "block1_dw" in text and "array" in text and "2 of 49 nodes run on the host" in text
 
 
+def test_compile_writes_to_the_current_folder(tmp_path):
+    subprocess.run([sys.executable, "-m", "makalu", "compile", INT8, "--host", "all"], check=True,
+                   cwd=tmp_path, capture_output=True,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert Program.load(tmp_path / "digits_int8.mkl").name == "digits_int8"
+    assert not Path(INT8).with_suffix(".mkl").exists()
+
+
+@pytest.mark.long  # builds core256
+def test_the_example_faults_of_bisect_have_an_effect():
+    lines = [line.split()[1:] for line in makalu("bisect", "--help").stdout.splitlines()
+             if line.strip().startswith("makalu ") and "--inject" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert makalu(*line, code=1).stdout
+
+
 def test_examples_work_as_printed(tmp_path):
     """Those of ``makalu --help`` that compile or run the shipped network."""
     lines = [line.split()[1:] for line in makalu("--help").stdout.splitlines()
