@@ -55,9 +55,10 @@ synthesis: $(READY) .venv/.fpga  ## measure blocks of CONFIG (tiny; BLOCK=name: 
 zoo: $(READY)  ## compile and check every network in the folder MAKALU_MODELS against ONNX Runtime
 	@$(BIN)/makalu zoo $(MAKALU_MODELS)
 
-docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md and operators.md
+docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md, operators.md and supported.md
 	@$(BIN)/python -m makalu.pages.isa_pages
 	@$(BIN)/python -m makalu.pages.operators
+	@$(BIN)/python -m makalu.pages.supported
 
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .

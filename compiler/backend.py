@@ -172,7 +172,7 @@ class Backend:
             try:
                 code += Instruction(step.opcode, fields).encode()
             except ValueError as e:
-                raise CompileError(f"node {self.graph.nodes[step.node]!r}",
+                raise CompileError(self.graph.where(step.node),
                                    f"it does not fit an instruction ({e})",
                                    "use a smaller kernel, stride or map") from e
         code += Instruction(Opcode.END).encode()
@@ -200,7 +200,7 @@ class Backend:
     def _placement(self, steps: list[Step]) -> list[dict[str, str]]:
         engine: dict[str, str] = {}
         for step in steps:
-            if step.opcode in ENGINE_OF:
+            if step.node >= 0 and step.opcode in ENGINE_OF:
                 engine.setdefault(self.graph.nodes[step.node], ENGINE_OF[step.opcode])
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         out = [{"node": n.name, "op": n.op_type, "engine": "none", "reason": "it is constant"}

@@ -26,6 +26,7 @@ from compiler.ir.errors import CompileError
 from compiler.ir.floats import FLOATS
 from compiler.ir.graph import verify
 from compiler.ir.passes import run
+from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
@@ -78,6 +79,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     CompileError
         If the model is not valid, not quantized, or does not run on the machine.
     """
+    check_operators(allow_host)
     if precision == "mixed":
         return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
     if precision not in config.dtypes:

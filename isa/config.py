@@ -161,6 +161,11 @@ class Config:
         need(tuple(sorted(set(self.dtypes), key=DTYPES.index)) == self.dtypes, "dtypes",
              f"in the order {', '.join(DTYPES)}, each once")
 
+    def __repr__(self) -> str:
+        return (f"<Config {self.name}: {self.tiles} x {self.lanes} x {self.columns} multipliers, "
+                f"scratchpad of {self.spm_bytes:,} bytes, bus of {self.bus_bytes} bytes, "
+                f"{', '.join(self.dtypes)}>")
+
     @property
     def word_bytes(self) -> int:
         """Bytes of a scratchpad word."""

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of every exception that is the user's to solve."""
+"""The base of every exception that is the user's to solve, and the page that helps."""
+
+
+SUPPORTED = "docs/supported.md"
+"""The page that says which networks the machine runs and what to do about the others."""
 
 
 class UserError(Exception):

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from isa.config import GRANULE
+from isa.instructions import Region
 
 KINDS = ("blocked", "packed")
 
@@ -71,6 +72,10 @@ class Buffer:
     def __post_init__(self) -> None:
         for name in ("shape", "view", "perm", "nchw", "cell"):
             object.__setattr__(self, name, tuple(int(v) for v in getattr(self, name)))
+
+    def __repr__(self) -> str:
+        return (f"<Buffer {self.name}: {self.dtype} {list(self.shape)}, {self.kind}, "
+                f"{self.size:,} bytes at {self.offset:#x} of region {Region(self.region).name}>")
 
 
 _FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

@@ -93,6 +93,11 @@ class Program:
     host_pre: bytes = b""
     host_post: bytes = b""
 
+    def __repr__(self) -> str:
+        return (f"<Program {self.name} for {self.config.name}, {self.precision}: "
+                f"{self.instruction_count:,} instructions, {len(self.image):,} bytes, "
+                f"{self.macs:,} MACs>")
+
     @property
     def roofline_cycles(self) -> int:
         """``max(multiplications / multipliers, compulsory DRAM bytes / bus bytes)``, rounded up;

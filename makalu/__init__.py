@@ -8,16 +8,44 @@
 
     session = makalu.Session(program, makalu.open_device("golden", program.config))
     session.run(images)                      # as often as wanted
+    session.run(None, {"image": array})      # as with ONNX Runtime
+
+    makalu.profile(program)                  # where the cycles go, on the simulated hardware
+    makalu.bisect(program)                   # the first instruction that the hardware gets wrong
+    makalu.accuracy("net.onnx", config, samples)        # each precision against FP32
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from isa.program import Program, ProgramError
 from makalu.api import compile, load, open_device, run
 from runtime.device import Device, DeviceFault
-from runtime.session import InputError, Session
+from runtime.session import InputError, Port, Session
+
+if TYPE_CHECKING:
+    from compiler.ir.errors import CompileError
+    from makalu.measure.accuracy import measure as accuracy
+    from makalu.see.bisect import bisect
+    from makalu.see.profile import measure as profile
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "ConfigError", "Device", "DeviceFault", "InputError", "Program",
-           "ProgramError", "Session", "compile", "load", "load_config", "open_device", "run"]
+__all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "InputError", "Port",
+           "Program", "ProgramError", "Session", "accuracy", "bisect", "compile", "load",
+           "load_config", "open_device", "profile", "run"]
+
+_LATER = {"CompileError": ("compiler.ir.errors", "CompileError"),
+          "accuracy": ("makalu.measure.accuracy", "measure"),
+          "bisect": ("makalu.see.bisect", "bisect"), "profile": ("makalu.see.profile", "measure")}
+"""What is imported when it is asked for first, so that ``import makalu`` stays quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'makalu' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    globals()[name] = found = getattr(importlib.import_module(module), attribute)
+    return found

@@ -24,6 +24,11 @@ def node_cycles(program: Program) -> dict[str, int]:
     return cycles
 
 
+def host_alone(program: Program) -> bool:
+    """Whether the host runs every node that computes, and the machine only copies."""
+    return {p["engine"] for p in program.placement} <= {"host", "none"}
+
+
 def summary(program: Program) -> dict[str, Any]:
     """A program's numbers, for people and for ``--json``."""
     predicted = sum(program.predicted_cycles)
@@ -34,6 +39,8 @@ def summary(program: Program) -> dict[str, Any]:
         "dram_bytes": dram_bytes(program), "roofline_cycles": program.roofline_cycles,
         "predicted_cycles": predicted or None,
         "predicted_share": share(program.roofline_cycles, predicted),
+        "host_nodes": sum(p["engine"] == "host" for p in program.placement),
+        "host_alone": host_alone(program),
     }
 
 
@@ -44,7 +51,8 @@ def share(part: float, whole: float) -> float | None:
 
 def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, Any]:
     """The numbers of a run, each of one execution (the mean of several); what only hardware
-    counts is None on a device without counters."""
+    counts is None on a device without counters. ``dram_bytes_ahead`` are those of
+    ``dram_bytes`` that the program does not ask for: instructions behind END, fetched ahead."""
     n = len(counters)
     names = counters[0].keys() if counters else ()
 
@@ -53,10 +61,12 @@ def measured(program: Program, counters: Sequence[dict[str, int]]) -> dict[str, 
 
     cycles, active = mean("CYCLES"), mean("TENSOR_ACTIVE")
     read, written = mean("DRAM_READ_BYTES"), mean("DRAM_WRITE_BYTES")
-    total = dram_bytes(program) if read is None or written is None else read + written
+    least = dram_bytes(program)
+    total = least if read is None or written is None else read + written
     return {
         "executions": n, "macs": program.macs, "cycles": cycles,
         "roofline_cycles": program.roofline_cycles, "dram_bytes": total,
+        "dram_bytes_ahead": total - least,
         "roofline_share": share(program.roofline_cycles, cycles) if cycles else None,
         "mac_utilization": share(program.macs, cycles * program.config.macs) if cycles else None,
         "array_active_share": share(active, cycles)

@@ -10,6 +10,7 @@ copies of its last element, whose outputs are dropped.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 import onnx
@@ -25,21 +26,39 @@ FATAL = 4
 """ONNX Runtime's severity of what it writes to standard error: errors are raised."""
 
 
+TYPES = {"float32": "float", "float64": "double"}
+"""Types that ONNX Runtime calls otherwise than numpy."""
+
+
 class InputError(UserError, ValueError):
     """Inputs that the program does not take; the message says what it takes."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """A named input or output; a dimension of 0 is free."""
+    """A named input or output; a dimension of 0 is free. ``scale`` and ``zero_point`` are the
+    quantization of integers, and 0 where it is not known."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
 
     def __str__(self) -> str:
         dims = ", ".join(str(d) if d else "any" for d in self.shape)
         return f"{self.name}: {self.dtype} [{dims}]"
+
+    def __repr__(self) -> str:
+        return f"<Port {self}>"
+
+    @property
+    def type(self) -> str:
+        """The element type as ONNX Runtime writes it: ``tensor(float)``."""
+        return f"tensor({TYPES.get(self.dtype.name, self.dtype.name)})"
+
+
+Progress = Callable[[int, int], None]
 
 
 class HostGraph:
@@ -116,7 +135,10 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _buffer_port(buffer: Buffer) -> Port:
-    return Port(buffer.name, host_dtype(buffer), buffer.shape)
+    dtype = host_dtype(buffer)
+    if dtype.kind == "f" or (buffer.scale, buffer.zero_point) == (1, 0):
+        return Port(buffer.name, dtype, buffer.shape)
+    return Port(buffer.name, dtype, buffer.shape, buffer.scale, buffer.zero_point)
 
 
 class Session:
@@ -162,27 +184,52 @@ class Session:
             raise ProgramError(f"program {self.program.name!r}: nothing makes {name!r}, which it "
                                "reads; compile the model again")
 
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(map(str, ports)) for ports in (self.inputs, self.outputs))
+        return (f"<Session of {self.program.name} on {self.device.name} "
+                f"{self.program.config.name}: takes {takes}; gives {gives}>")
+
+    def get_inputs(self) -> list[Port]:
+        """:attr:`inputs`, as ONNX Runtime's sessions call it."""
+        return self.inputs
+
+    def get_outputs(self) -> list[Port]:
+        """:attr:`outputs`, as ONNX Runtime's sessions call it."""
+        return self.outputs
+
     @property
     def batch(self) -> int:
         """Elements that one execution takes along the first axis of every input."""
         return self.inputs[0].shape[0] or 1 if self.inputs and self.inputs[0].shape else 1
 
-    def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray,
-            progress: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
-        """Run the network.
+    @overload
+    def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, /, *,
+            progress: Progress | None = None) -> dict[str, np.ndarray]: ...
+
+    @overload
+    def run(self, names: Sequence[str] | None, feeds: Mapping[str, np.ndarray], /, *,
+            progress: Progress | None = None) -> list[np.ndarray]: ...
+
+    def run(self, inputs: Any, feeds: Mapping[str, np.ndarray] | None = None, /, *,
+            progress: Progress | None = None) -> dict[str, np.ndarray] | list[np.ndarray]:
+        """Run the network: ``run(inputs)``, or as ONNX Runtime's sessions ``run(names, feeds)``.
 
         Parameters
         ----------
         inputs : mapping of arrays, or an array
             By name; an array alone is the only input. The first axis may be any multiple of the
             program's batch, or anything else at the price of computing the difference.
+        names : sequence of str, or None
+            Outputs that are wanted, in the order in which they are given; None: all.
+        feeds : mapping of arrays
+            Inputs by name.
         progress : callable, optional
             Called with (elements done, elements) after each execution.
 
         Returns
         -------
         dict[str, np.ndarray]
-            The outputs by name.
+            The outputs by name; of ``run(names, feeds)`` a list of those that are wanted.
 
         Raises
         ------
@@ -191,6 +238,19 @@ class Session:
         runtime.device.DeviceFault
             If the machine stops with an error.
         """
+        if feeds is not None:
+            found = {port.name for port in self.outputs}
+            wanted = [port.name for port in self.outputs] if inputs is None else list(inputs)
+            for name in wanted:
+                if name not in found:
+                    raise InputError(f"program {self.program.name!r} has no output {name!r}; it "
+                                     f"gives {'; '.join(map(str, self.outputs))}")
+            values = self._run(feeds, progress)
+            return [values[name] for name in wanted]
+        return self._run(inputs, progress)
+
+    def _run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None
+             ) -> dict[str, np.ndarray]:
         values = self._named(inputs)
         total = self._check(values)
         self.counters = []

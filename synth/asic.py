@@ -24,7 +24,7 @@ from hw.top import verilog_of
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from synth.area import DOCS
-from synth.blocks import BLOCKS, component, present
+from synth.blocks import BLOCKS, WITHIN, component, copies, present
 from synth.columns import COLUMNS
 from synth.yosys import SynthesisError
 
@@ -86,11 +86,20 @@ def page(config: Config, liberty: str, blocks: list[dict[str, Any]], columns: li
          "block alone; areas are in the unit of the Liberty file (square micrometers), delays are "
          "ABC's longest path between registers. Memories are left out and counted in bits. "
          "**There are no wires, no clock tree and no placement in these numbers.**"), "",
-        f"`{config.name}`, {config.macs} multipliers:", "",
-        "| block | area | area for each INT8 MAC | longest path, ns | memory, bits |",
-        "|---|--:|--:|--:|--:|"]
-    lines += [f"| {r['name']} | {r['area']:,.0f} | {r['area'] / config.macs:,.0f} | "
-              f"{r['delay']:.2f} | {r['memory']:,.0f} |" for r in blocks]
+        (f"`{config.name}`, {config.macs} multipliers. *area for each INT8 MAC*: of all copies of "
+         "a block that the machine has, over its multipliers; a block that is part of another one "
+         "is counted there. The scratchpad is memory alone and is not listed."), "",
+        "| block | area | copies | area for each INT8 MAC | longest path, ns | memory, bits |",
+        "|---|--:|--:|--:|--:|--:|"]
+    for r in blocks:
+        count = copies(config, r["name"])
+        where = f"{count}" if count else f"in {WITHIN[r['name']]}"
+        each = f"{count * r['area'] / config.macs:,.0f}" if count else ""
+        lines.append(f"| {r['name']} | {r['area']:,.0f} | {where} | {each} | {r['delay']:.2f} | "
+                     f"{r['memory']:,.0f} |")
+    area, bits = (sum(copies(config, r["name"]) * r[what] for r in blocks)
+                  for what in ("area", "memory"))
+    lines.append(f"| **all** | {area:,.0f} |  | {area / config.macs:,.0f} |  | {bits:,.0f} |")
     lines += [
         "", "## INT8 and FP16 in one column", "",
         (f"A column of `{COLUMN_CONFIG}` with its accumulation, at the same rate built in three "

@@ -50,6 +50,17 @@ PARTS: dict[str, Callable[[Config], wiring.Component]] = {
 whole machine."""
 
 
+WITHIN = {"post": "drain"}
+"""Blocks that are part of another one of :data:`BLOCKS`, in which they are counted."""
+
+
+def copies(config: Config, name: str) -> int:
+    """How many of a block a machine has besides those that are part of another block."""
+    if name in WITHIN:
+        return 0
+    return config.tiles if name in ("tile", "accumulator") else 1
+
+
 def present(config: Config, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that a machine has: not each has a window engine."""
     return [name for name in names if name != "window" or config.window_taps]

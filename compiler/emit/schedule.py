@@ -327,7 +327,7 @@ class Schedule:
 
     def too_small(self, node: int) -> CompileError:
         """What to raise when not even the smallest tile fits."""
-        return CompileError(f"node {self.graph.nodes[node]!r}",
+        return CompileError(self.graph.where(node),
                             f"its smallest tile does not fit in a scratchpad of "
                             f"{self.config.spm_bytes} bytes",
                             "compile for a configuration with a larger scratchpad")

@@ -23,13 +23,16 @@ def patterns(values: np.ndarray, dtype: str) -> np.ndarray:
     Raises
     ------
     Unsupported
-        If one is NaN, or too large for the type.
+        If one is NaN or infinite, or too large for the type.
     """
+    if not np.isfinite(values).all():
+        raise Unsupported("one of its weights is NaN or infinite",
+                          "export the model again: its weights are damaged")
     with np.errstate(over="ignore"):
         rounded = np.asarray(values, np.float32).astype(_NUMPY[dtype])
     if not np.isfinite(rounded.astype(np.float32)).all():
         raise Unsupported(f"one of its weights, {np.abs(values).max():g}, is no {dtype}",
-                          "use bf16, or scale the weights")
+                          "scale the weights" + (", or use bf16" if dtype == "float16" else ""))
     bits = rounded.view(np.uint16)
     return np.where(bits == ABSENT, np.uint16(0), bits)
 

@@ -256,12 +256,17 @@ class Port:
 
 @dataclass(eq=False)
 class Graph:
-    """Operators in an order in which they can run; ``nodes`` names the source nodes."""
+    """Operators in an order in which they can run; ``nodes`` names the source nodes. The ``node``
+    of an operator that copies a tensor at the network's edge, of which there is none, is -1."""
 
     nodes: list[str]
     ops: list[Op] = field(default_factory=list)
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
+
+    def where(self, node: int) -> str:
+        """The node at a position, for messages."""
+        return f"node {self.nodes[node]!r}" if node >= 0 else "the network's edge"
 
 
 def check(ok: bool, where: str, what: str) -> None:
@@ -295,7 +300,7 @@ def verify(graph: Graph) -> None:
     """
     known = {p.tensor for p in graph.inputs}
     for op in graph.ops:
-        where = graph.nodes[op.node]
+        where = graph.where(op.node)
         for x in op.inputs:
             check(x in known, where,
                    f"tensor {x.name!r} is used before it is made")

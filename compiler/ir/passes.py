@@ -50,6 +50,6 @@ def run(passes: Sequence[Pass], graph: Graph, config: Config) -> Graph:
         graph = p.rewrite(graph, config)
         verify(graph)
         for op in p.ensures(graph, config):
-            check(False, graph.nodes[op.node], f"pass {p.name}: not every operator is such that "
+            check(False, graph.where(op.node), f"pass {p.name}: not every operator is such that "
                                                f"{p.promise}")
     return graph

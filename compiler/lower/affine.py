@@ -63,7 +63,7 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
         position = np.broadcast_to(identity(data.shape), channel.shape)
     except ValueError:
         raise Unsupported(f"a constant of shape {list(data.shape)} does not fit "
-                          f"{list(channel.shape)}") from None
+                          f"{list(channel.shape)}", "give one value, or one a channel") from None
     pick = np.zeros(e.nchw[1], np.int64)
     pick[channel.ravel()] = position.ravel()
     values = (c.real if isinstance(c, Weights) else c).ravel()
@@ -129,6 +129,9 @@ def operands(inputs: list, product: bool = False) -> Sum:
 
 
 def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Of two activations of one shape, or of [N, C, H, W] and [N, C, 1, 1]; or of an activation and
+    a constant that is one value or one a channel.
+    """
     a, b = inputs
     if isinstance(a, (np.ndarray, Weights)):
         a, b = b, a
@@ -138,6 +141,9 @@ def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers: of two activations, as Add. Otherwise by a constant that is one value or one a
+    channel.
+    """
     if build.floats and all(isinstance(v, Real) for v in inputs):
         pair = operands(inputs, product=True)
         return [Real(replace(pair, a=as_number(build, pair.a)))]
@@ -146,6 +152,9 @@ def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """The second operand is a constant of one value or one a channel; Sub of numbers takes two
+    activations as well, as Add.
+    """
     b = inputs[1]
     if build.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
         x, y = (as_number(build, deq_of(v)) for v in inputs)
@@ -159,6 +168,7 @@ def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def batch_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """With constant parameters, folded into the convolution or the product in front of it."""
     values = []
     for v in inputs[1:5]:
         if not isinstance(v, (np.ndarray, Weights)):

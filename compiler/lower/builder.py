@@ -28,7 +28,7 @@ class Builder:
     inputs : list of Storage
         What the machine reads; one input may be there in two layouts.
     node : int
-        Position of the ONNX node whose operators are emitted.
+        Position of the ONNX node whose operators are emitted; -1: none, at the network's edge.
     quantization : dict
         Scale and zero point of each quantized value by name, for the program's buffers.
     numbers : dict

@@ -48,7 +48,8 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
             len(np.unique(index)) != index.size:
         shape = canonical(index.shape)
         if shape is None:
-            raise Unsupported("it adds tensors of more than four dimensions")
+            raise Unsupported("it adds tensors of more than four dimensions",
+                              "reshape them to four or less")
         ta = demand(build, a.q, a.q.index.reshape(shape), a.zero_point)
         index = identity(ta.nchw).reshape(index.shape)
     if b.q.shape == a.q.shape:
@@ -203,7 +204,8 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
     elif isinstance(e, Joined):
         shape = canonical(e.which.shape)
         if shape is None:
-            raise Unsupported("it concatenates tensors of more than four dimensions")
+            raise Unsupported("it concatenates tensors of more than four dimensions",
+                              "reshape them to four or less")
         if floating:
             e = replace(e, parts=tuple(as_number(build, p) for p in e.parts))
         return join(build, e, shape, scale, clip, dtype, name)

@@ -35,6 +35,7 @@ def _operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
 
 
 def function(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone, element by element, from tables of the vector engine (docs/numerics.md)."""
     return [Real(Function(_operand(build, node, inputs), OPERATIONS[node.op_type]))]
 
 
@@ -44,18 +45,20 @@ def _hard_sigmoid(build: Builder, x: Deq, alpha: float, beta: float) -> Real:
 
 
 def hard_sigmoid(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone: ``max(0, min(1, alpha * x + beta))``."""
     a, x = attributes(node), _operand(build, node, inputs)
     return [_hard_sigmoid(build, x, a.get("alpha", 0.2), a.get("beta", 0.5))]
 
 
 def hard_swish(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone: ``x * HardSigmoid(x)``."""
     x = _operand(build, node, inputs)
     gate = stored(build, _hard_sigmoid(build, x, 1 / 6, 0.5), node.output[0] + ":gate")
     return [Real(Sum(x, gate, product=True))]
 
 
 def leaky_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """``alpha * x + (1 - alpha) * max(x, 0)``."""
+    """Numbers alone: ``alpha * x + (1 - alpha) * max(x, 0)``, with alpha in [0, 1)."""
     alpha = attributes(node).get("alpha", 0.01)
     if not 0 <= alpha < 1:
         raise Unsupported(f"its slope {alpha:g} is not in [0, 1)", "use such a slope")

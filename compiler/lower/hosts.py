@@ -1,14 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX models of what the host computes before and after the machine."""
 
+import difflib
+from collections.abc import Collection
+
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from compiler.ir.errors import CompileError
+from compiler.lower.operators import HANDLERS
 from compiler.lower.values import Quantized, Storage
 from compiler.source.frontend import IR_VERSION, OPSET, Source
 
 SUFFIX = "/machine"
 """Added to the name of a machine buffer where the host model needs the plain name itself."""
+
+
+def check_operators(names: Collection[str]) -> None:
+    """Refuse names for ``--host`` that are no operators.
+
+    Raises
+    ------
+    CompileError
+        With the operator that is spelled most alike.
+    """
+    known = {"all", *(schema.name for schema in onnx.defs.get_all_schemas()), *(
+        name.rpartition(".")[2] for name in HANDLERS)}
+    for name in names:
+        if name not in known:
+            alike = difflib.get_close_matches(name, known, 3, 0.0)
+            raise CompileError(f"--host {name}", "there is no such operator of ONNX",
+                               f"use an operator's name, such as {', '.join(alike)}, or all")
 
 
 def _info(source: Source, name: str, dtype: str | None = None,

@@ -21,6 +21,7 @@ from compiler.lower.operators import HANDLERS
 from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
                                    as_view, canonical, identity, is_number)
 from compiler.source.frontend import Source
+from isa.errors import SUPPORTED
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between numbers and integers: a network with one of them at its edge has the other as well."""
@@ -197,9 +198,9 @@ class _Walk:
             reason = why.reason if why else (
                 f"{node.op_type} works on values that the host computes"
                 + (f" (node {origin!r})" if origin else " (a float input)"))
+            cure = why.cure if why and why.cure else self.permission(node.op_type)
             raise CompileError(f"node {node.name!r} ({node.op_type})", reason,
-                               why.cure if why and why.cure
-                               else self.permission(node.op_type))
+                               f"{cure} (what the machine runs: {SUPPORTED})")
         (self.pre if early else self.post).append(node)
         self.placement.append({
             "node": node.name, "op": node.op_type, "engine": "host",
@@ -247,6 +248,7 @@ class _Walk:
     def _bind_edges(self) -> None:
         for value in self.source.model.graph.output:
             v = self.get(value.name)
+            self.build.node = self._position(value.name)
             if isinstance(v, Quantized):
                 self.crossing[value.name] = v
             elif isinstance(v, Real):
@@ -265,9 +267,9 @@ class _Walk:
                         "quantize it (QuantizeLinear and DequantizeLinear behind it)")
                 self._leave(value.name, v)
             elif not isinstance(v, Host) or v.early:
-                raise CompileError(f"output {value.name!r}", "the machine has nothing to compute "
-                                   "for it", "remove the output from the model")
+                raise self._nothing_for(value.name, v)
         for name, q in self.crossing.items():
+            self.build.node = self._position(name)
             self.build.graph.outputs.append(self._output(name, q))
         for s in self.build.inputs:
             if s.tensor is not None:
@@ -276,6 +278,28 @@ class _Walk:
         if not self.build.graph.outputs:
             raise CompileError(self.source.name, "nothing of it runs on the machine",
                                "give a quantized network")
+
+    def _nothing_for(self, name: str, value: Value | None) -> CompileError:
+        """An output that is constant, an input, or computed by the host alone."""
+        where = f"output {name!r}"
+        if not isinstance(value, Host) or not value.node:
+            return CompileError(where, "the machine has nothing to compute for it",
+                                "remove the output from the model")
+        names = (i.name for i in self.source.model.graph.input
+                 if isinstance(self.values.get(i.name), Host))
+        kinds = ", ".join(f"{n!r} ({onnx.TensorProto.DataType.Name(self.source.types[n])})"
+                          for n in names)
+        return CompileError(
+            where, f"the host computes all of it, from input {kinds} on", "cut the model behind "
+            "what the host has to do, so that the machine's part has INT8, UINT8 or (--precision "
+            f"fp16) FLOAT inputs ({SUPPORTED})")
+
+    def _position(self, name: str) -> int:
+        """Position of the node that made a value; -1: the host or nobody did."""
+        maker = self.makers.get(name)
+        if maker is None or any(maker is n for n in (*self.pre, *self.post)):
+            return -1
+        return self.build.graph.nodes.index(maker.name)
 
     def _output(self, name: str, q: Quantized) -> Port:
         if not q.index.size:

@@ -142,6 +142,9 @@ def convolution(build: Builder, x: Deq, w: Weights, bias: np.ndarray | Weights |
 
 
 def conv(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over one or two dimensions, with constant weights, of one scale or one an output channel;
+    strides, dilations, pads and groups.
+    """
     return [convolution(build, *factors(build, inputs[0], inputs[1]),
                         inputs[2] if len(inputs) > 2 else None, attributes(node))]
 
@@ -192,6 +195,7 @@ def matrix_product(build: Builder, x: Deq, w: np.ndarray, w_scale: np.ndarray,
 
 
 def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Of an activation and constant weights [K, N], or [B, K, N] of one scale."""
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
@@ -216,6 +220,9 @@ def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def gemm(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """With constant weights and, if at all, one value of C for each output channel; alpha is
+    positive.
+    """
     at = attributes(node)
     x, w = factors(build, inputs[0], inputs[1])
     return [_gemm(build, x, w, inputs[2] if len(inputs) > 2 else None, at)]
@@ -276,18 +283,21 @@ def target(inputs: list, at: int) -> tuple[np.float32, int, str]:
 
 
 def qlinear_conv(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As Conv, on integers."""
     real = convolution(build, activation(build, inputs, 0), _stored(inputs, 3, 0),
                        inputs[8] if len(inputs) > 8 else None, attributes(node))
     return [quantize(build, real, *target(inputs, 6), node.output[0])]
 
 
 def qlinear_matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As MatMul, on integers."""
     w = _stored(inputs, 3, inputs[3].ndim - 1 if isinstance(inputs[3], np.ndarray) else 0)
     real = matmul(build, node, [Real(activation(build, inputs, 0)), w])[0]
     return [quantize(build, real, *target(inputs, 6), node.output[0])]
 
 
 def qgemm(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As Gemm, on integers, with an output scale."""
     at = attributes(node)
     if len(inputs) < 8 or inputs[7] is None:
         raise Unsupported("it has a float output", "give it an output scale")

@@ -155,6 +155,6 @@ def copied(build: Builder, q: Quantized, name: str) -> Tensor:
     x = build.settle(q)
     y = Tensor(name, x.nchw, x.dtype, x.scale, x.zero_point)
     lo, hi = RANGE[x.dtype]
-    build.emit(Pool(node=max(build.node, 0), x=x, y=y, maximum=False, a_zp=0, clip=Clip(0, lo, hi),
+    build.emit(Pool(node=build.node, x=x, y=y, maximum=False, a_zp=0, clip=Clip(0, lo, hi),
                     parts=(Part(0, x.nchw[2], 0, x.nchw[3], np.float32(1)),)))
     return y

@@ -85,6 +85,7 @@ def window(x: object, at: dict, maximum: bool) -> Real:
 
 
 def max_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over one or two dimensions, without indices."""
     at = attributes(node)
     if len(node.output) > 1 and node.output[1]:
         raise Unsupported("it returns indices", "remove the second output")
@@ -96,6 +97,7 @@ def max_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over one or two dimensions; a window has an element outside of the padding."""
     return [window(inputs[0], attributes(node), False)]
 
 
@@ -104,10 +106,12 @@ def _global(shape: tuple[int, ...]) -> dict:
 
 
 def global_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over one or two dimensions."""
     return [window(inputs[0], _global(real_of(inputs[0]).shape), False)]
 
 
 def global_max_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over one or two dimensions."""
     return [window(inputs[0], _global(real_of(inputs[0]).shape), True)]
 
 
@@ -139,6 +143,7 @@ def as_maps(build: Builder, x: Deq, axes: list[int]) -> Deq:
 
 
 def reduce_mean(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Over any constant axes whose elements form a map of up to 255 rows and columns."""
     at, real = attributes(node), real_of(inputs[0])
     axes = inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else \
         at.get("axes", [])
@@ -158,6 +163,7 @@ def reduce_mean(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def qlinear_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As AveragePool, on integers in NCHW."""
     at = attributes(node)
     if at.get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
@@ -166,6 +172,7 @@ def qlinear_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> 
 
 
 def qlinear_global_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As GlobalAveragePool, on integers in NCHW."""
     if attributes(node).get("channels_last", 0):
         raise Unsupported("channels_last is set", "use the NCHW form")
     x = activation(build, inputs, 0)
@@ -174,6 +181,7 @@ def qlinear_global_average_pool(build: Builder, node: onnx.NodeProto, inputs: li
 
 
 def qlinear_add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Of two activations of one shape, on integers."""
     a, b = activation(build, inputs, 0), activation(build, inputs, 3)
     if a.q.shape != b.q.shape:
         raise Unsupported("its operands have different shapes", "expand the smaller operand")

@@ -60,6 +60,9 @@ def deq_of(value: object, what: str = "its input") -> Deq:
 
 
 def quantize_linear(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """To INT8 or UINT8 with one scale and zero point. Folded into the operator in front of it; of a
+    float input it is the host's.
+    """
     zero = inputs[2] if len(inputs) > 2 else None
     dtype = "uint8" if zero is None else str(zero.dtype)
     if dtype not in DTYPES:
@@ -71,6 +74,9 @@ def quantize_linear(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def dequantize_linear(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Of INT8 or UINT8: activations with one scale and zero point, weights with one or one a
+    channel. Folded into the operator behind it; of an output it is the host's.
+    """
     x, scale = inputs[0], inputs[1]
     zero = inputs[2] if len(inputs) > 2 else None
     if isinstance(x, np.ndarray):
@@ -80,13 +86,14 @@ def dequantize_linear(build: Builder, node: onnx.NodeProto, inputs: list) -> lis
         axis = axis % x.ndim if x.ndim else 0
         return [Weights(x, np.asarray(scale, np.float32), np.asarray(zero), axis)]
     if not isinstance(x, Quantized):
-        raise Unsupported("its input is not INT8 or UINT8")
+        raise Unsupported("its input is not INT8 or UINT8", "quantize it to one of these")
     zp = int(scalar(zero, "the zero point")) if zero is not None else 0
     build.quantization.setdefault(x.name, (np.float32(scalar(scale, "the scale")), zp))
     return [Real(Deq(x, np.float32(scalar(scale, "the scale")), zp))]
 
 
 def relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Folded into the operator in front of it."""
     if isinstance(inputs[0], Quantized):
         raise Unsupported("it works on integers", "put it between DequantizeLinear and "
                                                   "QuantizeLinear")
@@ -94,6 +101,7 @@ def relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def clip(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """With constant bounds, folded into the operator in front of it."""
     bounds = [-INF, INF]
     for i in (1, 2):
         if len(inputs) > i and inputs[i] is not None:

@@ -56,10 +56,12 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 def keep(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Vanishes."""
     return [_through(inputs[0], lambda i: i)]
 
 
 def reshape(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """To a constant shape; moves nothing."""
     want, have = _ints(inputs[1], "the shape"), _shape(inputs[0])
     if not attributes(node).get("allowzero", 0):
         want = [have[i] if v == 0 else v for i, v in enumerate(want)]
@@ -71,6 +73,7 @@ def reshape(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def flatten(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Moves nothing."""
     axis = attributes(node).get("axis", 1)
     shape = _shape(inputs[0])
     rows = int(np.prod(shape[:axis] if axis >= 0 else shape[:len(shape) + axis]))
@@ -78,6 +81,9 @@ def flatten(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def transpose(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Folded into the order of what is read; moves bytes only where no instruction reads that
+    order.
+    """
     perm = attributes(node).get("perm")
     v = inputs[0]
     if isinstance(v, Weights):
@@ -87,16 +93,19 @@ def transpose(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def squeeze(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Moves nothing."""
     axes = _ints(inputs[1], "axes") if len(inputs) > 1 and inputs[1] is not None else None
     return [_through(inputs[0], lambda i: i.squeeze(tuple(axes) if axes is not None else None))]
 
 
 def unsqueeze(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Moves nothing."""
     axes = _ints(inputs[1], "axes")
     return [_through(inputs[0], lambda i: np.expand_dims(i, tuple(axes)))]
 
 
 def slice_(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """With constant bounds and steps."""
     starts, ends = _ints(inputs[1], "starts"), _ints(inputs[2], "ends")
     rank = len(_shape(inputs[0]))
     axes = _ints(inputs[3], "axes") if len(inputs) > 3 and inputs[3] is not None else \
@@ -111,6 +120,7 @@ def slice_(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def split(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """In constant pieces."""
     axis = attributes(node).get("axis", 0)
     size, count = _shape(inputs[0])[axis], len(node.output)
     if len(inputs) > 1 and inputs[1] is not None:
@@ -125,6 +135,7 @@ def split(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def pad(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """By constant amounts: with zeros, reflect, edge or wrap."""
     mode = attributes(node).get("mode", b"constant").decode()
     amounts = _ints(inputs[1], "pads")
     rank = len(_shape(inputs[0]))
@@ -166,6 +177,7 @@ def _joined(build: Builder, parts: list[Deq], axis: int) -> Real:
 
 
 def concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Along any axis, of tensors of up to four dimensions."""
     axis = attributes(node)["axis"]
     if all(isinstance(v, Quantized) for v in inputs):
         parts = [Deq(v, np.float32(1), 0) for v in inputs]
@@ -176,6 +188,7 @@ def concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def qlinear_concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As Concat, on integers."""
     parts = [activation(build, inputs, i) for i in range(2, len(inputs), 3)]
     return [quantize(build, _joined(build, parts, attributes(node)["axis"]), *target(inputs, 0),
                         node.output[0])]

@@ -24,6 +24,9 @@ from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
 def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone, along one axis whose elements form a map of up to 255 rows and columns; sums
+    and differences in binary32.
+    """
     if not build.floats:
         raise Unsupported("the machine does not run Softmax on integers, only on numbers "
                           "(--precision fp16 or mixed)")

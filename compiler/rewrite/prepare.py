@@ -48,7 +48,7 @@ def _rewritten(graph: Graph, op: Pool) -> list[Op]:
     c = op.x.nchw[1]
     if not op.maximum:
         if len(op.parts) > 1:
-            raise CompileError(f"node {graph.nodes[op.node]!r}",
+            raise CompileError(graph.where(op.node),
                                "its window is too large for a mean with different divisors",
                                "use padding that divides evenly, or a smaller window")
         ones = np.ones((c, 1, *op.kernel), np.int16)

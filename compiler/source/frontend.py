@@ -165,7 +165,8 @@ def _infer(source: Source) -> None:
     source.model = model
 
 
-def _evaluate(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+def _evaluate(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> list[np.ndarray] | None:
+    """Its outputs; None if onnx's evaluator, which does not have every operator, fails."""
     inputs = [n for n in dict.fromkeys(node.input) if n]
     graph = onnx.helper.make_graph(
         [node], "fold",
@@ -175,7 +176,10 @@ def _evaluate(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> list[np.nd
         [onnx.ValueInfoProto(name=o) for o in node.output if o])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)],
                                    ir_version=IR_VERSION)
-    return ReferenceEvaluator(model).run(None, {n: values[n] for n in inputs})
+    try:
+        return ReferenceEvaluator(model).run(None, {n: values[n] for n in inputs})
+    except Exception:  # of any class
+        return None
 
 
 def _fold(source: Source, aside: dict[str, np.ndarray]) -> None:
@@ -191,9 +195,9 @@ def _fold(source: Source, aside: dict[str, np.ndarray]) -> None:
             source.constants[out] = np.array(shape, np.int64)
             source.folded.append(node)
         elif (node.domain in ("", "ai.onnx") and node.op_type != "DequantizeLinear"
-              and all(not n or n in source.constants for n in node.input)):
-            for name, value in zip((o for o in node.output if o),
-                                   _evaluate(node, source.constants)):
+              and all(not n or n in source.constants for n in node.input)
+              and (results := _evaluate(node, source.constants)) is not None):
+            for name, value in zip((o for o in node.output if o), results):
                 source.constants[name] = np.asarray(value)
             source.folded.append(node)
         else:
@@ -215,6 +219,15 @@ def _prune(graph: onnx.GraphProto) -> None:
     values = [i for i in graph.initializer if i.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(values)
+
+
+def _check_numbers(source: Source) -> None:
+    """Refuse NaN among the constants; infinities may be the masks of an attention."""
+    used = {n for node in source.model.graph.node for n in node.input}
+    for name, value in source.constants.items():
+        if name in used and value.dtype.kind == "f" and np.isnan(value).any():
+            raise CompileError(source.name, f"constant {name!r} holds NaN",
+                               "export the model again: its weights are damaged")
 
 
 def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
@@ -252,5 +265,6 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
             numpy_helper.from_array(v, k) for k, v in sorted(source.constants.items())
             if k in used and k not in have)
     _prune(source.model.graph)
+    _check_numbers(source)
     _put_back(source.model.graph, aside)
     return source

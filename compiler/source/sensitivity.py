@@ -6,19 +6,23 @@
 2. The noisiest layers are kept, as few as meet the goal; measured, not added up.
 3. Of those, beginning with the quietest, each is quantized after all if the goal is met without it.
 
-ONNX Runtime computes the layers that are kept in FP32, whose 16-bit rounding is not counted: it is
-20 dB and more below the noise of INT8 (``docs/numerics.md``).
+ONNX Runtime computes the layers that are kept, with weights and values rounded to FP16 where the
+machine rounds them.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from compiler.ir.errors import CompileError
-from compiler.source.mixed import NUMBERS, Recipe
+from compiler.ir.errors import CompileError, Unsupported
+from compiler.ir.floats import FLOATS, filters
+from compiler.source.frontend import attributes
+from compiler.source.mixed import CLIPS, NUMBERS, Recipe
 
 Outputs = list[np.ndarray]
 
@@ -86,11 +90,12 @@ class Meter:
 
     def __init__(self, recipe: Recipe, samples: Sequence[dict[str, np.ndarray]]):
         self._recipe, self._samples = recipe, samples
-        self._truth = self._outputs(recipe.plain)
+        self._truth, self._weights = self._outputs(recipe.plain), weights(recipe.plain)
 
     def __call__(self, kept: Collection[str]) -> Measure:
         """With those layers kept."""
-        return Measure.of(self._outputs(self._recipe.compose(kept)), self._truth)
+        model = rounded(self._recipe.compose(kept), self._weights)
+        return Measure.of(self._outputs(model), self._truth)
 
     def _outputs(self, model: onnx.ModelProto) -> Outputs:
         import onnxruntime as ort
@@ -103,6 +108,56 @@ class Meter:
         return [np.concatenate([np.atleast_1d(r[k]) for r in runs]) for k in range(len(runs[0]))]
 
 
+def weights(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The weights rounded to FP16 as the machine has them, but for those that are too large, of
+    which the compiler tells if their layer is kept; biases stay binary32."""
+    constants = {t.name: t for t in model.graph.initializer}
+    found = {}
+    for n in model.graph.node:
+        name = n.input[1] if n.op_type in ("Conv", "Gemm", "MatMul") else ""
+        if name not in constants or len(constants[name].dims) < 2:
+            continue
+        values = numpy_helper.to_array(constants[name])
+        columns = n.op_type != "Conv" and not attributes(n).get("transB", 0)
+        with contextlib.suppress(Unsupported):
+            near = filters(values.T if columns else values, FLOATS[NUMBERS]).view(np.float16)
+            found[name] = numpy_helper.from_array(
+                (near.T if columns else near).astype(np.float32), name)
+    return found
+
+
+def rounded(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """A composed model with these weights whose other numbers are rounded to FP16 where the machine
+    does it, in place: inputs, and what a node gives unless its only reader clips or quantizes it
+    first."""
+    graph = model.graph
+    for tensor in graph.initializer:
+        tensor.CopyFrom(weights.get(tensor.name, tensor))
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for n in graph.node:
+        for name in n.input:
+            readers.setdefault(name, []).append(n)
+    nodes = [c for i in graph.input for c in _casts(i.name, readers)]
+    for n in graph.node:
+        nodes.append(n)
+        if not n.op_type.endswith("QuantizeLinear"):
+            nodes += _casts(n.output[0], readers)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def _casts(name: str, readers: Mapping[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
+    """A value to FP16 and back, for its readers; none if they go on with it in binary32."""
+    mine = readers.get(name, [])
+    if not mine or len(mine) == 1 and mine[0].op_type in {*CLIPS, "QuantizeLinear"}:
+        return []
+    for n in mine:
+        n.input[:] = [name + ":rounded" if i == name else i for i in n.input]
+    return [helper.make_node("Cast", [name], [name + ":fp16"], to=TensorProto.FLOAT16),
+            helper.make_node("Cast", [name + ":fp16"], [name + ":rounded"], to=TensorProto.FLOAT)]
+
+
 def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
            say: Callable[[str], None] = lambda text: None) -> list[dict[str, str]]:
     """A row for each layer: its type, the SQNR if it alone is quantized, and the reason.
@@ -110,7 +165,7 @@ def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
     Raises
     ------
     CompileError
-        If there is no layer that can be quantized.
+        If there is no layer that can be quantized, or the goal is missed with all of them kept.
     """
     if not recipe.layers:
         raise CompileError("--precision mixed", "none of the model's layers can be quantized",
@@ -139,6 +194,10 @@ def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
         result = meter(kept)
     finally:
         logging.disable(logging.NOTSET)
+    if not result.meets(goal):
+        raise CompileError("--precision mixed", f"it reaches {result} with all {len(every)} layers "
+                           f"in {NUMBERS}: the goal, {goal}, is missed",
+                           "ask for less (--sqnr, --agreement)")
     say(f"{len(kept)} of {len(every)} layers in {NUMBERS}: {result}")
     rank = {layer: k + 1 for k, layer in enumerate(order)}
 

@@ -59,13 +59,14 @@ def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool
     instruction that writes something else on the hardware.
 
     The exit code is 1 if there is one. --inject shows that it works: the regions are program (the
-    instructions, then the weights), workspace, input and output.
+    instructions, then the weights), workspace, input and output. A bit that changes after it was
+    read, or on which no result depends, has no effect.
 
     \b
     Examples:
       makalu bisect examples/digits_int8.onnx --host all
-      makalu bisect net.mkl --inject program:0x5000.7
-      makalu bisect net.mkl --inject input:12@200 --json
+      makalu bisect examples/digits_int8.onnx --host all --inject program:0x1400.7
+      makalu bisect examples/digits_int8.onnx --host all --inject input:12.7 --json
     """
     from makalu.see import bisect as bisection
 
@@ -76,7 +77,7 @@ def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool
             difference = bisection.bisect(program, flips, seed)
     except bisection.FaultError as e:
         raise click.ClickException(str(e)) from None
-    compared = program.instruction_count - 1
+    compared = program.instruction_count
     if as_json:
         console.emit_json({"name": program.name, "config": program.config.name,
                            "instructions": compared,
@@ -84,6 +85,9 @@ def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool
     elif difference is None:
         console.out.print(f"all {compared:,} instructions of {program.name} write the same on "
                           f"{program.config.name}'s golden model and hardware")
+        if flips:
+            console.out.print("the injected fault has no effect: nothing reads that bit after it "
+                              "changes, or no result depends on it")
     else:
         d = difference
         what = "writes something else" if d.complete else "does not complete"

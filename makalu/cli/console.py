@@ -3,9 +3,11 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from isa.errors import SUPPORTED
 from isa.program import Program
 from makalu import facts
 from makalu.text import number, percent
+from sim.build import cache_folder
 
 WIDE = 120
 """Columns where the terminal does not tell: a file or a pipe."""
@@ -29,6 +33,31 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 def emit_json(value: dict[str, Any]) -> None:
     """Exactly one JSON object on standard output."""
     click.echo(json.dumps(value))
+
+
+def warn(text: str) -> None:
+    """What a user should know of a result that comes all the same."""
+    click.echo(f"makalu: warning: {text}", err=True)
+
+
+def sentence(error: OSError) -> str:
+    """An error of the file system, with what is wrong and where, and, if it concerns the folder of
+    built simulations, how to name another."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = Path(os.fsdecode(error.filename))
+    folder = cache_folder()
+    cure = (f"; built simulations are kept in {folder}: name another folder with MAKALU_CACHE"
+            if where.is_relative_to(folder) or folder.is_relative_to(where) else "")
+    return f"{where}: {error.strerror.lower()}{cure}"
+
+
+def warn_host_alone(program: Program) -> None:
+    """Say so if the machine computes nothing of a network."""
+    if facts.host_alone(program):
+        warn(f"every node of {program.name} that computes runs on the host and none on "
+             f"{program.config.name}: results and cycles say nothing about the machine; see "
+             f"makalu report, and {SUPPORTED}")
 
 
 @contextlib.contextmanager
@@ -73,6 +102,8 @@ def report(program: Program) -> None:
         kinds = Counter(p["op"] for p in folded)
         out.print("Not shown, folded into their neighbors: "
                   + ", ".join(f"{n} {op}" for op, n in sorted(kinds.items())))
+    if cycles.get(""):
+        out.print(f"{cycles['']:,} predicted cycles are of no node: tensors copied for the host")
     s = facts.summary(program)
     host = [p for p in program.placement if p["engine"] == "host"]
     out.print(f"{s['instructions']:,} instructions, program of {s['image_bytes']:,} bytes, "
@@ -91,3 +122,5 @@ def report(program: Program) -> None:
               + (":" if host else ""))
     for line in facts.on_host(program):
         out.print(f"  {line}", markup=False)
+    if host:
+        out.print(f"what the machine runs, and what to do about the rest: {SUPPORTED}")

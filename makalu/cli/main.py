@@ -2,26 +2,32 @@
 """The command line. Results go to standard output, progress and errors to standard error; an error
 is one sentence with its cause and its cure, and exit code 1."""
 
+import os
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from isa.config import DTYPES
 from isa.errors import UserError
 import makalu
 from makalu import api, facts
+from makalu import classes as naming
 from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
 from makalu.cli.examples_command import examples
 from makalu.cli.options import (How, compile_net, compile_options, config_option, device_option,
-                                json_option, load_net)
-from makalu.inputs import read_inputs
+                                given_by_default, json_option, load_net, picture_options)
+from makalu.inputs import read_inputs, unusual
+from makalu.pictures import Pictures
 from makalu.text import percent
 from runtime.session import Session
+from sim.build import WAVES
 
 
 class Group(click.Group):
@@ -47,7 +53,8 @@ def cli() -> None:
 
 @cli.command("compile")
 @click.argument("model")
-@click.option("-o", "--output", metavar="FILE.mkl", help="[default: the model's name with .mkl]")
+@click.option("-o", "--output", metavar="FILE.mkl",
+              help="[default: the model's name with .mkl, in the current folder]")
 @compile_options
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
@@ -68,7 +75,7 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
         --calibration samples.npz --report
     """
     program = compile_net(model, how)
-    path = Path(output) if output else Path(model).with_suffix(".mkl")
+    path = Path(output) if output else Path(Path(model).stem + ".mkl")
     program.save(path)
     if as_json:
         console.emit_json({**facts.summary(program), "file": str(path)})
@@ -76,24 +83,30 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
     if report:
         console.report(program)
     s = facts.summary(program)
-    console.out.print(f"{path}: {s['instructions']:,} instructions, {path.stat().st_size:,} bytes, "
-                      f"for {s['config']}")
+    console.out.print(f"{path}: {s['instructions']:,} instructions, program of "
+                      f"{s['image_bytes']:,} bytes, file of {path.stat().st_size:,} bytes, for "
+                      f"{s['config']}")
 
 
 @cli.command()
 @click.argument("net")
 @device_option
 @click.option("--input", "inputs", multiple=True, required=True, metavar="FILE",
-              help="A .npz with arrays named like the inputs, a .npy, NAME=FILE.npy, or pictures; "
-                   "can be given several times.")
+              help="A .npz with arrays named like the inputs, a .npy, a .pb (an ONNX tensor), or "
+                   "pictures; NAME=FILE says for which input, FILE.npz:KEY which array. Can be "
+                   "given several times.")
+@picture_options
+@click.option("--classes", metavar="FILE.txt",
+              help="Names of the classes, one a line: show the five most likely of each input.")
 @compile_options
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
 @click.option("--model", metavar="MODEL.onnx", help="What --check compares a .mkl program with.")
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
-def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | None, check: bool,
-        model: str | None, waves: str | None, as_json: bool) -> None:
+def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, classes: str | None,
+        how: How, output: str | None, check: bool, model: str | None, waves: str | None,
+        as_json: bool) -> None:
     """Run NET, a program (.mkl) or a model (.onnx), on a device.
 
     The first run on a configuration's hardware builds its simulation, which takes a minute or two;
@@ -102,10 +115,13 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
     \b
     Examples:
       makalu run examples/digits_int8.onnx --host all --input examples/digits_test.npz --check
-      makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg
+      makalu run net.mkl --device rtl --input cat.jpg --input dog.jpg --classes names.txt
+      makalu run net.mkl --input cat.jpg --crop 0.875 --mean 0.485,0.456,0.406
+        --std 0.229,0.224,0.225
       makalu run net.mkl --device rtl --input x.npy --waves net.vcd
       makalu run net.mkl --device uart:/dev/ttyUSB0 --input cat.jpg
-      makalu run net.onnx --input a=left.npy --input b=right.npy --json
+      makalu run net.onnx --input a=left.npy --input b=arrays.npz:right --json
+      makalu run net.onnx --input test_data_set_0/input_0.pb
     """
     reference = model or net
     if check and Path(reference).suffix != ".onnx":
@@ -113,11 +129,18 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
                                    "--model MODEL.onnx")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
+    if waves and Path(waves).suffix[1:] not in WAVES:
+        raise click.ClickException(f"--waves {waves}: name a file that ends in ."
+                                   f"{' or .'.join(WAVES)}, which says the format")
+    names = naming.class_names(classes)
     program = load_net(net, how)
     options = {"waves": waves} if device == "rtl" else {}
     machine = api.open_device(device, program.config, **options)
     session = Session(program, machine)
-    values = read_inputs(inputs, session.inputs)
+    naming.check(names, session.outputs)
+    values = read_inputs(inputs, session.inputs, pictures, console.warn)
+    for sentence in unusual(values):
+        console.warn(sentence)
     start = time.monotonic()
     results = _run(session, values)
     seconds = time.monotonic() - start
@@ -128,6 +151,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
         from makalu.measure.witness import compare, reference as witness
         theirs = witness(reference, values)
         agreement = {name: compare(results[name], theirs[name]) for name in results}
+    likely = {name: naming.best(value, names) for name, value in results.items()} if names else {}
     if output:
         np.savez(output, **results)  # type: ignore[arg-type]
     numbers = {"device": device, "config": program.config.name, "precision": program.precision,
@@ -135,9 +159,10 @@ def run(net: str, device: str, inputs: tuple[str, ...], how: How, output: str | 
     if as_json:
         console.emit_json({
             "outputs": {name: value.tolist() for name, value in results.items()}, **numbers,
+            **({"best": likely} if names else {}),
             **({"check": {k: a.json() for k, a in agreement.items()}} if check else {})})
         return
-    _show(results, numbers, agreement)
+    _show(results, numbers, agreement, likely)
 
 
 def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -146,7 +171,7 @@ def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarra
     several = max(batches, default=1) > session.batch
     if several:
         with console.progress(f"running {program.name}", "inputs") as update:
-            return session.run(values, update)
+            return session.run(values, progress=update)
     with console.progress(f"running {program.name}", "cycles") as update:
         if session.device.name == "rtl":
             total = sum(program.predicted_cycles) or None
@@ -154,15 +179,17 @@ def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarra
         return session.run(values)
 
 
-def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: dict[str, Any]
-          ) -> None:
+def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: dict[str, Any],
+          likely: dict[str, list[list[dict[str, Any]]]]) -> None:
     for name, value in results.items():
         console.out.print(f"{name}: {value.dtype} {list(value.shape)}", style="bold")
         rows = value.reshape(len(value), -1) if value.ndim > 1 else value.reshape(1, -1)
-        for row in rows[:8]:
-            best = int(row.argmax())
+        for row, named in zip_longest(rows[:8], likely.get(name, [])[:8]):
             text = " ".join(f"{v:.4g}" for v in row[:10]) + (" …" if row.size > 10 else "")
-            console.out.print(f"  {text}   largest: [{best}] {row[best]:.4g}", markup=False)
+            at = int(row.argmax())
+            told = f"{text}   largest: [{at}] {row[at]:.4g}" if named is None else ", ".join(
+                f"{c['class']} {c['value']:.4g}" for c in named)
+            console.out.print(f"  {told}", markup=False)
         if len(rows) > 8:
             console.out.print(f"  … {len(rows) - 8} more rows")
         if name in agreement:
@@ -178,7 +205,8 @@ def _show(results: dict[str, np.ndarray], numbers: dict[str, Any], agreement: di
         f"{n['config']}, {where}: {n['cycles']:,} cycles{times}, roofline "
         f"{n['roofline_cycles']:,} ({percent(n['roofline_share'])} reached), "
         f"{percent(n['mac_utilization'])} of the multipliers' capacity, "
-        f"{n['dram_bytes']:,} DRAM bytes, {n['wall_seconds']:.2f} s")
+        f"{n['dram_bytes']:,} DRAM bytes ({n['dram_bytes_ahead']:,} of them instructions that were "
+        f"fetched ahead), {n['wall_seconds']:.2f} s")
 
 
 @cli.command()
@@ -281,6 +309,9 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
     from makalu.measure import networks
     from sim.build import say
 
+    for file in files:
+        if not file.is_file():
+            raise click.ClickException(f"there is no file {str(file)!r}; name .onnx files")
     folder = docs or Path("build/bench" if files or quick else "docs")
     if files and precision == "int8":
         given, left = networks.quantized(files)
@@ -316,17 +347,23 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
 @click.option("--samples", default=8, show_default=True, type=click.IntRange(1), metavar="N",
               help="Random inputs of a network that has none beside it.")
 @config_option
+@click.option("--precision", type=click.Choice(DTYPES), default="int8", show_default=True,
+              help="Check quantized networks, or FP32 networks in a 16-bit type, on core256_fp "
+                   "unless told otherwise.")
 @json_option
-def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) -> None:
+@click.pass_context
+def zoo(ctx: click.Context, folder: str | None, rtl: int, samples: int, config: str,
+        precision: str, as_json: bool) -> None:
     """Check every network in FOLDER (or MAKALU_MODELS): golden model against ONNX Runtime, as a
     whole and node by node, and simulated hardware against the golden model.
 
     Inputs lie beside a network: .npz files with an array that fits, pictures in photos/.
-    The exit code is 1 if a requirement does not hold.
+    The exit code is 1 if a requirement does not hold, or if no network could be checked.
 
     \b
     Examples:
       makalu zoo ~/networks
+      makalu zoo ~/networks --precision fp16
       makalu zoo ~/networks --config core1024 --rtl 4 --json
     """
     from makalu.measure import zoo as networks
@@ -334,13 +371,18 @@ def zoo(folder: str | None, rtl: int, samples: int, config: str, as_json: bool) 
     from makalu.cli.zoo_table import emit, show
     from sim.build import say
 
-    rows = networks.zoo(networks_in(folder), config, ("all",), rtl, samples, say)
+    if precision != "int8" and given_by_default(ctx, "config"):
+        config = f"{config}_fp"
+    rows = networks.zoo(networks_in(folder), config, ("all",), rtl, samples, say, precision)
     (emit if as_json else show)(rows, config)
     violations = [v for row in rows for v in row["violations"]]
     for violation in violations:
         click.echo(f"makalu: {violation}", err=True)
-    if violations:
-        click.get_current_context().exit(1)
+    nothing = all(row["skipped"] for row in rows)
+    if nothing:
+        click.echo("makalu: no network was checked", err=True)
+    if violations or nothing:
+        ctx.exit(1)
 
 
 cli.add_command(accuracy)
@@ -357,8 +399,12 @@ def main() -> None:
         _fail(e.format_message())
     except (click.Abort, KeyboardInterrupt):
         click.echo("makalu: interrupted", err=True)
-        sys.exit(130)
-    except (UserError, OSError) as e:
+        sys.stdout.flush()
+        # without what Amaranth says of hardware that is half built, and without waiting for threads
+        os._exit(130)
+    except OSError as e:
+        _fail(console.sentence(e))
+    except UserError as e:
         _fail(str(e))
 
 

@@ -16,7 +16,7 @@ from isa.program import Program
 import makalu
 from makalu import api
 from makalu.cli import console
-
+from makalu.pictures import FITS, LAYOUTS, Pictures
 
 
 class DeviceName(click.ParamType):
@@ -40,6 +40,41 @@ config_option = click.option(
     "--config", default="core256", show_default=True, metavar="NAME",
     help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(v) for v in value.split(",")) if value else ()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, nor numbers with commas between "
+                                 "them", ctx, param) from None
+
+
+def picture_options(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The options for pictures, which the command gets as ``pictures``."""
+    @functools.wraps(f)
+    def command(*, fit: str, crop: float, white: float | None, mean: tuple[float, ...],
+                std: tuple[float, ...], layout: str | None, **others: Any) -> Any:
+        return f(pictures=Pictures(fit, crop, white, mean, std, layout or ""), **others)
+
+    for option in reversed((
+            click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True,
+                         help="A picture of another shape: cut out its middle, put black around "
+                              "it, or squeeze it."),
+            click.option("--crop", type=click.FloatRange(0, 1, min_open=True), default=1.0,
+                         show_default=True, metavar="SHARE",
+                         help="Take only this share of the middle: 0.875 is 224 pixels of 256."),
+            click.option("--white", type=float, metavar="VALUE",
+                         help="Of a white pixel; black is 0.  [default: 1; of unsigned inputs, "
+                              "and those whose quantization says so, 255]"),
+            click.option("--mean", callback=_numbers, metavar="M,…",
+                         help="Subtract this from a pixel; one number, or one a channel."),
+            click.option("--std", callback=_numbers, metavar="S,…",
+                         help="Then divide by this."),
+            click.option("--layout", type=click.Choice(LAYOUTS),
+                         help="Where an input has its channels.  [default: by its shape]"))):
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)
@@ -135,10 +170,12 @@ def compile_net(model: str, how: How) -> Program:
     """The program that an .onnx file compiles to."""
     text = f"compiling {Path(model).name} for {how.config}"
     with console.err.status(text) as status:
-        return api.compile(
+        program = api.compile(
             model, how.config, host=how.host, calibration=how.samples(), batch=how.batch,
             precision=how.precision, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
             say=lambda progress: status.update(f"{text}: {progress}"))
+    console.warn_host_alone(program)
+    return program
 
 
 def load_net(net: str, how: How) -> Program:
@@ -146,10 +183,15 @@ def load_net(net: str, how: How) -> Program:
     if Path(net).suffix == ".onnx":
         return compile_net(net, how)
     program = _read(net)
-    given = click.get_current_context().get_parameter_source("config")
-    if given is not click.core.ParameterSource.DEFAULT:
+    console.warn_host_alone(program)
+    if not given_by_default(click.get_current_context(), "config"):
         program.check(makalu.load_config(how.config))
     return program
+
+
+def given_by_default(ctx: click.Context, name: str) -> bool:
+    """Whether nobody named a value for an option."""
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
 
 
 def _read(net: str) -> Program:

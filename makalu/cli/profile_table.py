@@ -21,19 +21,20 @@ def show(run: Run) -> None:
     found = layers(run)
     called = labels([r["layer"] for r in found])
     rows = [[called[r["layer"]], number(r["instructions"]), number(r["macs"]), number(r["cycles"]),
-             number(r["predicted_cycles"]), number(r["roofline_cycles"]),
-             percent(r["roofline_share"]), number(r["dram_bytes"]),
+             number(r["predicted_cycles"]), number(r["under_way_cycles"]),
+             number(r["roofline_cycles"]), percent(r["roofline_share"]), number(r["dram_bytes"]),
              ", ".join(f"{c['engine']} {TITLES[c['bucket']]} {c['cycles']:,}"
                        for c in r["stalls"])]
             for r in found]
     out.print(table(f"{s['name']} on {s['config']}: {s['cycles']:,} cycles, "
                     f"{percent(s['roofline_share'])} of the roofline",
                     [("layer", "left"), ("instr.", "right"), ("MACs", "right"),
-                     ("cycles", "right"), ("predicted", "right"), ("roofline", "right"),
-                     ("share", "right"), ("DRAM bytes", "right"),
+                     ("cycles", "right"), ("predicted", "right"), ("under way", "right"),
+                     ("roofline", "right"), ("share", "right"), ("DRAM bytes", "right"),
                      ("most cycles without work", "left")], rows), soft_wrap=False)
-    out.print("A layer's cycles: by how much its instructions move the latest completion; where "
-              "layers overlap, its share may exceed 100 %.")
+    out.print("cycles: by how much a layer's instructions move the latest completion; they add up "
+              "to the whole.\nunder way: cycles in which any of its instructions is; layers "
+              "overlap.  share: the roofline's of those.")
     accounts = engines(run)
     if not accounts:
         out.print(f"{s['config']} has no counters of where its engines' cycles go (profile: false)")

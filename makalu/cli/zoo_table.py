@@ -25,40 +25,64 @@ def show(rows: list[Row], config: str) -> None:
     ran = [row for row in rows if not row["skipped"]]
     if ran:
         _networks(ran, config)
-        _nodes(ran)
+        if any(row["nodes"] for row in ran):
+            _nodes(ran)
         _host(ran)
     for row in rows:
         if row["skipped"]:
             reason = row["skipped"].removeprefix(f"{row['network'].split('/')[-1]}: ")
             console.out.print(f"Skipped: {row['network']}: {reason}", markup=False)
-    console.out.print("A requirement does not hold." if any(row["violations"] for row in rows)
-                      else "All requirements hold.")
+    console.out.print(
+        "A requirement does not hold." if any(row["violations"] for row in rows)
+        else f"All requirements hold, of {len(ran)} of {len(rows)} networks." if ran
+        else "Nothing was checked.")
 
 
-def _networks(rows: list[Row], config: str) -> None:
+def _numbers(rows: list[Row], config: str) -> None:
+    """FP32 networks in a 16-bit type."""
+    lines = [[row["network"], f"{a.same_top1:,} of {a.rows:,}",
+              "exact" if a.sqnr_db is None else f"{a.sqnr_db:.1f}", *_common(row)]
+             for row in rows for a in row["outputs"].values()]
+    console.out.print(table(
+        f"Golden model of {config} against ONNX Runtime in FP32, the machine's outputs; RTL "
+        "against the golden model",
+        [("network", "left"), ("top-1 same", "right"), ("SQNR, dB", "right"),
+         ("accuracy", "right"), ("RTL same", "right")], lines))
+
+
+def _common(row: Row) -> tuple[str, str]:
+    """Accuracies, and executions whose bytes are the same."""
+    accuracy = row["accuracy"]
+    return (f"{percent(accuracy['golden'])} / {percent(accuracy['onnxruntime'])}"
+            if accuracy else "-",
+            ", ".join(f"{r['same']} of {r['inputs']}" for r in row["rtl"].values()) or "-")
+
+
+def _integers(rows: list[Row], config: str) -> None:
+    """Quantized networks."""
     lines = []
     for row in rows:
         for name, a in row["outputs"].items():
-            b, accuracy = row["default"][name], row["accuracy"]
             lines.append([
                 row["network"], f"{a.same_top1:,} of {a.rows:,}",
-                *_difference(a), *_difference(b),
-                f"{percent(accuracy['golden'])} / {percent(accuracy['onnxruntime'])}"
-                if accuracy else "-",
-                ", ".join(f"{r['same']} of {r['inputs']}" for r in row["rtl"].values()) or "-"])
+                *_difference(a), *_difference(row["default"][name]), *_common(row)])
     console.out.print(table(
         f"Golden model of {config} against ONNX Runtime, the machine's outputs; RTL against the "
         "golden model",
         [("network", "left"), ("top-1 same", "right"),
          ("differ", "right"), ("LSB", "right"), ("default: differ", "right"), ("LSB", "right"),
          ("accuracy", "right"), ("RTL same", "right")], lines))
-    memories = ", with ".join(rows[0]["rtl"])
     console.out.print("differ: elements that are not those of ONNX Runtime's integer arithmetic; "
                       "LSB: by how much at most.\n"
-                      "default: ONNX Runtime as it comes; nothing is required of it.  accuracy: "
-                      "golden model / ONNX Runtime."
-                      + (f"\nRTL same: executions with the golden model's bytes, with {memories}."
-                         if memories else ""))
+                      "default: ONNX Runtime as it comes; nothing is required of it.")
+
+
+def _networks(rows: list[Row], config: str) -> None:
+    (_integers if rows[0]["precision"] == "int8" else _numbers)(rows, config)
+    console.out.print("accuracy: golden model / ONNX Runtime.")
+    memories = ", with ".join(rows[0]["rtl"])
+    if memories:
+        console.out.print(f"RTL same: executions with the golden model's bytes, with {memories}.")
     for row in rows:
         console.out.print(f"  {row['network']}: {row['inputs']} inputs: {row['source']}",
                           markup=False)

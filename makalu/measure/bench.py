@@ -9,7 +9,6 @@ there is a processor core for it, since the simulation runs without Python.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +31,12 @@ CONFIGS = {"int8": ("core256", "core1024"), "fp16": ("core256_fp", "core1024_fp"
 
 QUIET, OFTEN = 2.0, 10.0
 """Seconds until a piece of work first says how far it is, and between its further words."""
+
+POLL = 0.05
+"""Seconds between looks at whether the machines are done."""
+
+GRACE = 1.0
+"""Seconds that a machine has to clean up after an interrupt."""
 
 Say = Callable[[str], None]
 
@@ -134,13 +139,27 @@ class Bench:
         KeyboardInterrupt
             What was measured until then has been given to ``found``.
         """
-        with ThreadPoolExecutor(len(self._machines)) as pool:
+        failed: list[Exception] = []
+
+        def work(machine: Config) -> None:
             try:
-                for done in [pool.submit(self._machine, m) for m in self._machines]:
-                    done.result()
-            except BaseException:
-                self._stop.set()
-                raise
+                self._machine(machine)
+            except Exception as e:
+                failed.append(e)
+
+        # daemons: an interrupt ends the process though one of them generates Verilog for minutes
+        threads = [threading.Thread(target=work, args=(m,), daemon=True) for m in self._machines]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(t.is_alive() for t in threads) and not failed:
+                time.sleep(POLL)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(GRACE)
+        if failed:
+            raise failed[0]
         return self.result
 
     def _machine(self, config: Config) -> None:

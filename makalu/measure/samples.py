@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from makalu.inputs import PICTURES, picture
+from makalu.inputs import arrays, fits
+from makalu.pictures import SUFFIXES, Pictures
 from runtime.session import InputError, Port
 
-COVER = 146 / 128
-"""A photo's shorter side is scaled to this many times the network's, and the middle cut out."""
+PHOTOS = Pictures(crop=128 / 146)
+"""The middle of a photo whose shorter side is 146 pixels for a network of 128."""
 
 LABELS = ("label", "labels")
 
@@ -78,34 +79,28 @@ def samples(model: Path, ports: Sequence[Port], count: int) -> Samples:
 
 def _archive(path: Path, ports: Sequence[Port]) -> Samples | None:
     try:
-        with np.load(path) as file:
-            data = dict(file)
-    except (OSError, ValueError):
+        data = arrays(path)
+    except InputError:
         return None
     if len(ports) == 1:
-        fits = [k for k, v in data.items() if _fits(v, ports[0])]
-        names = {ports[0].name: fits[0]} if fits else {}
+        alike = [k for k, v in data.items() if fits(v, ports[0])]
+        names = {ports[0].name: alike[0]} if alike else {}
     else:
-        names = {p.name: p.name for p in ports if p.name in data and _fits(data[p.name], p)}
+        names = {p.name: p.name for p in ports if p.name in data and fits(data[p.name], p)}
     if len(names) < len(ports) or len({len(data[k]) for k in names.values()}) != 1:
         return None
-    inputs = {name: data[k] for name, k in names.items()}
+    inputs = {p.name: data[names[p.name]].astype(p.dtype) for p in ports}
     count = len(next(iter(inputs.values())))
     labels = next((data[k] for k in LABELS if k in data and data[k].shape == (count,)), None)
     return Samples(inputs, labels, path.name, True)
 
 
-def _fits(value: np.ndarray, port: Port) -> bool:
-    return bool(value.dtype == port.dtype and value.ndim == len(port.shape) > 0 and len(value) and
-                all(want in (0, have) for want, have in zip(port.shape[1:], value.shape[1:])))
-
-
 def _photos(folder: Path, ports: Sequence[Port]) -> Samples | None:
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
+    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
     if len(ports) != 1 or not files:
         return None
     try:
-        pictures = [picture(path, ports[0], COVER) for path in files]
+        pictures = [PHOTOS.read(path, ports[0]) for path in files]
     except InputError:  # the network takes no pictures
         return None
     return Samples({ports[0].name: np.concatenate(pictures)}, None, "photos/", True)

@@ -49,6 +49,9 @@ class Agreement:
         Rows of the first axis, and those with the same largest element.
     sqnr_db : float or None
         Signal-to-quantization-noise ratio in dB; None if all elements are the same.
+    not_finite : tuple of int
+        NaN and infinite elements of both. They take part in no other number but ``different``, and
+        a row with one has no largest element.
     """
 
     elements: int
@@ -58,8 +61,18 @@ class Agreement:
     rows: int
     same_top1: int
     sqnr_db: float | None = None
+    not_finite: tuple[int, int] = (0, 0)
+
+    def reaches(self, sqnr_db: float) -> bool:
+        """Whether the noise is as low as that."""
+        return not any(self.not_finite) and (self.sqnr_db is None or self.sqnr_db >= sqnr_db)
 
     def __str__(self) -> str:
+        if any(self.not_finite):
+            mine, theirs = self.not_finite
+            return (f"{mine} of {self.elements} elements are NaN or infinite, and {theirs} of ONNX "
+                    "Runtime's: nothing to compare; top-1 is the same in "
+                    f"{self.same_top1} of {self.rows}")
         if not self.different:
             return f"all {self.elements} elements are the same bits"
         if self.step:
@@ -139,12 +152,18 @@ def reference(model: str | Path | onnx.ModelProto, inputs: Mapping[str, np.ndarr
 def compare(ours: np.ndarray, theirs: np.ndarray) -> Agreement:
     """Two arrays of one shape."""
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    different = int((~np.isclose(a, b, 0, 0, equal_nan=True)).sum())
+    rows = len(a) if a.ndim else 1
+    clear = finite.reshape(rows, -1).all(axis=1)
+    lost = int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum())
+    a, b = np.where(finite, a, 0), np.where(finite, b, 0)
     gaps = np.diff(np.unique(np.concatenate([a.ravel(), b.ravel()])))
     step = float(gaps.min(initial=np.inf)) if gaps.size else 0.0
-    rows, noise = len(a) if a.ndim else 1, float(((a - b) ** 2).sum())
+    noise = float(((a - b) ** 2).sum())
     same = a.reshape(rows, -1).argmax(axis=1) == b.reshape(rows, -1).argmax(axis=1)
-    return Agreement(elements=a.size, different=int((a != b).sum()),
+    return Agreement(elements=a.size, different=different, not_finite=lost,
                      largest=float(np.abs(a - b).max(initial=0)),
                      step=step if gaps.sum() <= STEPS * step else 0.0,
-                     rows=rows, same_top1=int(same.sum()),
+                     rows=rows, same_top1=int((same & clear).sum()),
                      sqnr_db=float(10 * np.log10((b ** 2).sum() / noise)) if noise else None)

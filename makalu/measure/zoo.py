@@ -17,6 +17,9 @@ The witness of the network is its ONNX model cut at the machine's outputs, in ON
 arithmetic. How far ONNX Runtime as it comes is from the machine is counted as well, without a
 requirement: where it computes signed models in floats it is as far from its own integer kernels.
 On a processor whose kernels saturate the witness is the float chain, and nodes are only counted.
+
+An FP32 network in a 16-bit type is compared with ONNX Runtime in FP32 as a whole alone, and has to
+come as close to it as :data:`LEAST` says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +50,11 @@ from sim.harness import DramModel
 STEPS = 2
 """Quantization steps that an output of the machine may be away from ONNX Runtime's."""
 
+LEAST = {"fp16": 40.0, "bf16": 25.0}
+"""Signal-to-quantization-noise ratio in dB that FP32 networks have to reach in a type. Rounding a
+value to its 11 or 8 bits is 73 or 55 dB; a network's many roundings and cancellations take the
+rest, and a wrong operator leaves far less."""
+
 STALL = 0.1
 """Probability of a stall in a cycle, of the memory that stalls."""
 
@@ -73,8 +81,8 @@ class Recorder:
         return result
 
 
-def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count: int, say: Say
-        ) -> list[dict[str, Any]]:
+def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count: int, say: Say,
+        precision: str = "int8") -> list[dict[str, Any]]:
     """One row a network.
 
     Parameters
@@ -89,6 +97,8 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count
         Inputs that the simulated hardware gets; 0: none.
     count : int
         Random inputs of a network that none are given for.
+    precision : str
+        ``int8``, of quantized networks; ``fp16`` or ``bf16``, of FP32 networks.
 
     Returns
     -------
@@ -107,7 +117,7 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count
         row: dict[str, Any] = {"network": label, "skipped": "", "violations": []}
         say(f"{label} on {config}: compiling")
         try:
-            program = api.compile(path, machine, host=host)
+            program = api.compile(path, machine, host=host, precision=precision)
         except CompileError as e:
             row["skipped"] = str(e)
         else:
@@ -128,9 +138,11 @@ def _check(path: Path, label: str, program: Program, devices: Mapping[str, RtlDe
     ours = session.run(given.inputs)
     names = {name: name.removesuffix(SUFFIX) for name in ours}
     cut = with_outputs(onnx.load(path), names.values())
-    integer = Arithmetic.FLOAT if saturates() else Arithmetic.INTEGER
+    quantized = program.precision == "int8"
+    integer = Arithmetic.FLOAT if saturates() or not quantized else Arithmetic.INTEGER
     row: dict[str, Any] = {
-        "inputs": len(given), "source": given.source, "given": given.given,
+        "precision": program.precision, "inputs": len(given), "source": given.source,
+        "given": given.given,
         "host": [{k: p[k] for k in ("node", "op", "reason")} for p in program.placement
                  if p["engine"] == "host"]}
     theirs = reference(cut, given.inputs, integer)
@@ -138,10 +150,12 @@ def _check(path: Path, label: str, program: Program, devices: Mapping[str, RtlDe
     row["outputs"] = {k: compare(v, theirs[names[k]]) for k, v in ours.items()}
     row["default"] = {k: compare(v, as_it_comes[names[k]]) for k, v in ours.items()}
     for name, agreement in row["outputs"].items():
-        violations += _required(f"{label}, output {names[name]!r}", agreement)
+        violations += _required(f"{label}, output {names[name]!r}", agreement, program.precision)
     row["accuracy"] = _accuracy(given, ours, {k: theirs[n] for k, n in names.items()})
-    say(f"{label}: node by node, {inputs}")
-    row["nodes"] = _nodes(path, given, session.batch, program.config)
+    row["nodes"] = {}
+    if quantized:
+        say(f"{label}: node by node, {inputs}")
+        row["nodes"] = _nodes(path, given, session.batch, program.config)
     for kind, tally in row["nodes"].items():
         if is_exact(kind) and tally.different and integer is Arithmetic.INTEGER:
             violations.append(f"{label}, nodes of the kind {kind}: {tally.different} of "
@@ -160,7 +174,10 @@ def _check(path: Path, label: str, program: Program, devices: Mapping[str, RtlDe
     return {**row, "violations": violations}
 
 
-def _required(where: str, agreement: Agreement) -> list[str]:
+def _required(where: str, agreement: Agreement, precision: str) -> list[str]:
+    if precision in LEAST:
+        return [] if agreement.reaches(LEAST[precision]) else [
+            f"{where}: {agreement}; {LEAST[precision]:g} dB are required of {precision}"]
     out = []
     if agreement.same_top1 < agreement.rows:
         out.append(f"{where}: the largest element is ONNX Runtime's in {agreement.same_top1} of "

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as a trace for Perfetto and Chrome: one thread an engine, a microsecond a cycle.
+"""A run as a trace for Perfetto and Chrome: one thread an engine, a nanosecond a cycle.
+
+The machine's clock is not known to a simulation, and so the viewers' 1 ns is 1 cycle, as the name
+of the process says. Two counters are drawn above the threads, each instruction with its mean: how
+busy the array's multipliers are, and the bytes that LOADs and STOREs move.
 
 The format is Chrome's Trace Event Format. Events of a thread may nest but not overlap, hence an
 instruction that still drains while its engine works on the next one ends where that begins; its
@@ -8,17 +12,25 @@ argument ``done`` tells the whole.
 
 from typing import Any
 
-from isa.instructions import QUEUES
+import numpy as np
+
+from isa.instructions import QUEUES, Opcode
 from isa.registers import BUCKET_NAMES
 from makalu.see.profile import Run, spans
 
 PROCESS = 1
 
+CYCLE = 1e-3
+"""A cycle in the format's microseconds."""
+
+ACTIVE = BUCKET_NAMES.index("active")
+
 
 def events(run: Run) -> dict[str, Any]:
     """The trace as a JSON object."""
     program = run.program
-    found = [_meta("process_name", 0, name=f"{program.name} on {program.config.name}")]
+    found = [_meta("process_name", 0, name=f"{program.name} on {program.config.name}, 1 ns = 1 "
+                                           "cycle"), *_counters(run)]
     for tid, queue in enumerate(QUEUES):
         found += [_meta("thread_name", tid, name=queue),
                   _meta("thread_sort_index", tid, sort_index=tid)]
@@ -45,5 +57,29 @@ def _meta(kind: str, tid: int, **args: Any) -> dict[str, Any]:
 
 def _complete(name: str, kind: str, tid: int, start: int, end: int, args: dict[str, Any]
               ) -> dict[str, Any]:
-    return {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": tid, "ts": start,
-            "dur": end - start, "args": args}
+    return {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": tid,
+            "ts": start * CYCLE, "dur": (end - start) * CYCLE, "args": args}
+
+
+def _counters(run: Run) -> list[dict[str, Any]]:
+    """The counters' events; the first one only of a machine that counts active cycles."""
+    trace, span = run.trace, spans(run.trace)
+    tensor = trace["queue"] == QUEUES.index("tensor")
+    active = trace["cycles"][:, ACTIVE] * tensor
+    words = np.array([i.n0 * i.n1 * i.n2 * i.n3 if i.opcode in (Opcode.LOAD, Opcode.STORE) else 0
+                      for i in run.program.instructions()[:len(trace)]])
+    return [*_steps("array at work, %", 100 * active, span[:, 1], span[:, 2]),
+            *_steps("DRAM, bytes a cycle", words * run.program.config.word_bytes, span[:, 1],
+                    trace["done"])]
+
+
+def _steps(name: str, amounts: np.ndarray, starts: np.ndarray, ends: np.ndarray
+           ) -> list[dict[str, Any]]:
+    """Amounts, each spread evenly over its time, as a counter that changes in steps."""
+    some = np.flatnonzero((amounts > 0) & (ends > starts))
+    rate = amounts[some] / (ends - starts)[some]
+    times, position = np.unique(np.concatenate([starts[some], ends[some]]), return_inverse=True)
+    change = np.bincount(position, np.concatenate([rate, -rate]), len(times))
+    return [{"ph": "C", "name": name, "pid": PROCESS, "ts": int(at) * CYCLE,
+             "args": {"value": round(max(0.0, float(value)), 3)}}
+            for at, value in zip(times, np.cumsum(change), strict=True)]

@@ -4,7 +4,9 @@
 A layer is a source node of the network. Its cycles are those by which its instructions move the
 latest completion so far, in the order of the program: they add up to the cycles from the doorbell
 to the last completion, and the compiler predicts the same quantity. Its roofline is
-max(MACs / peak, bytes of its LOADs and STOREs / bus width).
+max(MACs / peak, bytes of its LOADs and STOREs / bus width). What it reaches of that is told by the
+cycles in which any of its instructions is under way: layers overlap, and a layer that hides behind
+another moves the latest completion by less than its work takes.
 """
 
 from collections import Counter
@@ -67,6 +69,14 @@ def frontier(trace: np.ndarray) -> np.ndarray:
     return np.diff(np.maximum.accumulate(trace["done"]), prepend=0)
 
 
+def under_way(trace: np.ndarray) -> int:
+    """Cycles in which at least one of some instructions has started and is not done."""
+    order = np.argsort(trace["start"], kind="stable")
+    done = np.maximum.accumulate(trace["done"][order])
+    start = np.maximum(trace["start"][order], np.append(0, done[:-1]))
+    return int(np.maximum(done - start, 0).sum())
+
+
 def spans(trace: np.ndarray) -> np.ndarray:
     """For each instruction ``[waits, start, end]``: from when on its engine had nothing else to do,
     when it began, and when it was done or, if that was earlier, the next one began. The spans of a
@@ -99,13 +109,14 @@ def layers(run: Run) -> list[dict[str, Any]]:
                  if instructions[k].opcode in (Opcode.LOAD, Opcode.STORE)]
         traffic = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in moves) * config.word_bytes
         roofline = max(-(-macs.get(name, 0) // config.macs), -(-traffic // config.bus_bytes))
-        cycles = int(moved[indices].sum())
+        busy = under_way(run.trace[indices])
         rows.append({
             "layer": name, "instructions": len(indices), "macs": macs.get(name, 0),
-            "cycles": cycles, "roofline_cycles": roofline,
+            "cycles": int(moved[indices].sum()), "under_way_cycles": busy,
+            "roofline_cycles": roofline,
             "predicted_cycles": (sum(program.predicted_cycles[k] for k in indices)
                                  if program.predicted_cycles else None),
-            "roofline_share": facts.share(roofline, cycles) if roofline else None,
+            "roofline_share": facts.share(roofline, busy) if roofline else None,
             "dram_bytes": traffic, "stalls": _stalls(run.trace[indices])})
     return rows
 

@@ -47,7 +47,7 @@ def draw(run: Run, path: Path) -> None:
     layer = [called[run.layer(k)] for k in range(len(trace))]
     color = colors([name for name in called.values() if name in set(layer)])
     queues = [k for k in range(len(QUEUES)) if (trace["queue"] == k).any()]
-    lanes = ["layer", *(QUEUES[k] for k in queues)]
+    lanes = ["progress", *(QUEUES[k] for k in queues)]
     rows = -(-min(len(color), LEGEND) // 6)
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(18, 1.6 + 0.85 * len(lanes) + 0.2 * rows), layout="constrained")
@@ -67,8 +67,11 @@ def draw(run: Run, path: Path) -> None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("cycles")
         axes.set_title(f"{run.program.name} on {run.program.config.name}: "
-                       f"{run.counters['CYCLES']:,} cycles, {len(trace):,} instructions",
-                       loc="left", fontsize=11)
+                       f"{run.counters['CYCLES']:,} cycles, "
+                       f"{run.program.instruction_count:,} instructions\n"
+                       "A bar is an instruction in the color of its layer, in the lane of its "
+                       "engine; progress: the layer whose instruction moves the latest completion",
+                       loc="left", fontsize=10)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#f0f0f0", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -111,11 +114,14 @@ def _short(name: str, room: int) -> str:
 
 
 def _legend(figure: Any, color: dict[str, Any]) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     names = list(color)[:LEGEND]
-    handles = [Patch(color=color[n], label=_short(n, WIDEST)) for n in names]
-    handles.append(Patch(color=WAIT, label="waits for another engine"))
+    handles: list[Any] = [Patch(color=color[n], label=_short(n, WIDEST)) for n in names]
+    handles.append(Patch(color=WAIT, label="instruction waits for another engine"))
+    handles.append(Line2D([], [], color="#888888", linewidth=3,
+                          label="line under a bar: it drains while the next one runs"))
     if len(color) > LEGEND:
         handles.append(Patch(color="none", label=f"and {len(color) - LEGEND} more"))
     figure.legend(handles=handles, loc="outside lower left", ncols=6, fontsize=7, frameon=False)

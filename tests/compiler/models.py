@@ -16,7 +16,8 @@ from isa.layout import pack, unpack
 from isa.program import Program
 from makalu.measure.witness import Arithmetic, open_session
 
-KIND = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+KIND = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT,
+        "int64": TensorProto.INT64}
 RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
 
 

@@ -207,3 +207,30 @@ def test_affine_operators() -> None:
         error = np.abs(run(model, CORE, {"x": x})[0].astype(int)
                        - onnxruntime(model, {"x": x})[0].astype(int))
         assert error.max() <= slack
+
+
+def test_what_the_host_computes_alone_names_the_input() -> None:
+    net = Net()
+    table = net.constant(np.ones((10, 8), np.float32))
+    model = net.model(net.op("Gather", table, net.input("ids", "int64", (1, 4))), kind="float32")
+    with pytest.raises(CompileError, match=r"from input 'ids' \(INT64\) on; cut the model"):
+        compile_model(model, PRESETS["tiny_fp"], precision="fp16", allow_host={"all"})
+
+
+def test_weights_that_are_not_numbers() -> None:
+    for value, words in ((np.nan, "holds NaN; export the model again"),
+                         (np.inf, "NaN or infinite; export the model again"),
+                         (1e6, "no float16; scale the weights, or use bf16")):
+        net = Net()
+        weight = net.constant(np.full((4, 3, 1, 1), value, np.float32))
+        model = net.model(net.op("Conv", net.input("x", "float32", (1, 3, 4, 4)), weight),
+                          kind="float32")
+        with pytest.raises(CompileError, match=words):
+            compile_model(model, PRESETS["tiny_fp"], precision="fp16")
+
+
+def test_operators_for_the_host_that_do_not_exist() -> None:
+    net = Net()
+    model = net.model(net.op("Relu", net.input("x", "float32", (1, 3))), kind="float32")
+    with pytest.raises(CompileError, match="--host Softmx: there is no such operator.*Softmax"):
+        compile_model(model, PRESETS["tiny_fp"], precision="fp16", allow_host={"Softmx"})

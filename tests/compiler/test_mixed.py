@@ -152,6 +152,21 @@ def test_the_fewest_layers_that_meet_the_goal() -> None:
     assert program.choices == rows
 
 
+def test_a_goal_that_fp16_misses() -> None:
+    """Said with what is reached, which is what the golden model has within a dB."""
+    model = network()
+    made, inputs = recipe(model), list(samples(frontend.load(model), data()))
+    every = list(made.layers)
+    measured = Meter(made, inputs)(every).sqnr
+    want = np.concatenate([open_session(model).run(None, {"x": x[None]})[0] for x in data()["x"]])
+    got = outputs(compiled(model, "core256_fp", every), data())
+    reached = 10 * np.log10((want ** 2).sum() / ((got - want) ** 2).sum())
+    assert abs(measured - reached) < 1
+    with pytest.raises(CompileError, match=rf"it reaches {measured:.1f} dB, .*"
+                                           r"the goal, 120 dB, is missed"):
+        choose(made, inputs, Goal(120))
+
+
 def test_agreement() -> None:
     model = network()
     made, inputs = recipe(model), list(samples(frontend.load(model), data()))

@@ -38,11 +38,12 @@ def test_measured_is_the_mean_of_the_executions():
     counters = [dict(zip(names, v)) for v in ((2000, 1000, 600, 50), (4000, 2000, 600, 50))]
     m = facts.measured(program(), counters)
     assert (m["executions"], m["cycles"], m["dram_bytes"]) == (2, 3000, 650)
+    assert m["dram_bytes_ahead"] == 650 - facts.dram_bytes(program())
     assert (m["roofline_share"], m["mac_utilization"], m["array_active_share"]) == (
         0.3333, 0.3333, 0.5)
 
 
 def test_measured_without_counters():
     m = facts.measured(program(), [{}, {}])
-    assert m["cycles"] is None and m["roofline_share"] is None
+    assert m["cycles"] is None and m["roofline_share"] is None and m["dram_bytes_ahead"] == 0
     assert m["dram_bytes"] == facts.dram_bytes(program())

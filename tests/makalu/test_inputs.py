@@ -2,10 +2,11 @@
 """Arrays and pictures as inputs."""
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from makalu.inputs import read_inputs
+from makalu.inputs import read_inputs, unusual
 from runtime.session import InputError, Port
 
 GRAY = Port("x", np.dtype(np.float32), (1, 1, 4, 6))
@@ -41,6 +42,37 @@ def test_named_arrays(tmp_path):
     assert found["a"].tolist() == [[1, 1]] and found["b"].tolist() == [[2, 2]]
 
 
+def test_named_arrays_of_one_archive(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, left=np.full((1, 2), 1, np.float32), b=np.full((1, 2), 2, np.float32))
+    found = read_inputs([f"a={path}:left", f"b={path}"], TWO)
+    assert found["a"].tolist() == [[1, 1]] and found["b"].tolist() == [[2, 2]]
+    assert read_inputs([f"{path}:b"], TWO[:1])["a"].tolist() == [[2, 2]]
+    with pytest.raises(InputError, match="has no array 'right'; it has left, b"):
+        read_inputs([f"a={path}:right"], TWO)
+
+
+def test_the_one_array_of_an_archive_that_fits(tmp_path):
+    """Whatever it is called, if there is one input."""
+    np.savez(tmp_path / "x.npz", mfcc=np.ones((5, 2), np.float32), label=np.arange(5))
+    assert read_inputs([str(tmp_path / "x.npz")], TWO[:1])["a"].shape == (5, 2)
+
+
+def test_onnx_tensors_and_doubles(tmp_path):
+    said = []
+    value = np.array([[0.5, 1 / 3]])
+    onnx.save_tensor(onnx.numpy_helper.from_array(value), str(tmp_path / "input_0.pb"))
+    found = read_inputs([str(tmp_path / "input_0.pb")], TWO[:1], say=said.append)["a"]
+    assert found.dtype == np.float32 and (found == value.astype(np.float32)).all()
+    assert said == ["input 'a': float64 is converted to float32"]
+
+
+def test_what_is_not_finite_is_told():
+    told, = unusual({"x": np.array([1.0, np.nan, np.inf, -np.inf]), "y": np.arange(3)})
+    assert told.startswith("input 'x' has 1 NaN and 2 infinite of 4 elements")
+    assert unusual({"x": np.zeros(3, np.float32)}) == []
+
+
 def test_archive_with_other_things_in_it(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.zeros(3), labels=np.ones(3))
     assert list(read_inputs([str(tmp_path / "x.npz")], [GRAY])) == ["x"]
@@ -50,7 +82,8 @@ def test_archive_with_other_things_in_it(tmp_path):
     ("x.npy", b"nonsense", [GRAY], "not a numpy file"),
     ("x.npz", b"nonsense", [GRAY], "not a numpy archive"),
     ("x.png", b"nonsense", [GRAY], "not a picture"),
-    ("x.png", b"", TWO[:1], "takes no picture; give a .npy"),
+    ("x.png", b"", TWO[:1], "takes no picture, .* give a .npy"),
+    ("x.pb", b"nonsense", TWO[:1], "not an ONNX tensor"),
     ("x.npy", b"", TWO, "the network has the inputs a, b; say which one with NAME="),
     ("x.txt", b"", [GRAY], "no input of the kind '.txt'"),
 ])
@@ -62,5 +95,5 @@ def test_wrong_files(tmp_path, name, data, ports, words):
 
 def test_archive_without_the_input(tmp_path):
     np.savez(tmp_path / "x.npz", y=np.zeros(3))
-    with pytest.raises(InputError, match="holds y, but the network's inputs are x: float32"):
+    with pytest.raises(InputError, match=r"holds y \(float64 \[3\]\), but the network's inputs"):
         read_inputs([str(tmp_path / "x.npz")], [GRAY])

@@ -53,7 +53,7 @@ def test_batches_run_in_pieces():
     session = Session(program(), device)
     seen = []
     x = standin.noise((5, 3, 5, 6))
-    y = session.run(x, lambda done, total: seen.append((done, total)))["y"]
+    y = session.run(x, progress=lambda done, total: seen.append((done, total)))["y"]
     assert np.array_equal(y, x + np.uint8(1))
     assert device.executions == 3 and seen == [(2, 5), (4, 5), (5, 5)]
     assert session.counters == [{"CYCLES": 7}] * 3

@@ -2,12 +2,17 @@
 """The command line as its user sees it: another process, its output, its exit code."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from PIL import Image
 
 from examples.digits import FP32, INT8, TEST, held_out
 from isa.program import Program
@@ -52,6 +57,23 @@ def test_compile_writes_the_same_program_twice(program, tmp_path):
                   "--report").stdout
     assert again.read_bytes() == program.read_bytes()
     assert "block1_dw" in text and "array" in text and "2 of 49 nodes run on the host" in text
+
+
+def test_compile_writes_to_the_current_folder(tmp_path):
+    subprocess.run([sys.executable, "-m", "makalu", "compile", INT8, "--host", "all"], check=True,
+                   cwd=tmp_path, capture_output=True,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert Program.load(tmp_path / "digits_int8.mkl").name == "digits_int8"
+    assert not Path(INT8).with_suffix(".mkl").exists()
+
+
+@pytest.mark.long  # builds core256
+def test_the_example_faults_of_bisect_have_an_effect():
+    lines = [line.split()[1:] for line in makalu("bisect", "--help").stdout.splitlines()
+             if line.strip().startswith("makalu ") and "--inject" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert makalu(*line, code=1).stdout
 
 
 def test_examples_work_as_printed(tmp_path):
@@ -135,6 +157,9 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
     (["run", INT8, "--input", TEST, "--waves", "x.vcd"], ["--device rtl"]),
     (["verilog", "--config", "x.json"], ["x.json", "core256"]),
     (["bench", "--models", "nowhere"], ["nowhere", "MAKALU_MODELS"]),
+    (["run", INT8, "--input", TEST, "--device", "rtl", "--waves", "x.txt"], ["x.txt", ".vcd or"]),
+    (["bench", "nothing.onnx"], ["no file 'nothing.onnx'"]),
+    (["compile", INT8, "--host", "all", "-o", "/no/where.mkl"], ["/no/where.mkl: no such file"]),
     (["walk"], ["No such command 'walk'"]),
 ])
 def test_errors_are_a_sentence_with_a_cure(arguments, words):
@@ -143,6 +168,30 @@ def test_errors_are_a_sentence_with_a_cure(arguments, words):
     assert done.stderr.startswith("makalu: ") and len(done.stderr.strip().splitlines()) == 1
     for word in words:
         assert word in done.stderr
+
+
+def test_a_folder_of_simulations_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run([sys.executable, "-m", "makalu", "verilog", "--config", "tiny"], cwd=ROOT,
+                          text=True, capture_output=True,
+                          env={**os.environ, "MAKALU_CACHE": str(tmp_path / "file")})
+    assert done.returncode == 1 and "Errno" not in done.stderr
+    assert "not a directory" in done.stderr and "another folder with MAKALU_CACHE" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["verilog", "--config", "core256"],
+                                     ["bench", INT8, "--config", "core256"]])
+def test_an_interrupt_is_one_line(command, tmp_path):
+    """While Verilog is generated, in the main thread and in another."""
+    process = subprocess.Popen([sys.executable, "-m", "makalu", *command], cwd=ROOT, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               env={**os.environ, "MAKALU_CACHE": str(tmp_path)})
+    assert process.stderr is not None
+    assert "generating" in process.stderr.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=20)
+    assert process.returncode == 130 and text.split() == ["makalu:", "interrupted"]
 
 
 def test_check_of_a_program_needs_the_model(program, images):
@@ -159,3 +208,44 @@ def test_wrong_shape_says_what_is_expected(program, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8), np.float32))
     done = makalu("run", program, "--input", tmp_path / "x.npy", code=1)
     assert "image: float32 [1, 1, 16, 16]" in done.stderr and "[1, 1, 8, 8]" in done.stderr
+
+
+def test_inputs_that_are_not_finite_are_told(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((1, 1, 16, 16), np.nan, np.float64))
+    done = makalu("run", program, "--input", tmp_path / "x.npy")
+    assert "warning: input 'image' has 256 NaN of 256 elements" in done.stderr
+    assert "float64 is converted to float32" in done.stderr
+
+
+def test_pictures_with_class_names(program, tmp_path):
+    image, names = tmp_path / "seven.png", tmp_path / "names.txt"
+    Image.fromarray((held_out()[0][0, 0] * 255).astype(np.uint8)).save(image)
+    names.write_text("".join(f"digit {k}\n" for k in range(10)))
+    how = ("--classes", names, "--crop", 0.9, "--mean", 0.1, "--layout", "nchw")
+    text = makalu("run", program, "--input", image, *how).stdout
+    first = text.splitlines()[1].split(",")
+    assert len(first) == 5 and first[0].strip().startswith("digit ")
+    best = json.loads(makalu("run", program, "--input", image, *how, "--json").stdout)["best"]
+    assert best["logits"][0][0]["class"] == " ".join(first[0].split()[:2])
+
+
+def test_a_network_that_the_host_runs_alone_is_told(tmp_path):
+    """Its results agree, but not because of the machine."""
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8])
+            for name in "xy")
+    nodes = [onnx.helper.make_node("Sin", ["x"], ["a"], name="first"),
+             onnx.helper.make_node("Cos", ["a"], ["y"], name="second")]
+    model, data = tmp_path / "waves.onnx", tmp_path / "x.npy"
+    onnx.save(onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "waves", [x], [y]), ir_version=10,
+        opset_imports=[onnx.helper.make_opsetid("", 20)]), model)
+    np.save(data, np.zeros((1, 8), np.float32))
+    how = ("--config", "tiny_fp", "--precision", "fp16", "--host", "all")
+    done = makalu("run", model, *how, "--input", data, "--check")
+    assert "warning: every node of waves that computes runs on the host" in done.stderr
+    done = makalu("report", model, *how, "--json")
+    report = json.loads(done.stdout)
+    assert "warning" in done.stderr and report["host_alone"] and report["host_nodes"] == 2
+    assert not report["node_cycles"].keys() & {"first", "second"}
+    assert "2 of 2 nodes run on the host" in makalu("report", model, *how).stdout
+    assert makalu("report", INT8, "--host", "all").stderr == ""

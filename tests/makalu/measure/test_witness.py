@@ -19,6 +19,18 @@ def test_counts_and_steps():
     assert compare(ours, theirs).same_top1 == 1
 
 
+def test_what_is_not_finite_is_no_agreement():
+    theirs = np.ones((2, 3), np.float32)
+    ours = theirs.copy()
+    ours[1, 0] = np.nan
+    a = compare(ours, theirs)
+    assert (a.not_finite, a.different, a.same_top1, a.sqnr_db) == ((1, 0), 1, 1, None)
+    assert "nan" not in str(a) and "1 of 6 elements are NaN or infinite" in str(a)
+    assert not a.reaches(0)
+    both = compare(ours, ours)
+    assert (both.different, both.same_top1) == (0, 1) and "same bits" not in str(both)
+
+
 def test_reference_runs_a_whole_batch():
     images, labels = held_out()
     logits = reference(FP32, {"image": images[:20]})["logits"]

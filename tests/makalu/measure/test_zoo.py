@@ -64,8 +64,31 @@ def test_tables(folder):
     assert done.exit_code == 0
     for words in ("6 of 6", f"{100 * accuracy():.1f} % / ", "digits_int8: 6 inputs: some.npz",
                   "On the host: digits_int8: image_QuantizeLinear (QuantizeLinear)",
-                  "Skipped: digits_fp32: it is an FP32 model", "All requirements hold."):
+                  "Skipped: digits_fp32: it is an FP32 model",
+                  "All requirements hold, of 1 of 2 networks."):
         assert words in done.stdout
+
+
+def test_nothing_checked_is_a_failure(folder):
+    (folder / "digits_int8.onnx").unlink()
+    done = run(folder, "--config", "tiny", "--rtl", 0)
+    assert done.exit_code == 1 and "Nothing was checked." in done.stdout
+    assert "All requirements hold" not in done.stdout
+
+
+def test_fp32_networks_in_fp16(folder, monkeypatch):
+    done = run(folder, "--precision", "fp16", "--config", "tiny_fp", "--rtl", 1, "--json")
+    assert done.exit_code == 0, done.output
+    row, skipped = json.loads(done.stdout)["networks"]
+    assert "it is quantized" in skipped["skipped"]
+    (logits,) = row["outputs"].values()
+    assert logits["sqnr_db"] > 60 and logits["same_top1"] == COUNT and row["nodes"] == {}
+    assert row["rtl"] == {memory: {"same": 1, "inputs": 1} for memory in zoo.MEMORIES}
+    text = run(folder, "--precision", "fp16", "--rtl", 0).stdout
+    assert "Golden model of core256_fp" in text and f"{logits['sqnr_db']:.1f}" in text
+    monkeypatch.setitem(zoo.LEAST, "fp16", 90.0)
+    done = run(folder, "--precision", "fp16", "--rtl", 0)
+    assert done.exit_code == 1 and "90 dB are required of fp16" in done.stderr
 
 
 def test_without_inputs_they_are_random(folder):

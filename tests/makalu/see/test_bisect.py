@@ -115,7 +115,9 @@ def test_the_command(program, tmp_path):
         return done.stdout
 
     assert "all 169 instructions of digits_int8 write the same" in run(code=0).replace(
-        f"{program.instruction_count - 1:,}", "169")
+        f"{program.instruction_count:,}", "169")
+    late = run("--inject", "input:4@30000", code=0)
+    assert "write the same" in late and "the injected fault has no effect" in late
     text = run("--inject", "input:12", code=1)
     assert "instruction 0 (node conv1) is the first that writes something else" in text
     result = json.loads(run("--inject", "input:12", "--json", code=1))

@@ -5,6 +5,7 @@ can read."""
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,6 +37,19 @@ def test_layers_add_up(run):
     assert sum(r["predicted_cycles"] for r in rows) == sum(program.predicted_cycles)
     conv2 = next(r for r in rows if r["layer"] == "conv2")
     assert conv2["roofline_cycles"] == conv2["macs"] / program.config.macs
+
+
+def test_no_layer_reaches_more_than_its_roofline(run):
+    """Though those that hide behind others move the latest completion by less than their work."""
+    rows = profile.layers(run)
+    assert all(r["roofline_share"] is None or 0 < r["roofline_share"] <= 1 for r in rows)
+    assert all(r["cycles"] <= run.counters["CYCLES"] >= r["under_way_cycles"] > 0 for r in rows)
+
+
+def test_cycles_under_way():
+    trace = np.zeros(4, [("start", "i8"), ("done", "i8")])
+    trace["start"], trace["done"] = [20, 2, 5, 31], [25, 8, 12, 40]
+    assert profile.under_way(trace) == 5 + 10 + 9
 
 
 def test_stalls_are_those_of_the_instructions(run):
@@ -94,16 +108,20 @@ def test_perfetto(run):
     """What the viewers want: metadata, complete events inside the run, no overlap in a thread."""
     trace = json.loads(json.dumps(events(run)))
     assert trace.keys() == {"displayTimeUnit", "traceEvents"}
-    names, spans, found = {}, {}, {}
+    names, spans, found, counters = {}, {}, {}, {}
     for e in trace["traceEvents"]:
         assert isinstance(e["name"], str) and e["pid"] == 1 and isinstance(e["args"], dict)
         if e["ph"] == "M":
             if e["name"] == "thread_name":
                 names[e["tid"]] = e["args"]["name"]
             continue
+        if e["ph"] == "C":
+            counters.setdefault(e["name"], []).append((e["ts"] * 1000, e["args"]["value"]))
+            continue
         assert e["ph"] == "X" and e["ts"] >= 0 and e["dur"] > 0
-        assert e["ts"] + e["dur"] <= run.counters["CYCLES"]
-        spans.setdefault(e["tid"], []).append((e["ts"], e["ts"] + e["dur"]))
+        start, end = round(e["ts"] * 1000), round((e["ts"] + e["dur"]) * 1000)
+        assert end <= run.counters["CYCLES"]
+        spans.setdefault(e["tid"], []).append((start, end))
         if e["cat"] != "wait":
             found[e["args"]["index"]] = e
     assert names == dict(enumerate(QUEUES)) and spans.keys() <= names.keys()
@@ -112,12 +130,22 @@ def test_perfetto(run):
         assert all(a[1] <= b[0] for a, b in zip(times, times[1:], strict=False))
     for index, instruction in enumerate(run.program.instructions()[:-1]):
         e = found[index]
-        assert e["cat"] == instruction.opcode.name and e["ts"] == run.trace["start"][index]
+        assert e["cat"] == instruction.opcode.name
+        assert round(e["ts"] * 1000) == run.trace["start"][index]
         assert e["args"]["disassembly"] == str(instruction)
         assert e["args"]["node"] == run.program.node_name(index)
         assert e["args"]["done"] == run.trace["done"][index]
         assert e["args"]["cycles"].keys() <= set(BUCKET_NAMES)
         assert bool(e["args"]["waits"]) == bool(instruction.wait_mask)
+    assert "1 ns = 1 cycle" in trace["traceEvents"][0]["args"]["name"]
+    # a counter's area is what it counts
+    area = {name: sum(value * (b - a) for (a, value), (b, _) in pairwise(steps))
+            for name, steps in counters.items()}
+    moved = dram_bytes(run.program) - 128 * run.program.instruction_count
+    assert area["DRAM, bytes a cycle"] == pytest.approx(moved, rel=1e-3)
+    active = run.counters["TENSOR_ACTIVE"]
+    assert area["array at work, %"] / 100 == pytest.approx(active, rel=0.02)
+    assert max(value for _, value in counters["array at work, %"]) <= 100
 
 
 def test_the_picture(run, tmp_path):
