@@ -118,14 +118,16 @@ class Feeder(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         go = Signal(self.STALLS)
-        sums = self._sums(m, go[:-3], go[-3])
-        requests, tag = self._addresses(m, go[-2], sums)
-        self._issue(m, go, *self._needs(m, go[-1], requests, tag))
+        sums, walking = self._sums(m, go[:-3], go[-3])
+        requests, tag, addressing = self._addresses(m, go[-2], sums)
+        reads, late = self._needs(m, go[-1], requests, tag)
+        issuing = self._issue(m, go, reads, late)
+        m.d.comb += self.busy.eq(walking | addressing | issuing)
         return m
 
-    def _sums(self, m: Module, go: Value, free: Value) -> data.View:
+    def _sums(self, m: Module, go: Value, free: Value) -> tuple[data.View, Value]:
         """The loop nest, a cycle later the terms of its addresses and its flags, and another one
-        later the terms' partial sums."""
+        later the terms' partial sums; and whether a vector is in any of them."""
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active = Signal()
         nx, ny = Signal(9), Signal(9)
@@ -217,13 +219,12 @@ class Feeder(wiring.Component):
                 *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                             y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
                             r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
-        self._active = active | walked.valid | out.valid
-        return out
+        return out, active | walked.valid | out.valid
 
     def _addresses(self, m: Module, go: Value, out: data.View
-                   ) -> tuple[list[data.View], data.View]:
-        """Each stream's address and mask of granules inside the image, in two cycles; and what
-        goes with them."""
+                   ) -> tuple[list[data.View], data.View, Value]:
+        """Each stream's address and mask of granules inside the image, in two cycles; what goes
+        with them; and whether a vector is in either."""
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         tag, tag2 = view_of(self._tag), view_of(self._tag)
@@ -264,8 +265,7 @@ class Feeder(wiring.Component):
             with m.If(go):
                 m.d.sync += [request.addr.eq(addr), request.mask.eq(mask)]
             requests.append(request)
-        self._on_the_way = tag.valid | tag2.valid
-        return requests, tag2
+        return requests, tag2, tag.valid | tag2.valid
 
     def _needs(self, m: Module, go: Value, requests: list[data.View], tag: data.View
                ) -> tuple[list[data.View], data.View]:
@@ -289,8 +289,9 @@ class Feeder(wiring.Component):
             m.d.sync += [late.eq(tag), late.bad.eq(tag.valid & Cat(*outside).any())]
         return reads, late
 
-    def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> None:
-        """Fork each set of reads to the ports; join the words to vectors."""
+    def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> Value:
+        """Fork each set of reads to the ports; join the words to vectors. Returns whether any is
+        under way."""
         config = self._config
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
         m.submodules.skid = skid = Skid(data.StructLayout({
@@ -327,8 +328,7 @@ class Feeder(wiring.Component):
                      skid.o.ready.eq(take)]
         m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~take)
         held = self._join(m, queue, readers)
-        m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
-                                  | queue.o.valid | held | self.vectors.valid)
+        return skid.i.valid | skid.o.valid | queue.o.valid | held | self.vectors.valid
 
     def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> Signal:
         """A vector's words and what goes with it; returns whether there is any before the register

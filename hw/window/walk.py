@@ -99,11 +99,14 @@ class WindowWalk(wiring.Component):
         m.submodules.skid = skid = Skid(visit_layout(self._config), self.STALLS)
         wiring.connect(m, skid.o, wiring.flipped(self.visits))
         m.d.comb += go.eq(skid.go)
-        self._addresses(m, go[-1], self._sums(m, go[:-1]), skid.i)
+        sums, active = self._sums(m, go[:-1])
+        addressing = self._addresses(m, go[-1], sums, skid.i)
+        m.d.comb += self.busy.eq(active | sums.valid | addressing | self.visits.valid)
         return m
 
-    def _sums(self, m: Module, go: Value) -> data.View:
-        """The loop nest and, one cycle later, what all groups have in common."""
+    def _sums(self, m: Module, go: Value) -> tuple[data.View, Signal]:
+        """The loop nest and, one cycle later, what all groups have in common; and whether the nest
+        is under way."""
         i = view_of(instruction_layout(Opcode.WINDOW))
         active = Signal()
         n = self.instr.payload
@@ -178,8 +181,7 @@ class WindowWalk(wiring.Component):
                 phase_step.eq(0), *(to(t, 0) for t in (xa, ra, ry, xo)),
                 *(to(t, v) for t, v in ((na, n.a_base), (no, n.o_base), (ya, n.a_row),
                                         (yo, n.o_row), (ix, n.ix0), (iy, n.iy0)))]
-        self._active = active
-        return out
+        return out, active
 
     @staticmethod
     def _inside(column: Value, width: Value) -> Value:
@@ -198,9 +200,9 @@ class WindowWalk(wiring.Component):
         return offsets
 
     def _addresses(self, m: Module, go: Value, sums: data.View, visits: stream.Interface
-                   ) -> None:
+                   ) -> Value:
         """Each group's addresses, and whether it reads and writes, in two cycles; checked in a
-        third."""
+        third. Returns whether a visit is in any of them."""
         tiles, i = self._config.tiles, sums.i
         out, found = view_of(visit_layout(self._config)), Signal()
         visit, checked = view_of(visit_layout(self._config)), Signal()
@@ -237,8 +239,7 @@ class WindowWalk(wiring.Component):
                     inside.eq(here & ~sums.mark.skip & (line >= 0) & (line < i.ih)),
                     out.addr[t].eq(parts[0] + parts[1]), out.out[t].eq(parts[2] + parts[3]),
                     out.inside[t].eq(inside), out.write[t].eq(exists & mark.emit)]
-        m.d.comb += self.busy.eq(self._active | sums.valid | valid | found | checked
-                                 | self.visits.valid)
+        return valid | found | checked
 
     def _outside(self, address: Value) -> Value:
         return (address < 0) | (address >= self._config.spm_words)
