@@ -29,7 +29,7 @@ from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, S
 from hw.engine.profile import events_layout
 from hw.parts.delay import cut, register
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort
@@ -80,9 +80,8 @@ class VectorEngine(wiring.Component):
         At most one bit is set.
     """
 
-    STALLS = 8
-    """Copies of the stall: for the registers of the walk, for each of its levels, for the
-    stages behind it."""
+    LEVELS = ("s", "r", "part", "x", "y", "cb")
+    """Of the loop nest, inner to outer."""
 
     META_DEPTH = 16
 
@@ -119,7 +118,7 @@ class VectorEngine(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.VECTOR))
-        active, walking, go = Signal(), Signal(), Signal(self.STALLS)
+        active, walking, go = Signal(), Signal(), Enables(self.LEVELS, stages=1)
         age = Signal(CHECK_CYCLES)
         two, held = register(m, "two", self._has_two(i)), Signal()
         current = _Current(i, two, self._units(m), held)
@@ -186,7 +185,7 @@ class VectorEngine(wiring.Component):
                          logs["b"].eq(largest - b), logs["largest"].eq(largest)]
         return {**logs}
 
-    def _walk(self, m: Module, current: _Current, walking: Signal, go: Signal, begin: Value
+    def _walk(self, m: Module, current: _Current, walking: Signal, go: Enables, begin: Value
               ) -> tuple[data.View, Value]:
         """The loop nest, and the addresses of a pair of taps: terms, sums, checks, a cycle each;
         and whether there is a pair in any of the three."""
@@ -194,8 +193,7 @@ class VectorEngine(wiring.Component):
         pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
         gather, few = logs["gather"], 1 << logs["gather"]
         parts, words = Signal(3), Signal.like(i.ncb)
-        nest = Nest(m, [("s", i.ns), ("r", pairs), ("part", parts), ("x", i.nx), ("y", i.ny),
-                        ("cb", words)])
+        nest = Nest(m, list(zip(self.LEVELS, (i.ns, pairs, parts, i.nx, i.ny, words), strict=True)))
         xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
             "xa", "sa", "ca", "xb", "cb", "xo", "co", "pa", "pb"))
         ya, even, odd = (Term(n, WORD, i.a_wrap) for n in ("ya", "even", "odd"))
@@ -220,7 +218,7 @@ class VectorEngine(wiring.Component):
 
         unit = (nest.index("cb") << gather) | nest.index("part")
         terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
                 terms.valid.eq(walking & ~current.held), terms.x.eq(xa.plus(ca.value)),
                 terms.part.eq(pa.plus(sa.value)), terms.even.eq(ya.plus(even.value)),
@@ -238,8 +236,8 @@ class VectorEngine(wiring.Component):
                     terms.mark.ends.eq(nest.last("part"))]
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
-        nest.step(*go[1:-1])
-        with m.If(go[-1]):
+        nest.step(*go.levels)
+        with m.If(go.stages[0]):
             self._add_up(m, current, terms, sums, pair)
         with m.If(begin):
             m.d.sync += [
@@ -300,11 +298,11 @@ class VectorEngine(wiring.Component):
                         .as_signed())
         return Mux((nest.index("cb") & last) == last, step, 0)
 
-    def _issue(self, m: Module, current: _Current, pair: data.View, go: Signal
+    def _issue(self, m: Module, current: _Current, pair: data.View, go: Enables
                ) -> tuple[Fifo, list[ReadPort], Value]:
         """Read the pair's words, queue what goes with them; and whether a pair waits for that."""
-        m.submodules.skid = skid = Skid(self._pair, self.STALLS)
-        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.go)]
+        m.submodules.skid = skid = Skid(self._pair, len(go.copies))
+        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.copies.eq(skid.go)]
         pair, bad, may, done = skid.o.payload, Signal(), Signal(), Signal()
         m.d.comb += [bad.eq(skid.o.valid & pair.bad), may.eq(skid.o.valid & ~bad & ~current.held)]
         with m.If(bad & ~current.held):
