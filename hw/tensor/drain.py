@@ -21,6 +21,7 @@ from amaranth.utils import exact_log2
 
 from hw.arith.float_lane import FLOAT_CONSTANTS, KIND
 from hw.arith.integer_lane import POST_CONSTANTS
+from hw.arith.requantize import CODE
 from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.parts.delay import cut, delay, later, register
@@ -149,7 +150,7 @@ class Drain(wiring.Component):
     def _walk(self, m: Module, i: data.View, walking: Signal, go: Enables) -> data.View:
         """The loop nest, a cycle later the entry's address terms and flags, and another one later
         the terms' sums."""
-        nx, ny = Signal(9), Signal(9)
+        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
         words = Signal(3)
         n = self.instr.payload
         log_o, log_r = self._log_size(i.o_type), self._log_size(i.r_type)
@@ -438,7 +439,7 @@ class Drain(wiring.Component):
         """Of the post-processors, from registers."""
         constants = view_of(POST_CONSTANTS, name="integer_constants")
         floats = view_of(FLOAT_CONSTANTS, name="float_constants")
-        others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": signed(9)}),
+        others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": CODE}),
                          name="other_constants")
         all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
             ~i.residual | (i.r_type == DType.INT8))

@@ -95,7 +95,7 @@ class Feeder(wiring.Component):
         self._request = data.StructLayout({"addr": signed(ADDRESS_BITS), "mask": per})
         self._common = data.StructLayout({
             "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
-            "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9),
+            "keeps": 1, "m_split": 2, **{f: layout[f].shape for f in ("a_signed", "a_zp", "pad")},
             **operand.type_shapes(config)})
         self._constants = data.StructLayout({
             f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
@@ -131,7 +131,7 @@ class Feeder(wiring.Component):
         later the terms' partial sums; and whether a vector is in any of them."""
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active = Signal()
-        nx, ny = Signal(9), Signal(9)
+        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
         nest = Nest(m, list(zip(self.LEVELS, (nx, ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty),
                                 strict=True)))
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
@@ -228,7 +228,7 @@ class Feeder(wiring.Component):
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         tag, tag2 = view_of(self._tag), view_of(self._tag)
-        lane_dx, iw, ih = Signal(2), Signal(16), Signal(16)
+        lane_dx, iw, ih = (Signal.like(i[f]) for f in ("lane_dx", "iw", "ih"))
         rows, lines, used = [], [], []
         offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         with m.If(go):
@@ -360,7 +360,7 @@ class Feeder(wiring.Component):
             words = Cat(*now)
             inside = Cat(bit.replicate(8 * GRANULE) for bit in head.mask[k])
             m.d.comb += [into.inside[k].eq(head.mask[k]), into.words[k].eq(
-                (words >> (head.turn[k] << 5) if ports > 1 else words) & inside)]
+                (words >> head.turn[k] * (8 * GRANULE) if ports > 1 else words) & inside)]
         m.d.comb += [
             into.common.eq(head.common), joined.i.valid.eq(present),
             fire.eq(present & joined.i.ready), take.eq(fire | ~have), queue.o.ready.eq(take),

@@ -8,7 +8,7 @@ PSUM bank is held). The loader runs ahead of the feeder by whatever the shadow w
 buffers and the next instruction allow.
 """
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,7 +74,7 @@ class WeightLoader(wiring.Component):
         fields = beat_layout(config)
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
-            "w_signed": 1, "w_zp": signed(9), **({"dtype": 2} if config.floats else {})})
+            "w_signed": 1, "w_zp": layout["w_zp"].shape, **({"dtype": 2} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config

@@ -109,7 +109,8 @@ class WindowWalk(wiring.Component):
         i = view_of(instruction_layout(Opcode.WINDOW))
         active = Signal()
         n = self.instr.payload
-        reach, columns, nr = Signal(3), Signal(range((1 << 16) + WINDOW_KERNEL)), Signal.like(i.nr)
+        reach, nr = Signal(range(WINDOW_KERNEL)), Signal.like(i.nr)
+        columns = Signal(range((1 << len(i.nx)) + WINDOW_KERNEL))
         nest = Nest(m, list(zip(self.LEVELS, (nr, i.stride, columns, i.ny, i.nnb), strict=True)))
         xa, na, xo, no = (Term(n, WORD) for n in ("xa", "na", "xo", "no"))
         ya, ra, yo = Term("ya", WORD, i.a_wrap), Term("ra", WORD, i.a_wrap), Term("yo", WORD,
