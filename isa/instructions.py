@@ -17,6 +17,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from isa.config import SPM_ADDRESS_BITS
+from isa.numerics import ZERO_POINT_BITS
 
 INSTRUCTION_BYTES = 128
 
@@ -262,12 +263,12 @@ TENSOR_FIELDS = (
     Field("lane_dx", 2, "1: each granule is one column further right (packed shallow layers); "
           "2: each pair of granules"),
     Field("a_signed", 1, "activations are INT8 (1) or UINT8 (0)"),
-    Field("a_zp", 9, "activation zero point, subtracted on the way in", True),
+    Field("a_zp", ZERO_POINT_BITS, "activation zero point, subtracted on the way in", True),
     Field("pad", 9, "value outside the image, after the zero point", True),
     # weights
     _word("w_base", "weight stream, a multiple of weight_words", signed=False),
     Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
-    Field("w_zp", 9, "weight zero point, subtracted on the way in", True),
+    Field("w_zp", ZERO_POINT_BITS, "weight zero point, subtracted on the way in", True),
     # organisation
     Field("m_split", 2, "log2 of the pixel streams; the tiles of a stream split output channels"),
     Field("m_last", 3, "pixel streams that are valid in the very last row, 1 or more"),
@@ -289,16 +290,16 @@ TENSOR_FIELDS = (
     _word("r_wrap", "size of the residual's row circle", signed=False),
     # post-processing
     Field("residual", 1, "1: add the residual after requantizing"),
-    Field("z1", 9, "zero point of the requantized sum", True),
-    Field("lo1", 9, "its lower clip", True),
-    Field("hi1", 9, "its upper clip", True),
+    Field("z1", ZERO_POINT_BITS, "zero point of the requantized sum", True),
+    Field("lo1", ZERO_POINT_BITS, "its lower clip", True),
+    Field("hi1", ZERO_POINT_BITS, "its upper clip", True),
     Field("r_signed", 1, "residual is INT8 (1) or UINT8 (0)"),
-    Field("r_zp", 9, "residual zero point", True),
+    Field("r_zp", ZERO_POINT_BITS, "residual zero point", True),
     Field("scale_a", 32, "binary32 factor of the requantized sum in the residual addition"),
     Field("scale_r", 32, "binary32 factor of the residual"),
-    Field("z2", 9, "zero point after the addition", True),
-    Field("lo2", 9, "lower clip after the addition", True),
-    Field("hi2", 9, "upper clip after the addition", True),
+    Field("z2", ZERO_POINT_BITS, "zero point after the addition", True),
+    Field("lo2", ZERO_POINT_BITS, "lower clip after the addition", True),
+    Field("hi2", ZERO_POINT_BITS, "upper clip after the addition", True),
     # floating point
     *_types(("dtype", "activations and weights, not FP32"), ("o_type", "the output"),
             ("r_type", "the residual")),
@@ -333,12 +334,12 @@ WINDOW_FIELDS = (
     Field("iw", 16, "image width: taps outside are skipped"),
     Field("ih", 16, "image height: taps outside are skipped"),
     Field("a_signed", 1, "activations are INT8 (1) or UINT8 (0)"),
-    Field("a_zp", 9, "activation zero point, subtracted on the way in", True),
+    Field("a_zp", ZERO_POINT_BITS, "activation zero point, subtracted on the way in", True),
     # weights and parameters
     _word("w_base", "weights and parameters of channel block 0", signed=False),
     _word("w_n", "step per channel block; 0: all have the same"),
     Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
-    Field("w_zp", 9, "weight zero point, subtracted on the way in", True),
+    Field("w_zp", ZERO_POINT_BITS, "weight zero point, subtracted on the way in", True),
     # organisation
     Field("m_split", 2, "log2 of the pixel streams; the groups of a stream split channel blocks"),
     Field("m_last", 3, "pixel streams that are valid in the last row, 1 or more"),
@@ -351,9 +352,9 @@ WINDOW_FIELDS = (
     _word("o_y", "row step per output row"),
     _word("o_m", "row step per pixel stream"),
     _word("o_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
-    Field("z", 9, "output zero point", True),
-    Field("lo", 9, "lower clip", True),
-    Field("hi", 9, "upper clip", True),
+    Field("z", ZERO_POINT_BITS, "output zero point", True),
+    Field("lo", ZERO_POINT_BITS, "lower clip", True),
+    Field("hi", ZERO_POINT_BITS, "upper clip", True),
     # floating point
     *_types(("dtype", "activations, weights and output, not FP32")),
     *FLOAT_FIELDS,
@@ -395,14 +396,14 @@ VECTOR_FIELDS = (
     _word("o_y", "row step per output row"),
     _word("o_wrap", "size of the row circle", signed=False),
     Field("a_signed", 1, "first operand is INT8 (1) or UINT8 (0)"),
-    Field("a_zp", 9, "its zero point", True),
+    Field("a_zp", ZERO_POINT_BITS, "its zero point", True),
     Field("b_signed", 1, "second operand is INT8 (1) or UINT8 (0)"),
-    Field("b_zp", 9, "its zero point", True),
+    Field("b_zp", ZERO_POINT_BITS, "its zero point", True),
     Field("scale_a", 32, "binary32 factor of the first operand, of the maximum, or of the sum"),
     Field("scale_b", 32, "binary32 factor of the second operand, or of a function's value"),
-    Field("z", 9, "output zero point", True),
-    Field("lo", 9, "lower clip", True),
-    Field("hi", 9, "upper clip", True),
+    Field("z", ZERO_POINT_BITS, "output zero point", True),
+    Field("lo", ZERO_POINT_BITS, "lower clip", True),
+    Field("hi", ZERO_POINT_BITS, "upper clip", True),
     # floating point
     *_types(("a_type", "the first operand"), ("b_type", "the second operand"),
             ("o_type", "the output")),

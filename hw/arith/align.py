@@ -8,7 +8,7 @@ from hw.engine.ports import view_of
 from isa.config import Config
 from isa.numerics import PRODUCT_SHIFT_MAX
 
-PRODUCT_BITS = 81
+ALIGNED_BITS = 81
 """Of an aligned product."""
 
 FLAGS = data.StructLayout({"nan": 1, "positive": 1, "negative": 1, "overflow": 1})
@@ -31,7 +31,7 @@ def align(m: Module, name: str, a: data.View, w: data.View, product: Value, conf
     kind = Signal(3, name=f"kind{name}", reset_less=True)
     m.d.sync += [shift.eq(a.shift + w.shift),
                  kind.eq(Cat(nan, ((a.inf & ~w.absent) | w.inf) & ~nan, a.negative ^ w.negative))]
-    aligned = Signal(signed(PRODUCT_BITS), name=f"aligned{name}", reset_less=True)
+    aligned = Signal(signed(ALIGNED_BITS), name=f"aligned{name}", reset_less=True)
     flag = view_of(FLAGS, name=f"flag{name}", reset_less=True)
     beyond = Signal(name=f"beyond{name}")
     left = Signal(range(PRODUCT_SHIFT_MAX + 1), name=f"left{name}")

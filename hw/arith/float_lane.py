@@ -17,12 +17,12 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import ieee
 from hw.arith.ieee import STAGES
 from hw.arith.output import LATENCY as OUTPUT_LATENCY, OUTPUT, output
-from hw.arith.sums import SEGMENT_BITS, SUM_BITS, entry_layout
+from hw.arith.sums import SEGMENT_BITS, SUM_BITS, UNIT_BITS, entry_layout
 from hw.parts.delay import delay, later, register
 from isa.config import Config
 
 FLOAT_CONSTANTS = data.StructLayout({
-    "floating": 1, "unit": signed(10), "r_type": 2, "residual": 1, "scale_r": 32,
+    "floating": 1, "unit": signed(UNIT_BITS), "r_type": 2, "residual": 1, "scale_r": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``floating``: entries are sums of numbers; ``unit``:
 exponent of their lowest bit."""

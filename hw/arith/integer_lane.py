@@ -22,14 +22,14 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.normal import (FLOAT, MANT_BITS, NORMALIZE, PRODUCT, ROUND, leading_product,
                              normalize, product, round_even, unpack_scale)
-from hw.arith.requantize import CLIP, Requantizer, clip_register
+from hw.arith.requantize import CLIP, CODE, Requantizer, clip_register
 from hw.engine.ports import view_of
 from hw.parts.clock_gate import clocked
 from hw.parts.delay import cut, delay
 
 POST_CONSTANTS = data.StructLayout({
-    "z1": signed(9), "lo1": signed(9), "hi1": signed(9), "scale_a": 32, "scale_b": 32,
-    "z2": signed(9), "lo2": signed(9), "hi2": signed(9), "add": 1, "direct": 1})
+    "z1": CODE, "lo1": CODE, "hi1": CODE, "scale_a": 32, "scale_b": 32,
+    "z2": CODE, "lo2": CODE, "hi2": CODE, "add": 1, "direct": 1})
 """What stands still during an instruction. ``add``: the second half of the lane is used;
 ``direct``: its first operand is ``acc`` itself, not the requantized value."""
 
@@ -43,10 +43,10 @@ class PostLane(wiring.Component):
         Sum and bias; with ``direct``, ``acc`` is an operand of ten bits.
     scale : In(32)
         binary32 pattern of the requantization.
-    b : In(signed(9))
+    b : In(CODE)
         Second operand of the addition.
     constants : In(POST_CONSTANTS)
-    out : Out(signed(9))
+    out : Out(CODE)
         The result, LATENCY cycles later, or PLAIN without an addition.
     """
 
@@ -62,8 +62,8 @@ class PostLane(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({"acc": In(signed(32)), "bias": In(signed(32)), "scale": In(32),
-                          "b": In(signed(9)), "constants": In(POST_CONSTANTS),
-                          "out": Out(signed(9))})
+                          "b": In(CODE), "constants": In(POST_CONSTANTS),
+                          "out": Out(CODE)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()

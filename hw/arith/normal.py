@@ -16,7 +16,7 @@ MANT_BITS = 24
 EXP_BIAS = 127 + MANT_BITS - 1
 """Subtracted from a binary32 exponent field it gives the exponent of the significand's low bit."""
 
-INTEGER_BITS = 11
+ROUNDED_BITS = 11
 """Magnitudes of 2**10 and more are one value: with any zero point they clip to the same bound."""
 
 FLOAT = data.StructLayout({"sign": 1, "exp": signed(10), "mant": MANT_BITS})
@@ -126,16 +126,16 @@ def to_integer(m: Module, name: str, number: data.View) -> Value:
     """``number`` rounded to the nearest integer, ties to even, saturated to ±2**10; three cycles
     later."""
     # mant < 2**24, so at exp < -25 the number is under a half, and between the two bounds the
-    # shift is 14 … 25, which leaves at most INTEGER_BITS bits of whole
-    huge, small = number.exp >= INTEGER_BITS - MANT_BITS, number.exp < -25
+    # shift is 14 … 25, which leaves at most ROUNDED_BITS bits of whole
+    huge, small = number.exp >= ROUNDED_BITS - MANT_BITS, number.exp < -25
     right, huge, small, mant, sign = cut(
         m, f"{name}_right", Mux(small, 25, (-number.exp)[:5]), huge & (number.mant != 0), small,
         number.mant, number.sign)
-    wide = Signal(INTEGER_BITS + MANT_BITS, name=f"{name}_wide")
+    wide = Signal(ROUNDED_BITS + MANT_BITS, name=f"{name}_wide")
     m.d.comb += wide.eq(Cat(Const(0, MANT_BITS), mant) >> right)
     shifted, huge, small, sign = cut(m, f"{name}_shifted", wide, huge, small, sign)
     whole = shifted[MANT_BITS:]
     up = shifted[MANT_BITS - 1] & (shifted[:MANT_BITS - 1].any() | whole[0])
     magnitude, sign = cut(m, f"{name}_magnitude", Mux(
-        huge, 1 << (INTEGER_BITS - 1), Mux(small, 0, whole + up))[:INTEGER_BITS], sign)
+        huge, 1 << (ROUNDED_BITS - 1), Mux(small, 0, whole + up))[:ROUNDED_BITS], sign)
     return Mux(sign, -magnitude, magnitude)

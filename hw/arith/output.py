@@ -4,19 +4,19 @@
 It takes :data:`LATENCY` cycles; the arithmetic is that of :mod:`golden.results`.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import data
 
 from hw.arith import ieee
 from hw.arith.ieee import STAGES
 from hw.arith.normal import FLOAT
-from hw.arith.requantize import CLIP, clip_register
+from hw.arith.requantize import CLIP, CODE, clip_register
 from hw.engine.ports import view_of
 from hw.parts.delay import delay, later
 from isa.instructions import DType
 
 OUTPUT = data.StructLayout({
-    "o_type": 2, "lo_f": 16, "hi_f": 16, "z": signed(9), "lo": signed(9), "hi": signed(9)})
+    "o_type": 2, "lo_f": 16, "hi_f": 16, "z": CODE, "lo": CODE, "hi": CODE})
 """What stands still during an instruction."""
 
 LATENCY = CLIP

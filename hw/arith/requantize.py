@@ -19,7 +19,10 @@ from hw.arith.normal import (FLOAT, INTEGER, MANT_BITS, NORMALIZE, PRODUCT, ROUN
                              normalize, product, round_even, to_integer, unpack_scale)
 from hw.engine.ports import view_of
 from hw.parts.delay import cut, register
+from isa.numerics import ZERO_POINT_BITS
 
+CODE = signed(ZERO_POINT_BITS)
+"""Shape of a quantized value of either signedness, a zero point or a clip bound."""
 
 CLIP = INTEGER + 3
 """Cycles of :func:`clip_register`."""
@@ -29,9 +32,9 @@ def clip_register(m: Module, name: str, number: data.View, zero: Value, low: Val
                   high: Value) -> Signal:
     """``number`` rounded, offset and clipped, CLIP cycles later; the offset is looked at three
     cycles before the end, the lower bound two, the upper one."""
-    offset = register(m, f"{name}_offset", to_integer(m, name, number) + zero, signed(13))
-    raised = register(m, f"{name}_raised", Mux(offset < low, low, offset), signed(13))
-    return register(m, f"{name}_clipped", Mux(raised > high, high, raised), signed(9))
+    offset = register(m, f"{name}_offset", to_integer(m, name, number) + zero)
+    raised = register(m, f"{name}_raised", Mux(offset < low, low, offset))
+    return register(m, f"{name}_clipped", Mux(raised > high, high, raised), CODE)
 
 
 class Requantizer(wiring.Component):
@@ -40,9 +43,9 @@ class Requantizer(wiring.Component):
     acc, bias : In(signed(32))
     scale : In(32)
         binary32 pattern.
-    z, lo, hi : In(signed(9))
+    z, lo, hi : In(CODE)
         Zero point and clip, each of the element that has come to them.
-    out : Out(signed(9))
+    out : Out(CODE)
         The result, LATENCY cycles later.
     """
 
@@ -61,8 +64,8 @@ class Requantizer(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({"acc": In(signed(32)), "bias": In(signed(32)), "scale": In(32),
-                          "z": In(signed(9)), "lo": In(signed(9)), "hi": In(signed(9)),
-                          "out": Out(signed(9))})
+                          "z": In(CODE), "lo": In(CODE), "hi": In(CODE),
+                          "out": Out(CODE)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()

@@ -13,6 +13,9 @@ SUM_BITS = 96
 SEGMENT_BITS = 32
 """Of a part of a PSUM entry that is added in one cycle: INT8 has one, floating point three."""
 
+UNIT_BITS = 10
+"""Of the exponent of a sum's lowest bit, signed: the anchor of BF16, or the unit of FP16."""
+
 
 def entry_layout(config: Config) -> data.StructLayout:
     """A PSUM entry of a column: ``low``, INT32; with floating point two segments more, carries into

@@ -25,7 +25,7 @@ from hw.engine.ports import instruction_layout, view_of
 from hw.engine.settings import REGIONS
 from hw.memory.axi import run_layout
 from hw.memory.lanes import Lanes, tag_layout
-from hw.parts.nest import Nest
+from hw.parts.nest import Enables, Nest
 from hw.parts.skid import Skid
 from isa.config import SPM_ADDRESS_BITS, Config
 from isa.instructions import DMA_FIELDS, INDEX_BITS, READ_ONLY, Fault, Opcode, Region
@@ -56,9 +56,8 @@ class Pattern(wiring.Component):
 
     LATENCY = 5
 
-    STALLS = 10
-    """Copies of the stall: for the counters, for each of their levels, for each level's address,
-    for two stages behind them, for the next instruction."""
+    LEVELS = ("n1", "n2", "n3")
+    """Of the loop nest, inner to outer; a run counts n0."""
 
     instr: stream.Interface
     regions: data.View
@@ -82,17 +81,17 @@ class Pattern(wiring.Component):
         config = self._config
         word = exact_log2(config.word_bytes)
         self._reach = config.addr_bits - word
-        go, stopped = Signal(self.STALLS), Signal()
+        go, stopped = Enables(self.LEVELS, behind=True, stages=2), Signal()
         m.d.comb += stopped.eq(self.halt | self.fault)
-        m.submodules.skid = skid = Skid(self.runs.payload.shape(), self.STALLS + 1)
+        m.submodules.skid = skid = Skid(self.runs.payload.shape(), len(go.copies) + 1)
         wiring.connect(m, skid.o, wiring.flipped(self.runs))
-        m.d.comb += go.eq(skid.go[1:])
-        walked = self._walk(m, go[:-3], go[-3], stopped, word)
-        ends = self._ends(m, go[-2], stopped, walked, word)
-        self._place(m, go[-1], stopped, ends, skid)
+        m.d.comb += go.copies.eq(skid.go[1:])
+        walked = self._walk(m, go, stopped, word)
+        ends = self._ends(m, go.stages[0], stopped, walked, word)
+        self._place(m, go.stages[1], stopped, ends, skid)
         return m
 
-    def _walk(self, m: Module, go: Value, free: Value, stopped: Signal, word: int) -> data.View:
+    def _walk(self, m: Module, go: Enables, stopped: Signal, word: int) -> data.View:
         """The loop nest and, a cycle later, its run and what is wrong with the instruction."""
         instr = view_of(instruction_layout(Opcode.LOAD), reset_less=True)
         active, begin = Signal(), Signal()
@@ -100,8 +99,7 @@ class Pattern(wiring.Component):
             "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
             "region": instr.region.shape(), "rest": _WIDTH["n0"],
             "start": signed(self._reach + 2), "spm": signed(SPM_ADDRESS_BITS + 2)}))
-        levels = ("n1", "n2", "n3")
-        nest = Nest(m, [(n, instr[n]) for n in levels])
+        nest = Nest(m, [(n, instr[n]) for n in self.LEVELS])
         # the address of level i is where its innermost run began: an outer level's step begins
         # all those inside it
         at = [Signal.like(walked.start, name=f"at{i}", reset_less=True) for i in range(3)]
@@ -117,14 +115,14 @@ class Pattern(wiring.Component):
             m.d.comb += value.eq(Mux(nest.levels["n1"].entered, inner,
                                      Mux(nest.levels["n2"].entered, middle, outer)))
         following, spm_following = here + step, spm_here + spm_step
-        for name, place, spm_place in zip(levels, at, spm, strict=True):
+        for name, place, spm_place in zip(self.LEVELS, at, spm, strict=True):
             moved = [place.eq(following), spm_place.eq(spm_following)]
             nest.behind(name, enter=moved, leave=moved)
         m.d.comb += [walked.start.eq(at[0]), walked.spm.eq(spm[0]),
                      self.instr.ready.eq(~stopped & ~active)]
         misaligned = Cat(instr.dram[:word], *(instr[f"dram_stride{i}"][:word] for i in (1, 2, 3)))
         zero = Cat(instr[f"n{i}"] == 0 for i in range(4))
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
                 begin.eq(0), walked.valid.eq(active & ~stopped),
                 walked.bad.eq(zero.any() | misaligned.any()),
@@ -133,15 +131,15 @@ class Pattern(wiring.Component):
                 walked.region.eq(instr.region), walked.rest.eq(instr.n0 - 1)]
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
-        nest.step(*go[1:4])
-        nest.follow(*go[4:], begin=begin, start=[
+        nest.step(*go.levels)
+        nest.follow(*go.terms, begin=begin, start=[
             *(place.eq(instr.dram >> word) for place in at),
             *(place.eq(instr.spm) for place in spm)])
         # what comes while there is nothing valid is not active
         with m.If(self.instr.ready):
             new = self.instr.payload
             m.d.sync += [instr.eq(new), active.eq(self.instr.valid), begin.eq(1),
-                         *nest.start(**{n: new[n] == 1 for n in levels})]
+                         *nest.start(**{n: new[n] == 1 for n in self.LEVELS})]
         return walked
 
     def _ends(self, m: Module, go: Value, stopped: Signal, walked: data.View, word: int

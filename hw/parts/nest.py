@@ -11,7 +11,7 @@ that what is added is asked of flip-flops that say which levels moved::
     counters, last flags ─► entered, left of each level ─► terms
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -188,6 +188,41 @@ class Nest:
     @staticmethod
     def _before_last(level: Level) -> Value:
         return level.ahead == level.count
+
+
+class Enables:
+    """The enables of a walker that ends in a skid buffer: copies of its ready, each from a
+    flip-flop of its own (:attr:`hw.parts.skid.Skid.go`), so that the fan-out of the stall is
+    divided among them.
+
+    Parameters
+    ----------
+    levels : collection of str
+        Of the walker's nest.
+    behind : bool
+        The nest has terms :meth:`Nest.behind`.
+    stages : int
+        Pipeline stages after the nest, and whatever else depends on the stall.
+
+    Attributes
+    ----------
+    copies : Signal
+        All of them.
+    walk : Value
+        For the registers beside the nest.
+    levels, terms : Sequence[Value]
+        For :meth:`Nest.step` and :meth:`Nest.follow`, one for each level.
+    stages : Sequence[Value]
+        One for each stage.
+    """
+
+    def __init__(self, levels: Collection[str], *, behind: bool = False, stages: int = 0):
+        terms = len(levels) if behind else 0
+        self.copies = Signal(1 + len(levels) + terms + stages, name="go")
+        self.walk, *rest = self.copies
+        self.levels = rest[:len(levels)]
+        self.terms = rest[len(levels):len(levels) + terms]
+        self.stages = rest[len(levels) + terms:]
 
 
 class Term:

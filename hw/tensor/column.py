@@ -23,9 +23,6 @@ from hw.engine.ports import view_of
 from hw.parts.delay import delay, later
 from isa.config import Config
 
-INTEGER_BITS = 32
-"""Of a sum in a machine without floating point."""
-
 
 def fan_in(config: Config) -> int:
     """Operands that one stage of the adder tree adds: two are one carry chain. Beside floating

@@ -21,11 +21,12 @@ from amaranth.utils import exact_log2
 
 from hw.arith.float_lane import FLOAT_CONSTANTS, KIND
 from hw.arith.integer_lane import POST_CONSTANTS
+from hw.arith.requantize import CODE
 from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, instruction_layout, view_of
 from hw.parts.delay import cut, delay, later, register
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort, lockstep
@@ -68,9 +69,8 @@ class Drain(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 15
-    """Copies of the stall: for the registers of the walk, for each of its levels, for each of their
-    terms, for their sums, for the stages behind them."""
+    LEVELS = ("word", "x", "y", "nb", "tx", "ty")
+    """Of the loop nest, inner to outer."""
 
     ENTRY_DEPTH = 8
 
@@ -130,8 +130,8 @@ class Drain(wiring.Component):
         m = Module()
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active, walking = Signal(), Signal()
-        go = Signal(self.STALLS)
-        walked = self._walk(m, i, walking, go[:-1])
+        go = Enables(self.LEVELS, behind=True, stages=2)
+        walked = self._walk(m, i, walking, go)
         queue = self._look_up(m, i, go, walked)
         idle = self._issue(m, i, queue)
         kept = Signal(range(3))
@@ -147,15 +147,14 @@ class Drain(wiring.Component):
                          walking.eq(self.instr.valid & ~self.instr.payload.hold)]
         return m
 
-    def _walk(self, m: Module, i: data.View, walking: Signal, go: Value) -> data.View:
+    def _walk(self, m: Module, i: data.View, walking: Signal, go: Enables) -> data.View:
         """The loop nest, a cycle later the entry's address terms and flags, and another one later
         the terms' sums."""
-        nx, ny = Signal(9), Signal(9)
+        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
         words = Signal(3)
         n = self.instr.payload
         log_o, log_r = self._log_size(i.o_type), self._log_size(i.r_type)
-        nest = Nest(m, [("word", words), ("x", nx), ("y", ny), ("nb", i.nnb), ("tx", i.ntx),
-                        ("ty", i.nty)])
+        nest = Nest(m, list(zip(self.LEVELS, (words, nx, ny, i.nnb, i.ntx, i.nty), strict=True)))
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny)),
                      words.eq(1 << log_o)]
@@ -197,7 +196,7 @@ class Drain(wiring.Component):
         walked = view_of(data.StructLayout({
             "valid": 1, "first": 1, "last": 1, "last_group": 1, "last_row": 1, "bank": 1,
             "word": 2, "index": range(self._config.psum_depth)}))
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
                 begin.eq(0), more.eq((nest.index("word") & parts) == parts),
                 walked.valid.eq(walking), walked.word.eq(nest.index("word")),
@@ -211,9 +210,8 @@ class Drain(wiring.Component):
                 m.d.sync += bank.eq(~bank)
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
-        levels = len(nest.levels)
-        nest.step(*go[1:levels + 1])
-        nest.follow(*go[levels + 1:-1], begin=begin, start=[
+        nest.step(*go.levels)
+        nest.follow(*go.terms, begin=begin, start=[
             to(wo, 0), to(wr, 0), to(xo, 0), xo0.eq(0), to(no, i.o_base), to(nr, i.r_base),
             to(yo, i.o_row), yo0.eq(i.o_row), to(yr, i.r_row), yr0.eq(i.r_row)])
         with m.If(self.instr.ready):
@@ -225,7 +223,7 @@ class Drain(wiring.Component):
                                      nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1),
                          psum.eq(0), begin.eq(1), parts.eq((1 << ratio[:2]) - 1)]
         now = view_of(self._walked)
-        with m.If(go[-1]):
+        with m.If(go.stages[0]):
             m.d.sync += [
                 now.valid.eq(walked.valid), now.out.eq(xo.plus(no.value) + wo.value),
                 now.residual.eq(xo.plus(nr.value) + wr.value), now.out_row.eq(yo.value),
@@ -255,7 +253,7 @@ class Drain(wiring.Component):
                            << self._log_size(i.r_type)))
         return result
 
-    def _look_up(self, m: Module, i: data.View, go: Signal, now: data.View) -> Fifo:
+    def _look_up(self, m: Module, i: data.View, go: Enables, now: data.View) -> Fifo:
         """Addresses of the entry in two cycles, checked in a third; residual reads and the queue of
         entries, from when the entry's bank is full."""
         config, words = self._config, self._config.spm_words
@@ -272,7 +270,7 @@ class Drain(wiring.Component):
         parts, sums, entry = view_of(self._parts), view_of(self._sums), view_of(self._entry)
         valid, bad = Signal(), Signal()
         r_addr = view_of(data.ArrayLayout(range(words), config.tiles))
-        with m.If(go[-1]):
+        with m.If(go.stages[1]):
             m.d.sync += [
                 parts.valid.eq(now.valid), sums.valid.eq(parts.valid), valid.eq(sums.valid),
                 *(parts.mark[f].eq(now[f]) for f, _ in self._mark), sums.mark.eq(parts.mark),
@@ -287,7 +285,7 @@ class Drain(wiring.Component):
                                      Array(multiples["r"])[stream_of])
             outside.append(sums.write[t] & (
                 (out < 0) | (out >= words) | (i.residual & ((residual < 0) | (residual >= words)))))
-            with m.If(go[-1]):
+            with m.If(go.stages[1]):
                 m.d.sync += [
                     parts.out[t].eq(now.out + o_n), parts.residual[t].eq(now.residual + r_n),
                     parts.out_row[t].eq(circle_add(now.out_row, o_m, i.o_wrap, WORD)),
@@ -296,15 +294,15 @@ class Drain(wiring.Component):
                     sums.residual[t].eq(parts.residual[t] + parts.residual_row[t]),
                     sums.write[t].eq(parts.write[t]), entry.addr[t].eq(out),
                     r_addr[t].eq(residual), entry.write[t].eq(sums.write[t])]
-        with m.If(go[-1]):
+        with m.If(go.stages[1]):
             m.d.sync += bad.eq(sums.valid & Cat(*outside).any())
         wants = Cat(i.residual & write for write in entry.write)
         m.submodules.skid = skid = Skid(data.StructLayout({
             "entry": self._entry, "residual": r_addr.shape(), "wants": config.tiles, "bad": 1}),
-            self.STALLS + 1)
+            len(go.copies) + 1)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.entry.eq(entry), into.residual.eq(r_addr), into.bad.eq(bad),
-                     into.wants.eq(wants), skid.i.valid.eq(valid), go.eq(skid.go[1:])]
+                     into.wants.eq(wants), skid.i.valid.eq(valid), go.copies.eq(skid.go[1:])]
         entry, r_addr, bad = head.entry, head.residual, head.bad
 
         # a bank stays full until its last entry has been read, which is after it was queued
@@ -441,7 +439,7 @@ class Drain(wiring.Component):
         """Of the post-processors, from registers."""
         constants = view_of(POST_CONSTANTS, name="integer_constants")
         floats = view_of(FLOAT_CONSTANTS, name="float_constants")
-        others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": signed(9)}),
+        others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": CODE}),
                          name="other_constants")
         all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
             ~i.residual | (i.r_type == DType.INT8))

@@ -115,9 +115,10 @@ class TensorEngine(wiring.Component):
             m.d.sync += held.eq(0)
         halt = Signal()
         m.d.sync += halt.eq(self.engine.halt | self.engine.fault)
+        alike, too_long = self._same_sums(m, i, passing)
         m.d.comb += [
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
-            dispatch.legal.eq(self._legal(m, i, same & self._same_sums(m, i, passing))),
+            dispatch.legal.eq(self._legal(m, i, same & alike, too_long)),
             dispatch.may.eq(-1),
             self.engine.blocked.eq(dispatch.waits)]
         walkers: tuple[WeightLoader | Feeder | Drain, ...] = (loader, feeder, drain)
@@ -127,8 +128,9 @@ class TensorEngine(wiring.Component):
                          dispatch.ready[k].eq(walker.instr.ready)]
         return dispatch
 
-    def _legal(self, m: Module, i: data.View, held: Value) -> Value:
-        """The rules of :meth:`golden.tensor.Tensor._check`, a cycle before the verdict."""
+    def _legal(self, m: Module, i: data.View, held: Value, too_long: Value) -> Value:
+        """The rules of :meth:`golden.tensor.Tensor._check`, a cycle before the verdict. ``held``:
+        the instruction before holds a bank that this one may add to."""
         config = self._config
         counts = (i.nx, i.ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty, i.nx_last, i.ny_last,
                   i.m_last, i.n_last)
@@ -154,23 +156,22 @@ class TensorEngine(wiring.Component):
             | ((i.o_type != DType.INT8) & ((i.r_type != DType.FP32) | (i.o_type == DType.FP32))),
             (i.w_skip >> Array((0, 1, 1, 2))[i.o_type]) == 0,
             ~i.lane_dx[1] | ((i.dtype != DType.INT8) & ~i.lane_dx[0]),
-            (i.dtype == DType.INT8) | ~self._too_long]
+            (i.dtype == DType.INT8) | ~too_long]
         return all_hold(m, rules)
 
-    def _same_sums(self, m: Module, i: data.View, passing: Signal) -> Value:
-        """Whether a held bank is of the instruction's kind; counts the passes in it."""
-        self._too_long: Value = Const(0)
+    def _same_sums(self, m: Module, i: data.View, passing: Signal) -> tuple[Value, Value]:
+        """Whether a held bank is of the instruction's type and anchor, and whether the sums of
+        both are longer than ``REDUCTION``."""
         if not self._config.floats:
-            return Const(1)
+            return Const(1), Const(0)
         dtype, anchor = Signal.like(i.dtype), Signal.like(i.anchor)
         most = 2 * REDUCTION // self._config.lanes
         before, passes = Signal(range(most + 1)), Signal(len(i.nr) + len(i.ns) + len(i.ncb) + 1)
         kernel = register(m, "kernel", i.nr * i.ns)
         m.d.comb += passes.eq(register(m, "reduced", kernel * i.ncb) + Mux(i.acc, before, 0))
-        self._too_long = passes > most
         with m.If(passing):
             m.d.sync += [dtype.eq(i.dtype), anchor.eq(i.anchor), before.eq(passes)]
-        return (dtype == i.dtype) & (anchor == i.anchor)
+        return (dtype == i.dtype) & (anchor == i.anchor), passes > most
 
     def _array(self, m: Module, platform: object, feeder: Feeder, loader: WeightLoader,
                drain: Drain) -> None:

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import operand
 from hw.engine.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort, lockstep
 from isa.config import GRANULE, Config
@@ -69,9 +69,8 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 21
-    """Copies of the stall: for the registers of the walk, for each of its levels, for each of their
-    terms, for the sums, for two stages behind them, for the next instruction."""
+    LEVELS = ("x", "y", "cb", "s", "r", "nb", "tx", "ty")
+    """Of the loop nest, inner to outer."""
 
     META_DEPTH = 16
 
@@ -96,7 +95,7 @@ class Feeder(wiring.Component):
         self._request = data.StructLayout({"addr": signed(ADDRESS_BITS), "mask": per})
         self._common = data.StructLayout({
             "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
-            "keeps": 1, "m_split": 2, "a_signed": 1, "a_zp": signed(9), "pad": signed(9),
+            "keeps": 1, "m_split": 2, **{f: layout[f].shape for f in ("a_signed", "a_zp", "pad")},
             **operand.type_shapes(config)})
         self._constants = data.StructLayout({
             f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
@@ -117,20 +116,24 @@ class Feeder(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        go = Signal(self.STALLS)
-        sums = self._sums(m, go[:-3], go[-3])
-        requests, tag = self._addresses(m, go[-2], sums)
-        self._issue(m, go, *self._needs(m, go[-1], requests, tag))
+        go = Enables(self.LEVELS, behind=True, stages=4)
+        sum_go, accept, address_go, need_go = go.stages
+        sums, walking = self._sums(m, go, sum_go, accept)
+        requests, tag, addressing = self._addresses(m, address_go, sums)
+        reads, late = self._needs(m, need_go, requests, tag)
+        issuing = self._issue(m, go, reads, late)
+        m.d.comb += self.busy.eq(walking | addressing | issuing)
         return m
 
-    def _sums(self, m: Module, go: Value, free: Value) -> data.View:
+    def _sums(self, m: Module, go: Enables, sum_go: Value, accept: Value
+              ) -> tuple[data.View, Value]:
         """The loop nest, a cycle later the terms of its addresses and its flags, and another one
-        later the terms' partial sums."""
+        later the terms' partial sums; and whether a vector is in any of them."""
         i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
         active = Signal()
-        nx, ny = Signal(9), Signal(9)
-        nest = Nest(m, [("x", nx), ("y", ny), ("cb", i.ncb), ("s", i.ns), ("r", i.nr),
-                        ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
+        nest = Nest(m, list(zip(self.LEVELS, (nx, ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty),
+                                strict=True)))
         m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
                      ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
         ones = {n: Signal(name=f"{n}_is_1", reset_less=True)
@@ -165,13 +168,13 @@ class Feeder(wiring.Component):
                     leave=[to(ra, 0), to(ry, 0)])
         nest.behind("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
         # the last iteration's terms are taken before the next instruction's constants come
-        m.d.comb += self.instr.ready.eq(~active & free)
+        m.d.comb += self.instr.ready.eq(~active & accept)
         last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])
         begin = Signal()
         walked = view_of(data.StructLayout({
             "valid": 1, "begin": 1, "first_pass": 1, "first_pixel": 1, "last_pass": 1,
             "last_pixel": 1, "psum": range(self._config.psum_depth)}))
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
                 walked.valid.eq(active), walked.begin.eq(begin), walked.psum.eq(psum),
                 walked.first_pass.eq(nest.first("cb") & nest.first("s") & nest.first("r")),
@@ -180,9 +183,8 @@ class Feeder(wiring.Component):
                 begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
-        levels = len(nest.levels)
-        nest.step(*go[1:levels + 1])
-        nest.follow(*go[levels + 1:-1], begin=begin, start=[
+        nest.step(*go.levels)
+        nest.follow(*go.terms, begin=begin, start=[
             to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, i.a_base),
             to(ya, i.a_row), ya0.eq(i.a_row), to(ix, i.ix0), ix0.eq(i.ix0), to(sx, 0),
             to(iy, i.iy0), iy0.eq(i.iy0), to(ry, 0)])
@@ -193,7 +195,7 @@ class Feeder(wiring.Component):
             "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
             "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
             "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
-        with m.If(go[-1]):
+        with m.If(sum_go):
             m.d.sync += [
                 out.valid.eq(walked.valid), out.begin.eq(walked.begin),
                 *(out.i[f].eq(i[f]) for f, _ in self._constants),
@@ -217,17 +219,16 @@ class Feeder(wiring.Component):
                 *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
                             y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
                             r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
-        self._active = active | walked.valid | out.valid
-        return out
+        return out, active | walked.valid | out.valid
 
     def _addresses(self, m: Module, go: Value, out: data.View
-                   ) -> tuple[list[data.View], data.View]:
-        """Each stream's address and mask of granules inside the image, in two cycles; and what
-        goes with them."""
+                   ) -> tuple[list[data.View], data.View, Value]:
+        """Each stream's address and mask of granules inside the image, in two cycles; what goes
+        with them; and whether a vector is in either."""
         config, i = self._config, out.i
         col, ix = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         tag, tag2 = view_of(self._tag), view_of(self._tag)
-        lane_dx, iw, ih = Signal(2), Signal(16), Signal(16)
+        lane_dx, iw, ih = (Signal.like(i[f]) for f in ("lane_dx", "iw", "ih"))
         rows, lines, used = [], [], []
         offset, line_offset = Signal(signed(ADDRESS_BITS)), Signal(signed(IMAGE_BITS))
         with m.If(go):
@@ -264,8 +265,7 @@ class Feeder(wiring.Component):
             with m.If(go):
                 m.d.sync += [request.addr.eq(addr), request.mask.eq(mask)]
             requests.append(request)
-        self._on_the_way = tag.valid | tag2.valid
-        return requests, tag2
+        return requests, tag2, tag.valid | tag2.valid
 
     def _needs(self, m: Module, go: Value, requests: list[data.View], tag: data.View
                ) -> tuple[list[data.View], data.View]:
@@ -289,15 +289,17 @@ class Feeder(wiring.Component):
             m.d.sync += [late.eq(tag), late.bad.eq(tag.valid & Cat(*outside).any())]
         return reads, late
 
-    def _issue(self, m: Module, go: Signal, reads: list[data.View], tag: data.View) -> None:
-        """Fork each set of reads to the ports; join the words to vectors."""
+    def _issue(self, m: Module, go: Enables, reads: list[data.View], tag: data.View) -> Value:
+        """Fork each set of reads to the ports; join the words to vectors. Returns whether any is
+        under way."""
         config = self._config
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
         m.submodules.skid = skid = Skid(data.StructLayout({
             "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}),
-            self.STALLS + 1)
+            len(go.copies) + 1)
         into, head = skid.i.payload, skid.o.payload
-        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid & ~tag.bad), go.eq(skid.go[1:]),
+        m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid & ~tag.bad),
+                     go.copies.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
         with m.If(tag.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]
@@ -327,8 +329,7 @@ class Feeder(wiring.Component):
                      skid.o.ready.eq(take)]
         m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~take)
         held = self._join(m, queue, readers)
-        m.d.comb += self.busy.eq(self._active | self._on_the_way | skid.i.valid | skid.o.valid
-                                  | queue.o.valid | held | self.vectors.valid)
+        return skid.i.valid | skid.o.valid | queue.o.valid | held | self.vectors.valid
 
     def _join(self, m: Module, queue: Fifo, readers: list[ReadPort]) -> Signal:
         """A vector's words and what goes with it; returns whether there is any before the register
@@ -359,7 +360,7 @@ class Feeder(wiring.Component):
             words = Cat(*now)
             inside = Cat(bit.replicate(8 * GRANULE) for bit in head.mask[k])
             m.d.comb += [into.inside[k].eq(head.mask[k]), into.words[k].eq(
-                (words >> (head.turn[k] << 5) if ports > 1 else words) & inside)]
+                (words >> head.turn[k] * (8 * GRANULE) if ports > 1 else words) & inside)]
         m.d.comb += [
             into.common.eq(head.common), joined.i.valid.eq(present),
             fire.eq(present & joined.i.ready), take.eq(fire | ~have), queue.o.ready.eq(take),

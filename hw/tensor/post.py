@@ -12,13 +12,14 @@ entry, one of a larger type its share of them. Nothing stalls between a word's i
 landing, so the drain issues it only if a landing place is free.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import FLOAT_CONSTANTS, KIND, FloatLane
 from hw.arith.integer_lane import POST_CONSTANTS, PostLane, arrivals
 from hw.arith.operand import OPERAND_BITS, integer
+from hw.arith.requantize import CODE
 from hw.arith.sums import entry_layout
 from hw.engine.ports import SpmWrite, SpmWriter
 from hw.parts.clock_gate import clocked
@@ -132,7 +133,7 @@ class Post(wiring.Component):
             "residual_load": In(1), "residual": In(8 * config.word_bytes),
             "valid": In(1), "first": In(range(max(2, config.columns // unit(config)))),
             "constants": In(POST_CONSTANTS), "floats": In(FLOAT_CONSTANTS), "all_integer": In(1),
-            "r_signed": In(1), "r_zp": In(signed(9)),
+            "r_signed": In(1), "r_zp": In(CODE),
             "keep": In(1), "addr": In(range(config.spm_words)), "finished": Out(1),
             "out": Out(SpmWrite(config)), "popped": Out(1), "empty": Out(1),
             **{kind: Out(range(config.ppu_lanes + 1)) for kind, _ in KIND}})

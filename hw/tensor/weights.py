@@ -8,14 +8,14 @@ PSUM bank is held). The loader runs ahead of the feeder by whatever the shadow w
 buffers and the next instruction allow.
 """
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith import operand
 from hw.engine.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Nest
+from hw.parts.nest import Enables, Nest
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort
 from isa.config import PARAM_WORDS, Config
@@ -50,8 +50,9 @@ class WeightLoader(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 10
-    """Copies of the stall: for the registers of the walk, for each of its levels."""
+    PASS = ("beat", "tile", "cb", "s", "r")
+    LEVELS = (*PASS, "phase", "nb", "tx", "ty")
+    """Of the loop nest, inner to outer; a pass is one of weights or of parameters."""
 
     META_DEPTH = 16
 
@@ -73,7 +74,7 @@ class WeightLoader(wiring.Component):
         fields = beat_layout(config)
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
-            "w_signed": 1, "w_zp": signed(9), **({"dtype": 2} if config.floats else {})})
+            "w_signed": 1, "w_zp": layout["w_zp"].shape, **({"dtype": 2} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config
@@ -85,9 +86,8 @@ class WeightLoader(wiring.Component):
         beats, tiles, phases = Signal(beat_bits), Signal(3), Signal(2)
         ncb, ns, nr = (Signal.like(c) for c in (i.ncb, i.ns, i.nr))
         # the parameters are a short pass in a phase of their own
-        passes = ["beat", "tile", "cb", "s", "r"]
-        nest = Nest(m, [*zip(passes, (beats, tiles, ncb, ns, nr), strict=True), ("phase", phases),
-                        ("nb", i.nnb), ("tx", i.ntx), ("ty", i.nty)])
+        nest = Nest(m, list(zip(self.LEVELS, (beats, tiles, ncb, ns, nr, phases, i.nnb, i.ntx,
+                                              i.nty), strict=True)))
         lengths = (config.lanes // words, PARAM_WORDS // words)
         m.d.comb += [
             params.eq(nest.index("phase")[0]), phases.eq(Mux(i.hold, 1, 2)),
@@ -95,17 +95,17 @@ class WeightLoader(wiring.Component):
             *(n.eq(Mux(params, 1, c)) for n, c in ((ncb, i.ncb), (ns, i.ns), (nr, i.nr)))]
         address = Signal(SPM_ADDRESS_BITS + 1, reset_less=True)
         # after a step the phase is that of parameters
-        short = Mux(nest.all_last(passes), ~params & ~i.hold, params)
+        short = Mux(nest.all_last(self.PASS), ~params & ~i.hold, params)
         nest.varies("beat", Mux(short, int(lengths[1] == 1), int(lengths[0] == 1)))
         ones = {n: Signal(name=f"n{n}_is_1", reset_less=True) for n in ("cb", "s", "r")}
         for n in ones:
             nest.varies(n, short | ones[n])
-        go = Signal(self.STALLS)
+        go = Enables(self.LEVELS)
         m.d.comb += self.instr.ready.eq(~active)
-        nest.step(*(g & active for g in go[1:]))
-        with m.If(go[0] & active):
+        nest.step(*(g & active for g in go.levels))
+        with m.If(go.walk & active):
             m.d.sync += address.eq(address + words)
-            with m.If(nest.all_last([*passes, "phase", "nb"])):
+            with m.If(nest.all_last([*self.PASS, "phase", "nb"])):
                 m.d.sync += address.eq(i.w_base)
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
@@ -121,12 +121,12 @@ class WeightLoader(wiring.Component):
         self._issue(m, i, active, go, params, address, nest)
         return m
 
-    def _issue(self, m: Module, i: data.View, active: Signal, go: Signal, params: Signal,
+    def _issue(self, m: Module, i: data.View, active: Signal, go: Enables, params: Signal,
                address: Signal, nest: Nest) -> None:
         config = self._config
         m.submodules.skid = skid = Skid(data.StructLayout({
             "meta": self._meta, "address": address.shape(), "bad": 1, "index": i.index.shape()}),
-            self.STALLS + 1)
+            len(go.copies) + 1)
         head, meta = skid.o.payload, skid.i.payload.meta
         may, done, held = Signal(), Signal(), Signal()
         m.d.sync += held.eq(self.halt)
@@ -135,7 +135,7 @@ class WeightLoader(wiring.Component):
         with m.If(skid.o.valid & head.bad & ~held & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(head.index)]
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.go[1:]), skid.i.payload.address.eq(address),
+            skid.i.valid.eq(active), go.copies.eq(skid.go[1:]), skid.i.payload.address.eq(address),
             skid.i.payload.index.eq(i.index),
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),

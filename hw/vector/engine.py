@@ -15,6 +15,8 @@ follows from them is there when the walk begins, two cycles after the instructio
 the read ports nothing stalls: the last pair of a window waits in front for a place behind.
 """
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -27,7 +29,7 @@ from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, S
 from hw.engine.profile import events_layout
 from hw.parts.delay import cut, register
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort
@@ -48,6 +50,20 @@ LOCKSTEP = 4
 the same bank in every cycle; one port has to get ahead of the other."""
 
 
+@dataclass(frozen=True)
+class _Current:
+    """The instruction under way, and what follows from it, all from registers.
+
+    ``two``: the operation has two operands; ``logs``: as :meth:`VectorEngine._units` returns;
+    ``held``: halt or fault, nothing more is read.
+    """
+
+    i: data.View
+    two: Value
+    logs: dict[str, Value]
+    held: Signal
+
+
 class VectorEngine(wiring.Component):
     """Parameters
     ----------
@@ -64,9 +80,8 @@ class VectorEngine(wiring.Component):
         At most one bit is set.
     """
 
-    STALLS = 8
-    """Copies of the stall: for the registers of the walk, for each of its levels, for the
-    stages behind it."""
+    LEVELS = ("s", "r", "part", "x", "y", "cb")
+    """Of the loop nest, inner to outer."""
 
     META_DEPTH = 16
 
@@ -103,13 +118,14 @@ class VectorEngine(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         i = view_of(instruction_layout(Opcode.VECTOR))
-        active, walking, go = Signal(), Signal(), Signal(self.STALLS)
+        active, walking, go = Signal(), Signal(), Enables(self.LEVELS, stages=1)
         age = Signal(CHECK_CYCLES)
-        self._two = register(m, "two", self._has_two(i))
-        pair = self._walk(m, i, walking, go, begin=age[0])
-        queue, readers = self._issue(m, i, pair, go)
-        coming = walking | age[0] | self._on_the_way | queue.o.valid
-        idle = self._compute(m, i, queue, readers, coming)
+        two, held = register(m, "two", self._has_two(i)), Signal()
+        current = _Current(i, two, self._units(m), held)
+        pair, walked = self._walk(m, current, walking, go, begin=age[0])
+        queue, readers, waits = self._issue(m, current, pair, go)
+        coming = walking | age[0] | (walked | waits) | queue.o.valid
+        idle = self._compute(m, current, queue, readers, coming)
         ending = active & ~coming & idle
         halt = self.engine.halt | self.engine.fault
         m.d.comb += [self.engine.start.eq(self.instr.valid & self.instr.ready),
@@ -127,7 +143,7 @@ class VectorEngine(wiring.Component):
         with m.If(age[-1] & ~legal):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),
                          self.engine.fault_index.eq(i.index)]
-        m.d.sync += self._held.eq(halt)
+        m.d.sync += held.eq(halt)
         return m
 
     def _legal(self, m: Module, i: data.View) -> Signal:
@@ -158,7 +174,7 @@ class VectorEngine(wiring.Component):
         cycle after the instruction has come: ``gather`` units make an output word, ``a`` and ``b``
         units lie in a word of theirs. ``largest``: of the bytes of the largest type."""
         if not self._config.floats:
-            return {"gather": Const(0, 2), "a": Const(0, 2), "b": Const(0, 2)}
+            return dict.fromkeys(("gather", "a", "b", "largest"), Const(0, 2))
         n, start = self.instr.payload, self.engine.start
         a, b, o = (log_size(n[f"{t}_type"]) for t in "abo")
         larger, largest = Mux(a > o, a, o), Signal(2)
@@ -169,16 +185,15 @@ class VectorEngine(wiring.Component):
                          logs["b"].eq(largest - b), logs["largest"].eq(largest)]
         return {**logs}
 
-    def _walk(self, m: Module, i: data.View, walking: Signal, go: Signal, begin: Value
-              ) -> data.View:
-        """The loop nest, and the addresses of a pair of taps: terms, sums, checks, a cycle each."""
-        self._held = Signal()
+    def _walk(self, m: Module, current: _Current, walking: Signal, go: Enables, begin: Value
+              ) -> tuple[data.View, Value]:
+        """The loop nest, and the addresses of a pair of taps: terms, sums, checks, a cycle each;
+        and whether there is a pair in any of the three."""
+        i, logs = current.i, current.logs
         pairs, two_rows = Signal.like(i.nr), Signal(signed(WORD), reset_less=True)
-        self._logs = logs = self._units(m)
         gather, few = logs["gather"], 1 << logs["gather"]
         parts, words = Signal(3), Signal.like(i.ncb)
-        nest = Nest(m, [("s", i.ns), ("r", pairs), ("part", parts), ("x", i.nx), ("y", i.ny),
-                        ("cb", words)])
+        nest = Nest(m, list(zip(self.LEVELS, (i.ns, pairs, parts, i.nx, i.ny, words), strict=True)))
         xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
             "xa", "sa", "ca", "xb", "cb", "xo", "co", "pa", "pb"))
         ya, even, odd = (Term(n, WORD, i.a_wrap) for n in ("ya", "even", "odd"))
@@ -196,16 +211,16 @@ class VectorEngine(wiring.Component):
         advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
         advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
                 (yo, i.o_y, i.o_row))
-        advance("part", *((term, self._part_step(m, nest, n, i[f"{n}_cb"]), 0)
+        advance("part", *((term, self._part_step(m, nest, n, current), 0)
                           for term, n in ((pa, "a"), (pb, "b"))))
-        advance("cb", *((term, self._block_step(m, nest, n, i[f"{n}_cb"]), i[f"{n}_base"])
+        advance("cb", *((term, self._block_step(m, nest, n, current), i[f"{n}_base"])
                         for term, n in ((ca, "a"), (cb, "b"))), (co, i.o_cb, i.o_base))
 
         unit = (nest.index("cb") << gather) | nest.index("part")
         terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
-                terms.valid.eq(walking & ~self._held), terms.x.eq(xa.plus(ca.value)),
+                terms.valid.eq(walking & ~current.held), terms.x.eq(xa.plus(ca.value)),
                 terms.part.eq(pa.plus(sa.value)), terms.even.eq(ya.plus(even.value)),
                 terms.odd.eq(ya.plus(odd.value)), terms.bx.eq(xb.plus(cb.value)),
                 terms.by.eq(pb.plus(yb.value)), terms.out.eq(xo.plus(co.value)),
@@ -221,9 +236,9 @@ class VectorEngine(wiring.Component):
                     terms.mark.ends.eq(nest.last("part"))]
             with m.If(nest.done):
                 m.d.sync += walking.eq(0)
-        nest.step(*go[1:-1])
-        with m.If(go[-1]):
-            self._add_up(m, i, terms, sums, pair)
+        nest.step(*go.levels)
+        with m.If(go.stages[0]):
+            self._add_up(m, current, terms, sums, pair)
         with m.If(begin):
             m.d.sync += [
                 walking.eq(1),
@@ -235,13 +250,12 @@ class VectorEngine(wiring.Component):
                 *(t.value.eq(v) for t, v in (
                     (ca, i.a_base), (cb, i.b_base), (co, i.o_base), (ya, i.a_row), (yb, i.b_row),
                     (yo, i.o_row), (odd, i.a_r), (ix, i.ix0), (iy, i.iy0), (iy_odd, i.iy_r)))]
-        self._on_the_way = terms.valid | sums.valid | pair.valid
-        return pair
+        return pair, terms.valid | sums.valid | pair.valid
 
-    def _add_up(self, m: Module, i: data.View, terms: data.View, sums: data.View,
+    def _add_up(self, m: Module, current: _Current, terms: data.View, sums: data.View,
                 pair: data.View) -> None:
         """From terms to addresses, and whether they are inside image and scratchpad."""
-        words, two = self._config.spm_words, self._two
+        words, i, two = self._config.spm_words, current.i, current.two
 
         def outside(address: Value) -> Value:
             return (address < 0) | (address >= words)
@@ -264,18 +278,19 @@ class VectorEngine(wiring.Component):
         if self._config.floats:
             m.d.sync += sums.mark.there.eq(terms.there)
 
-    def _part_step(self, m: Module, nest: Nest, name: str, step: Value) -> Value:
+    def _part_step(self, m: Module, nest: Nest, name: str, current: _Current) -> Value:
         """To the next unit of an output word: a step of the operand, if it is in its next word."""
         if not self._config.floats:
             return Const(0, 1)
-        last = register(m, f"{name}_last_unit", ((1 << self._logs[name]) - 1)[:2])
-        return Mux((nest.index("part") & last) == last, step, 0)
+        last = register(m, f"{name}_last_unit", ((1 << current.logs[name]) - 1)[:2])
+        return Mux((nest.index("part") & last) == last, current.i[f"{name}_cb"], 0)
 
-    def _block_step(self, m: Module, nest: Nest, name: str, step: Value) -> Value:
+    def _block_step(self, m: Module, nest: Nest, name: str, current: _Current) -> Value:
         """To the first unit of the next output word: several words, one, or none yet."""
+        step = current.i[f"{name}_cb"]
         if not self._config.floats:
             return step
-        log, gather = self._logs[name], self._logs["gather"]
+        log, gather = current.logs[name], current.logs["gather"]
         several = log <= gather
         last = register(m, f"{name}_last_block",
                         Mux(several, 0, (1 << (log - gather)[:2]) - 1)[:2])
@@ -283,17 +298,16 @@ class VectorEngine(wiring.Component):
                         .as_signed())
         return Mux((nest.index("cb") & last) == last, step, 0)
 
-    def _issue(self, m: Module, i: data.View, pair: data.View, go: Signal
-               ) -> tuple[Fifo, list[ReadPort]]:
-        """Read the pair's words, queue what goes with them."""
-        m.submodules.skid = skid = Skid(self._pair, self.STALLS)
-        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.eq(skid.go)]
-        self._on_the_way |= skid.o.valid
+    def _issue(self, m: Module, current: _Current, pair: data.View, go: Enables
+               ) -> tuple[Fifo, list[ReadPort], Value]:
+        """Read the pair's words, queue what goes with them; and whether a pair waits for that."""
+        m.submodules.skid = skid = Skid(self._pair, len(go.copies))
+        m.d.comb += [skid.i.payload.eq(pair), skid.i.valid.eq(pair.valid), go.copies.eq(skid.go)]
         pair, bad, may, done = skid.o.payload, Signal(), Signal(), Signal()
-        m.d.comb += [bad.eq(skid.o.valid & pair.bad), may.eq(skid.o.valid & ~bad & ~self._held)]
-        with m.If(bad & ~self._held):
+        m.d.comb += [bad.eq(skid.o.valid & pair.bad), may.eq(skid.o.valid & ~bad & ~current.held)]
+        with m.If(bad & ~current.held):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
-                         self.engine.fault_index.eq(i.index)]
+                         self.engine.fault_index.eq(current.i.index)]
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
         meta = view_of(self._meta)
         m.d.comb += [meta.addr.eq(pair.out), queue.i.payload.eq(meta), meta.want_a.eq(pair.want_a),
@@ -314,13 +328,13 @@ class VectorEngine(wiring.Component):
                      done.eq(may & (queued | queue.i.ready) & Cat(*finished).all()),
                      skid.o.ready.eq(done)]
         m.d.sync += queued.eq(may & (queued | queue.i.ready) & ~done)
-        return queue, readers
+        return queue, readers, skid.o.valid
 
-    def _compute(self, m: Module, i: data.View, queue: Fifo,
+    def _compute(self, m: Module, current: _Current, queue: Fifo,
                  readers: list[ReadPort], coming: Value) -> Value:
         """Pairs of taps to windows, those to the lanes; returns whether it is idle. ``coming``:
         there are pairs that have not come here."""
-        config = self._config
+        config, i, largest = self._config, current.i, current.logs["largest"]
         head, there, take, free = view_of(self._meta, reset_less=True), Signal(), Signal(), Signal()
         m.d.comb += queue.o.ready.eq(take | ~there)
         with m.If(queue.o.ready):
@@ -349,7 +363,7 @@ class VectorEngine(wiring.Component):
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
 
-        with_b = head.want_b & ~self._two
+        with_b = head.want_b & ~current.two
         pair, enters = view_of(self._operands, reset_less=True), register(m, "enters", take)
         m.d.sync += [
             pair.first.eq(head.mark.first), pair.last.eq(head.mark.last),
@@ -362,10 +376,10 @@ class VectorEngine(wiring.Component):
         idle: Value = Const(1)
         if config.floats:
             m.submodules.floats = floats = VectorFloat(config)
-            integers = register(m, "integers", self._logs["largest"] == 0)
+            integers = register(m, "integers", largest == 0)
             m.d.comb += [
                 *(side.i.payload[f].eq(head.mark[f]) for f in ("from_b", "there", "ends")),
-                floats.instr.eq(i), floats.largest.eq(self._logs["largest"]),
+                floats.instr.eq(i), floats.largest.eq(largest),
                 floats.take.eq(take & ~integers),
                 *(getattr(floats, f).eq(head.mark[f]) for f in ("first", "last", "from_a")),
                 floats.with_a.eq(head.want_a), floats.with_b.eq(with_b), floats.word_a.eq(a),

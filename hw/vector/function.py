@@ -20,7 +20,7 @@ from hw.parts.delay import cut, delay, later, register
 from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
 from isa.instructions import VectorOp
 
-FIXED_BITS, INTEGER_BITS = 24, 8
+FRACTION_BITS, WHOLE_BITS = 24, 8
 """Of the argument of an exponential."""
 
 EXPONENT_BITS = 12
@@ -96,17 +96,17 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
 
 def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value) -> tuple[Value, Value]:
     """e^x, or E, as a value in [1, 2) and an exponent of 2."""
-    bits = FIXED_BITS + INTEGER_BITS
+    bits = FRACTION_BITS + WHOLE_BITS
     away = Signal(signed(12), name=f"{name}_away")
-    m.d.comb += away.eq(INTEGER_BITS - MANT_BITS - x.exp)
+    m.d.comb += away.eq(WHOLE_BITS - MANT_BITS - x.exp)
     right, above, mant = cut(m, f"{name}_down", Mux(away > bits, bits, away)[:6],
-                             (x.exp > INTEGER_BITS - MANT_BITS) | x.inf, Mux(x.nan, 0, x.mant))
+                             (x.exp > WHOLE_BITS - MANT_BITS) | x.inf, Mux(x.nan, 0, x.mant))
     fixed = Signal(bits, name=f"{name}_fixed")
     m.d.comb += fixed.eq(Mux(above, (1 << bits) - 1,
                              Cat(Const(0, bits - MANT_BITS), mant) >> right))
     argument = register(m, f"{name}_argument", Mux(tanh, fixed << 1, fixed))
     binary, _ = product(m, f"{name}_binary", argument, Const(LOG2_E), part=WIDE)
-    binary = binary >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits)
+    binary = binary >> (FRACTION_BITS + LOG2_E_BITS - POWER.fraction_bits)
     rises = delay(m, exp & ~x.sign, ARGUMENT, f"{name}_rises")
     exponent = Signal(signed(EXPONENT_BITS + POWER.fraction_bits), name=f"{name}_binary")
     m.d.comb += exponent.eq(Mux(rises, binary, -binary))

@@ -24,6 +24,7 @@ from hw.arith.float_lane import KIND
 from hw.arith.ieee import STAGES
 from hw.arith.operand import OPERAND_BITS, integer
 from hw.arith.output import LATENCY as OUTPUT_LATENCY, OUTPUT, output
+from hw.arith.sums import UNIT_BITS
 from hw.parts.delay import cut, delay, later, register
 from hw.vector.function import LATENCY as FUNCTION_LATENCY, function
 from hw.vector.taps import KEY_BITS, number_of, state_layout
@@ -32,7 +33,7 @@ from isa.instructions import VectorOp
 
 VECTOR_CONSTANTS = data.StructLayout({
     "vop": 3, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
-    "unit": signed(10), "scale_a": 32, "scale_b": 32,
+    "unit": signed(UNIT_BITS), "scale_a": 32, "scale_b": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""
 

@@ -30,7 +30,7 @@ TAPS_LOG2 = 16
 
 KEY_BITS = 32
 
-SIGNIFICAND_BITS = 12
+ELEMENT_BITS = 12
 """Of a significand with its sign, or of an integer."""
 
 
@@ -118,7 +118,7 @@ def _fixed(m: Module, name: str, config: Config, c: data.View, raw: Value, whole
            counts: Value) -> tuple[Signal, Signal]:
     """An element in fixed point, zero if it does not count, and its flags; a cycle before
     :func:`tap` is done."""
-    significand = Signal(signed(SIGNIFICAND_BITS), name=f"{name}_significand")
+    significand = Signal(signed(ELEMENT_BITS), name=f"{name}_significand")
     exponent, kind = Signal(8, name=f"{name}_exponent"), Signal(3, name=f"{name}_kind")
     with m.Switch(c.dtype):
         with m.Case(DType.INT8):
@@ -145,7 +145,7 @@ def _fixed(m: Module, name: str, config: Config, c: data.View, raw: Value, whole
         value = Mux(beyond, 0, Mux(shift < 0, value >> right, value))
         shift = Mux((shift < 0) | beyond, 0, shift)
     value, left, flags = cut(
-        m, f"{name}_signed", Mux(negative, -value, value)[:SIGNIFICAND_BITS].as_signed(),
+        m, f"{name}_signed", Mux(negative, -value, value)[:ELEMENT_BITS].as_signed(),
         shift[:ELEMENT_SHIFT_MAX.bit_length()],
         Cat(nan, (infinite | beyond) & ~negative, (infinite | beyond) & negative, beyond))
     bits = Shape(magnitude_bits(config) + 1, signed=True)

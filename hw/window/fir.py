@@ -17,9 +17,9 @@ from hw.arith.operand import OPERAND_BITS, type_shapes
 from isa.config import Config
 from isa.instructions import WINDOW_KERNEL
 
-PRODUCT_BITS = 2 * OPERAND_BITS
-SUM_BITS = PRODUCT_BITS - 1 + (WINDOW_KERNEL ** 2 - 1).bit_length()
-"""A product of two operands has a magnitude of at most 2**(PRODUCT_BITS - 2)."""
+TAP_PRODUCT_BITS = 2 * OPERAND_BITS
+TAP_SUM_BITS = TAP_PRODUCT_BITS - 1 + (WINDOW_KERNEL ** 2 - 1).bit_length()
+"""A product of two operands has a magnitude of at most 2**(TAP_PRODUCT_BITS - 2)."""
 
 
 def control_layout(config: Config) -> data.StructLayout:

@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import ieee
 from hw.arith.float_lane import KIND
 from hw.arith.ieee import STAGES, UNIT
+from hw.arith.sums import UNIT_BITS
 from hw.parts.delay import delay, later, register
 from hw.window.pair import HIGH_BITS, LOW_BITS, PAIR_SUM
 
@@ -30,7 +31,7 @@ class WindowFloat(wiring.Component):
         binary32 patterns.
     dtype, max : In
         Type of the element; whether it is a maximum.
-    unit : In(signed(10))
+    unit : In(signed(UNIT_BITS))
         Exponent of a sum's lowest bit.
     lo_f, hi_f : In(16)
         Bounds, binary16 patterns, of the element that is to be clipped.
@@ -56,7 +57,7 @@ class WindowFloat(wiring.Component):
     def __init__(self) -> None:
         super().__init__({
             "sum": In(PAIR_SUM), "scale": In(32), "bias": In(32), "dtype": In(2), "max": In(1),
-            "unit": In(signed(10)), "lo_f": In(16), "hi_f": In(16), "out": Out(16),
+            "unit": In(signed(UNIT_BITS)), "lo_f": In(16), "hi_f": In(16), "out": Out(16),
             "kind": Out(KIND)})
 
     def elaborate(self, platform: object) -> Elaboratable:

@@ -15,8 +15,9 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.operand import OPERAND_BITS, field, integer
+from hw.arith.requantize import CODE
 from hw.engine.ports import view_of
-from hw.window.fir import PRODUCT_BITS, SUM_BITS, control_layout, running_sums, stages
+from hw.window.fir import TAP_PRODUCT_BITS, TAP_SUM_BITS, control_layout, running_sums, stages
 from hw.window.pair import PACKED_BITS, PAIR_SUM, WindowPair, pack
 from isa.config import Config
 from isa.instructions import WINDOW_STEPS
@@ -27,7 +28,7 @@ def sums_layout(config: Config) -> data.ArrayLayout:
     """A complete output of each lane, or of each pair of lanes."""
     if config.floats:
         return data.ArrayLayout(PAIR_SUM, config.lanes // 2)
-    return data.ArrayLayout(signed(SUM_BITS), config.lanes)
+    return data.ArrayLayout(signed(TAP_SUM_BITS), config.lanes)
 
 
 class WindowGroup(wiring.Component):
@@ -73,7 +74,7 @@ class WindowGroup(wiring.Component):
         super().__init__({
             "load": In(1), "load_step": In(step), "slot": In(range(max(2, config.window_taps))),
             "weights": In(vector), "go": In(1), "word": In(8 * config.word_bytes),
-            "inside": In(1), "a_signed": In(1), "a_zp": In(signed(9)), "step": In(step),
+            "inside": In(1), "a_signed": In(1), "a_zp": In(CODE), "step": In(step),
             "controls": In(control_layout(config)).array(stages(config)),
             "valid": In(1), "sums": Out(sums_layout(config))})
 
@@ -124,8 +125,8 @@ class WindowGroup(wiring.Component):
         multiplying, c = self.controls[1], self.controls[2]
         terms = []
         for j, weight in enumerate(weights):
-            product = Signal(signed(PRODUCT_BITS), name=f"product{k}_{j}")
-            term = Signal(signed(PRODUCT_BITS), name=f"term{k}_{j}", reset_less=True)
+            product = Signal(signed(TAP_PRODUCT_BITS), name=f"product{k}_{j}")
+            term = Signal(signed(TAP_PRODUCT_BITS), name=f"term{k}_{j}", reset_less=True)
             counts = Signal(name=f"counts{k}_{j}", reset_less=True)
             m.d.comb += product.eq(operand * weight)
             with m.If(self.go):
@@ -138,5 +139,5 @@ class WindowGroup(wiring.Component):
             return Mux(~counts, old, Mux(c.max, Mux(term > old, term, old), old + term))
 
         m.d.comb += self.sums[k].eq(running_sums(
-            m, f"sum{k}", signed(SUM_BITS), Mux(c.max, MAX_START, 0), result, c,
+            m, f"sum{k}", signed(TAP_SUM_BITS), Mux(c.max, MAX_START, 0), result, c,
             self._config.window_taps, self.go & self.valid))

@@ -22,7 +22,7 @@ from hw.arith.operand import OPERAND_BITS, PAIR, assign, field
 from hw.arith.order import ordered
 from hw.engine.ports import view_of
 from hw.parts.delay import register
-from hw.window.fir import SUM_BITS, control_layout, running_sums, stages
+from hw.window.fir import TAP_SUM_BITS, control_layout, running_sums, stages
 from isa.config import Config
 from isa.instructions import DType
 from isa.numerics import MAX_START
@@ -37,7 +37,7 @@ NUMBER = data.StructLayout({"low": LOW_BITS, "high": HIGH_BITS, "to_high": 1, "f
 
 PAIR_SUM = data.UnionLayout({
     "number": NUMBER, "key": signed(KEY_BITS),
-    "integers": data.ArrayLayout(signed(SUM_BITS), 2)})
+    "integers": data.ArrayLayout(signed(TAP_SUM_BITS), 2)})
 
 PACKED_BITS = 2 * OPERAND_BITS
 """Two integers, or a number's pattern in the low bits."""
@@ -139,7 +139,7 @@ class WindowPair(wiring.Component):
                     new.number.flags.eq(old.number.flags.as_value() | flags.as_value())]
             return new.as_value()
 
-        lowest: Value = Cat(Const(MAX_START, SUM_BITS), Const(MAX_START, SUM_BITS))
+        lowest: Value = Cat(Const(MAX_START, TAP_SUM_BITS), Const(MAX_START, TAP_SUM_BITS))
         for t, mantissa in MANTISSAS.items():
             infinity = ((1 << 15 - mantissa) - 1) << mantissa
             lowest = Mux(c.dtype == t, Const(~infinity, KEY_BITS).as_unsigned(), lowest)

@@ -18,7 +18,8 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import KIND
-from hw.arith.requantize import Requantizer
+from hw.arith.requantize import CODE, Requantizer
+from hw.arith.sums import UNIT_BITS
 from hw.engine.ports import SpmWrite, SpmWriter, view_of
 from hw.parts.clock_gate import Place, clocked
 from hw.parts.delay import delay, later
@@ -33,8 +34,8 @@ from isa.instructions import DType
 def clip_layout(config: Config) -> data.StructLayout:
     """Zero point and clip of integers; with floating point the type of the results, whether they
     are maxima, the exponent of the sums' lowest bit, and the bounds of numbers."""
-    floats = {"dtype": 2, "max": 1, "unit": signed(10), "lo_f": 16, "hi_f": 16}
-    return data.StructLayout({"z": signed(9), "lo": signed(9), "hi": signed(9),
+    floats = {"dtype": 2, "max": 1, "unit": signed(UNIT_BITS), "lo_f": 16, "hi_f": 16}
+    return data.StructLayout({"z": CODE, "lo": CODE, "hi": CODE,
                               **(floats if config.floats else {})})
 
 

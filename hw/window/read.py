@@ -16,6 +16,8 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.operand import type_shapes
+from hw.arith.requantize import CODE
+from hw.arith.sums import UNIT_BITS
 from hw.engine.ports import SpmRead, SpmReader
 from hw.parts.fifo import Fifo
 from hw.scratchpad.read_port import ReadPort, lockstep
@@ -28,10 +30,10 @@ def setup_layout(config: Config) -> data.StructLayout:
     """What an instruction's steps and results have in common. ``slot``: that of an output's last
     taps in the last weight step of a kernel row; with floating point also the type, what is added
     to exponents, the exponent of a sum's lowest bit, and the bounds of the results."""
-    floats = {**type_shapes(config), "unit": signed(10), "lo_f": 16, "hi_f": 16}
+    floats = {**type_shapes(config), "unit": signed(UNIT_BITS), "lo_f": 16, "hi_f": 16}
     return data.StructLayout({
-        "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": signed(9), "z": signed(9),
-        "lo": signed(9), "hi": signed(9), **(floats if config.floats else {})})
+        "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": CODE, "z": CODE,
+        "lo": CODE, "hi": CODE, **(floats if config.floats else {})})
 
 
 def step_layout(config: Config) -> data.StructLayout:

@@ -19,7 +19,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import instruction_layout, view_of
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 from hw.parts.skid import Skid
 from isa.config import Config
 from isa.instructions import (IMAGE_BITS, INDEX_BITS, SPM_ADDRESS_BITS, WINDOW_KERNEL, WINDOW_STEPS,
@@ -68,9 +68,8 @@ class WindowWalk(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 7
-    """Copies of the stall: for the registers of the walk, for each of its levels, for the
-    stages behind it."""
+    LEVELS = ("r", "p", "X", "y", "nb")
+    """Of the loop nest, inner to outer."""
 
     LATENCY = 5
 
@@ -95,20 +94,24 @@ class WindowWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        go = Signal(self.STALLS)
-        m.submodules.skid = skid = Skid(visit_layout(self._config), self.STALLS)
+        go = Enables(self.LEVELS, stages=1)
+        m.submodules.skid = skid = Skid(visit_layout(self._config), len(go.copies))
         wiring.connect(m, skid.o, wiring.flipped(self.visits))
-        m.d.comb += go.eq(skid.go)
-        self._addresses(m, go[-1], self._sums(m, go[:-1]), skid.i)
+        m.d.comb += go.copies.eq(skid.go)
+        sums, active = self._sums(m, go)
+        addressing = self._addresses(m, go.stages[0], sums, skid.i)
+        m.d.comb += self.busy.eq(active | sums.valid | addressing | self.visits.valid)
         return m
 
-    def _sums(self, m: Module, go: Value) -> data.View:
-        """The loop nest and, one cycle later, what all groups have in common."""
+    def _sums(self, m: Module, go: Enables) -> tuple[data.View, Signal]:
+        """The loop nest and, one cycle later, what all groups have in common; and whether the nest
+        is under way."""
         i = view_of(instruction_layout(Opcode.WINDOW))
         active = Signal()
         n = self.instr.payload
-        reach, columns, nr = Signal(3), Signal(range((1 << 16) + WINDOW_KERNEL)), Signal.like(i.nr)
-        nest = Nest(m, [("r", nr), ("p", i.stride), ("X", columns), ("y", i.ny), ("nb", i.nnb)])
+        reach, nr = Signal(range(WINDOW_KERNEL)), Signal.like(i.nr)
+        columns = Signal(range((1 << len(i.nx)) + WINDOW_KERNEL))
+        nest = Nest(m, list(zip(self.LEVELS, (nr, i.stride, columns, i.ny, i.nnb), strict=True)))
         xa, na, xo, no = (Term(n, WORD) for n in ("xa", "na", "xo", "no"))
         ya, ra, yo = Term("ya", WORD, i.a_wrap), Term("ra", WORD, i.a_wrap), Term("yo", WORD,
                                                                                 i.o_wrap)
@@ -153,7 +156,7 @@ class WindowWalk(wiring.Component):
 
         out = view_of(self._sums_layout)
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        with m.If(go[0]):
+        with m.If(go.walk):
             m.d.sync += [
                 out.valid.eq(active), *(out.i[f].eq(i[f]) for f, _ in out.i.shape()),
                 out.col.eq(xa.plus(na.value)), out.row.eq(ya.plus(ra.value)),
@@ -167,7 +170,7 @@ class WindowWalk(wiring.Component):
                 out.mark.final.eq(nest.done)]
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
-        nest.step(*go[1:])
+        nest.step(*go.levels)
         with m.If(self.instr.valid & self.instr.ready):
             first_reach = reach_of(n)
             m.d.sync += [
@@ -178,8 +181,7 @@ class WindowWalk(wiring.Component):
                 phase_step.eq(0), *(to(t, 0) for t in (xa, ra, ry, xo)),
                 *(to(t, v) for t, v in ((na, n.a_base), (no, n.o_base), (ya, n.a_row),
                                         (yo, n.o_row), (ix, n.ix0), (iy, n.iy0)))]
-        self._active = active
-        return out
+        return out, active
 
     @staticmethod
     def _inside(column: Value, width: Value) -> Value:
@@ -198,9 +200,9 @@ class WindowWalk(wiring.Component):
         return offsets
 
     def _addresses(self, m: Module, go: Value, sums: data.View, visits: stream.Interface
-                   ) -> None:
+                   ) -> Value:
         """Each group's addresses, and whether it reads and writes, in two cycles; checked in a
-        third."""
+        third. Returns whether a visit is in any of them."""
         tiles, i = self._config.tiles, sums.i
         out, found = view_of(visit_layout(self._config)), Signal()
         visit, checked = view_of(visit_layout(self._config)), Signal()
@@ -237,8 +239,7 @@ class WindowWalk(wiring.Component):
                     inside.eq(here & ~sums.mark.skip & (line >= 0) & (line < i.ih)),
                     out.addr[t].eq(parts[0] + parts[1]), out.out[t].eq(parts[2] + parts[3]),
                     out.inside[t].eq(inside), out.write[t].eq(exists & mark.emit)]
-        m.d.comb += self.busy.eq(self._active | sums.valid | valid | found | checked
-                                 | self.visits.valid)
+        return valid | found | checked
 
     def _outside(self, address: Value) -> Value:
         return (address < 0) | (address >= self._config.spm_words)

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.operand import OPERAND_BITS, integer
 from hw.engine.ports import SpmRead, SpmReader, instruction_layout, view_of
-from hw.parts.nest import Nest
+from hw.parts.nest import Enables, Nest
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort
 from hw.window.pair import pack
@@ -53,8 +53,9 @@ class WindowWeights(wiring.Component):
     halt : In(1)
     """
 
-    STALLS = 8
-    """Copies of the stall: for the registers of the walk, for each of its levels."""
+    STEP = ("slot", "g", "r", "p")
+    LEVELS = (*STEP, "phase", "n", "nb")
+    """Of the loop nest, inner to outer; the parameters are a step in a phase of their own."""
 
     META_DEPTH = 16
 
@@ -88,10 +89,8 @@ class WindowWeights(wiring.Component):
         numbers = i.dtype != DType.INT8 if config.floats else Const(0)
         slots, columns = Signal(range(PARAM_WORDS + 1)), Signal(range(config.tiles + 1))
         ng, nr, stride = (Signal.like(c) for c in (i.ng, i.nr, i.stride))
-        # the parameters are a longer step in a phase of their own
-        steps = ["slot", "g", "r", "p"]
-        nest = Nest(m, [*zip(steps, (slots, ng, nr, stride), strict=True), ("phase", Const(2, 2)),
-                        ("n", columns), ("nb", i.nnb)])
+        nest = Nest(m, list(zip(self.LEVELS, (slots, ng, nr, stride, Const(2, 2), columns, i.nnb),
+                                strict=True)))
         m.d.comb += [
             params.eq(nest.index("phase")[0]),
             columns.eq(Mux(nest.last("nb"), i.n_last, config.tiles >> i.m_split)),
@@ -101,7 +100,7 @@ class WindowWeights(wiring.Component):
                           for n in ("address", "block"))
         step = Signal(range(WINDOW_STEPS))
         kernel = Signal(range((WINDOW_KERNEL + taps) * WINDOW_KERNEL))
-        steps_done = nest.all_last(steps)
+        steps_done = nest.all_last(self.STEP)
         # after a step the phase is that of parameters
         long = steps_done ^ params
         nest.varies("slot", ~long & int(taps == 1))
@@ -112,10 +111,10 @@ class WindowWeights(wiring.Component):
         nest.on("g", enter=[kernel.eq(kernel + i.stride)])
         nest.on("r", enter=[kernel.eq(nest.index("p"))])
         nest.on("p", enter=[kernel.eq(nest.index("p") + 1)])
-        go = Signal(self.STALLS)
+        go = Enables(self.LEVELS)
         m.d.comb += self.instr.ready.eq(~self.halt & ~active)
-        nest.step(*(g & active for g in go[1:]))
-        with m.If(go[0] & active):
+        nest.step(*(g & active for g in go.levels))
+        with m.If(go.walk & active):
             m.d.sync += address.eq(address + 1)
             with m.If(steps_done & params):
                 m.d.sync += [step.eq(0), kernel.eq(0), block.eq(block + i.w_n),
@@ -142,9 +141,10 @@ class WindowWeights(wiring.Component):
             meta.w_signed.eq(i.w_signed), meta.w_zp.eq(i.w_zp),
             *([meta.dtype.eq(i.dtype)] if config.floats else [])]
         m.submodules.skid = skid = Skid(data.StructLayout({
-            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}), self.STALLS)
+            "meta": self._meta, "address": address.shape(), "index": i.index.shape()}),
+            len(go.copies))
         m.d.comb += [
-            skid.i.valid.eq(active), go.eq(skid.go), skid.i.payload.meta.eq(meta),
+            skid.i.valid.eq(active), go.copies.eq(skid.go), skid.i.payload.meta.eq(meta),
             skid.i.payload.address.eq(address), skid.i.payload.index.eq(i.index)]
         self._issue(m, skid.o)
         return m

@@ -19,7 +19,7 @@ from isa.errors import SUPPORTED
 from isa.program import Program
 from makalu import facts
 from makalu.text import number, percent
-from sim.build import cache_folder
+from sim.cache import cache_folder
 
 WIDE = 120
 """Columns where the terminal does not tell: a file or a pipe."""
