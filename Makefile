@@ -11,7 +11,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove lint imports lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -60,6 +60,10 @@ docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md, operators
 	@$(BIN)/python -m makalu.pages.operators
 	@$(BIN)/python -m makalu.pages.supported
 
+site: build/site/.ready  ## write the documentation site, with the API from the docstrings: build/site/html/index.html
+	@build/site/bin/sphinx-build -q -j auto -c site docs build/site/html
+	@echo "build/site/html/index.html"
+
 lint: $(READY)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -79,6 +83,12 @@ clean:  ## remove everything that was built, the environment included
 .venv/.fpga: requirements-fpga.lock $(READY)
 	@echo "makalu: installing place and route into .venv, once" >&2
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps -r requirements-fpga.lock
+	@touch $@
+
+build/site/.ready: requirements-site.lock
+	@echo "makalu: installing Sphinx into build/site, once" >&2
+	@$(PYTHON) -m venv build/site
+	@build/site/bin/pip install -qq --disable-pip-version-check --no-deps -r requirements-site.lock
 	@touch $@
 
 $(READY): requirements.lock pyproject.toml
