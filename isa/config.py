@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-ISA_VERSION = (1, 2)
+ISA_VERSION = (1, 3)
 
 GRANULE = 4
 """Bytes that the feeder can align to: a pixel of a shallow layer."""
