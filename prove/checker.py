@@ -79,8 +79,7 @@ class Result:
         return "proved" if self.proved else f"holds for {self.cycles} cycles"
 
 
-def check(design: wiring.Component, cycles: int, seconds: int = 0,
-          cut: Sequence[str] = ()) -> Result:
+def check(design: wiring.Component, cycles: int, seconds: int = 0) -> Result:
     """Look for a run that breaks the design, then for a proof that there is none.
 
     Parameters
@@ -91,9 +90,6 @@ def check(design: wiring.Component, cycles: int, seconds: int = 0,
         Length of the runs that are all tried.
     seconds : int
         For the proof; 0: none is tried.
-    cut : sequence of str
-        Names of submodules anywhere in the design that may do anything: their outputs are free, as
-        inputs are. What is proved without them holds with them.
 
     Raises
     ------
@@ -105,11 +101,11 @@ def check(design: wiring.Component, cycles: int, seconds: int = 0,
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        _gates(design, "reached", cut, folder)
+        _gates(design, "reached", folder)
         if _search(folder, f"bmc3 -F {cycles}") is None:
             raise Vacuous(f"{type(design).__name__}: nothing of interest happens in {cycles} "
                           "cycles")
-        _gates(design, "claims", cut, folder)
+        _gates(design, "claims", folder)
         broken = _search(folder, f"bmc3 -F {cycles}")
         if broken is not None:
             return Result(False, len(broken), time.monotonic() - start, broken)
@@ -118,7 +114,7 @@ def check(design: wiring.Component, cycles: int, seconds: int = 0,
     return Result(proved, cycles, time.monotonic() - start)
 
 
-def _gates(design: wiring.Component, kind: str, cut: Sequence[str], folder: Path) -> None:
+def _gates(design: wiring.Component, kind: str, folder: Path) -> None:
     """``design.aig`` and ``design.map``."""
     m, domain = Module(), ClockDomain("sync", reset_less=True)
     m.domains.sync = domain
@@ -132,7 +128,7 @@ def _gates(design: wiring.Component, kind: str, cut: Sequence[str], folder: Path
         whole, name=TOP, ports=[domain.clk, *ports], emit_src=False))
     commands_only(type(design).__name__, [
         "read_rtlil design.il", "hierarchy -auto-top", *KINDS[kind], "proc",
-        *(f"cutpoint c:{name}" for name in cut), *TO_GATES], folder)
+        *TO_GATES], folder)
 
 
 def _search(folder: Path, command: str) -> list[dict[str, int]] | None:

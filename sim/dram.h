@@ -112,9 +112,9 @@ public:
         tokens_ += p_.bandwidth;
         if (tokens_ > ONE + p_.bandwidth - 1) tokens_ = ONE + p_.bandwidth - 1;
         d.m_axi_arready = reads_.size() < p_.max_reads && !random_.chance(p_.stall) &&
-                          !shut(SHUT_AR, d.m_axi_arid, asked_[d.m_axi_arid & 1]);
+                          !shut(SHUT_AR, d.m_axi_arid, asked_[d.m_axi_arid % IDS]);
         d.m_axi_awready = writes_.size() < p_.max_writes && !random_.chance(p_.stall) &&
-                          !shut(SHUT_AW, 0, statistics_.write_bursts);
+                          !shut(SHUT_AW, d.m_axi_awid, statistics_.write_bursts);
 
         if (!r_valid_) choose();
         bool read = !r_valid_ && !reads_.empty() && now >= reads_[shown_].due &&
@@ -265,10 +265,12 @@ private:
                 std::memcpy(b.data.data() + i * BEAT, at(first + i * BEAT, BEAT), BEAT);
         }
         ++statistics_.read_bursts;
-        b.wrong = wrong(READ_SLVERR, EXTRA_R, b.id, asked_[b.id & 1]++);
+        b.wrong = wrong(READ_SLVERR, EXTRA_R, b.id, asked_[b.id % IDS]++);
         if (b.wrong == LOST_R || (b.wrong == LOST_LAST_R && b.beats == 1)) return;
-        if (b.wrong == READ_SLVERR || b.wrong == READ_DECERR)
+        if (b.wrong == READ_SLVERR || b.wrong == READ_DECERR) {
             b.extra.assign(b.beats, b.wrong == READ_SLVERR ? SLVERR : DECERR);
+            b.data.assign(b.beats * BEAT, POISON);
+        }
         const uint32_t shown = b.beats + (b.wrong == EXTRA_R) - (b.wrong == LOST_LAST_R);
         b.data.resize(shown * BEAT);
         b.extra.resize(shown);
@@ -347,7 +349,8 @@ private:
     std::vector<Segment> segments_;
     std::vector<Range> errors_;
     std::vector<Asked> mischief_;
-    uint64_t asked_[2] = {0, 0};  // read bursts of each ID
+    static constexpr unsigned IDS = 16;
+    uint64_t asked_[IDS] = {};  // read bursts of each ID
     std::deque<Burst> reads_, writes_;
     size_t shown_ = 0;     // the read burst whose beat is shown
     size_t beats_in_ = 0;  // write bursts, oldest first, whose data are complete

@@ -56,8 +56,8 @@ class DramModel:
         Probability that a beat read is of another ID than that of the oldest burst, where there is
         one: AXI lets bursts with different IDs come in any order, beat by beat.
     mischief : tuple[tuple[str, int, int], ...]
-        What the memory does wrong, ``(one of MISCHIEF, ID, burst)``: with which burst of those with
-        this ID, of reads or of writes, counted from 0.
+        What the memory does wrong, ``(one of MISCHIEF, ID, burst)``: with which burst of the reads
+        with this ID, or of the writes, counted from 0. Beats of data (``shut W``) have ID 0.
 
     Raises
     ------

@@ -12,6 +12,9 @@ from isa.program import Program
 
 SOURCE = Path(__file__).with_name("standin.sv")
 
+READ_ID, WRITE_ID = 3, 5
+"""Of its bursts."""
+
 MANNERS = {"good": 0, "cross": 1, "early_last": 2, "drop": 3, "change": 4, "narrow": 5, "stop": 6,
            "hang": 7, "no_last": 8}
 """What PROGRAM / 128 selects in the stand-in."""

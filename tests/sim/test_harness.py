@@ -135,6 +135,29 @@ def test_injected_errors(response, code, base):
         assert (h.memory(TARGET + 4096, 8) == 0x77).all()
 
 
+@pytest.mark.parametrize("what, base, code", [
+    ("read SLVERR", SOURCE, 5), ("read DECERR", SOURCE, 6), ("write SLVERR", TARGET, 5),
+    ("write DECERR", TARGET, 6)])
+def test_errors_of_a_burst(what, base, code):
+    """The burst alone, all of it: here of 32 bytes."""
+    h = start(dram=DramModel(mischief=((what, standin.READ_ID if base == SOURCE else
+                                        standin.WRITE_ID, 7),)))
+    good = h.memory(SOURCE, 8192) + np.uint8(1)
+    assert h.run(100_000)
+    assert h.read(OFFSET["ERROR_CODE"]) == code
+    wrong = np.flatnonzero(h.memory(TARGET, 8192) != good)
+    assert set(wrong // 32) == {7}
+    assert base == SOURCE or not h.memory(TARGET + 7 * 32, 32).any()
+
+
+@pytest.mark.parametrize("what, number", [
+    ("lost R", standin.READ_ID), ("lost last R", standin.READ_ID), ("lost B", standin.WRITE_ID),
+    ("shut AR", standin.READ_ID), ("shut AW", standin.WRITE_ID), ("shut W", 0)])
+def test_silence(what, number):
+    assert start().run(20_000)
+    assert not start(dram=DramModel(mischief=((what, number, 3),))).run(20_000)
+
+
 def test_nothing_is_outside_the_allocated_memory():
     h = start(beyond=4096)
     assert h.run(100_000)
@@ -193,7 +216,8 @@ def test_reset_in_mid_flight():
 
 @pytest.mark.parametrize("field,value", [
     ("bandwidth", 0.0), ("bandwidth", 1.5), ("stall", 1.0), ("read_latency", 0),
-    ("max_writes", 0), ("errors", ((0, 1, "OKAY"),))])
+    ("max_writes", 0), ("errors", ((0, 1, "OKAY"),)), ("reorder", 1.0),
+    ("mischief", (("lost everything", 0, 0),))])
 def test_model_parameters_are_checked(field, value):
     with pytest.raises(ValueError, match=f"memory model: {field} is"):
         dataclasses.replace(DramModel(), **{field: value})
