@@ -37,13 +37,15 @@ __all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "In
            "Program", "ProgramError", "Session", "accuracy", "bisect", "compile", "load",
            "load_config", "open_device", "profile", "run"]
 
-_LATER = {"CompileError": ("compiler.ir.errors", "CompileError"),
-          "accuracy": ("makalu.measure.accuracy", "measure"),
+_LATER = {"accuracy": ("makalu.measure.accuracy", "measure"),
           "bisect": ("makalu.see.bisect", "bisect"), "profile": ("makalu.see.profile", "measure")}
 """What is imported when it is asked for first, so that ``import makalu`` stays quick."""
 
 
 def __getattr__(name: str) -> Any:
+    if name == "CompileError":  # by a statement, which an installation puts under makalu
+        from compiler.ir.errors import CompileError
+        return CompileError
     if name not in _LATER:
         raise AttributeError(f"module 'makalu' has no attribute {name!r}")
     module, attribute = _LATER[name]

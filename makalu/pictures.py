@@ -98,6 +98,9 @@ class Pictures:
             if len(values) not in (0, 1, channels):
                 raise InputError(f"{path}: {len(values)} values of {name} for {channels} channels; "
                                  "give one, or one a channel")
+        if 0 in self.std:
+            raise InputError(f"{path}: a standard deviation of 0 leaves nothing of a picture; give "
+                             "what the network was trained with")
         plain = self.white is None and not self.mean and not self.std
         if port.dtype == np.uint8 and plain:
             return pixels

@@ -90,6 +90,14 @@ def test_the_readmes_examples_from_another_folder(site: Path, tmp_path: Path) ->
     assert (tmp_path / "verilog" / "makalu.v").read_text().count("module") > 10
 
 
+def test_everything_that_the_package_exports_is_there(site: Path, tmp_path: Path) -> None:
+    """What is imported when it is asked for first as well."""
+    found = run(site, tmp_path, "import makalu\n"
+                "print(*(getattr(makalu, name).__module__ for name in makalu.__all__))")
+    assert all(name.startswith("makalu.") for name in found.split())
+    assert "makalu.compiler.ir.errors" in found.split()
+
+
 def test_the_simulation_finds_its_sources(site: Path, tmp_path: Path) -> None:
     found = run(site, tmp_path, "from makalu.sim.build import MACHINE\n"
                 "print(all(path.is_file() for path in MACHINE.sources))")

@@ -65,8 +65,8 @@ def picture_options(f: Callable[..., Any]) -> Callable[..., Any]:
                          show_default=True, metavar="SHARE",
                          help="Take only this share of the middle: 0.875 is 224 pixels of 256."),
             click.option("--white", type=float, metavar="VALUE",
-                         help="Of a white pixel; black is 0.  [default: 1; of unsigned inputs, "
-                              "and those whose quantization says so, 255]"),
+                         help="Of a white pixel; black is 0.  [default: 1, or 255 if the input's "
+                              "quantization says so; unsigned inputs take bytes as they are]"),
             click.option("--mean", callback=_numbers, metavar="M,…",
                          help="Subtract this from a pixel; one number, or one a channel."),
             click.option("--std", callback=_numbers, metavar="S,…",

@@ -13,7 +13,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import compiler
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder
 from compiler.lower.legalize import CONVERSIONS, RIDE_ALONG
@@ -23,7 +22,7 @@ from isa.config import DTYPES
 from makalu.pages.isa_pages import DOCS, NOTE, table
 
 PAGE = DOCS / "supported.md"
-SOURCE = Path(compiler.__file__).parent
+SOURCE = Path(inspect.getfile(Builder)).parents[1]
 
 MANY = 12
 """Operators that have a refusal in common from which on they are not listed."""

@@ -74,6 +74,7 @@ def test_layout_by_hand(gray):
 @pytest.mark.parametrize("port,how,words", [
     (Port("x", np.dtype(np.int8), (1, 4, 4, 3)), {}, "quantization of input x.* is not known"),
     (Port("x", np.dtype(np.float32), (1, 8)), {}, "takes no picture"),
+    (FLOAT, {"std": (1.0, 0.0, 1.0)}, "standard deviation of 0"),
     (FLOAT, {"mean": (1.0, 2.0)}, "2 values of mean for 3 channels")])
 def test_refused(gray, port, how, words):
     with pytest.raises(InputError, match=words):
