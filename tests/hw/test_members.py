@@ -13,7 +13,7 @@ from hw.board.sdram_chip import SdramChip
 from hw.board.ulx3s import Ulx3s
 from hw.engine import ports
 from hw.engine.signature import WritePort, Writes
-from hw.memory.controller import axi
+from hw.memory import axi
 from hw.top import Makalu
 from isa.presets import PRESETS
 
