@@ -43,6 +43,11 @@ def types(config: Config) -> tuple[DType, ...]:
     return tuple(DType) if config.floats else (DType.INT8,)
 
 
+def log_size(config: Config, dtype: Value) -> Value:
+    """The logarithm of an output type's bytes; 0 on a machine that has INT8 only."""
+    return Array(t.size.bit_length() - 1 for t in types(config))[dtype]
+
+
 def slice_columns(config: Config, dtype: DType) -> int:
     """Columns of a slice: as many as there are lanes, or fewer if they fill a word."""
     return min(config.ppu_lanes, config.lanes // dtype.size)
