@@ -76,7 +76,11 @@ def landing_depth(config: Config) -> int:
 
 
 class Post(wiring.Component):
-    """Parameters
+    """Latency: :func:`latency` cycles from a slice to its bytes, or less. Throughput: a slice a
+    cycle. Stall: none up to the landing, whose words wait for ``out``; the drain sends no word for
+    which there is no place.
+
+    Parameters
     ----------
     config : Config
 
@@ -209,9 +213,9 @@ class Post(wiring.Component):
         integers = entered & (self.all_integer if config.floats else 1)
         arrived = arrivals(m, integers, self.constants.add)
         if config.floats:
-            numbers = Signal(FloatLane.LATENCY)
-            m.d.sync += numbers.eq(Cat(entered & ~self.all_integer, numbers))
-            arrived = Mux(self.all_integer, arrived, numbers[-1])
+            float_entered = Signal(FloatLane.LATENCY)
+            m.d.sync += float_entered.eq(Cat(entered & ~self.all_integer, float_entered))
+            arrived = Mux(self.all_integer, arrived, float_entered[-1])
         word = Signal(8 * config.word_bytes, reset_less=True)
         whole, last = Signal(8 * config.word_bytes), Signal()
         position = Signal(range(max(2, *(slices(config, t) for t in types(config)))))
