@@ -60,7 +60,7 @@ def observe(m: Module, platform: object, config: Config, trace: data.View, clear
 
 def _words(m: Module, config: Config, ports: SpmWriter | list[SpmWriter], engine: Any
            ) -> Signatures:
-    """Of an engine that writes to the scratchpad."""
+    """Signatures of the words that an engine writes to the scratchpad."""
     ports = ports if isinstance(ports, list) else [ports]
     ends = getattr(engine, "ends", None)
     signatures = Signatures(len(ports), config.word_bytes, 0 if ends is None else GROUPS)
@@ -74,7 +74,8 @@ def _words(m: Module, config: Config, ports: SpmWriter | list[SpmWriter], engine
 
 
 def _stores(m: Module, config: Config, store: StoreEngine) -> Signatures:
-    """Of the STORE engine: beats with the address of their burst, which is taken before them."""
+    """Signatures of what the STORE engine writes: beats with the address of their burst, which is
+    taken before them."""
     chunks = config.bus_bytes // CHUNK
     signatures = Signatures(1, config.bus_bytes, GROUPS)
     m.submodules.bursts = bursts = fifo.SyncFIFO(width=config.addr_bits, depth=GROUPS)

@@ -433,7 +433,7 @@ for _op, _fields in FIELDS.items():
 
 
 def _places(fields: tuple[Field, ...]) -> list[tuple[str, int, int, int]]:
-    """Of each field behind the opcode its name, lowest bit, mask, and sign bit or zero."""
+    """Name, lowest bit, mask, and sign bit or zero of each field after the opcode."""
     lows = itertools.accumulate((f.width for f in fields), initial=0)
     return [(f.name, low, (1 << f.width) - 1, f.signed << f.width - 1)
             for f, low in zip(fields, lows, strict=False)][1:]

@@ -2,11 +2,11 @@
 """Constants of the numeric contract, which RTL, compiler and golden model share."""
 
 SCALE_MIN, SCALE_MAX = 2.0 ** -100, 2.0 ** 32
-"""Requantization scales are binary32 numbers in [SCALE_MIN, SCALE_MAX): no product is subnormal and
+"""Requantization scales are binary32 values in [SCALE_MIN, SCALE_MAX): no product is subnormal and
 none overflows."""
 
 ZERO_POINT_BITS = 9
-"""Of a zero point or a clip bound: every INT8 and every UINT8."""
+"""Width of a zero point or a clip bound: every INT8 and every UINT8."""
 
 MAX_START = -32768
 """The INT8 maximum of no taps at all."""

@@ -3,8 +3,10 @@
 
 
 from compiler.emit.conv_instructions import ConvInstructions
+from compiler.emit.price import Plan, Task
+from compiler.emit.rectangles import bands
 from compiler.emit.schedule import Schedule
-from compiler.emit.tiling import Plan, bands, plans
+from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
@@ -36,8 +38,8 @@ def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
     """Emit with the cheapest cut that fits; False, and nothing emitted, if none does."""
     here = s.resident(op.residual.x) is not None if op.residual else None
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
-    found = plans(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
-                  s.resident(op.y) is not None, here, s.grain, tail)
+    found = plans(Task(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
+                       s.resident(op.y) is not None, here, s.grain, tail))
     if not found:
         return False
     _Emitter(s, op, shape, found[0]).run()
@@ -49,20 +51,20 @@ class _Emitter:
 
     def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan):
         self.s, self.op, self.shape, self.plan = s, op, shape, plan
-        self.make = ConvInstructions(s, op, shape, plan.m_split)
+        self.make = ConvInstructions(s, op, shape, plan.cut.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
         self.left = 0
         self.blocks = -(-op.y.nchw[1] // s.lanes)
 
     def run(self) -> None:
         """All chunks and boxes, in the plan's order."""
-        plan, shape = self.plan, self.shape
+        plan, cut, shape = self.plan, self.plan.cut, self.shape
         height, width = shape.out
-        chunks = [c for run in shape.runs(plan.m_split) for c in run.cut(plan.groups)]
-        boxes = [(n, y, min(y + plan.rows, height), x, min(x + plan.columns, width))
-                 for n in range(shape.images) for y in range(0, height, plan.rows)
-                 for x in range(0, width, plan.columns)]
-        if plan.cut is not None:
+        chunks = [c for run in shape.runs(cut.m_split) for c in run.cut(cut.groups)]
+        boxes = [(n, y, min(y + cut.rows, height), x, min(x + cut.columns, width))
+                 for n in range(shape.images) for y in range(0, height, cut.rows)
+                 for x in range(0, width, cut.columns)]
+        if cut.reduction is not None:
             for chunk in chunks:
                 for box in boxes:
                     self._reduce(chunk, box)
@@ -192,8 +194,8 @@ class _Emitter:
 
     def _reduce(self, chunk: Run, box: tuple) -> None:
         """One rectangle whose reduction is cut: all but the last instruction hold the sums."""
-        assert self.plan.cut is not None
-        cb, cr, cs = self.plan.cut
+        assert self.plan.cut.reduction is not None
+        cb, cr, cs = self.plan.cut.reduction
         r, steps = self.shape.kernel
         pieces = [(k, ((b, min(b + cb, chunk.ncb)), (i, min(i + cr, r)), (j, min(j + cs, steps))))
                   for k in range(len(self.make.addends)) for b in range(0, chunk.ncb, cb)

@@ -4,7 +4,7 @@
 import numpy as np
 
 from compiler.emit.schedule import Schedule
-from compiler.emit.tiling import rectangles
+from compiler.emit.rectangles import rectangles
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv
 from compiler.machine.loops import Run, Shape

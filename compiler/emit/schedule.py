@@ -27,7 +27,7 @@ LOAD_WORDS = 256
 """Words of a LOAD that is one of several for a tensor."""
 
 RESIDENT_SHARE = 0.75
-"""Of the scratchpad that tensors which stay may take: tiles and weights need the rest."""
+"""Share of the scratchpad for tensors that stay: tiles and weights need the rest."""
 
 
 def aligned(size: int) -> int:

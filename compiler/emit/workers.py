@@ -11,8 +11,9 @@ from compiler.emit.add import add_rows
 from compiler.emit.boxes import blocks_in
 from compiler.emit.conv_instructions import ConvInstructions
 from compiler.emit.pool import pool_rows, split_cycles, window_engine
+from compiler.emit.rectangles import rectangles
 from compiler.emit.schedule import Schedule
-from compiler.emit.tiling import FIELD_MAX, rectangles
+from compiler.emit.tiling import KERNEL_MAX
 from compiler.emit.window import Operands, depthwise_weights, emit_window, pool_weights, windowed
 from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
 from compiler.machine.loops import Shape
@@ -191,6 +192,6 @@ def worker(s: Schedule, op: Op) -> Worker | None:
         return None
     if windowed(op, s.config):
         return DepthwiseWorker(s, op)
-    if len(addends(op.weight)) > 1 or max(op.kernel) > FIELD_MAX:
+    if len(addends(op.weight)) > 1 or max(op.kernel) > KERNEL_MAX:
         return None
     return ConvWorker(s, op)

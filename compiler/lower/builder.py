@@ -86,4 +86,4 @@ Handler = Callable[[Builder, onnx.NodeProto, list], list]
 """Lowers one operator: the values of its inputs become those of its outputs."""
 
 Handlers = dict[str, Handler]
-"""Of each operator; one of another domain than ONNX's is ``domain.operator``."""
+"""Handlers by operator; one of another domain than ONNX's is ``domain.operator``."""

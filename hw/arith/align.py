@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of floating-point numbers in the fixed-point window of :mod:`golden.exact`."""
+"""Products of floats in the fixed-point window of :mod:`golden.exact`."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
@@ -9,15 +9,15 @@ from isa.config import Config
 from isa.numerics import PRODUCT_SHIFT_MAX
 
 ALIGNED_BITS = 81
-"""Of an aligned product."""
+"""Width of an aligned product."""
 
 FLAGS = data.StructLayout({"nan": 1, "positive": 1, "negative": 1, "overflow": 1})
-"""What other than numbers is in a sum: NaN, infinities of either sign; and overflows."""
+"""What other than finite values is in a sum: NaN, infinities of either sign; and overflows."""
 
 
 def align(m: Module, name: str, a: data.View, w: data.View, product: Value, config: Config
           ) -> tuple[Signal, data.View]:
-    """A product in fixed point, and what it is other than a number.
+    """A product in fixed point, and what it is other than finite.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from isa.config import Config
 FLOAT_CONSTANTS = data.StructLayout({
     "floating": 1, "unit": signed(UNIT_BITS), "r_type": 2, "residual": 1, "scale_r": 32,
     **{name: field.shape for name, field in OUTPUT}})
-"""What stands still during an instruction. ``floating``: entries are sums of numbers; ``unit``:
+"""What stands still during an instruction. ``floating``: entries are sums of floats; ``unit``:
 exponent of their lowest bit."""
 
 KIND = data.StructLayout({"nan": 1, "infinite": 1, "overflow": 1})
@@ -32,7 +32,9 @@ KIND = data.StructLayout({"nan": 1, "infinite": 1, "overflow": 1})
 
 
 class FloatLane(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles for every element. Throughput: an element a cycle. There is no stall.
+
+    Parameters
     ----------
     config : Config
 

@@ -2,8 +2,8 @@
 """Binary32 arithmetic as IEEE 754 has it, subnormals, infinities and NaN included, in pipelines.
 
 A number is :data:`NUMBER`: ``(-1)**sign * mant * 2**exp``, with ``exp`` at least -149 and the
-leading one in bit 23 unless ``exp`` is -149, which are just the binary32 numbers; or NaN or an
-infinity, whose ``mant`` is of no account. :func:`unpack` gives numbers that are not normalized but
+leading one in bit 23 unless ``exp`` is -149, which are just the binary32 values; or NaN or an
+infinity, whose ``mant`` is of no account. :func:`unpack` gives values that are not normalized but
 exact, which only :func:`multiply` takes. Every rounding is to nearest, ties to even. A function
 takes operands of one cycle and gives its result so many cycles later, as its name in
 :data:`STAGES` says; it has no stall.
@@ -19,7 +19,7 @@ from hw.parts.delay import cut, delay, later
 from isa.instructions import DType
 
 LOWEST, HIGHEST = -149, 104
-"""Exponents of the lowest bit of subnormals and of the largest numbers."""
+"""Exponents of the lowest bit of subnormals and of the largest values."""
 
 NUMBER = data.StructLayout({"sign": 1, "exp": signed(11), "mant": MANT_BITS, "nan": 1, "inf": 1})
 
@@ -206,7 +206,7 @@ def pattern(number: data.View) -> Value:
 
 
 def key(number: data.View) -> Value:
-    """Integers in the order of numbers, +0 above -0; infinities and normal numbers alone."""
+    """Integers in the order of values, +0 above -0; infinities and normal values alone."""
     whole = Cat(pattern(number)[:31], Const(0, 1))
     return Mux(number.sign, ~whole, whole).as_signed()
 

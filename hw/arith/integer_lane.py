@@ -37,7 +37,10 @@ GUARD_BITS = 3
 
 
 class PostLane(wiring.Component):
-    """Members
+    """Latency: LATENCY cycles, PLAIN without an addition. Throughput: an element a cycle. There is
+    no stall.
+
+    Members
     -------
     acc, bias : In(signed(32))
         Sum and bias; with ``direct``, ``acc`` is an operand of ten bits.

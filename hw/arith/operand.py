@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a lane of the array multiplies: bytes less their zero point, or floating-point numbers.
+"""What a lane of the array multiplies: bytes less their zero point, or floats.
 
 A machine that has floating point takes the bytes of a word in pairs. A pair is two INT8 operands,
-or one FP16 or BF16 number, whose significand goes through the multiplier of the first.
+or one FP16 or BF16 float, whose significand goes through the multiplier of the first.
 """
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Value, signed, unsigned
@@ -24,7 +24,7 @@ SHIFT_BITS = 11
 PAIR = data.StructLayout({
     "first": signed(SIGNIFICAND_BITS), "second": signed(OPERAND_BITS), "shift": signed(SHIFT_BITS),
     "negative": 1, "zero": 1, "inf": 1, "nan": 1, "absent": 1})
-"""``first``, ``second``: two integers, or the significand with its sign and nothing. Of a number:
+"""``first``, ``second``: two integers, or the significand with its sign and nothing. Of a float:
 ``first * 2**shift``, unless it is one of the others; ``zero``: it is a zero that makes a product,
 ``absent``: it is a weight that makes none."""
 

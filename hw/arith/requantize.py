@@ -38,7 +38,9 @@ def clip_register(m: Module, name: str, number: data.View, zero: Value, low: Val
 
 
 class Requantizer(wiring.Component):
-    """Members
+    """Latency: LATENCY cycles. Throughput: an element a cycle. There is no stall.
+
+    Members
     -------
     acc, bias : In(signed(32))
     scale : In(32)

@@ -8,13 +8,13 @@ from hw.arith.align import FLAGS
 from isa.config import Config
 
 SUM_BITS = 96
-"""Of a sum in a machine with floating point: 2^15 products below 2^80, and the sign."""
+"""Width of a sum in a machine with floating point: 2^15 products below 2^80, and the sign."""
 
 SEGMENT_BITS = 32
-"""Of a part of a PSUM entry that is added in one cycle: INT8 has one, floating point three."""
+"""Width of a part of a PSUM entry that is added in a cycle: INT8 has one, floating point three."""
 
 UNIT_BITS = 10
-"""Of the exponent of a sum's lowest bit, signed: the anchor of BF16, or the unit of FP16."""
+"""Width of the exponent of a sum's lowest bit, signed: an anchor, or the unit of FP16."""
 
 
 def entry_layout(config: Config) -> data.StructLayout:

@@ -110,7 +110,7 @@ class Dispatch(wiring.Component):
             legal.eq(stays & age[-1] & self.legal), self.illegal.eq(stays & age[-1] & ~self.legal)]
         with m.If(self.passing):
             m.d.sync += self.holds.eq(0)
-        # what comes while there is nothing valid is not held
+        # the payload is sampled in every idle cycle, valid or not, and holds tells which it was
         with m.If(~self.holds):
             m.d.sync += [self.i.eq(self.instr.payload),
                          self.holds.eq(self.instr.valid & self.instr.ready)]

@@ -135,7 +135,7 @@ class Pattern(wiring.Component):
         nest.follow(*go.terms, begin=begin, start=[
             *(place.eq(instr.dram >> word) for place in at),
             *(place.eq(instr.spm) for place in spm)])
-        # what comes while there is nothing valid is not active
+        # the payload is sampled in every idle cycle, valid or not, and active tells which it was
         with m.If(self.instr.ready):
             new = self.instr.payload
             m.d.sync += [instr.eq(new), active.eq(self.instr.valid), begin.eq(1),

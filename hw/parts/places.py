@@ -5,8 +5,8 @@ from amaranth.hdl import Module, Signal, Value
 
 
 def places(m: Module, name: str, count: int, taken: Value, given: Value) -> tuple[Signal, Signal]:
-    """Of ``count`` places, one may be ``taken`` and one ``given`` back in a cycle: whether any is
-    free, and whether all are, both flip-flops."""
+    """Count ``count`` places, of which one may be ``taken`` and one ``given`` back in a cycle.
+    Returns whether any is free and whether all are, both from flip-flops."""
     free, after = (Signal(range(count + 1), init=count, name=f"{name}_free"),
                    Signal(range(count + 1), name=f"{name}_after"))
     some, every = Signal(init=1, name=f"{name}_some"), Signal(init=1, name=f"{name}_every")

@@ -27,7 +27,11 @@ def lockstep(config: Config) -> int:
 
 
 class ReadPort(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles from an address to its word, one more with a queue. Throughput: a
+    word a cycle while the port is granted. Stall: words wait in the landing buffer for ``data``; an
+    address without a place there waits for one.
+
+    Parameters
     ----------
     config : Config
         The scratchpad's shape.

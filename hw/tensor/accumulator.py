@@ -54,7 +54,11 @@ def accumulate(m: Module, name: str, config: Config, total: data.View, old: Valu
 
 
 class Accumulator(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles from ``add`` to a drain that sees it, one from ``drain_en`` to
+    ``drained``. Throughput: an accumulation and a read a cycle, of different banks; an entry can be
+    revisited after four cycles. There is no stall.
+
+    Parameters
     ----------
     config : Config
         Depth and columns.

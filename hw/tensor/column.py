@@ -6,9 +6,9 @@
     operands ─► products ─► adder tree ─────────────────────► sum       INT8
                    └──────► align to fixed point ─► carry-save sum      FP16, BF16
 
-A pair of lanes has two multipliers. INT8 uses both; a number's significand goes through the wider
+A pair of lanes has two multipliers. INT8 uses both; a float's significand goes through the wider
 first one, and its product is shifted to where it belongs in the window of :mod:`golden.exact`. The
-numbers' sum leaves as two words that are added later, in the accumulator; INT8's is the first word
+floats' sum leaves as two words that are added later, in the accumulator; INT8's is the first word
 alone. ``SUM_BITS`` are enough for any reduction, so that nothing is ever out of range.
 """
 
@@ -83,7 +83,7 @@ class Column(wiring.Component):
     operands : In(vector_layout(config))
         Activations, already registered.
     floating : In(1)
-        They are numbers; with the products, a cycle after the operands.
+        They are floats; with the products, a cycle after the operands.
     load, word : In(1), In(vector_layout(config))
         Write the shadow weights.
     swap : In(1)
@@ -170,8 +170,8 @@ class Column(wiring.Component):
         m.d.comb += [saved.sum.eq(total), saved.carry.eq(carry), saved.flags.eq(any_of),
                      extended.eq(integer)]
         floating = delay(m, self.floating, stages(self._config), "floating")
-        numbers = later(m, saved, stages(self._config) - 1, "saved")
+        floats = later(m, saved, stages(self._config) - 1, "saved")
         with m.If(floating):
-            m.d.comb += self.sum.eq(numbers)
+            m.d.comb += self.sum.eq(floats)
         with m.Else():
             m.d.comb += self.sum.sum.eq(extended)

@@ -38,7 +38,12 @@ from isa.instructions import QUEUES, DType, Fault, Opcode
 
 
 class TensorEngine(wiring.Component):
-    """Parameters
+    """Throughput: a vector of each pixel stream a cycle, while activations, weights and a PSUM bank
+    are there. Stall: a vector waits for its weights and its bank in front of the tiles, an entry
+    for a landing place in front of the post-processors; neither has a stall inside. Three
+    instructions are under way at most: one each in the loader, the feeder and the drain.
+
+    Parameters
     ----------
     config : Config
 

@@ -52,7 +52,14 @@ def ports_per_stream(config: Config) -> int:
 
 
 class Feeder(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles from an instruction to its first vector, if the scratchpad grants
+    every request; one more where read ports have queues of addresses
+    (:func:`hw.scratchpad.read_port.lockstep`). Throughput: a vector of each pixel stream a cycle,
+    Stall: while ``vectors`` is not
+    ready the read ports' buffers fill, then the skid buffer before them, then the walk stands
+    still; a lost arbitration has the same effect.
+
+    Parameters
     ----------
     config : Config
 
@@ -72,6 +79,7 @@ class Feeder(wiring.Component):
     LEVELS = ("x", "y", "cb", "s", "r", "nb", "tx", "ty")
     """Of the loop nest, inner to outer."""
 
+    LATENCY = ReadPort.LATENCY + 9
     META_DEPTH = 16
 
     instr: stream.Interface
@@ -150,7 +158,7 @@ class Feeder(wiring.Component):
         def to(term: Term, value: Value | int) -> object:
             return term.value.eq(value)
 
-        # whether an outer level moves, too, is a matter of what comes, not of whether it does
+        # where an inner level's term starts again depends on whether the outer level moved with it
         tx, ty = nest.levels["tx"], nest.levels["ty"]
         for name, axis, pairs in (
                 ("x", tx, [(xa, i.a_x, xa0, 0), (ix, i.ix_x, ix0, i.ix0)]),
@@ -210,7 +218,7 @@ class Feeder(wiring.Component):
                 out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
                 out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
                 *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
-        # what comes while there is nothing valid is not active
+        # the payload is sampled in every idle cycle, valid or not, and active tells which it was
         with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [

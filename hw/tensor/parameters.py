@@ -21,11 +21,14 @@ from hw.tensor.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
 
 BITS = 32
-"""Of a bias, and of a scale."""
+"""Width of a bias, and of a scale."""
 
 
 class PostParameters(wiring.Component):
-    """Parameters
+    """Latency: two cycles from a beat to its place, none from ``first`` to ``bias`` and ``scale``.
+    Throughput: a beat and a slice a cycle. There is no stall.
+
+    Parameters
     ----------
     config : Config
     unit : int

@@ -44,6 +44,11 @@ def types(config: Config) -> tuple[DType, ...]:
     return tuple(DType) if config.floats else (DType.INT8,)
 
 
+def log_size(config: Config, dtype: Value) -> Value:
+    """The logarithm of an output type's bytes; 0 on a machine that has INT8 only."""
+    return Array(t.size.bit_length() - 1 for t in types(config))[dtype]
+
+
 def slice_columns(config: Config, dtype: DType) -> int:
     """Columns of a slice: as many as there are lanes, or fewer if they fill a word."""
     return min(config.ppu_lanes, config.lanes // dtype.size)
@@ -72,7 +77,11 @@ def landing_depth(config: Config) -> int:
 
 
 class Post(wiring.Component):
-    """Parameters
+    """Latency: :func:`latency` cycles from a slice to its bytes, or less. Throughput: a slice a
+    cycle. Stall: none up to the landing, whose words wait for ``out``; the drain sends no word for
+    which there is no place.
+
+    Parameters
     ----------
     config : Config
 
@@ -210,9 +219,9 @@ class Post(wiring.Component):
         integers = entered & (self.all_integer if config.floats else 1)
         arrived = arrivals(m, integers, self.constants.add)
         if config.floats:
-            numbers = Signal(FloatLane.LATENCY)
-            m.d.sync += numbers.eq(Cat(entered & ~self.all_integer, numbers))
-            arrived = Mux(self.all_integer, arrived, numbers[-1])
+            float_entered = Signal(FloatLane.LATENCY)
+            m.d.sync += float_entered.eq(Cat(entered & ~self.all_integer, float_entered))
+            arrived = Mux(self.all_integer, arrived, float_entered[-1])
         word = Signal(8 * config.word_bytes, reset_less=True)
         whole, last = Signal(8 * config.word_bytes), Signal()
         position = Signal(range(max(2, *(slices(config, t) for t in types(config)))))

@@ -37,7 +37,7 @@ class Tile(wiring.Component):
     Members
     -------
     vector, floating : In(vector_layout(config)), In(1)
-        Activations; taken every cycle. Whether they are numbers.
+        Activations; taken every cycle. Whether they are floats.
     swap : In(1)
         ``vector`` and its successors want the shadow weights.
     load, beat, weights : In(1), In(range), In(array of vectors)

@@ -36,7 +36,12 @@ def beat_layout(config: Config) -> data.StructLayout:
 
 
 class WeightLoader(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles from an instruction to its first beat, if the scratchpad grants every
+    request. Throughput: a beat of ``weight_words`` words a cycle. Stall: while ``beats`` is not
+    ready the read ports' buffers fill, then the skid buffer before them, then the walk stands
+    still.
+
+    Parameters
     ----------
     config : Config
 
@@ -54,6 +59,7 @@ class WeightLoader(wiring.Component):
     LEVELS = (*PASS, "phase", "nb", "tx", "ty")
     """Of the loop nest, inner to outer; a pass is one of weights or of parameters."""
 
+    LATENCY = ReadPort.LATENCY + 3
     META_DEPTH = 16
 
     instr: stream.Interface
@@ -109,7 +115,7 @@ class WeightLoader(wiring.Component):
                 m.d.sync += address.eq(i.w_base)
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
-        # what comes while there is nothing valid is not active
+        # the payload is sampled in every idle cycle, valid or not, and active tells which it was
         with m.If(self.instr.ready):
             n = self.instr.payload
             m.d.sync += [i.eq(n), active.eq(self.instr.valid), address.eq(n.w_base),

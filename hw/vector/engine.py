@@ -43,7 +43,7 @@ from isa.numerics import MAX_START
 WORD = SPM_ADDRESS_BITS
 
 MAX_BITS = 16
-"""Of a maximum: ``MAX_START`` and every operand."""
+"""Width of a maximum: ``MAX_START`` and every operand."""
 
 LOCKSTEP = 4
 """Addresses in the queue of a read port. Rows whose pitch is a multiple of the number of banks want
@@ -65,7 +65,11 @@ class _Current:
 
 
 class VectorEngine(wiring.Component):
-    """Parameters
+    """Throughput: a pair of taps a cycle, a word as the module says. Stall: a pair waits for its
+    words, and the last one of a window also for a place behind; nothing after that stalls. The next
+    instruction is taken when the last word of this one has been accepted by the scratchpad.
+
+    Parameters
     ----------
     config : Config
 
@@ -137,7 +141,7 @@ class VectorEngine(wiring.Component):
         m.d.sync += age.eq(Cat(self.engine.start, age))
         with m.If(ending):
             m.d.sync += active.eq(0)
-        # what comes while there is nothing valid is not active
+        # the payload is sampled in every idle cycle, valid or not, and active tells which it was
         with m.If(~active):
             m.d.sync += [i.eq(self.instr.payload), active.eq(self.engine.start)]
         with m.If(age[-1] & ~legal):
@@ -395,7 +399,7 @@ class VectorEngine(wiring.Component):
         return ~there & every & post.idle & idle
 
     def _share(self, m: Module, integers: Value, mine: SpmWriter, theirs: SpmWriter) -> None:
-        """One write port for the lanes of INT8 and those of numbers: an instruction has left its
+        """One write port for the lanes of INT8 and those of floats: an instruction has left its
         lanes before the next one begins."""
         m.d.comb += [
             self.out.valid.eq(mine.valid | theirs.valid),

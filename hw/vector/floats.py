@@ -37,7 +37,12 @@ def log_size(dtype: Value) -> Value:
 
 
 class VectorFloat(wiring.Component):
-    """Parameters
+    """Latency: LATENCY of :class:`hw.vector.lane.VectorLane` from a slice to its bytes, and
+    FUNCTION more for a function. Throughput: a pair of taps, and a slice, a cycle. Stall: none; the
+    engine lets the last pair of a window in only if there is a place for the window, and a window's
+    slices start only if there is one for its word.
+
+    Parameters
     ----------
     config : Config
 
@@ -194,7 +199,7 @@ class VectorFloat(wiring.Component):
             self.idle.eq(no_words & no_units & ~self.out.pending)]
 
     def _constants(self, m: Module) -> data.View:
-        """Of the lanes."""
+        """Constants of the lanes."""
         i = self.instr
         c = view_of(VECTOR_CONSTANTS, name="lane_constants")
         m.d.comb += [*(c[f].eq(i[f]) for f, _ in OUTPUT),

@@ -21,10 +21,10 @@ from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
 from isa.instructions import VectorOp
 
 FRACTION_BITS, WHOLE_BITS = 24, 8
-"""Of the argument of an exponential."""
+"""Bits of the argument of an exponential, below and above the point."""
 
 EXPONENT_BITS = 12
-"""Of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
+"""Width of an exponent of 2, signed: an argument is below 2^8, and doubled for TANH."""
 
 LOOKUP = 4 + 2 * PRODUCT
 """Address, row; curve × offset, a sum; slope × offset, a sum."""
@@ -40,7 +40,7 @@ WIDE = 17
 """Bits of an operand of a DSP block."""
 
 SMALL = -8 - (MANT_BITS - 1)
-"""Exponent of the lowest bit of the numbers from 2^-8 on."""
+"""Exponent of the lowest bit of the values from 2^-8 on."""
 
 
 def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:

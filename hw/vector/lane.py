@@ -44,7 +44,10 @@ def is_function(vop: Value) -> Value:
 
 
 class VectorLane(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles, FUNCTION more for a function. Throughput: an element a cycle. There
+    is no stall.
+
+    Parameters
     ----------
     config : Config
 
@@ -112,7 +115,7 @@ class VectorLane(wiring.Component):
         return m
 
     def _operands(self, m: Module, wait: int) -> list[data.View]:
-        """The numbers of the window's key and of the second operand, ``wait`` cycles later."""
+        """The values of the window's key and of the second operand, ``wait`` cycles later."""
         c, window = self.constants, self.window
         found, none, second = (delay(m, value, wait - 3, name) for value, name in (
             (window.value[:KEY_BITS], "key"), (window.none, "none"), (self.b, "second")))

@@ -7,7 +7,7 @@ maximum, or the exact sum, or the operand itself.
     element ─┬─ key ───────────────────── compare ─ larger of two ─┐
      (twice) └─ unpack ─ (right, sign) ─ shift to its place ─ add ─┴─ tap ─► window so far
 
-Maxima are integers in the order of the numbers, keys, from which the number comes back. Sums are in
+Maxima are integers in the order of the values, keys, from which the value comes back. Sums are in
 fixed point, as :mod:`golden.vector` has them: units of 2^-24 for FP16, of the anchor for BF16,
 whose elements lose their bits below it, sign and magnitude. Only the last step looks at the taps
 before.
@@ -31,7 +31,7 @@ TAPS_LOG2 = 16
 KEY_BITS = 32
 
 ELEMENT_BITS = 12
-"""Of a significand with its sign, or of an integer."""
+"""Width of a significand with its sign, or of an integer."""
 
 
 def magnitude_bits(config: Config) -> int:
@@ -46,7 +46,7 @@ def sum_bits(config: Config) -> int:
 
 def state_layout(config: Config) -> data.StructLayout:
     """A window: its sum, or the key of its maximum (of an operation that has just one tap, of that
-    one); whether there was no tap at all; and what other than numbers is in the sum."""
+    one); whether there was no tap at all; and what other than finite values is in the sum."""
     return data.StructLayout({"value": signed(sum_bits(config)), "none": 1, "flags": FLAGS})
 
 
@@ -57,7 +57,7 @@ def formats(config: Config) -> list[tuple[DType, int, int]]:
 
 
 def key(m: Module, name: str, config: Config, raw: Value, dtype: Value, whole: Value) -> Signal:
-    """Integers in the order of an element type's numbers; ``whole``: its value if it is INT8."""
+    """Integers in the order of an element type's values; ``whole``: its value if it is INT8."""
     found = Signal(signed(KEY_BITS), name=name)
     with m.Switch(dtype):
         with m.Case(DType.INT8):

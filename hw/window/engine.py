@@ -41,7 +41,11 @@ from isa.numerics import BF16_PRODUCT_UNIT, FP16_PRODUCT_UNIT
 
 
 class WindowEngine(wiring.Component):
-    """Parameters
+    """Throughput: a step a cycle; an instruction follows the one before it after a cycle. Stall: a
+    step waits for its words and its weights in front of the groups, which stand still as a whole
+    while complete sums wait for the post stage.
+
+    Parameters
     ----------
     config : Config
         With a window engine.
@@ -148,7 +152,7 @@ class WindowEngine(wiring.Component):
         return dispatch
 
     def _types(self, i: data.View) -> dict[str, Value]:
-        """What an instruction on numbers sets up, as far as the machine has it."""
+        """What an instruction on floats sets up, as far as the machine has it."""
         brain = i.dtype == DType.BF16
         return {"dtype": i.dtype, "base": Mux(brain, BF16_PRODUCT_UNIT - i.anchor, 0),
                 "unit": Mux(brain, i.anchor, FP16_PRODUCT_UNIT), "lo_f": i.lo_f, "hi_f": i.hi_f}

@@ -24,7 +24,9 @@ from hw.window.pair import HIGH_BITS, LOW_BITS, PAIR_SUM
 
 
 class WindowFloat(wiring.Component):
-    """Members
+    """Latency: LATENCY cycles. Throughput: an element a cycle. There is no stall.
+
+    Members
     -------
     sum : In(PAIR_SUM)
     scale, bias : In(32)

@@ -32,7 +32,10 @@ def sums_layout(config: Config) -> data.ArrayLayout:
 
 
 class WindowGroup(wiring.Component):
-    """Parameters
+    """Latency: :func:`hw.window.fir.stages` cycles from a word to ``sums``. Throughput: a step a
+    cycle. Stall: while ``go`` is low all stages keep what they have.
+
+    Parameters
     ----------
     config : Config
 

@@ -4,12 +4,12 @@
 ::
 
     packed a, w ─► operands ─► products ─┬─────────────────────────► integers ─┐
-                                         └─► align to fixed point ─► numbers ──┴─► running sums
+                                         └─► align to fixed point ─► floats ───┴─► running sums
 
 The two lanes are two INT8 channels, or one FP16 or BF16 channel, whose significands go through the
 first lane's multipliers. A number's running sum has two segments; the carry from one to the other
 is kept between them and added with the next product. A maximum is kept as an integer in the order
-of numbers.
+of floats.
 """
 
 from amaranth.hdl import (Cat, Const, Elaboratable, EnableInserter, Module, Mux, Signal, Value,
@@ -28,12 +28,12 @@ from isa.instructions import DType
 from isa.numerics import MAX_START
 
 LOW_BITS, HIGH_BITS = 44, 43
-"""Of a sum of up to 49 products below 2^80."""
+"""Width of a sum of up to 49 products below 2^80."""
 
 KEY_BITS = 17
 
 NUMBER = data.StructLayout({"low": LOW_BITS, "high": HIGH_BITS, "to_high": 1, "flags": FLAGS})
-"""A sum of numbers: fixed point, with a carry out of ``low`` that is not yet in ``high``."""
+"""A sum of floats: fixed point, with a carry out of ``low`` that is not yet in ``high``."""
 
 PAIR_SUM = data.UnionLayout({
     "number": NUMBER, "key": signed(KEY_BITS),
@@ -51,7 +51,10 @@ def pack(integers: list[Value], raw: Value, dtype: Value) -> Value:
 
 
 class WindowPair(wiring.Component):
-    """Parameters
+    """Latency: a stage less than :func:`hw.window.fir.stages` from ``a`` to ``sum``. Throughput: a
+    step a cycle. Stall: while ``go`` is low all stages keep what they have.
+
+    Parameters
     ----------
     config : Config
         With floating point.
@@ -101,13 +104,13 @@ class WindowPair(wiring.Component):
             order = register(m, f"order{stage}", order)
         inside = register(m, "inside2", self.inside)
 
-        numbers, integers, counts = [], [], []
+        aligned, integers, counts = [], [], []
         for j in range(self._config.window_taps):
             w = self._operand(m, f"w{j}", self.weights[j], decoding, 0)
             floating = multiplying.dtype != DType.INT8
             first = register(m, f"first{j}", a.first * w.first)
             second = register(m, f"second{j}", a.second * w.second)
-            numbers.append(align(m, str(j), a, w, first, self._config))
+            aligned.append(align(m, str(j), a, w, first, self._config))
             weighted = Mux(floating, (~w.absent).replicate(2), Mux(
                 multiplying.max, Cat(w.first.any(), w.second.any()), 3))
             wanted = register(m, f"wanted{j}", inside.replicate(2) & weighted)
@@ -119,7 +122,7 @@ class WindowPair(wiring.Component):
 
         def result(j: int, bits: Value) -> Value:
             old, new = data.View(PAIR_SUM, bits), view_of(PAIR_SUM, name=f"new{j}")
-            value, flags = numbers[j]
+            value, flags = aligned[j]
             m.d.comb += new.eq(old)
             low = Signal(LOW_BITS + 1, name=f"low{j}")
             m.d.comb += low.eq(old.number.low + value[:LOW_BITS])

@@ -4,7 +4,7 @@
 ::
 
     sums ─► held, for L / window_lanes slices ─┬─► requantizers ───┬─► word ─► landing ─► scratchpad
-                                               └─► lanes of numbers┘             │
+                                               └─► float lanes ────┘             │
     outs ────────────────────────────────────────────────────────────────────────┘
 
 One for all groups, which go in lockstep up to the landing. Sums enter when the ones before have
@@ -33,14 +33,18 @@ from isa.instructions import DType
 
 def clip_layout(config: Config) -> data.StructLayout:
     """Zero point and clip of integers; with floating point the type of the results, whether they
-    are maxima, the exponent of the sums' lowest bit, and the bounds of numbers."""
+    are maxima, the exponent of the sums' lowest bit, and the bounds of floats."""
     floats = {"dtype": 2, "max": 1, "unit": signed(UNIT_BITS), "lo_f": 16, "hi_f": 16}
     return data.StructLayout({"z": CODE, "lo": CODE, "hi": CODE,
                               **(floats if config.floats else {})})
 
 
 class WindowPost(wiring.Component):
-    """Parameters
+    """Latency: that of the lanes from a slice to its bytes. Throughput: sums every ``lanes /
+    window_lanes`` cycles. Stall: ``ready`` is low while the sums before are in slices; these begin
+    only if every group has a landing place, whose words wait for ``out``.
+
+    Parameters
     ----------
     config : Config
 
@@ -85,7 +89,7 @@ class WindowPost(wiring.Component):
         self._config = config
         self._slices = config.lanes // config.window_lanes
         self._latency = WindowFloat.LATENCY if config.floats else Requantizer.LATENCY
-        self._numbers = max(1, config.window_lanes // 2)
+        self._float_lanes = max(1, config.window_lanes // 2)
         self._landing = self._latency // self._slices + 6
         self._sums = data.ArrayLayout(sums_layout(config), config.tiles)
         self._clip = clip_layout(config)
@@ -96,7 +100,7 @@ class WindowPost(wiring.Component):
             "outs": In(stream.Signature(out_layout(config))),
             "out": Out(SpmWrite(config)).array(config.tiles), "ends": Out(config.tiles),
             "done": Out(1),
-            **({kind: Out(range(config.tiles * self._numbers + 1)) for kind, _ in KIND}
+            **({kind: Out(range(config.tiles * self._float_lanes + 1)) for kind, _ in KIND}
                if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -153,7 +157,7 @@ class WindowPost(wiring.Component):
         return m
 
     def _params(self, m: Module, t: int, bank: Signal) -> data.View:
-        """Group t's parameters; numbers' are half as many words of bias and of scale."""
+        """Group t's parameters; those of floats are half as many words of bias and of scale."""
         config = self._config
         shape = data.StructLayout({"bias": data.ArrayLayout(signed(32), config.lanes),
                                    "scale": data.ArrayLayout(32, config.lanes)})
@@ -191,9 +195,9 @@ class WindowPost(wiring.Component):
     def _floats(self, m: Module, place: Place, t: int, sums: data.View, slice_: Signal,
                 params: data.View, clips: list[data.View], position: Signal,
                 integers: list[Value]) -> list[Value]:
-        """Group t's lanes for numbers: bytes of a slice, which are ``integers`` if it is one of
-        those. A lane of numbers has two bytes a slice, or one if a slice has no more."""
-        width, halves = self._numbers, 2 // min(2, self._config.window_lanes)
+        """Group t's float lanes: bytes of a slice, which are ``integers`` if it is one of those. A
+        float lane has two bytes a slice, or one if a slice has no more."""
+        width, halves = self._float_lanes, 2 // min(2, self._config.window_lanes)
         first, ended, bound = clips[0], clips[-1], clips[WindowFloat.CLIP]
         floating, position_of_word = ended.dtype != DType.INT8, position[:1] if halves == 2 else 0
         counted = floating & self.outs.payload.write[t] & (position_of_word == 0)

@@ -53,7 +53,11 @@ def out_layout(config: Config) -> data.StructLayout:
 
 
 class WindowRead(wiring.Component):
-    """Parameters
+    """Latency: that of a read port, from a visit to its first step. Throughput: a step a cycle.
+    Stall: while ``steps`` is not ready the read ports' buffers and the queues beside them fill;
+    then ``visits`` waits.
+
+    Parameters
     ----------
     config : Config
 

@@ -54,7 +54,11 @@ def visit_layout(config: Config) -> data.StructLayout:
 
 
 class WindowWalk(wiring.Component):
-    """Parameters
+    """Latency: LATENCY cycles from an instruction to its first visit. Throughput: a visit a cycle,
+    and a cycle between instructions. Stall: while ``visits`` is not ready the skid buffer fills;
+    then all stages keep what they have.
+
+    Parameters
     ----------
     config : Config
 

@@ -7,7 +7,7 @@ port, and the groups without looking at what is done with them, so that the weig
 group, or of the next instruction, arrive while the present ones are used.
 
 A word of weights whose kernel column does not exist becomes a vector of zero operands, or of
-numbers that make no product.
+floats that make no product.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed
@@ -27,7 +27,7 @@ WORD = SPM_ADDRESS_BITS
 
 
 def word_layout(config: Config) -> data.StructLayout:
-    """``raw``: the word; ``weights``: the same less the zero point, or packed numbers; ``params``:
+    """``raw``: the word; ``weights``: the same less the zero point, or packed floats; ``params``:
     it is one of the parameters; ``m_split``, ``column``: channel block of the group that it belongs
     to; ``step``, ``slot``: where it goes, for parameters ``slot`` alone; ``last``: the group is
     complete."""
@@ -39,7 +39,10 @@ def word_layout(config: Config) -> data.StructLayout:
 
 
 class WindowWeights(wiring.Component):
-    """Parameters
+    """Throughput: a word a cycle, and a cycle between instructions. Stall: while ``words`` is not
+    ready the read port's buffer fills, then the skid buffer before it, then the walk stands still.
+
+    Parameters
     ----------
     config : Config
 
@@ -86,7 +89,7 @@ class WindowWeights(wiring.Component):
         m = Module()
         i = view_of(instruction_layout(Opcode.WINDOW))
         active, params = Signal(), Signal()
-        numbers = i.dtype != DType.INT8 if config.floats else Const(0)
+        floating = i.dtype != DType.INT8 if config.floats else Const(0)
         slots, columns = Signal(range(PARAM_WORDS + 1)), Signal(range(config.tiles + 1))
         ng, nr, stride = (Signal.like(c) for c in (i.ng, i.nr, i.stride))
         nest = Nest(m, list(zip(self.LEVELS, (slots, ng, nr, stride, Const(2, 2), columns, i.nnb),
@@ -94,7 +97,7 @@ class WindowWeights(wiring.Component):
         m.d.comb += [
             params.eq(nest.index("phase")[0]),
             columns.eq(Mux(nest.last("nb"), i.n_last, config.tiles >> i.m_split)),
-            slots.eq(Mux(params, Mux(numbers, FLOAT_PARAM_WORDS, PARAM_WORDS), taps)),
+            slots.eq(Mux(params, Mux(floating, FLOAT_PARAM_WORDS, PARAM_WORDS), taps)),
             *(n.eq(Mux(params, 1, c)) for n, c in ((ng, i.ng), (nr, i.nr), (stride, i.stride)))]
         address, block = (Signal(signed(WORD), name=n, reset_less=True)
                           for n in ("address", "block"))
@@ -134,7 +137,7 @@ class WindowWeights(wiring.Component):
             meta.step.eq(step),
             # scales lie behind as many biases as there are integers
             meta.slot.eq(nest.index("slot") + Mux(
-                params & numbers & (nest.index("slot") >= FLOAT_PARAM_WORDS // 2),
+                params & floating & (nest.index("slot") >= FLOAT_PARAM_WORDS // 2),
                 (PARAM_WORDS - FLOAT_PARAM_WORDS) // 2, 0)),
 
             meta.last.eq(params & nest.all_last(["slot", "n"])), meta.none.eq(kernel >= i.ns),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.emit.tiling import BAND_COST, bands, rectangles
+from compiler.emit.rectangles import BAND_COST, bands, rectangles
 from compiler.lower.values import as_view
 from compiler.machine.place import LOOP_LIMIT, RUN_LIMIT, transfers
 from compiler.machine.spm import ALIGN, Scratchpad
