@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from compiler.ir.errors import CompileError
+from compiler.source.check import check_names, check_sizes, check_windows
 
 OPSET, IR_VERSION = 20, 10
 """What the compiler works with internally."""
@@ -242,6 +243,7 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     proto = _read(model)
     where = name or (Path(model).stem if isinstance(model, (str, Path))
                      else proto.graph.name or "model")
+    check_names(proto.graph, where)
     aside = _set_aside(proto.graph)
     try:
         onnx.checker.check_model(proto)
@@ -255,6 +257,9 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     source = Source(where, proto)
     for _ in range(3):  # a folded shape lets inference see further
         _infer(source)
+        constants = {i.name: tuple(i.dims) for i in source.model.graph.initializer}
+        check_windows(source.nodes, source.shapes | constants)
+        check_sizes(source.shapes)
         before = len(source.model.graph.node)
         _fold(source, large)
         if len(source.model.graph.node) == before:
