@@ -67,6 +67,7 @@ def _is_text(value: Any) -> bool:
             and not any("\ud800" <= c <= "\udfff" for c in value))
 
 
+NAME = Rule("a text of printable characters", lambda v: _is_text(v) and v.isprintable())
 TEXT = Rule(f"a text of up to {MOST_TEXT} characters", _is_text)
 COUNT = _integer(0, (1 << 63) - 1)
 BYTES = _integer(0, REACH)
@@ -111,7 +112,7 @@ HEADER = {
 """Of each field of the header what it has to be."""
 
 CONFIG = {f.name: Rule("a list of texts", _list_of(TEXT).holds) if f.name == "dtypes"
-          else TEXT if f.name == "name"
+          else NAME if f.name == "name"
           else Rule("true or false", lambda v: type(v) is bool) if f.name == "profile"
           else COUNT for f in dataclasses.fields(Config)}
 """Of each field of the configuration its type; its range is checked by the configuration."""

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import onnx
@@ -88,7 +89,7 @@ def _port(name: str, ports: Sequence[Port], path: Path) -> Port:
 def _numpy(path: Path) -> np.ndarray:
     try:
         return np.asarray(np.load(path))
-    except (OSError, ValueError, EOFError) as e:
+    except (OSError, ValueError, EOFError, MemoryError) as e:
         raise InputError(f"{path}: not a numpy file ({e})") from None
 
 
@@ -109,9 +110,9 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         If it is none.
     """
     try:
-        with np.load(path) as data:
+        with open(path, "rb") as file, np.load(file) as data:
             return dict(data)
-    except (OSError, ValueError, EOFError, TypeError) as e:
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as e:
         raise InputError(f"{path}: not a numpy archive ({e})") from None
 
 

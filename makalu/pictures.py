@@ -77,14 +77,14 @@ class Pictures:
     def _pixels(self, path: Path, channels: int, height: int, width: int) -> np.ndarray:
         """uint8 ``[height, width, channels]``."""
         try:
-            from PIL import Image, ImageOps, UnidentifiedImageError
+            from PIL import Image, ImageOps
         except ImportError:
             raise InputError(f"{path}: reading pictures needs Pillow: pip install pillow"
                              ) from None
         try:
             with Image.open(path) as image:
                 whole = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-        except (OSError, UnidentifiedImageError) as e:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
             raise InputError(f"{path}: not a picture ({e})") from None
         size = width, height
         small = (whole.resize(size) if self.fit == "squeeze" else

@@ -5,6 +5,7 @@
 // take what was handed over, the clock rises. Two evaluations a cycle, no Python among them.
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -213,7 +214,14 @@ API unsigned harness_bus_bytes() { return Dram<Vmakalu>::BEAT; }
 API uint64_t harness_cycle(Harness* h) { return h->cycle; }
 API const char* harness_message(Harness* h) { return h->message.c_str(); }
 API void harness_statistics(Harness* h, DramStatistics* to) { *to = h->dram.statistics(); }
-API void harness_segment(Harness* h, uint64_t base, uint64_t n) { h->dram.segment(base, n); }
+API int harness_segment(Harness* h, uint64_t base, uint64_t n) {
+    try {
+        h->dram.segment(base, n);
+    } catch (const std::bad_alloc&) {
+        return 0;
+    }
+    return 1;
+}
 API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->dram.at(at, n); }
 API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) {
     h->dram.inject(low, high, resp);

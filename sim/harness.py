@@ -126,7 +126,7 @@ SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "cycle": (c_uint64, [c_void_p]),
     "message": (c_char_p, [c_void_p]),
     "statistics": (None, [c_void_p, POINTER(Statistics)]),
-    "segment": (None, [c_void_p, c_uint64, c_uint64]),
+    "segment": (c_int, [c_void_p, c_uint64, c_uint64]),
     "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
     "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
     "misbehave": (None, [c_void_p, c_uint32, c_uint32, c_uint64]),
@@ -210,7 +210,8 @@ class Harness:
         if base % self.bus_bytes or size % self.bus_bytes:
             raise ValueError(f"memory of {size} bytes at {base:#x} is not aligned to the bus of "
                              f"{self.bus_bytes} bytes")
-        self._lib.harness_segment(self._handle, base, size)
+        if not self._lib.harness_segment(self._handle, base, size):
+            raise MemoryError(f"{size:,} bytes for a simulated memory")
 
     def inject(self, low: int, high: int, response: str) -> None:
         """Let the memory answer ``"SLVERR"`` or ``"DECERR"`` from ``low`` up to ``high``, or

@@ -14,18 +14,32 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from isa.errors import SUPPORTED
 from isa.program import Program
 from makalu import facts
-from makalu.text import number, percent
+from makalu.text import number, percent, plain
 from sim.cache import cache_folder
 
 WIDE = 120
 """Columns where the terminal does not tell: a file or a pipe."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False)
+
+
+class Terminal(Console):
+    """A console that takes text as it is: no markup, and nothing that a terminal obeys."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See :class:`rich.console.Console`."""
+        return super().render_str(plain(text), **options)
+
+
+out = Terminal(soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+err = Terminal(stderr=True)
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -64,10 +78,10 @@ def warn_host_alone(program: Program) -> None:
 def progress(text: str, unit: str) -> Iterator[Callable[[float, float | None], None]]:
     """A progress bar on a terminal, nothing elsewhere; the yielded function takes what is done
     and, where it is known, the total."""
-    bar = Progress(TextColumn("{task.description}"), BarColumn(),
+    bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(),
                    TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TimeRemainingColumn(),
                    console=err, transient=True, disable=not err.is_terminal)
-    task = bar.add_task(text, total=None, state="")
+    task = bar.add_task(plain(text), total=None, state="")
 
     def update(done: float, total: float | None = None) -> None:
         of = f" of {total:,.0f}" if total else ""

@@ -19,6 +19,7 @@ from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
                                 load_net)
 from makalu.cli.run_command import run
+from makalu.text import plain
 
 
 class Group(click.Group):
@@ -109,7 +110,7 @@ def disassemble(net: str, how: How) -> None:
     Example:
       makalu disassemble net.mkl | less
     """
-    click.echo(load_net(net, how).disassemble())
+    click.echo(plain(load_net(net, how).disassemble()))
 
 
 @click.command()
@@ -166,10 +167,12 @@ def main() -> None:
         _fail(console.sentence(e))
     except UserError as e:
         _fail(str(e))
+    except MemoryError as e:
+        _fail(f"this computer has not enough memory ({e}): use smaller inputs or a smaller network")
 
 
 def _fail(text: str) -> None:
-    click.echo(f"makalu: {text}", err=True)
+    click.echo(f"makalu: {plain(text)}", err=True)
     sys.exit(1)
 
 

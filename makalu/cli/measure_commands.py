@@ -9,6 +9,7 @@ import click
 from isa.config import DTYPES
 from makalu.cli import console
 from makalu.cli.options import config_option, given_by_default, json_option
+from makalu.text import plain
 
 
 @click.command()
@@ -112,7 +113,7 @@ def zoo(ctx: click.Context, folder: str | None, rtl: int, samples: int, config: 
     (emit if as_json else show)(rows, config)
     violations = [v for row in rows for v in row["violations"]]
     for violation in violations:
-        click.echo(f"makalu: {violation}", err=True)
+        click.echo(f"makalu: {plain(violation)}", err=True)
     nothing = all(row["skipped"] for row in rows)
     if nothing:
         click.echo("makalu: no network was checked", err=True)

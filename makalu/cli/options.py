@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import click
 import numpy as np
@@ -97,7 +98,7 @@ class How:
         try:
             with np.load(self.calibration) as file:
                 return dict(file)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, EOFError, BadZipFile) as e:
             raise click.ClickException(
                 f"{self.calibration}: not a numpy archive ({e}); make one with "
                 "numpy.savez(file, input_name=array)") from None

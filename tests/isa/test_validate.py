@@ -57,6 +57,7 @@ BREAKS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda h: h.update(blobs=[["image", 1], ["host_pre", -1], ["host_post", 0]]), "blobs has to"),
     (lambda h: h["config"].update(lanes="x"), "the configuration: lanes has to be an integer"),
     (lambda h: h["config"].update(tiles=True), "the configuration: tiles has to be an integer"),
+    (lambda h: h["config"].update(name="\x1b[2J"), "the configuration: name has to be a text"),
     (lambda h: h.update(inputs=[3]), "inputs 0 is no object"),
     (lambda h: h["inputs"][0].pop("size"), "inputs 0 has no field 'size'"),
     (in_buffer(scale=float("nan")), "inputs 0: scale has to be a positive number"),

@@ -81,9 +81,12 @@ def test_archive_with_other_things_in_it(tmp_path):
 @pytest.mark.parametrize("name,data,ports,words", [
     ("x.npy", b"nonsense", [GRAY], "not a numpy file"),
     ("x.npz", b"nonsense", [GRAY], "not a numpy archive"),
+    ("x.npz", b"PK\3\4nonsense", [GRAY], "not a numpy archive"),
+    ("x.npy", b"", [GRAY], "not a numpy file"),
     ("x.png", b"nonsense", [GRAY], "not a picture"),
     ("x.png", b"", TWO[:1], "takes no picture, .* give a .npy"),
     ("x.pb", b"nonsense", TWO[:1], "not an ONNX tensor"),
+    ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(40), [GRAY], "not a picture"),
     ("x.npy", b"", TWO, "the network has the inputs a, b; say which one with NAME="),
     ("x.txt", b"", [GRAY], "no input of the kind '.txt'"),
 ])
@@ -97,3 +100,9 @@ def test_archive_without_the_input(tmp_path):
     np.savez(tmp_path / "x.npz", y=np.zeros(3))
     with pytest.raises(InputError, match=r"holds y \(float64 \[3\]\), but the network's inputs"):
         read_inputs([str(tmp_path / "x.npz")], [GRAY])
+
+
+def test_a_picture_that_is_too_large(monkeypatch, picture):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.raises(InputError, match="not a picture .Image size .96 pixels. exceeds limit of"):
+        read_inputs([picture("a.png", (0, 0, 0))], [GRAY])

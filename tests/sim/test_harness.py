@@ -227,5 +227,7 @@ def test_memory_is_checked():
     h = start()
     with pytest.raises(ValueError, match="not aligned"):
         h.allocate(0x100_0004, 32)
+    with pytest.raises(MemoryError, match="1,152,921,504,606,846,976 bytes for a simulated mem"):
+        h.allocate(0x100_0000, 1 << 60)
     with pytest.raises(ValueError, match="no memory is allocated"):
         h.memory(0, 32)
