@@ -63,30 +63,30 @@ def draw(images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, lines: lis
 
 def show(name: str, agreement: Agreement, right: float, n: int) -> None:
     out.print(f"[bold]{name}[/bold]: {right:.2%} of {n} images right; against ONNX Runtime "
-              f"{agreement}")
+              f"{agreement}", markup=True)
 
 
 def main() -> int:
     images, labels = held_out()
     program = makalu.compile(INT8, CONFIG, host=HOST)
     out.print(f"[bold]{INT8.name}[/bold] compiled for {CONFIG}: {program.instruction_count} "
-              f"instructions, {program.macs:,} MACs an image")
+              f"instructions, {program.macs:,} MACs an image", markup=True)
     witness = reference(INT8, {INPUT: images})[OUTPUT]
 
-    golden, _ = classify(Session(program, makalu.open_device("golden", CONFIG)), images,
-                         "golden model")
+    with makalu.open_device("golden", CONFIG) as machine:
+        golden, _ = classify(Session(program, machine), images, "golden model")
     show("golden model", compare(golden, witness), float((golden.argmax(1) == labels).mean()),
          len(labels))
 
-    device = RtlDevice(program.config)
-    session = Session(program, device)
-    logits, seconds = classify(session, images[:ON_RTL], "simulated hardware")
+    with RtlDevice(program.config) as device:
+        session = Session(program, device)
+        logits, seconds = classify(session, images[:ON_RTL], "simulated hardware")
     guesses = logits.argmax(axis=1)
     right = int((guesses == labels[:ON_RTL]).sum())
     show("simulated hardware", compare(logits, witness[:ON_RTL]), right / ON_RTL, ON_RTL)
     same = np.array_equal(logits, golden[:ON_RTL])
     out.print("simulated hardware against the golden model: "
-              + ("all bits are the same" if same else "[red]DIFFERENT BITS[/red]"))
+              + ("all bits are the same" if same else "[red]DIFFERENT BITS[/red]"), markup=True)
 
     n = facts.measured(program, session.counters)
     rate = device.simulated_cycles / device.simulated_seconds

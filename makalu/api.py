@@ -131,4 +131,5 @@ def run(program: Program | str | Path, inputs: Mapping[str, np.ndarray] | np.nda
     """Run a program once and give its outputs by name; a :class:`runtime.session.Session` is
     quicker for the second time."""
     loaded = program if isinstance(program, Program) else load(program)
-    return Session(loaded, open_device(device, loaded.config)).run(inputs)
+    with open_device(device, loaded.config) as machine:
+        return Session(loaded, machine).run(inputs)

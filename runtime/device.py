@@ -8,8 +8,9 @@ WORKSPACE and OUTPUT are zero after a load, and keep what each execution leaves
 every device.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -66,10 +67,21 @@ class Result:
 
 
 class Device(Protocol):
-    """A machine of one configuration; ``name`` is what the command line calls it."""
+    """A machine of one configuration, which ``with`` closes.
+
+    Attributes
+    ----------
+    name : str
+        What the command line calls it.
+    config : Config
+    progress : callable or None
+        Called with the cycles of the execution so far, a few times a second, by a device that can
+        tell.
+    """
 
     name: str
     config: Config
+    progress: Callable[[int], None] | None = None
 
     def load(self, program: Program) -> None:
         """Get ready to run ``program``; its image stays until the next load.
@@ -93,6 +105,15 @@ class Device(Protocol):
         DeviceFault
             If the machine stops with an error; it can be used again afterwards.
         """
+
+    def close(self) -> None:
+        """Give back what the device holds: the simulation, the wave file, the port."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
 
 def queue_at(program: Program, index: int) -> str:

@@ -10,11 +10,11 @@ from isa.config import Config
 from isa.instructions import Instruction, Region
 from isa.program import Program
 from isa.registers import EXCEPTIONS
-from runtime.device import DeviceFault, Result, region_bytes, region_input
+from runtime.device import Device, DeviceFault, Result, region_bytes, region_input
 
 
-class GoldenDevice:
-    """A :class:`runtime.device.Device` that computes with :class:`golden.machine.Machine`.
+class GoldenDevice(Device):
+    """Computes with :class:`golden.machine.Machine`.
 
     Parameters
     ----------
@@ -53,3 +53,7 @@ class GoldenDevice:
         counters = dict(zip(EXCEPTIONS, (seen.nan, seen.infinite, seen.overflow), strict=True))
         return Result(out[:program.region_sizes.get(Region.OUTPUT, 0)].copy(),
                       counters if self.config.floats else {})
+
+    def close(self) -> None:
+        """Forget the program; :meth:`load` starts anew."""
+        self._program = None

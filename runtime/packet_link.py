@@ -42,6 +42,9 @@ class ByteStream(Protocol):
         """Drop what has been received, and what comes until the line is quiet
         (:func:`until_quiet`)."""
 
+    def close(self) -> None:
+        """Give the line back."""
+
 
 def until_quiet(name: str, read: Callable[[], bytes]) -> None:
     """Read what comes on a line until nothing does.

@@ -8,7 +8,7 @@ import numpy as np
 
 from isa.config import Config
 from isa.program import Program
-from runtime.device import MachineError, Result
+from runtime.device import Device, MachineError, Result
 from runtime.host import Host, layout
 from runtime.packet_link import ByteStream, PacketLink, until_quiet
 
@@ -87,8 +87,8 @@ class SerialPort:
         self._port.close()
 
 
-class UartDevice:
-    """A :class:`runtime.device.Device` behind a stream of bytes.
+class UartDevice(Device):
+    """A machine behind a stream of bytes.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class UartDevice:
 
     def __init__(self, config: Config, stream: ByteStream, *, name: str = "uart",
                  watchdog: int | None = None, patience: float = 60.0):
-        self.config, self.name = config, name
+        self.config, self.name, self._stream = config, name, stream
         self.link = PacketLink(stream, patience)
         self._host = Host(self.link, config, watchdog)
         self._loaded = False
@@ -132,3 +132,7 @@ class UartDevice:
         if not self._loaded:
             raise RuntimeError("no program is loaded: call load first")
         return self._host.execute(inputs)
+
+    def close(self) -> None:
+        """Give the line back; nothing else may be called afterwards."""
+        self._stream.close()

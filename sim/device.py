@@ -10,7 +10,7 @@ import numpy as np
 from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
-from runtime.device import Result, region_bytes
+from runtime.device import Device, Result, region_bytes
 from runtime.host import Host, layout
 from sim.build import WAVES, Library, build, rtl
 from sim.harness import DramModel, Harness
@@ -51,8 +51,8 @@ class HarnessLink:
         return finished
 
 
-class RtlDevice:
-    """A :class:`runtime.device.Device` on the machine's RTL, simulated with its memory.
+class RtlDevice(Device):
+    """The machine's RTL, simulated with its memory.
 
     Parameters
     ----------

@@ -68,17 +68,15 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
     names = naming.class_names(classes)
     program = load_net(net, how)
     options = {"waves": waves} if device == "rtl" else {}
-    machine = api.open_device(device, program.config, **options)
-    session = Session(program, machine)
-    naming.check(names, session.outputs)
-    values = read_inputs(inputs, session.inputs, pictures, console.warn)
-    for sentence in unusual(values):
-        console.warn(sentence)
-    start = time.monotonic()
-    results = _run(session, values)
-    seconds = time.monotonic() - start
-    if waves:
-        machine.close()  # type: ignore[attr-defined]
+    with api.open_device(device, program.config, **options) as machine:
+        session = Session(program, machine)
+        naming.check(names, session.outputs)
+        values = read_inputs(inputs, session.inputs, pictures, console.warn)
+        for sentence in unusual(values):
+            console.warn(sentence)
+        start = time.monotonic()
+        results = _run(session, values)
+        seconds = time.monotonic() - start
     agreement = {}
     if check:
         from makalu.measure.witness import compare, reference as witness
@@ -106,9 +104,8 @@ def _run(session: Session, values: dict[str, np.ndarray]) -> dict[str, np.ndarra
         with console.progress(f"running {program.name}", "inputs") as update:
             return session.run(values, progress=update)
     with console.progress(f"running {program.name}", "cycles") as update:
-        if session.device.name == "rtl":
-            total = sum(program.predicted_cycles) or None
-            session.device.progress = lambda n: update(n, total)  # type: ignore[attr-defined]
+        total = sum(program.predicted_cycles) or None
+        session.device.progress = lambda n: update(n, total)
         return session.run(values)
 
 

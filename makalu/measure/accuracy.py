@@ -57,29 +57,30 @@ def measure(model: str | Path | onnx.ModelProto, config: Config, inputs: Mapping
     lead = np.diff(np.sort(flat, axis=1)[:, -2:], axis=1)[:, 0] if flat.shape[1] > 1 else \
         np.full(len(flat), np.inf)
     clear = lead > MARGIN * (flat.max() - flat.min())
-    machine = api.open_device(device, config)
     mixed = ("mixed",) if "fp16" in config.dtypes else ()
-    for precision in precisions or (*config.dtypes, *mixed):
-        say(f"{precision} on {config.name}")
-        calibration = {k: v[:CALIBRATION] for k, v in inputs.items()}
-        program = api.compile(
-            model, config, host=("all",), precision=precision, say=say,
-            calibration=calibration if precision in ("int8", "mixed") else None,
-            sqnr=sqnr if precision == "mixed" else None)
-        session = Session(program, machine)
-        found = session.run(inputs)
-        ours = found[name].reshape(flat.shape).astype(np.float64)
-        same = ours.argmax(axis=1) == flat.argmax(axis=1)
-        noise = float(((ours - flat) ** 2).sum())
-        numbers = facts.measured(program, session.counters)
-        rows.append({
-            "precision": precision, "choices": program.choices, "accuracy": _right(ours, labels),
-            "sqnr_db": 10 * np.log10(float((flat ** 2).sum()) / noise) if noise else None,
-            "max_relative_error": float(np.abs(ours - flat).max() / np.abs(flat).max()),
-            "same_top1": int(same.sum()), "same_top1_with_margin": int((same & clear).sum()),
-            "with_margin": int(clear.sum()), "samples": len(flat),
-            "cycles": numbers["cycles"], "predicted_cycles": sum(program.predicted_cycles),
-            "roofline_cycles": program.roofline_cycles, "dram_bytes": numbers["dram_bytes"]})
+    with api.open_device(device, config) as machine:
+        for precision in precisions or (*config.dtypes, *mixed):
+            say(f"{precision} on {config.name}")
+            calibration = {k: v[:CALIBRATION] for k, v in inputs.items()}
+            program = api.compile(
+                model, config, host=("all",), precision=precision, say=say,
+                calibration=calibration if precision in ("int8", "mixed") else None,
+                sqnr=sqnr if precision == "mixed" else None)
+            session = Session(program, machine)
+            found = session.run(inputs)
+            ours = found[name].reshape(flat.shape).astype(np.float64)
+            same = ours.argmax(axis=1) == flat.argmax(axis=1)
+            noise = float(((ours - flat) ** 2).sum())
+            numbers = facts.measured(program, session.counters)
+            rows.append({
+                "precision": precision, "choices": program.choices,
+                "accuracy": _right(ours, labels),
+                "sqnr_db": 10 * np.log10(float((flat ** 2).sum()) / noise) if noise else None,
+                "max_relative_error": float(np.abs(ours - flat).max() / np.abs(flat).max()),
+                "same_top1": int(same.sum()), "same_top1_with_margin": int((same & clear).sum()),
+                "with_margin": int(clear.sum()), "samples": len(flat),
+                "cycles": numbers["cycles"], "predicted_cycles": sum(program.predicted_cycles),
+                "roofline_cycles": program.roofline_cycles, "dram_bytes": numbers["dram_bytes"]})
     return rows
 
 

@@ -22,6 +22,7 @@ An FP32 network in a 16-bit type is compared with ONNX Runtime in FP32 as a whol
 come as close to it as :data:`LEAST` says.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ STALL = 0.1
 MEMORIES = {"steady memory": DramModel(), "stalling memory": DramModel(stall=STALL)}
 
 
-class Recorder:
+class Recorder(Device):
     """A device that keeps the bytes of its first executions."""
 
     def __init__(self, device: Device, count: int):
@@ -79,6 +80,10 @@ class Recorder:
         if len(self.runs) < self._count:
             self.runs.append((inputs.copy(), result.outputs.copy()))
         return result
+
+    def close(self) -> None:
+        """Close the device."""
+        self._device.close()
 
 
 def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count: int, say: Say,
@@ -111,18 +116,20 @@ def zoo(paths: Sequence[Path], config: str, host: Sequence[str], rtl: int, count
         bytes and all), and ``violations``: what is required and does not hold, as sentences.
     """
     machine = load_config(config)
-    devices = {k: RtlDevice(machine, dram=d) for k, d in MEMORIES.items()} if rtl else {}
     rows: list[dict[str, Any]] = []
-    for path, label in labels(paths).items():
-        row: dict[str, Any] = {"network": label, "skipped": "", "violations": []}
-        say(f"{label} on {config}: compiling")
-        try:
-            program = api.compile(path, machine, host=host, precision=precision)
-        except CompileError as e:
-            row["skipped"] = str(e)
-        else:
-            row |= _check(path, label, program, devices, rtl, count, say)
-        rows.append(row)
+    with contextlib.ExitStack() as opened:
+        devices = {k: opened.enter_context(RtlDevice(machine, dram=d))
+                   for k, d in MEMORIES.items()} if rtl else {}
+        for path, label in labels(paths).items():
+            row: dict[str, Any] = {"network": label, "skipped": "", "violations": []}
+            say(f"{label} on {config}: compiling")
+            try:
+                program = api.compile(path, machine, host=host, precision=precision)
+            except CompileError as e:
+                row["skipped"] = str(e)
+            else:
+                row |= _check(path, label, program, devices, rtl, count, say)
+            rows.append(row)
     return rows
 
 

@@ -18,7 +18,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu.measure.samples import random_inputs
-from runtime.device import DeviceFault, Result, region_bytes, region_input
+from runtime.device import Device, DeviceFault, Result, region_bytes, region_input
 from runtime.session import Session
 from sim.device import RtlDevice
 
@@ -96,8 +96,8 @@ class Difference:
         return asdict(self)
 
 
-class Comparison:
-    """A :class:`runtime.device.Device` that runs everything on the simulated hardware and on the
+class Comparison(Device):
+    """Runs everything on the simulated hardware and on the
     golden model, and gives the golden model's outputs.
 
     Parameters
@@ -148,6 +148,10 @@ class Comparison:
         self.difference = self._compare(np.array(self._golden.signatures, np.uint32), fault)
         return Result(np.array(out[:program.region_sizes.get(Region.OUTPUT, 0)]), counters)
 
+    def close(self) -> None:
+        """Free the simulation."""
+        self.rtl.close()
+
     def _compare(self, golden: np.ndarray, fault: DeviceFault | None) -> Difference | None:
         """The first completed instruction that differs; if there is none, the one that the machine
         stopped at."""
@@ -167,7 +171,7 @@ class Comparison:
 
 def bisect(program: Program, flips: tuple[Flip, ...] = (), seed: int = 0) -> Difference | None:
     """Run a program on both with random inputs; the first instruction that differs, or None."""
-    device = Comparison(program.config, flips)
-    session = Session(program, device)
-    session.run(random_inputs(session.inputs, seed))
-    return device.difference
+    with Comparison(program.config, flips) as device:
+        session = Session(program, device)
+        session.run(random_inputs(session.inputs, seed))
+        return device.difference

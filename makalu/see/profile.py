@@ -48,10 +48,10 @@ class Run:
 
 def measure(program: Program, seed: int = 0) -> Run:
     """Run a program once on random inputs; no engine's cycles depend on data."""
-    device = RtlDevice(program.config)
-    session = Session(program, device)
-    session.run(random_inputs(session.inputs, seed))
-    return Run(program, device.trace, session.counters[0])
+    with RtlDevice(program.config) as device:
+        session = Session(program, device)
+        session.run(random_inputs(session.inputs, seed))
+        return Run(program, device.trace, session.counters[0])
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:

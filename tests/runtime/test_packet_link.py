@@ -41,6 +41,9 @@ class Line:
     def drain(self):
         self.received.clear()
 
+    def close(self):
+        self.received = None
+
     def board(self, p):
         if len(p) < 11 or p[0] != 0xA5:
             return None
