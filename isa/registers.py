@@ -150,3 +150,7 @@ REGISTERS = _map()
 
 OFFSET = {r.name: r.offset for r in REGISTERS}
 """Byte offset of each register by name."""
+
+MASK = {f"{r.name}.{field}": ((1 << width) - 1) << low
+        for r in REGISTERS for low, width, field, _ in r.bits}
+"""Mask of each field by ``REGISTER.FIELD``."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from isa.config import ISA_VERSION, Config
 from isa.instructions import FAULT_TEXT, Region
-from isa.registers import IDENT, REGISTERS, REGISTER_SPACE_BITS
+from isa.registers import IDENT, MASK, REGISTERS, REGISTER_SPACE_BITS
 import makalu
 from sim.build import rtl
 
@@ -102,9 +102,9 @@ def header(config: Config) -> str:
               f"#define MAKALU_REGISTER_BYTES 0x{1 << REGISTER_SPACE_BITS:x}u"]
     for r in REGISTERS:
         lines += ["", f"/* {r.access}: {r.doc} */", f"#define MAKALU_{r.name} 0x{r.offset:03x}u"]
-        for low, width, name, doc in r.bits:
+        for low, _, name, doc in r.bits:
             lines += [f"#define MAKALU_{r.name}_{name}_SHIFT {low} /* {doc} */",
-                      f"#define MAKALU_{r.name}_{name}_MASK 0x{((1 << width) - 1) << low:08x}u"]
+                      f"#define MAKALU_{r.name}_{name}_MASK 0x{MASK[f'{r.name}.{name}']:08x}u"]
     lines.append("")
     lines += [f"#define MAKALU_REGION_{region.name} {int(region)}" for region in Region]
     lines.append("")

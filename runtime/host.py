@@ -15,15 +15,14 @@ import numpy as np
 from isa.config import ISA_VERSION, Config
 from isa.instructions import KEPT, QUEUES, Fault, Region
 from isa.program import Program
-from isa.registers import COUNTERS, EXCEPTIONS, IDENT, OFFSET, PROFILE
+from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, OFFSET, PROFILE
 from runtime.device import (STUCK, DeviceFault, MachineError, Result, region_bytes,
                             region_input)
 
 PAGE = 4096
-IRQ_ENABLE, RESET, CLEAR = 1, 2, 4
-"""Bits of CONTROL."""
-BUSY, DONE, ERROR = 1, 2, 4
-"""Bits of STATUS."""
+IRQ_ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET", "CLEAR"))
+DONE, ERROR = MASK["STATUS.DONE"], MASK["STATUS.ERROR"]
+CAUSES = MASK["IRQ_STATUS.DONE"] | MASK["IRQ_STATUS.ERROR"]
 
 MIN_WATCHDOG, WATCHDOG_MARGIN = 1_000_000, 4
 """Cycles of the watchdog of a program without predictions, and how many times the prediction it
@@ -133,7 +132,7 @@ class Host:
             raise MachineError(f"program {program.name!r} raised no interrupt in {link.patience}: "
                                f"STATUS {status:#x}, {done} instructions completed"
                                + ("" if self._recovers() else f"; {STUCK}"))
-        link.write(OFFSET["IRQ_STATUS"], 3)
+        link.write(OFFSET["IRQ_STATUS"], CAUSES)
         if status & ERROR:
             code, index, engine = (link.read(OFFSET[f"ERROR_{what}"])
                                    for what in ("CODE", "INDEX", "ENGINE"))
@@ -169,7 +168,7 @@ class Host:
         self._link.write(OFFSET["CONTROL"], IRQ_ENABLE | RESET | what)
         for _ in range(RESET_READS):
             if not self._link.read(OFFSET["CONTROL"]) & RESET:
-                self._link.write(OFFSET["IRQ_STATUS"], 3)
+                self._link.write(OFFSET["IRQ_STATUS"], CAUSES)
                 return
         raise MachineError(STUCK)
 

@@ -20,14 +20,18 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from amaranth.utils import exact_log2
 
-from hw.engine.ports import FAULT_ENGINE
+from hw.engine.ports import FAULT_ENGINE, view_of
 from hw.engine.settings import SETTINGS
 from hw.memory.axi import AXI4Lite, AXIPort
 from hw.parts.delay import later, register
 from hw.parts.skid import Skid
 from isa.config import ISA_VERSION, Config
 from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, REGION_ALIGN, Region
-from isa.registers import COUNTERS, EXCEPTIONS, IDENT, PROFILE, REGISTERS
+from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, PROFILE, REGISTERS
+
+FIELDS = {r.name: data.StructLayout({field: unsigned(width) for _, width, field, _ in r.bits})
+          for r in REGISTERS if r.bits}
+"""The registers that have fields, which follow one another from bit 0 on."""
 
 EVENT_BITS, EXCEPTION_BITS = 3, 8
 EVENTS = data.StructLayout({
@@ -146,22 +150,29 @@ class Control(wiring.Component):
     def _state(self, m: Module, read: dict[str, Value], store: dict[str, tuple[Value, int]],
                strobe: dict[str, Value]) -> None:
         irq_enable, done, error_seen = Signal(), Signal(), Signal()
-        causes, ring, reset, acknowledge = Signal(2), Signal(2), Signal(3), Signal(2)
-        store["CONTROL"] = (irq_enable, 1)
-        strobe |= {"DOORBELL": ring, "CONTROL": reset, "IRQ_STATUS": acknowledge}
+        ring, control, status = Signal(), view_of(FIELDS["CONTROL"]), view_of(FIELDS["STATUS"])
+        reset, causes = view_of(FIELDS["CONTROL"]), view_of(FIELDS["IRQ_STATUS"])
+        new, acknowledge = view_of(FIELDS["IRQ_STATUS"]), view_of(FIELDS["IRQ_STATUS"])
+        store["CONTROL"] = (irq_enable, MASK["CONTROL.IRQ_ENABLE"])
+        strobe |= {"DOORBELL": ring, "CONTROL": reset.as_value(),
+                   "IRQ_STATUS": acknowledge.as_value()}
+        m.d.comb += [
+            control.IRQ_ENABLE.eq(irq_enable), control.RESET.eq(self.stop | self.wipe),
+            status.BUSY.eq(self.busy), status.DONE.eq(done), status.ERROR.eq(self.fault),
+            status.QUIET.eq(self.quiet), new.DONE.eq(self.done),
+            new.ERROR.eq(self.fault & ~error_seen)]
         read |= {
-            "CONTROL": Cat(irq_enable, self.stop | self.wipe),
-            "STATUS": Cat(self.busy, done, self.fault, self.quiet),
-            "DOORBELL": Const(0, 32), "IRQ_STATUS": causes,
+            "CONTROL": control.as_value(), "STATUS": status.as_value(), "DOORBELL": Const(0, 32),
+            "IRQ_STATUS": causes.as_value(),
             "ERROR_CODE": Mux(self.fault, self.fault_code, 0),
             "ERROR_INDEX": Mux(self.fault, self.fault_index, 0),
             "ERROR_ENGINE": Mux(self.fault, self.fault_engine, 0)}
-        m.d.comb += self.irq.eq(irq_enable & causes.any())
+        m.d.comb += self.irq.eq(irq_enable & causes.as_value().any())
         m.d.sync += [
-            self.start.eq(ring[0] & ~self.busy & ~self.start & ~self.fault & ~self.stop
+            self.start.eq(ring & ~self.busy & ~self.start & ~self.fault & ~self.stop
                           & ~self.wipe),
             error_seen.eq(self.fault),
-            causes.eq((causes & ~acknowledge) | Cat(self.done, self.fault & ~error_seen))]
+            causes.eq((causes.as_value() & ~acknowledge.as_value()) | new.as_value())]
         clear = self.clear[0]
         with m.If(self.start | clear):
             m.d.sync += done.eq(0)
@@ -173,13 +184,13 @@ class Control(wiring.Component):
         over = self.stop & (settled == self.SETTLE) & self.quiet
         m.d.sync += [copy.eq(over & ~copy) for copy in self.clear]
         wanted = Signal()
-        m.d.sync += [wanted.eq((wanted | (reset[1] & reset[2])) & ~clear),
+        m.d.sync += [wanted.eq((wanted | (reset.RESET & reset.CLEAR)) & ~clear),
                      self.wipe.eq((self.wipe & ~self.wiped) | (clear & wanted))]
         with m.If(clear):
             m.d.sync += [self.stop.eq(0), settled.eq(0)]
         with m.Elif(self.stop):
             m.d.sync += settled.eq(Mux(settled == self.SETTLE, settled, settled + 1))
-        with m.Elif(reset[1]):
+        with m.Elif(reset.RESET):
             m.d.sync += self.stop.eq(1)
 
     def _counters(self, m: Module, read: dict[str, Value]) -> None:
