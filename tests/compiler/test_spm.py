@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scratchpad's allocator."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.machine.spm import ALIGN, Scratchpad
+
+QUICK = settings(max_examples=100, deadline=None)
+
+
+@QUICK
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 200)), max_size=60))
+def test_allocations_never_overlap(steps: list[tuple[int, int]]) -> None:
+    spm = Scratchpad(1024)
+    live: dict[int, int] = {}
+    for kind, size in steps:
+        if kind == 2 and live:
+            at = sorted(live)[size % len(live)]
+            spm.release(at)
+            del live[at]
+            continue
+        at = spm.lowest(size) if kind == 0 else spm.rotating(size)
+        if at is None:
+            assert spm.largest < spm.rounded(size)
+            continue
+        assert at % ALIGN == 0 and at + size <= 1024
+        assert all(at + size <= a or a + s <= at for a, s in live.items())
+        live[at] = size
+    assert spm.available == 1024 - sum(spm.rounded(s) for s in live.values())
+
+
+def test_rotation_leaves_room_for_what_follows() -> None:
+    spm = Scratchpad(256)
+    first = spm.rotating(96)
+    assert first == 0
+    assert spm.rotating(64, then=96) is not None
+    assert spm.largest >= 96
+    spm.release(first)
+    again = spm.rotating(32)
+    assert again is not None and again >= 160  # not where something was just freed
