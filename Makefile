@@ -61,7 +61,7 @@ docs: $(READY)  ## write docs/isa.md, registers.md, configurations.md, operators
 	@$(BIN)/python -m makalu.pages.supported
 
 site: build/site/.ready  ## write the documentation site, with the API from the docstrings: build/site/html/index.html
-	@build/site/bin/sphinx-build -q -j auto -c site docs build/site/html
+	@build/site/bin/sphinx-build -q -W --keep-going -j auto -c site docs build/site/html
 	@echo "build/site/html/index.html"
 
 lint: $(READY)  ## check style and types

@@ -24,6 +24,7 @@ autoapi_add_toctree_entry = False
 autoapi_member_order = "bysource"
 
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 napoleon_custom_sections = [("Members", "params_style")]
 
 # pages link to files of the checkout, which are no pages; docstrings name things of other libraries
