@@ -72,7 +72,7 @@ class DrainWalk(wiring.Component):
     """
 
     LEVELS = ("word", "x", "y", "nb", "tx", "ty")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     next: data.View
     valid: Signal

@@ -67,7 +67,7 @@ class FeederWalk(wiring.Component):
     """
 
     LEVELS = ("x", "y", "cb", "s", "r", "nb", "tx", "ty")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     instr: stream.Interface
     go: Signal

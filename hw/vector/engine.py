@@ -85,7 +85,7 @@ class VectorEngine(wiring.Component):
     """
 
     LEVELS = ("s", "r", "part", "x", "y", "cb")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     META_DEPTH = 16
 
