@@ -57,7 +57,7 @@ class Pattern(wiring.Component):
     LATENCY = 5
 
     LEVELS = ("n1", "n2", "n3")
-    """Of the loop nest, inner to outer; a run counts n0."""
+    """Levels of the loop nest, inner to outer; a run counts n0."""
 
     instr: stream.Interface
     regions: data.View

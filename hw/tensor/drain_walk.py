@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from hw.engine.ports import instruction_layout, view_of
 from hw.parts.delay import register
 from hw.parts.nest import Enables, Nest, Term
+from hw.tensor.pixels import pixel_nest
 from hw.tensor.post import log_size
 from isa.config import Config
 from isa.instructions import SPM_ADDRESS_BITS, Opcode
@@ -71,7 +72,7 @@ class DrainWalk(wiring.Component):
     """
 
     LEVELS = ("word", "x", "y", "nb", "tx", "ty")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     next: data.View
     valid: Signal
@@ -96,7 +97,9 @@ class DrainWalk(wiring.Component):
         m.d.comb += go.copies.eq(self.go)
         words = Signal(3)
         m.d.comb += words.eq(1 << log_size(self._config, self.i.o_type))
-        nest, start = self._nest(m, words)
+        log = log_size(self._config, self.next.o_type)
+        nest, start = pixel_nest(m, self.LEVELS, self.i, self.next, {"word": words},
+                                 {"word": log == 0})
         begin, more, walked = self._flags(m, nest, go.walk)
         restart, sums = self._terms(m, nest, more)
         nest.step(*go.levels)
@@ -111,23 +114,6 @@ class DrainWalk(wiring.Component):
             m.d.sync += start
         m.d.comb += self.busy.eq(walked.valid | self.step.valid)
         return m
-
-    def _nest(self, m: Module, words: Signal) -> tuple[Nest, list[object]]:
-        """The counters, and the statements that start them."""
-        i, n = self.i, self.next
-        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
-        nest = Nest(m, list(zip(self.LEVELS, (words, nx, ny, i.nnb, i.ntx, i.nty), strict=True)))
-        m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
-                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
-        ones = {n: Signal(name=f"{n}_is_1", reset_less=True)
-                for n in ("nx", "nx_last", "ny", "ny_last")}
-        nest.varies("x", Mux(nest.next_last("tx"), ones["nx_last"], ones["nx"]))
-        nest.varies("y", Mux(nest.next_last("ty"), ones["ny_last"], ones["ny"]))
-        return nest, [*(one.eq(n[f] == 1) for f, one in ones.items()),
-                      *nest.start(word=log_size(self._config, n.o_type) == 0,
-                                  x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
-                                  y=Mux(n.nty == 1, n.ny_last, n.ny) == 1,
-                                  nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
 
     def _flags(self, m: Module, nest: Nest, go: Value) -> tuple[Signal, Signal, data.View]:
         """What the counters say of an iteration, a cycle later: whether it is the first one;

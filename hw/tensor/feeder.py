@@ -22,14 +22,12 @@ from amaranth.lib.wiring import In, Out
 from hw.arith import operand
 from hw.engine.ports import SpmRead, SpmReader, instruction_layout, view_of
 from hw.parts.fifo import Fifo
-from hw.parts.nest import Enables, Nest, Term, circle_add
+from hw.parts.nest import circle_add
 from hw.parts.skid import Skid
 from hw.scratchpad.read_port import ReadPort, lockstep
+from hw.tensor.feeder_walk import ADDRESS_BITS, FeederWalk, common_layout
 from isa.config import GRANULE, Config
-from isa.instructions import IMAGE_BITS, TENSOR_FIELDS, DType, Opcode
-from isa.numerics import BF16_PRODUCT_UNIT
-
-ADDRESS_BITS = next(f.width for f in TENSOR_FIELDS if f.name == "a_base")
+from isa.instructions import IMAGE_BITS, Opcode
 
 
 def vector_layout(config: Config) -> data.StructLayout:
@@ -76,9 +74,6 @@ class Feeder(wiring.Component):
     halt : In(1)
     """
 
-    LEVELS = ("x", "y", "cb", "s", "r", "nb", "tx", "ty")
-    """Of the loop nest, inner to outer."""
-
     LATENCY = ReadPort.LATENCY + 9
     META_DEPTH = 16
 
@@ -101,133 +96,36 @@ class Feeder(wiring.Component):
             "halt": In(1)})
         per = config.granules
         self._request = data.StructLayout({"addr": signed(ADDRESS_BITS), "mask": per})
-        self._common = data.StructLayout({
-            "index": range(config.psum_depth), "swap": 1, "overwrite": 1, "opens": 1, "closes": 1,
-            "keeps": 1, "m_split": 2, **{f: layout[f].shape for f in ("a_signed", "a_zp", "pad")},
-            **operand.type_shapes(config)})
-        self._constants = data.StructLayout({
-            f: layout[f].shape for f in ("a_wrap", "a_m", "iy_m", "lane_dx", "iw", "ih", "index")})
+        common = common_layout(config)
         turn = max(1, (per - 1).bit_length())
-        self._tag = data.StructLayout({"valid": 1, "begin": 1, "bad": 1, "common": self._common,
+        self._tag = data.StructLayout({"valid": 1, "begin": 1, "bad": 1, "common": common,
                                        "index": layout["index"].shape})
         self._read = data.StructLayout({
             "word": ADDRESS_BITS - (per - 1).bit_length(), "turn": turn, "mask": per,
             "used": ports_per_stream(config), "need": ports_per_stream(config)})
         self._meta = data.StructLayout({
-            "common": self._common,
+            "common": common,
             "need": data.ArrayLayout(2, config.tiles), "skip": data.ArrayLayout(2, config.tiles),
             "turn": data.ArrayLayout(turn, config.tiles),
             "mask": data.ArrayLayout(per, config.tiles)})
         self._joined = data.StructLayout({
-            "common": self._common, "words": data.ArrayLayout(8 * config.lanes, config.tiles),
+            "common": common, "words": data.ArrayLayout(8 * config.lanes, config.tiles),
             "inside": data.ArrayLayout(per, config.tiles)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        go = Enables(self.LEVELS, behind=True, stages=4)
-        sum_go, accept, address_go, need_go = go.stages
-        sums, walking = self._sums(m, go, sum_go, accept)
-        requests, tag, addressing = self._addresses(m, address_go, sums)
-        reads, late = self._needs(m, need_go, requests, tag)
-        issuing = self._issue(m, go, reads, late)
-        m.d.comb += self.busy.eq(walking | addressing | issuing)
+        m.submodules.walk = walk = FeederWalk(self._config)
+        wiring.connect(m, wiring.flipped(self.instr), walk.instr)
+        # the skid buffer's ready, the enables of the walk, two here
+        m.submodules.skid = skid = Skid(data.StructLayout({
+            "tag": self._tag, "reads": data.ArrayLayout(self._read, self._config.tiles)}),
+            len(walk.go) + 3)
+        m.d.comb += walk.go.eq(skid.go[1:-2])
+        requests, tag, addressing = self._addresses(m, skid.go[-2], walk.step)
+        reads, late = self._needs(m, skid.go[-1], requests, tag)
+        issuing = self._issue(m, skid, reads, late)
+        m.d.comb += self.busy.eq(walk.busy | addressing | issuing)
         return m
-
-    def _sums(self, m: Module, go: Enables, sum_go: Value, accept: Value
-              ) -> tuple[data.View, Value]:
-        """The loop nest, a cycle later the terms of its addresses and its flags, and another one
-        later the terms' partial sums; and whether a vector is in any of them."""
-        i = view_of(instruction_layout(Opcode.TENSOR), reset_less=True)
-        active = Signal()
-        nx, ny = Signal.like(i.nx), Signal.like(i.ny)
-        nest = Nest(m, list(zip(self.LEVELS, (nx, ny, i.ncb, i.ns, i.nr, i.nnb, i.ntx, i.nty),
-                                strict=True)))
-        m.d.comb += [nx.eq(Mux(nest.last("tx"), i.nx_last, i.nx)),
-                     ny.eq(Mux(nest.last("ty"), i.ny_last, i.ny))]
-        ones = {n: Signal(name=f"{n}_is_1", reset_less=True)
-                for n in ("nx", "nx_last", "ny", "ny_last")}
-        nest.varies("x", Mux(nest.next_last("tx"), ones["nx_last"], ones["nx"]))
-        nest.varies("y", Mux(nest.next_last("ty"), ones["ny_last"], ones["ny"]))
-        xa, ca, sa, na = (Term(n, ADDRESS_BITS) for n in ("xa", "ca", "sa", "na"))
-        ya, ra = (Term(n, ADDRESS_BITS, i.a_wrap) for n in ("ya", "ra"))
-        ix, sx, iy, ry = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "ry"))
-        xa0, ya0 = (Signal(signed(ADDRESS_BITS), name=n, reset_less=True) for n in ("xa0", "ya0"))
-        ix0, iy0 = (Signal(signed(IMAGE_BITS), name=n, reset_less=True) for n in ("ix0", "iy0"))
-        psum = Signal(range(self._config.psum_depth))
-
-        def to(term: Term, value: Value | int) -> object:
-            return term.value.eq(value)
-
-        # where an inner level's term starts again depends on whether the outer level moved with it
-        tx, ty = nest.levels["tx"], nest.levels["ty"]
-        for name, axis, pairs in (
-                ("x", tx, [(xa, i.a_x, xa0, 0), (ix, i.ix_x, ix0, i.ix0)]),
-                ("y", ty, [(ya, i.a_y, ya0, None), (iy, i.iy_y, iy0, None)])):
-            for term, step, start, back in pairs:
-                on = Mux(axis.entered, term.plus(step), start)
-                nest.behind(name, enter=[to(term, term.plus(step))],
-                            leave=[to(term, on if back is None else Mux(axis.left, back, on))])
-                nest.behind(axis.name, enter=[start.eq(term.plus(step))],
-                            leave=[] if back is None else [start.eq(back)])
-        nest.behind("cb", enter=[to(ca, ca.plus(i.a_cb))], leave=[to(ca, 0)])
-        nest.behind("s", enter=[to(sa, sa.plus(i.a_s)), to(sx, sx.plus(i.ix_s))],
-                    leave=[to(sa, 0), to(sx, 0)])
-        nest.behind("r", enter=[to(ra, ra.plus(i.a_r)), to(ry, ry.plus(i.iy_r))],
-                    leave=[to(ra, 0), to(ry, 0)])
-        nest.behind("nb", enter=[to(na, na.plus(i.a_nb))], leave=[to(na, i.a_base)])
-        # the last iteration's terms are taken before the next instruction's constants come
-        m.d.comb += self.instr.ready.eq(~active & accept)
-        last_pass, last_pixel = nest.all_last(["cb", "s", "r"]), nest.all_last(["x", "y"])
-        begin = Signal()
-        walked = view_of(data.StructLayout({
-            "valid": 1, "begin": 1, "first_pass": 1, "first_pixel": 1, "last_pass": 1,
-            "last_pixel": 1, "psum": range(self._config.psum_depth)}))
-        with m.If(go.walk):
-            m.d.sync += [
-                walked.valid.eq(active), walked.begin.eq(begin), walked.psum.eq(psum),
-                walked.first_pass.eq(nest.first("cb") & nest.first("s") & nest.first("r")),
-                walked.first_pixel.eq(nest.first("x") & nest.first("y")),
-                walked.last_pass.eq(last_pass), walked.last_pixel.eq(last_pixel),
-                begin.eq(0), psum.eq(Mux(last_pixel, 0, psum + 1))]
-            with m.If(nest.done):
-                m.d.sync += active.eq(0)
-        nest.step(*go.levels)
-        nest.follow(*go.terms, begin=begin, start=[
-            to(xa, 0), xa0.eq(0), to(ca, 0), to(sa, 0), to(ra, 0), to(na, i.a_base),
-            to(ya, i.a_row), ya0.eq(i.a_row), to(ix, i.ix0), ix0.eq(i.ix0), to(sx, 0),
-            to(iy, i.iy0), iy0.eq(i.iy0), to(ry, 0)])
-
-        types = {"dtype": i.dtype,
-                 "base": Mux(i.dtype == DType.BF16, BF16_PRODUCT_UNIT - i.anchor, 0)}
-        out = view_of(data.StructLayout({
-            "valid": 1, "begin": 1, "common": self._common, "i": self._constants,
-            "t0": signed(ADDRESS_BITS), "t1": signed(ADDRESS_BITS), "row": signed(ADDRESS_BITS),
-            "ix": signed(IMAGE_BITS), "iy": signed(IMAGE_BITS)}))
-        with m.If(sum_go):
-            m.d.sync += [
-                out.valid.eq(walked.valid), out.begin.eq(walked.begin),
-                *(out.i[f].eq(i[f]) for f, _ in self._constants),
-                out.t0.eq(xa.plus(ca.value)), out.t1.eq(na.plus(sa.value)),
-                out.row.eq(ya.plus(ra.value)), out.ix.eq(ix.plus(sx.value)),
-                out.iy.eq(iy.plus(ry.value)),
-                out.common.index.eq(walked.psum), out.common.swap.eq(walked.first_pixel),
-                out.common.overwrite.eq(walked.first_pass & ~i.acc),
-                out.common.opens.eq(walked.first_pass & walked.first_pixel & ~i.acc),
-                out.common.closes.eq(walked.last_pass & walked.last_pixel & ~i.hold),
-                out.common.keeps.eq(walked.last_pass & walked.last_pixel & i.hold),
-                out.common.m_split.eq(i.m_split), out.common.a_signed.eq(i.a_signed),
-                out.common.a_zp.eq(i.a_zp), out.common.pad.eq(i.pad),
-                *(out.common[f].eq(types[f]) for f in operand.type_shapes(self._config))]
-        # the payload is sampled in every idle cycle, valid or not, and active tells which it was
-        with m.If(self.instr.ready):
-            n = self.instr.payload
-            m.d.sync += [
-                i.eq(n), *(one.eq(n[f] == 1) for f, one in ones.items()),
-                active.eq(self.instr.valid), begin.eq(1), psum.eq(0),
-                *nest.start(x=Mux(n.ntx == 1, n.nx_last, n.nx) == 1,
-                            y=Mux(n.nty == 1, n.ny_last, n.ny) == 1, cb=n.ncb == 1, s=n.ns == 1,
-                            r=n.nr == 1, nb=n.nnb == 1, tx=n.ntx == 1, ty=n.nty == 1)]
-        return out, active | walked.valid | out.valid
 
     def _addresses(self, m: Module, go: Value, out: data.View
                    ) -> tuple[list[data.View], data.View, Value]:
@@ -297,17 +195,13 @@ class Feeder(wiring.Component):
             m.d.sync += [late.eq(tag), late.bad.eq(tag.valid & Cat(*outside).any())]
         return reads, late
 
-    def _issue(self, m: Module, go: Enables, reads: list[data.View], tag: data.View) -> Value:
+    def _issue(self, m: Module, skid: Skid, reads: list[data.View], tag: data.View) -> Value:
         """Fork each set of reads to the ports; join the words to vectors. Returns whether any is
         under way."""
         config = self._config
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH)
-        m.submodules.skid = skid = Skid(data.StructLayout({
-            "tag": self._tag, "reads": data.ArrayLayout(self._read, config.tiles)}),
-            len(go.copies) + 1)
         into, head = skid.i.payload, skid.o.payload
         m.d.comb += [into.tag.eq(tag), skid.i.valid.eq(tag.valid & ~tag.bad),
-                     go.copies.eq(skid.go[1:]),
                      *(into.reads[k].eq(read) for k, read in enumerate(reads))]
         with m.If(tag.valid & tag.bad & ~self.halt & ~self.fault):
             m.d.sync += [self.fault.eq(1), self.fault_index.eq(tag.index)]

@@ -57,7 +57,7 @@ class WeightLoader(wiring.Component):
 
     PASS = ("beat", "tile", "cb", "s", "r")
     LEVELS = (*PASS, "phase", "nb", "tx", "ty")
-    """Of the loop nest, inner to outer; a pass is one of weights or of parameters."""
+    """Levels of the loop nest, inner to outer; a pass is one of weights or of parameters."""
 
     LATENCY = ReadPort.LATENCY + 3
     META_DEPTH = 16

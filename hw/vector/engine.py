@@ -85,7 +85,7 @@ class VectorEngine(wiring.Component):
     """
 
     LEVELS = ("s", "r", "part", "x", "y", "cb")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     META_DEPTH = 16
 
@@ -198,38 +198,18 @@ class VectorEngine(wiring.Component):
         gather, few = logs["gather"], 1 << logs["gather"]
         parts, words = Signal(3), Signal.like(i.ncb)
         nest = Nest(m, list(zip(self.LEVELS, (i.ns, pairs, parts, i.nx, i.ny, words), strict=True)))
-        xa, sa, ca, xb, cb, xo, co, pa, pb = (Term(n, WORD) for n in (
-            "xa", "sa", "ca", "xb", "cb", "xo", "co", "pa", "pb"))
-        ya, even, odd = (Term(n, WORD, i.a_wrap) for n in ("ya", "even", "odd"))
-        yb, yo = Term("yb", WORD, i.b_wrap), Term("yo", WORD, i.o_wrap)
-        ix, sx, iy, iy_even, iy_odd = (Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "iy_even",
-                                                                     "iy_odd"))
-
-        def advance(name: str, *terms: tuple[Term, Value, Value | int]) -> None:
-            nest.on(name, enter=[t.value.eq(t.plus(step)) for t, step, _ in terms],
-                    leave=[t.value.eq(start) for t, _, start in terms])
-
-        advance("s", (sa, i.a_s, 0), (sx, i.ix_s, 0))
-        advance("r", (even, two_rows, 0), (odd, two_rows, i.a_r), (iy_even, i.iy_r << 1, 0),
-                (iy_odd, i.iy_r << 1, i.iy_r))
-        advance("x", (xa, i.a_x, 0), (ix, i.ix_x, i.ix0), (xb, i.b_x, 0), (xo, i.o_x, 0))
-        advance("y", (ya, i.a_y, i.a_row), (iy, i.iy_y, i.iy0), (yb, i.b_y, i.b_row),
-                (yo, i.o_y, i.o_row))
-        advance("part", *((term, self._part_step(m, nest, n, current), 0)
-                          for term, n in ((pa, "a"), (pb, "b"))))
-        advance("cb", *((term, self._block_step(m, nest, n, current), i[f"{n}_base"])
-                        for term, n in ((ca, "a"), (cb, "b"))), (co, i.o_cb, i.o_base))
-
+        t, start = self._address_terms(m, current, nest, two_rows)
         unit = (nest.index("cb") << gather) | nest.index("part")
         terms, sums, pair = (view_of(shape) for shape in (self._terms, self._sums, self._pair))
         with m.If(go.walk):
             m.d.sync += [
-                terms.valid.eq(walking & ~current.held), terms.x.eq(xa.plus(ca.value)),
-                terms.part.eq(pa.plus(sa.value)), terms.even.eq(ya.plus(even.value)),
-                terms.odd.eq(ya.plus(odd.value)), terms.bx.eq(xb.plus(cb.value)),
-                terms.by.eq(pb.plus(yb.value)), terms.out.eq(xo.plus(co.value)),
-                terms.out_row.eq(yo.value), terms.column.eq(ix.plus(sx.value)),
-                terms.above.eq(iy.plus(iy_even.value)), terms.below.eq(iy.plus(iy_odd.value)),
+                terms.valid.eq(walking & ~current.held),
+                *(terms[f].eq(t[first].plus(t[second].value)) for f, first, second in (
+                    ("x", "xa", "ca"), ("part", "pa", "sa"), ("even", "ya", "even"),
+                    ("odd", "ya", "odd"), ("bx", "xb", "cb"), ("by", "pb", "yb"),
+                    ("out", "xo", "co"), ("column", "ix", "sx"), ("above", "iy", "iy_even"),
+                    ("below", "iy", "iy_odd"))),
+                terms.out_row.eq(t["yo"].value),
                 terms.there.eq(unit < i.ncb), terms.single.eq(nest.last("r") & i.nr[0]),
                 terms.mark.first.eq((nest.index("s") == 0) & (nest.index("r") == 0)),
                 terms.mark.last.eq(nest.all_last(["s", "r"]))]
@@ -250,11 +230,37 @@ class VectorEngine(wiring.Component):
                             x=i.nx == 1, y=i.ny == 1, cb=i.ncb <= few),
                 parts.eq(few), pairs.eq((i.nr + 1) >> 1), words.eq((i.ncb + (few - 1)) >> gather),
                 two_rows.eq(circle_add(i.a_r, i.a_r, i.a_wrap, WORD)),
-                *(t.value.eq(0) for t in (xa, sa, xb, xo, even, sx, iy_even, pa, pb)),
-                *(t.value.eq(v) for t, v in (
-                    (ca, i.a_base), (cb, i.b_base), (co, i.o_base), (ya, i.a_row), (yb, i.b_row),
-                    (yo, i.o_row), (odd, i.a_r), (ix, i.ix0), (iy, i.iy0), (iy_odd, i.iy_r)))]
+                *start]
         return pair, terms.valid | sums.valid | pair.valid
+
+    def _address_terms(self, m: Module, current: _Current, nest: Nest, two_rows: Signal
+                       ) -> tuple[dict[str, Term], list[object]]:
+        """Address terms and coordinates by name, which go with the counters; and the statements
+        that start them."""
+        i = current.i
+        t = {n: Term(n, WORD, size) for size, names in (
+            (None, ("xa", "sa", "ca", "xb", "cb", "xo", "co", "pa", "pb")),
+            (i.a_wrap, ("ya", "even", "odd")), (i.b_wrap, ("yb",)), (i.o_wrap, ("yo",)))
+            for n in names}
+        t |= {n: Term(n, IMAGE_BITS) for n in ("ix", "sx", "iy", "iy_even", "iy_odd")}
+        starts: list[object] = []
+
+        def advance(level: str, *terms: tuple[str, Value, Value | int]) -> None:
+            leave = [t[n].value.eq(start) for n, _, start in terms]
+            nest.on(level, enter=[t[n].value.eq(t[n].plus(step)) for n, step, _ in terms],
+                    leave=leave)
+            starts.extend(leave)
+
+        advance("s", ("sa", i.a_s, 0), ("sx", i.ix_s, 0))
+        advance("r", ("even", two_rows, 0), ("odd", two_rows, i.a_r),
+                ("iy_even", i.iy_r << 1, 0), ("iy_odd", i.iy_r << 1, i.iy_r))
+        advance("x", ("xa", i.a_x, 0), ("ix", i.ix_x, i.ix0), ("xb", i.b_x, 0), ("xo", i.o_x, 0))
+        advance("y", ("ya", i.a_y, i.a_row), ("iy", i.iy_y, i.iy0), ("yb", i.b_y, i.b_row),
+                ("yo", i.o_y, i.o_row))
+        advance("part", *((f"p{n}", self._part_step(m, nest, n, current), 0) for n in "ab"))
+        advance("cb", *((f"c{n}", self._block_step(m, nest, n, current), i[f"{n}_base"])
+                        for n in "ab"), ("co", i.o_cb, i.o_base))
+        return t, starts
 
     def _add_up(self, m: Module, current: _Current, terms: data.View, sums: data.View,
                 pair: data.View) -> None:
@@ -343,14 +349,7 @@ class VectorEngine(wiring.Component):
         m.d.comb += queue.o.ready.eq(take | ~there)
         with m.If(queue.o.ready):
             m.d.sync += [head.eq(queue.o.payload), there.eq(queue.o.valid)]
-        words = []
-        for name, reader, want in zip("ab", readers, (head.want_a, head.want_b), strict=True):
-            m.submodules[f"word_{name}"] = word = Skid(reader.data.payload.shape())
-            wiring.connect(m, reader.data, word.i)
-            m.d.comb += word.o.ready.eq(take & want)
-            words.append(word.o)
-        a, b = (word.payload for word in words)
-        present = (~head.want_a | words[0].valid) & (~head.want_b | words[1].valid)
+        (a, b), present = self._words(m, readers, head, take)
         completes = take & head.mark.last
         m.submodules.side = side = Fifo(side_layout(config), windows_depth(config))
         popped = register(m, "popped", side.o.valid & side.o.ready)
@@ -366,7 +365,6 @@ class VectorEngine(wiring.Component):
             m.d.comb += [
                 self.events.wait_data.eq(coming),
                 self.events.wait_out.eq(~coming & self.out.valid & ~self.out.ready)]
-
         with_b = head.want_b & ~current.two
         pair, enters = view_of(self._operands, reset_less=True), register(m, "enters", take)
         m.d.sync += [
@@ -397,6 +395,18 @@ class VectorEngine(wiring.Component):
             wiring.connect(m, post.out, wiring.flipped(self.out))
         self._integers(m, i, pair, enters & integers, post)
         return ~there & every & post.idle & idle
+
+    def _words(self, m: Module, readers: list[ReadPort], head: data.View, take: Signal
+               ) -> tuple[list[Value], Value]:
+        """The pair's words, and whether those that it wants have come; they leave with ``take``."""
+        words, present = [], []
+        for name, reader, want in zip("ab", readers, (head.want_a, head.want_b), strict=True):
+            m.submodules[f"word_{name}"] = word = Skid(reader.data.payload.shape())
+            wiring.connect(m, reader.data, word.i)
+            m.d.comb += word.o.ready.eq(take & want)
+            words.append(word.o.payload)
+            present.append(~want | word.o.valid)
+        return words, present[0] & present[1]
 
     def _share(self, m: Module, integers: Value, mine: SpmWriter, theirs: SpmWriter) -> None:
         """One write port for the lanes of INT8 and those of floats: an instruction has left its

@@ -73,7 +73,7 @@ class WindowWalk(wiring.Component):
     """
 
     LEVELS = ("r", "p", "X", "y", "nb")
-    """Of the loop nest, inner to outer."""
+    """Levels of the loop nest, inner to outer."""
 
     LATENCY = 5
 

@@ -58,7 +58,8 @@ class WindowWeights(wiring.Component):
 
     STEP = ("slot", "g", "r", "p")
     LEVELS = (*STEP, "phase", "n", "nb")
-    """Of the loop nest, inner to outer; the parameters are a step in a phase of their own."""
+    """Levels of the loop nest, inner to outer; the parameters are a step in a phase of their
+    own."""
 
     META_DEPTH = 16
 

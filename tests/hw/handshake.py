@@ -9,3 +9,14 @@ async def until(ctx, condition, *values) -> list:
         _clk, _rst, met, *now = await ctx.tick().sample(condition, *values)
         if met:
             return now
+
+
+async def send(ctx, stream, payloads) -> None:
+    """Give a stream payloads one after another, each a dictionary of the fields that are not as
+    the one before left them."""
+    for fields in payloads:
+        for name, value in fields.items():
+            ctx.set(stream.payload[name], value)
+        ctx.set(stream.valid, 1)
+        await until(ctx, stream.ready)
+    ctx.set(stream.valid, 0)

@@ -11,6 +11,7 @@ from hw.memory.pattern import Pattern
 from hw.top import verilog_of
 from isa.config import Config
 from isa.instructions import Fault, Opcode, Region
+from tests.hw.handshake import send
 from tests.hw.memory.dma_bench import BASES, REGION_BYTES, small
 
 WIDE, NARROW = small(lanes=4, bus=16), small(lanes=8, bus=8)
@@ -54,14 +55,7 @@ class Bench:
         for region in Region:
             ctx.set(d.regions[region].base, BASES[region])
             ctx.set(d.regions[region].size, REGION_BYTES)
-        for i in self.instructions:
-            for f, value in i.items():
-                ctx.set(d.instr.payload[f], value)
-            ctx.set(d.instr.valid, 1)
-            taken = False
-            while not taken:
-                _, _, taken = await ctx.tick().sample(d.instr.ready)
-        ctx.set(d.instr.valid, 0)
+        await send(ctx, d.instr, self.instructions)
 
 
 @pytest.mark.parametrize("takes", [1.0, 0.4])

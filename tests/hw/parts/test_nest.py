@@ -6,10 +6,10 @@ import itertools
 import random
 
 import pytest
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.sim import Simulator
 
-from hw.parts.nest import Nest, Term, circle_add
+from hw.parts.nest import Enables, Nest, Term, circle_add
 
 LEVELS = ("x", "y", "k", "tx")
 
@@ -139,6 +139,27 @@ def test_circle_add() -> None:
                 ctx.set(signal, value)
             want = sum(values) % circle if circle else (sum(values) + 256) % 512 - 256
             assert ctx.get(total) == want
+
+    sim = Simulator(m)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize("behind, stages", [(False, 0), (False, 1), (True, 2)])
+def test_enables_are_copies_of_their_own(behind: bool, stages: int) -> None:
+    """One for the walk, for each level, for each level's terms and for each stage, and no other."""
+    enables = Enables(LEVELS, behind=behind, stages=stages)
+    assert len(enables.levels) == len(LEVELS) and len(enables.stages) == stages
+    assert len(enables.terms) == len(LEVELS) * behind
+    every = [enables.walk, *enables.levels, *enables.terms, *enables.stages]
+    m, seen = Module(), Signal(len(every))
+    m.d.comb += seen.eq(Cat(every))
+
+    async def bench(ctx):
+        assert len(enables.copies) == len(every)
+        for k in range(len(every)):
+            ctx.set(enables.copies, 1 << k)
+            assert ctx.get(seen) == 1 << k
 
     sim = Simulator(m)
     sim.add_testbench(bench)

@@ -16,6 +16,7 @@ from hw.top import verilog_of
 from isa.config import Config
 from isa.instructions import Instruction, Opcode
 from isa.presets import PRESETS
+from tests.hw.handshake import send
 from tests.hw.spm_stub import server
 
 
@@ -94,15 +95,8 @@ class Bench:
         self.sim.add_testbench(self._feed, background=True)
 
     async def _feed(self, ctx):
-        for index, i in enumerate(self.instructions):
-            ctx.set(self.dut.instr.payload.index, index)
-            for f, value in i.items():
-                ctx.set(self.dut.instr.payload[f], value)
-            ctx.set(self.dut.instr.valid, 1)
-            taken = False
-            while not taken:
-                _, _, taken = await ctx.tick().sample(self.dut.instr.ready)
-        ctx.set(self.dut.instr.valid, 0)
+        await send(ctx, self.dut.instr, [{**i, "index": index}
+                                         for index, i in enumerate(self.instructions)])
 
 
 @pytest.mark.parametrize("ready, takes", [(1.0, 1.0), (0.6, 0.5), (0.3, 1.0), (1.0, 0.3)])

@@ -11,6 +11,7 @@ from hw.tensor.weights import WeightLoader
 from hw.top import verilog_of
 from isa.config import PARAM_WORDS, Config
 from isa.presets import PRESETS
+from tests.hw.handshake import send
 from tests.hw.spm_stub import server
 
 BASE = 32
@@ -58,14 +59,7 @@ class Bench:
         self.sim.add_testbench(self._feed, background=True)
 
     async def _feed(self, ctx):
-        for i in self.instructions:
-            for f, value in i.items():
-                ctx.set(self.dut.instr.payload[f], value)
-            ctx.set(self.dut.instr.valid, 1)
-            ready = False
-            while not ready:
-                _, _, ready = await ctx.tick().sample(self.dut.instr.ready)
-        ctx.set(self.dut.instr.valid, 0)
+        await send(ctx, self.dut.instr, self.instructions)
 
 
 @pytest.mark.parametrize("ready, takes", [(1.0, 1.0), (0.7, 0.5), (0.3, 1.0), (1.0, 0.2)])
