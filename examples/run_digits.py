@@ -31,7 +31,7 @@ def classify(session: Session, images: np.ndarray, what: str) -> tuple[np.ndarra
     """Logits, and the seconds that they took."""
     start = time.monotonic()
     with progress(what, "images") as update:
-        logits = session.run({INPUT: images}, update)[OUTPUT]
+        logits = session.run({INPUT: images}, progress=update)[OUTPUT]
     return logits, time.monotonic() - start
 
 

@@ -121,7 +121,7 @@ class Machine(wiring.Component):
         arrives = {"load": memory.load_r.valid, "store": memory.store_b.valid}
         for copy, (name, engine) in enumerate(engines.items(), start=2):
             self._engine(m, platform, name, copy, engine,
-                         sequencer.halt | arrives.get(name, 0))
+                         self.start | sequencer.halt | arrives.get(name, 0))
 
         connect(m, memory.bus, flipped(self.bus))
         connect(m, fetch.ar, memory.fetch_ar)

@@ -76,5 +76,5 @@ def test_page() -> None:
     kinds = [{**row, "name": n, "types": "INT8, FP16", "area": a}
              for n, a in (("shared", 50.0), ("float32", 200.0))]
     text = page(PRESETS["ecp5"], "cells.lib", [row], kinds)
-    assert "| tile | 6,400 | 50 | 1.23 | 96 |" in text
+    assert "| tile | 6,400 | 2 | 100 | 1.23 | 96 |" in text
     assert "| shared | INT8, FP16 | 50 | 25 % | 1.23 |" in text
