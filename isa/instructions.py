@@ -10,6 +10,9 @@ set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have comp
 doorbell, counted modulo 2**16. Of the ``n`` instructions of that queue that stand before it in the
 program, the last one that it waits for is at most 2**14 back: ``0 <= n - wait <= 2**14`` modulo
 2**16. It has completed when everything it writes is visible to every other engine.
+
+TENSOR and WINDOW read weights and parameters ahead, as soon as their waits for ``load`` are
+satisfied: these have to come from LOADs.
 """
 
 import enum
