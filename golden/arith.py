@@ -10,40 +10,20 @@ import numpy as np
 from isa.numerics import SCALE_MAX, SCALE_MIN
 
 
-def check_scale(scale: np.ndarray) -> np.ndarray:
-    """``scale`` (binary32), if it is legal.
-
-    Raises
-    ------
-    ValueError
-        If an element is not in [SCALE_MIN, SCALE_MAX).
-    """
-    scale = np.asarray(scale, np.float32)
-    if not (scale.min() >= SCALE_MIN and scale.max() < SCALE_MAX):
-        raise ValueError(f"a scale is outside [2^-100, 2^32): {scale.min()} … {scale.max()}")
-    return scale
+def from_bits(bits: int) -> np.ndarray:
+    """The binary32 number with the given bit pattern."""
+    return np.array([bits], np.uint32).view(np.float32)[0]
 
 
-def check_factor(factor: np.ndarray) -> np.ndarray:
-    """``factor`` (binary32, of either sign), if its magnitude is a legal scale.
-
-    Raises
-    ------
-    ValueError
-        If one is not in [SCALE_MIN, SCALE_MAX).
-    """
-    check_scale(np.abs(factor))
-    return np.asarray(factor, np.float32)
+def is_scale(value: np.ndarray) -> bool:
+    """Whether every element (binary32) lies in [SCALE_MIN, SCALE_MAX)."""
+    with np.errstate(invalid="ignore"):     # signaling NaNs
+        return bool(value.min() >= SCALE_MIN and value.max() < SCALE_MAX)
 
 
-def factor_from_bits(bits: int) -> np.ndarray:
-    """The binary32 number with the given bit pattern, of either sign, checked."""
-    return check_factor(np.array([bits], np.uint32).view(np.float32))[0]
-
-
-def scale_from_bits(bits: int) -> np.ndarray:
-    """The binary32 number with the given bit pattern, checked."""
-    return check_scale(np.array([bits], np.uint32).view(np.float32))[0]
+def is_factor(value: np.ndarray) -> bool:
+    """The same of the elements' magnitudes."""
+    return is_scale(np.abs(value))
 
 
 def finish(value: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:

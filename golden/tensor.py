@@ -60,6 +60,11 @@ class Held(NamedTuple):
     anchor: int
 
 
+def all_integer(i: Instruction) -> bool:
+    """Whether activations, output and residual are INT8."""
+    return not (i.dtype or i.o_type or (i.residual and i.r_type))
+
+
 class Extent(NamedTuple):
     """Pixel streams, tiles of a stream, and output pixels: row ``y * gm + m``, column x."""
 
@@ -131,7 +136,7 @@ class Tensor:
             self._entries(self.psum, e)[:] = sums[0]
             return None
         biased = (sums + bias).astype(np.int32, copy=False)
-        if i.o_type or (i.residual and i.r_type):
+        if not all_integer(i):
             return biased.astype(np.float32) * scale, None
         return arith.requantize(biased, scale, i.z1, i.lo1, i.hi1), None
 
@@ -162,9 +167,12 @@ class Tensor:
         split = 1 << i.m_split
         passes = i.nr * i.ns * i.ncb + (self.passes if i.acc else 0)
         held = Held(*(getattr(i, f) for f in Held._fields))
+        scales = np.array([i.scale_a, i.scale_r], np.uint32).view(np.float32)
         legal = (0 not in counts and i.nx * i.ny <= config.psum_depth
                  and i.dtype != DType.FP32 and known(config, i.dtype, i.o_type, i.r_type)
                  and (not i.residual or DType(i.r_type).size <= DType(i.o_type).size)
+                 and (not i.residual or (arith.is_scale(scales) if all_integer(i)
+                                         else arith.is_factor(scales[1:])))
                  and i.lane_dx <= (2 if i.dtype else 1) and i.w_skip < DType(i.o_type).size
                  and (not i.dtype or passes * config.lanes <= 2 * REDUCTION)
                  and i.nx_last <= i.nx and i.ny_last <= i.ny
@@ -201,7 +209,10 @@ class Tensor:
         params = np.ascontiguousarray(words[:, tile_words:]).reshape(
             i.nnb, e.gn, 2, 1, 1, 1, 4 * lanes)
         bias = params[:, :, 0].view(np.float32 if i.dtype else np.int32)
-        return weights, bias, arith.check_scale(params[:, :, 1].view(np.float32))
+        scale = params[:, :, 1].view(np.float32)
+        if not arith.is_scale(scale):
+            raise MachineFault(Fault.BAD_FIELD, index)
+        return weights, bias, scale
 
     def _activations(self, i: Instruction, index: int, spm: np.ndarray, dtype: np.dtype, e: Extent
                      ) -> np.ndarray:
@@ -250,18 +261,18 @@ class Tensor:
             at = grid(base, (blocks, size * step), (1, 0), (e.nx, i.o_x), (size, step)) + row
             return checked(at, len(spm), index, there), there
 
-        exact = not (i.dtype or i.o_type or (i.residual and i.r_type))
+        exact = all_integer(i)
         if i.residual:
             at, _ = words(i.r_base, i.r_n, i.r_row, i.r_wrap, r_type.size)
             raw = np.asarray(spm).take(at, axis=0).reshape(*value.shape[:-1], -1)
             if exact:
                 b = arith.operand(raw, i.r_signed, i.r_zp)
-                value = arith.add(value - i.z1, arith.scale_from_bits(i.scale_a), b,
-                                  arith.scale_from_bits(i.scale_r), i.z2, i.lo2, i.hi2)
+                value = arith.add(value - i.z1, arith.from_bits(i.scale_a), b,
+                                  arith.from_bits(i.scale_r), i.z2, i.lo2, i.hi2)
             else:
                 b = to_float(raw, r_type, i.r_signed, i.r_zp)
                 with np.errstate(over="ignore", invalid="ignore"):
-                    value = value + b * arith.factor_from_bits(i.scale_r)
+                    value = value + b * arith.from_bits(i.scale_r)
         elif not exact:
             value = value + np.float32(0)
         at, there = words(i.o_base, i.o_n, i.o_row, i.o_wrap, o_type.size)

@@ -52,11 +52,14 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     two = i.vop in (VectorOp.ADD, VectorOp.MUL)
     types = (i.a_type, i.o_type, *((i.b_type,) if two else ()))
     function = VectorOp(i.vop).function
+    scales = [arith.from_bits(bits) for bits, used in (
+        (i.scale_a, True), (i.scale_b, function or i.vop == VectorOp.ADD)) if used]
     legal = (0 not in (i.nx, i.ny, i.ncb, i.ns, i.nr) and (any(types) or not function)
              and known(config, i.a_type, i.b_type, i.o_type)
              and (not (two or function) or (i.ns, i.nr) == (1, 1))
              and (i.vop != VectorOp.MUL or any(types))
              and (i.vop != VectorOp.SUM or i.a_type != DType.FP32)
+             and all(map(arith.is_factor if any(types) else arith.is_scale, scales))
              and on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r)
              and (not two or on_circle(i.b_wrap, i.b_row, i.b_y))
              and on_circle(i.o_wrap, i.o_row, i.o_y))
@@ -132,10 +135,10 @@ def _integers(i: Instruction, walk: Walk) -> np.ndarray:
             acc = np.maximum(acc, value.max(axis=(3, 4)))
         else:
             acc = acc + value.sum(axis=(3, 4), dtype=np.int32)
-    scale = arith.scale_from_bits(i.scale_a)
+    scale = arith.from_bits(i.scale_a)
     if i.vop == VectorOp.ADD:
         b = arith.operand(walk.second(), i.b_signed, i.b_zp)
-        out = arith.add(acc, scale, b, arith.scale_from_bits(i.scale_b), i.z, i.lo, i.hi)
+        out = arith.add(acc, scale, b, arith.from_bits(i.scale_b), i.z, i.lo, i.hi)
     else:
         out = arith.requantize(acc, scale, i.z, i.lo, i.hi)
     return out.astype(np.uint8)
@@ -152,13 +155,13 @@ def _floats(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
                          none) for raw, inside in walk.taps()]
         value = functools.reduce(largest, (
             tap[:, :, :, r, s] for tap in taps for r, s in np.ndindex(tap.shape[3:5])))
-    value = value * arith.factor_from_bits(i.scale_a)
+    value = value * arith.from_bits(i.scale_a)
     if i.vop in (VectorOp.ADD, VectorOp.MUL):
         b = to_float(walk.second(), DType(i.b_type), i.b_signed, i.b_zp)
-        value = (value + b * arith.factor_from_bits(i.scale_b) if i.vop == VectorOp.ADD
+        value = (value + b * arith.from_bits(i.scale_b) if i.vop == VectorOp.ADD
                  else value * b)
     elif VectorOp(i.vop).function:
-        value = evaluate(VectorOp(i.vop), value) * arith.factor_from_bits(i.scale_b)
+        value = evaluate(VectorOp(i.vop), value) * arith.from_bits(i.scale_b)
     return value, overflow
 
 

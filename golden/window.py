@@ -65,6 +65,9 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
         0, 2, 3, 1, 4).reshape(blocks, i.nr, -1, config.lanes)[:, :, :i.ns].reshape(
             blocks, 1, 1, -1, config.lanes)                                   # [b, 1, 1, tap, L]
     bias, scale = words[:, steps:].reshape(blocks, 2, -1).transpose(1, 0, 2)[:, :, None, None]
+    scale = scale.view(np.float32)
+    if not arith.is_scale(scale):
+        raise MachineFault(Fault.BAD_FIELD, index)
 
     row = wrap(grid(i.a_row, (i.ny, i.a_y), (gm, i.a_m), (i.nr, i.a_r)), i.a_wrap)
     column = grid(i.a_base, (blocks, i.a_n), (1, 0), (i.nx, i.stride * i.a_x), (1, 0),
@@ -79,15 +82,14 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     if i.dtype:
         with np.errstate(over="ignore", invalid="ignore"):
             value, overflow = _floats(i, taps, weights, inside)
-            value = value * arith.check_scale(scale.view(np.float32)) + bias.view(np.float32)
+            value = value * scale + bias.view(np.float32)
         result = convert(value, DType(i.dtype), i)
         if exceptions:
             exceptions.count(to_float(result, DType(i.dtype)), overflow)
         spm[to] = result
         return
     acc = _integers(i, taps, weights, inside) + bias.view(np.int32)
-    spm[to] = arith.requantize(acc, arith.check_scale(scale.view(np.float32)), i.z, i.lo,
-                               i.hi).astype(np.uint8)
+    spm[to] = arith.requantize(acc, scale, i.z, i.lo, i.hi).astype(np.uint8)
 
 
 def _integers(i: Instruction, taps: np.ndarray, weights: np.ndarray, inside: np.ndarray

@@ -11,8 +11,8 @@ doorbell, counted modulo 2**16. Of the ``n`` instructions of that queue that sta
 program, the last one that it waits for is at most 2**14 back: ``0 <= n - wait <= 2**14`` modulo
 2**16. It has completed when everything it writes is visible to every other engine.
 
-TENSOR and WINDOW read weights and parameters ahead, as soon as their waits for ``load`` are
-satisfied: these have to come from LOADs.
+With ``w_ahead``, TENSOR and WINDOW read weights and parameters as soon as their waits for ``load``
+are satisfied, while the instruction still waits for other queues.
 """
 
 import enum
@@ -159,7 +159,7 @@ FAULT_TEXT = {
     Fault.SPM_RANGE: "address outside the scratchpad",
     Fault.DRAM_RANGE: "DRAM address outside its region, or a store to a read-only region",
     Fault.BAD_FIELD: "a field outside its bounds: a count of zero, too many PSUM entries, "
-                     "a misaligned address",
+                     "a misaligned address, a scale that is none",
     Fault.AXI_SLVERR: "the memory answered SLVERR",
     Fault.AXI_DECERR: "the memory answered DECERR: nothing is at that address",
     Fault.WATCHDOG: "no instruction completed, and no data moved, within the watchdog's limit",
@@ -231,6 +231,9 @@ DMA_FIELDS = (
     *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),
 )
 
+W_AHEAD = Field("w_ahead", 1, "1: weights and parameters are read as soon as the waits for `load` "
+                "are satisfied; 0: as soon as all are")
+
 TENSOR_FIELDS = (
     # loop counts, inner to outer
     Field("nx", 9, "pixels of a rectangle's row, 1 or more"),
@@ -272,6 +275,7 @@ TENSOR_FIELDS = (
     _word("w_base", "weight stream, a multiple of weight_words", signed=False),
     Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
     Field("w_zp", ZERO_POINT_BITS, "weight zero point, subtracted on the way in", True),
+    W_AHEAD,
     # organisation
     Field("m_split", 2, "log2 of the pixel streams; the tiles of a stream split output channels"),
     Field("m_last", 3, "pixel streams that are valid in the very last row, 1 or more"),
@@ -343,6 +347,7 @@ WINDOW_FIELDS = (
     _word("w_n", "step per channel block; 0: all have the same"),
     Field("w_signed", 1, "weights are INT8 (1) or UINT8 (0)"),
     Field("w_zp", ZERO_POINT_BITS, "weight zero point, subtracted on the way in", True),
+    W_AHEAD,
     # organisation
     Field("m_split", 2, "log2 of the pixel streams; the groups of a stream split channel blocks"),
     Field("m_last", 3, "pixel streams that are valid in the last row, 1 or more"),

@@ -2,7 +2,8 @@
 """The rules of the instructions, one by one: for each a legal instruction and its neighbor that
 breaks this rule alone. Golden model and RTL are both tested with the table.
 
-Every word of the scratchpad holds the binary32 number 1, so that every scale is legal.
+Every word of the scratchpad holds the binary32 number 1, so that every scale is legal, but for one
+word behind :data:`MARKED` for each of :data:`ILLEGAL`.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.config import Config
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import DType, Instruction, Opcode, VectorOp
 from isa.presets import PRESETS
 
 ONE = int(np.float32(1).view(np.uint32))
+
+LOW, HIGH = (int(np.float32(v).view(np.uint32)) for v in (2.0 ** -100, 2.0 ** 32))
+MINUS = 1 << 31
+ILLEGAL = {"0": 0, "below 2^-100": LOW - 1, "2^32": HIGH, "infinite": 0x7F80_0000,
+           "NaN": 0x7FC0_0000, "minus 0": MINUS, "-2^32": MINUS | HIGH}
+"""Patterns of scales that are legal nowhere."""
+NEGATIVE = {"-1": MINUS | ONE, "-2^-100": MINUS | LOW}
+"""Those that are where something is not INT8."""
+MARKED, APART = 1024, 64
+"""Word of the first illegal scale, and words from one to the next."""
 
 INTEGERS = Config(name="integers", lanes=8, tiles=2, spm_bytes=32768, spm_banks=16, psum_depth=32,
                   ppu_lanes=2, weight_words=2, bus_bytes=8, vector_lanes=4, window_lanes=2)
@@ -68,6 +79,29 @@ def circle(config: Config, opcode: Opcode, side: str, *rows: str, **more: int) -
                    {f"{side}_wrap": 0, **more, row: -1})
 
 
+def field_scales(config: Config, opcode: Opcode, name: str, use: dict[str, int],
+                 unused: dict[str, int] | None = None, negative: bool = False) -> Iterator[Rule]:
+    """Field ``name`` is a legal scale, of either sign if ``negative``, where it is in ``use``; it
+    may be anything in the instruction ``unused``, if there is one."""
+    for text, bits in (ILLEGAL if negative else ILLEGAL | NEGATIVE).items():
+        yield Rule(f"{name} is not {text}", config, opcode, {**use, name: bits},
+                   use if unused is None else {**unused, name: bits})
+    for text, bits in {"2^-100": LOW, "less than 2^32": HIGH - 1,
+                       **(NEGATIVE if negative else {})}.items():
+        yield Rule(f"{name} may be {text}", config, opcode, {**use, name: ILLEGAL["0"]},
+                   {**use, name: bits})
+
+
+def channel_scales(config: Config, opcode: Opcode, weights: int, words: int, **use: int
+                   ) -> Iterator[Rule]:
+    """Each word of scales, the second half of so many ``words`` of parameters behind as many of
+    ``weights``. Weights stay aligned."""
+    for k, text in enumerate(ILLEGAL | NEGATIVE):
+        pair = words // 2 + 2 * (k // 2 % (words // 4))
+        yield Rule(f"a channel's scale is not {text}", config, opcode,
+                   {**use, "w_base": MARKED + k * APART - weights - pair}, use)
+
+
 def tensor() -> Iterator[Rule]:
     c, op = INTEGERS, Opcode.TENSOR
 
@@ -106,6 +140,9 @@ def tensor() -> Iterator[Rule]:
     yield rule("packed granules are one column apart", {"lane_dx": 2}, {"lane_dx": 1})
     for n in ("dtype", "o_type", "r_type"):
         yield rule(f"the machine has the {n}", {n: DType.FP16}, {n: DType.INT8})
+    for n in ("scale_a", "scale_r"):
+        yield from field_scales(c, op, n, {"residual": 1}, {})
+    yield from channel_scales(c, op, c.tiles * c.lanes, PARAM_WORDS)
 
 
 def tensor_floats() -> Iterator[Rule]:
@@ -132,6 +169,8 @@ def tensor_floats() -> Iterator[Rule]:
     yield rule("acc of the held type", {"acc": 1, "dtype": DType.BF16}, {"acc": 1},
                {**half, "hold": 1})
     yield rule("acc of the held anchor", {"acc": 1, "anchor": 1}, {"acc": 1}, {**half, "hold": 1})
+    yield from field_scales(c, op, "scale_r", {**half, "residual": 1}, half, negative=True)
+    yield from channel_scales(c, op, c.tiles * c.lanes, PARAM_WORDS, **half)
 
 
 def window() -> Iterator[Rule]:
@@ -152,6 +191,8 @@ def window() -> Iterator[Rule]:
     yield from circle(c, op, "o", "o_row", "o_y", "o_m")
     yield rule("the machine has the dtype", {"dtype": DType.FP16}, {})
     yield Rule("no sums of FP32", FLOATS, op, {"dtype": DType.FP32}, {"dtype": DType.FP16})
+    yield from channel_scales(c, op, c.window_taps, PARAM_WORDS)
+    yield from channel_scales(FLOATS, op, FLOATS.window_taps, FLOAT_PARAM_WORDS, dtype=DType.FP16)
 
 
 def vector() -> Iterator[Rule]:
@@ -166,11 +207,16 @@ def vector() -> Iterator[Rule]:
     yield from circle(c, op, "a", "a_row", "a_y", "a_r")
     yield from circle(c, op, "b", "b_row", "b_y", vop=VectorOp.ADD)
     yield from circle(c, op, "o", "o_row", "o_y")
+    yield from field_scales(c, op, "scale_a", {})
+    yield from field_scales(c, op, "scale_b", {"vop": VectorOp.ADD}, {})
     for n in ("a_type", "b_type", "o_type"):
         yield rule(f"the machine has the {n}", {n: DType.BF16}, {})
     half = {"a_type": DType.FP16, "b_type": DType.FP16, "o_type": DType.FP16}
     for vop in (VectorOp.MUL, VectorOp.EXP, VectorOp.RECIPROCAL, VectorOp.SIGMOID, VectorOp.TANH):
         yield Rule(f"{vop.name} of floats", FLOATS, op, {"vop": vop}, {"vop": vop, **half})
+    for vop in (VectorOp.ADD, VectorOp.EXP):
+        yield from field_scales(FLOATS, op, "scale_b", {"vop": vop, **half},
+                                {"vop": VectorOp.MUL, **half}, negative=True)
     for n in ("ns", "nr"):
         yield Rule(f"a function has one tap, {n}", FLOATS, op, {"vop": VectorOp.EXP, **half, n: 2},
                    {"vop": VectorOp.SUM, **half, n: 2})
@@ -183,4 +229,7 @@ RULES = [*tensor(), *tensor_floats(), *window(), *vector()]
 
 def scratchpad(config: Config) -> np.ndarray:
     """The scratchpad of the table (uint8 [words, lanes])."""
-    return np.full((config.spm_words, config.lanes // 4), 1, np.float32).view(np.uint8)
+    patterns = np.full((config.spm_words, config.lanes // 4), ONE, np.uint32)
+    for k, bits in enumerate((ILLEGAL | NEGATIVE).values()):
+        patterns[MARKED + k * APART + k % 2, k % (config.lanes // 4)] = bits
+    return patterns.view(np.uint8)

@@ -88,7 +88,7 @@ class ConvInstructions:
             # streams without a valid last row must not read below the box
             "iw": op.x.nchw[3], "ih": self.rows(box, (r0, r1))[1],
             "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp, "pad": 0,
-            "w_base": w, "w_signed": int(coding.signed), "w_zp": coding.zp,
+            "w_ahead": 1, "w_base": w, "w_signed": int(coding.signed), "w_zp": coding.zp,
             "m_split": self.m_split, "m_last": (y1 - y0) - gm * (units - 1),
             "n_last": min(self.blocks, chunk.last * self.gn) - (chunk.last - 1) * self.gn,
             "acc": int(acc), "hold": int(hold),

@@ -185,7 +185,7 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
             "ncb": len(chain), "nr": 1, "ns": 1, "nnb": 1, "iw": 1, "ih": 1,
             "a_base": g * (base + offsets[chain[0]]), "a_x": g * step_x, "a_y": g * step_y,
             "a_cb": g * delta, "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp,
-            "w_base": at, "w_signed": 1, "m_split": 0, "m_last": 1, "n_last": 1,
+            "w_ahead": 1, "w_base": at, "w_signed": 1, "m_split": 0, "m_last": 1, "n_last": 1,
             "acc": int(i > 0), "hold": int(hold),
             "o_base": out.at(n, b, piece.y0, piece.x0), "o_x": 1, "o_n": out.block,
             "o_y": out.row, "dtype": DTYPE[op.x.dtype], "w_skip": op.x.size - 1,

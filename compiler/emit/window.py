@@ -196,7 +196,7 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
         # streams without a valid last row must not read below the box
         "ix0": ix, "ix_x": taps.unit, "iy0": iy, "iy_y": gm * sy, "iy_r": dy, "iy_m": sy,
         "iw": op.x.nchw[3], "ih": yb, "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp,
-        "w_base": w.of(area.b0), "w_n": w.step, "w_signed": int(w.coding.signed),
+        "w_ahead": 1, "w_base": w.of(area.b0), "w_n": w.step, "w_signed": int(w.coding.signed),
         "w_zp": w.coding.zp,
         "m_split": m_split, "m_last": rows - gm * (ny - 1), "n_last": blocks - gn * (nnb - 1),
         "o_base": o_base, "o_row": o_row, "o_wrap": out.wrap, "o_x": taps.phases,

@@ -3,14 +3,17 @@
 
 A number is sign, 24-bit significand with its leading one in bit 23 (or zero), and the exponent of
 the significand's lowest bit: ``(-1)**sign * mant * 2**exp``. There are no subnormals, infinities or
-NaNs: scales lie in [2^-100, 2^32) and integers below 2^31 (:mod:`golden.arith`), so no product is
+NaNs: scales lie in [2^-100, 2^32), or are a fault, and integers below 2^31, so no product is
 subnormal or overflows, and a difference that were subnormal rounds to the integer zero anyway.
 """
+
+import math
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from hw.parts.delay import cut
+from isa.numerics import SCALE_MAX, SCALE_MIN
 
 MANT_BITS = 24
 EXP_BIAS = 127 + MANT_BITS - 1
@@ -20,6 +23,19 @@ ROUNDED_BITS = 11
 """Magnitudes of 2**10 and more are one value: with any zero point they clip to the same bound."""
 
 FLOAT = data.StructLayout({"sign": 1, "exp": signed(10), "mant": MANT_BITS})
+
+
+def is_factor(bits: Value) -> Value:
+    """Whether the magnitude of a binary32 pattern lies in [SCALE_MIN, SCALE_MAX), both powers of
+    two."""
+    low, high = (math.frexp(bound)[1] + 126 for bound in (SCALE_MIN, SCALE_MAX))
+    exponent = bits[23:31]
+    return (exponent >= low) & (exponent < high)
+
+
+def is_scale(bits: Value) -> Value:
+    """Whether it is positive, too."""
+    return is_factor(bits) & ~bits[31]
 
 
 def unpack_scale(bits: Value) -> tuple[Value, Value]:

@@ -7,7 +7,7 @@
                    ├─► waits ─────────────┴─► valid[k], for each part k ─► ready[k]
                    └─► i
 
-The engine states the rules and which waits each part respects; the next instruction is taken two
+The engine states the rules and which waits each part heeds; the next instruction is taken two
 cycles after every part has taken this one. Latency: ``CHECK_CYCLES`` + 1 cycles from ``instr`` to
 ``valid``, which the instruction before usually hides; 1 cycle from a completion to ``valid``.
 """
@@ -37,12 +37,17 @@ def verdict(m: Module, rules: Sequence[Value]) -> Signal:
     return register(m, "legal", all_hold(m, rules))
 
 
+def heeds_ahead(i: data.View) -> Value:
+    """What the loader of an instruction's weights waits for: LOADs alone, or everything."""
+    return Mux(i.w_ahead, 1 << QUEUES.index("load"), -1)
+
+
 class Dispatch(wiring.Component):
     """Parameters
     ----------
     opcode : Opcode
-    respects : sequence of sequences of queue names
-        For each part, the queues that it waits for, as far as the instruction does.
+    parts : int
+        That execute an instruction.
     cycles : int
         From an instruction to the verdict on it.
 
@@ -55,6 +60,8 @@ class Dispatch(wiring.Component):
     i : Out(instruction_layout(opcode))
     legal : In(1)
         The verdict on ``i``, from the cycle before the last of ``cycles``.
+    heeds : In(a bit for each queue).array(parts)
+        The queues that each part waits for, as far as the instruction does. Those of ``i``.
     waits : Out(a bit for each queue)
         What ``i`` waits for, from the verdict on; 0 before.
     may : In(parts)
@@ -71,6 +78,7 @@ class Dispatch(wiring.Component):
     halt: Signal
     i: data.View
     legal: Signal
+    heeds: list[Signal]
     waits: Signal
     may: Signal
     valid: Signal
@@ -79,13 +87,13 @@ class Dispatch(wiring.Component):
     holds: Signal
     illegal: Signal
 
-    def __init__(self, opcode: Opcode, respects: Sequence[Sequence[str]],
-                 cycles: int = CHECK_CYCLES):
-        layout, parts = instruction_layout(opcode), len(respects)
-        self._respects, self._cycles = respects, cycles
+    def __init__(self, opcode: Opcode, parts: int, cycles: int = CHECK_CYCLES):
+        layout = instruction_layout(opcode)
+        self._cycles = cycles
         super().__init__({
             "instr": In(stream.Signature(layout)), "completed": In(COMPLETED), "halt": In(1),
-            "i": Out(layout), "legal": In(1), "waits": Out(len(QUEUES)), "may": In(parts),
+            "i": Out(layout), "legal": In(1),
+            "heeds": In(len(QUEUES)).array(parts), "waits": Out(len(QUEUES)), "may": In(parts),
             "valid": Out(parts), "ready": In(parts), "passing": Out(1), "holds": Out(1),
             "illegal": Out(1)})
 
@@ -104,8 +112,7 @@ class Dispatch(wiring.Component):
             self.instr.ready.eq(~self.holds & ~self.halt)]
         m.d.sync += [
             waits.eq(behind), taken.eq(Mux(stays, accepted, 0)),
-            *(clear[k].eq(~Cat(behind[QUEUES.index(q)] for q in queues).any())
-              for k, queues in enumerate(self._respects)),
+            *(clear[k].eq(~(behind & heeds).any()) for k, heeds in enumerate(self.heeds)),
             age.eq(Mux(stays, Cat(1, age), 0)),
             legal.eq(stays & age[-1] & self.legal), self.illegal.eq(stays & age[-1] & ~self.legal)]
         with m.If(self.passing):

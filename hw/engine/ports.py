@@ -93,8 +93,9 @@ class Engine(wiring.Signature):
     next instruction waits for, in an engine that looks at the waits itself. ``busy`` is high while
     an instruction is in execution. ``fault`` rises with ``fault_code`` (:class:`isa.instructions.
     Fault`) and ``fault_index`` (the instruction's position) when an instruction cannot go on, and
-    stays until reset; from then on the engine starts no memory access. ``halt`` tells an engine
-    that another one failed: it starts nothing new and may stop where it is.
+    stays until reset; from then on the engine starts no bus access, and no write of the scratchpad
+    but for results that have left PSUM; it may go on reading. ``halt`` tells an engine that another
+    one failed: it starts nothing new and may stop where it is.
     """
 
     def __init__(self) -> None:

@@ -32,11 +32,18 @@ from hw.scratchpad.words import quarters
 from hw.tensor.drain_addresses import DrainAddresses, entry_layout
 from hw.tensor.drain_walk import DrainWalk, word_of
 from hw.tensor.issue import Issue
+from hw.tensor.parameters import legal_scales
 from hw.tensor.post import ISSUE, Post, landing_depth, log_size
 from hw.tensor.weights import beat_layout
 from isa.config import Config
-from isa.instructions import DType, Opcode
+from isa.instructions import DType, Fault, Opcode
 from isa.numerics import FP16_PRODUCT_UNIT
+
+
+def all_integer(i: data.View) -> Value:
+    """Whether a TENSOR's activations, output and residual are INT8."""
+    return (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
+        ~i.residual | (i.r_type == DType.INT8))
 
 
 class Drain(wiring.Component):
@@ -68,8 +75,8 @@ class Drain(wiring.Component):
     nan, infinite, overflow : Out
         Results of these kinds in this cycle.
     done : Out(1)
-    fault, fault_index : Out
-        An output or residual address is outside the scratchpad.
+    fault, fault_code, fault_index : Out
+        An output or residual address is outside the scratchpad, or a scale outside its bounds.
     halt : In(1)
     """
 
@@ -92,6 +99,7 @@ class Drain(wiring.Component):
     overflow: Signal
     done: Signal
     fault: Signal
+    fault_code: Signal
     fault_index: Signal
     halt: Signal
 
@@ -108,7 +116,7 @@ class Drain(wiring.Component):
             "residual": Out(SpmRead(config)).array(config.tiles),
             "out": Out(SpmWrite(config)).array(config.tiles),
             **{kind: Out(range(config.tiles * config.ppu_lanes + 1)) for kind, _ in KIND},
-            "done": Out(1), "fault": Out(1),
+            "done": Out(1), "fault": Out(1), "fault_code": Out(8),
             "fault_index": Out(layout["index"].shape), "halt": In(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -149,7 +157,8 @@ class Drain(wiring.Component):
         ready = Signal()
         m.d.comb += ready.eq(head.valid & free & ~place.bad)
         with m.If(head.valid & free & place.bad):
-            m.d.sync += [self.fault.eq(1), self.fault_index.eq(i.index)]
+            m.d.sync += [self.fault.eq(1), self.fault_code.eq(Fault.SPM_RANGE),
+                         self.fault_index.eq(i.index)]
         finished, readers = [], []
         for t, port in enumerate(self.residual):
             m.submodules[f"reader{t}"] = reader = ReadPort(self._config, lockstep(self._config))
@@ -184,7 +193,7 @@ class Drain(wiring.Component):
         instruction come from registers: its first entry comes many cycles later."""
         config, now = self._config, issue.waiting
         depth = landing_depth(config)
-        there, load, swap = self._parameters(m, issue)
+        there, load, swap = self._parameters(m, i, issue)
         words, arrived = self._residuals(m, i, issue, readers)
         # issue has a wide fan-in, so everything derived from it is registered: the entry is read,
         # and then in a register
@@ -230,15 +239,22 @@ class Drain(wiring.Component):
                             [beat.m_split] == beat.tile)
         return mine
 
-    def _parameters(self, m: Module, issue: Issue) -> tuple[Signal, Value, Signal]:
+    def _parameters(self, m: Module, i: data.View, issue: Issue
+                    ) -> tuple[Signal, Value, Signal]:
         """Parameters into the set that the lanes do not use. Returns whether they are there, a
         cycle after the last beat; whether a beat is loaded; and whether the sets change places, as
-        the first entry of a block is issued."""
-        full, there, swap = Signal(), Signal(), Signal()
+        the first entry of a block is issued. A block with an illegal scale is a fault when its
+        first entry is its turn."""
+        full, there, swap, bad = Signal(), Signal(), Signal(), Signal()
         load = self.params.valid & self.params.ready
+        with m.If(load & ~legal_scales(self._config, self.params.payload)):
+            m.d.sync += bad.eq(1)
+        with m.If(full & bad & issue.waits & issue.waiting.first & ~self.fault):
+            m.d.sync += [self.fault.eq(1), self.fault_code.eq(Fault.BAD_FIELD),
+                         self.fault_index.eq(i.index)]
         m.d.comb += [swap.eq(issue.issue & issue.waiting.first), self.params.ready.eq(~full)]
         m.d.sync += [full.eq((full & ~swap) | (load & self.params.payload.last)),
-                     there.eq(full & ~swap)]
+                     there.eq(full & ~swap & ~bad)]
         return there, load, swap
 
     def _residuals(self, m: Module, i: data.View, issue: Issue, readers: list[ReadPort]
@@ -270,8 +286,6 @@ class Drain(wiring.Component):
         floats = view_of(FLOAT_CONSTANTS, name="float_constants")
         others = view_of(data.StructLayout({"all_integer": 1, "r_signed": 1, "r_zp": CODE}),
                          name="other_constants")
-        all_integer = (i.dtype == DType.INT8) & (i.o_type == DType.INT8) & (
-            ~i.residual | (i.r_type == DType.INT8))
         m.d.comb += [
             *(constants[f].eq(i[f]) for f in ("z1", "lo1", "hi1", "scale_a", "z2", "lo2", "hi2")),
             constants.scale_b.eq(i.scale_r), constants.add.eq(i.residual),
@@ -279,7 +293,7 @@ class Drain(wiring.Component):
             floats.z.eq(i.z1), floats.lo.eq(i.lo1), floats.hi.eq(i.hi1),
             *(floats[f].eq(i[f]) for f in ("o_type", "r_type", "residual", "scale_r", "lo_f",
                                            "hi_f")),
-            others.all_integer.eq(all_integer), others.r_signed.eq(i.r_signed),
+            others.all_integer.eq(all_integer(i)), others.r_signed.eq(i.r_signed),
             others.r_zp.eq(i.r_zp)]
         with m.Switch(i.dtype):
             with m.Case(DType.FP16):

@@ -9,8 +9,9 @@
                                 └─► post-processors ─► scratchpad
 
 The three walkers each hold an instruction of their own, so that the weights of the next one are
-loaded and its vectors fed while this one drains. The loader only waits for LOADs, the feeder for
-everything; the drain follows the feeder through the full PSUM banks.
+loaded and its vectors fed while this one drains. The loader waits for LOADs alone if the
+instruction says so (``w_ahead``), the feeder for everything; the drain follows the feeder through
+the full PSUM banks.
 
 The array has no handshake inside. A vector enters (``fire``) only when its weights are in the
 shadow set, if it is the first of a pass, and a PSUM bank is free, if it is the first of a block.
@@ -22,19 +23,20 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import KIND
 from hw.arith.operand import field, known
-from hw.engine.dispatch import CHECK_CYCLES, Dispatch, all_hold
+from hw.arith.normal import is_factor, is_scale
+from hw.engine.dispatch import CHECK_CYCLES, Dispatch, all_hold, heeds_ahead
 from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
                              instruction_layout, view_of)
 from hw.engine.profile import events_layout
 from hw.parts.clock_gate import clocked
 from hw.parts.delay import register
 from hw.tensor.accumulator import Accumulator, add_layout
-from hw.tensor.drain import Drain
+from hw.tensor.drain import Drain, all_integer
 from hw.tensor.feeder import Feeder, ports_per_stream
 from hw.tensor.tile import Tile
 from hw.tensor.weights import WeightLoader
 from isa.config import REDUCTION, Config
-from isa.instructions import QUEUES, DType, Fault, Opcode
+from isa.instructions import DType, Fault, Opcode
 
 
 class TensorEngine(wiring.Component):
@@ -107,7 +109,7 @@ class TensorEngine(wiring.Component):
         """Check an instruction, then hand it to the three walkers, each in its time."""
         # the product that counts passes takes a cycle more
         m.submodules.dispatch = dispatch = Dispatch(
-            Opcode.TENSOR, (("load",), QUEUES, ()), CHECK_CYCLES + bool(self._config.floats))
+            Opcode.TENSOR, 3, CHECK_CYCLES + bool(self._config.floats))
         i, passing = dispatch.i, dispatch.passing
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         held, sums = Signal(), Cat(i[f] for f in ("nx_last", "ny_last", "m_split", "m_last",
@@ -125,6 +127,7 @@ class TensorEngine(wiring.Component):
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(halt),
             dispatch.legal.eq(self._legal(m, i, same & alike, too_long)),
             dispatch.may.eq(-1),
+            *(mine.eq(heeds) for mine, heeds in zip(dispatch.heeds, (heeds_ahead(i), -1, 0))),
             self.engine.blocked.eq(dispatch.waits)]
         walkers: tuple[WeightLoader | Feeder | Drain, ...] = (loader, feeder, drain)
         for k, walker in enumerate(walkers):
@@ -156,6 +159,8 @@ class TensorEngine(wiring.Component):
             on_circle(i.a_wrap, i.a_row, i.a_y, i.a_r, i.a_m),
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m),
             ~i.residual | on_circle(i.r_wrap, i.r_row, i.o_y, i.o_m),
+            ~i.residual | Mux(all_integer(i), is_scale(i.scale_a) & is_scale(i.scale_r),
+                              is_factor(i.scale_r)),
             known(config, i.dtype), i.dtype != DType.FP32, known(config, i.o_type),
             known(config, i.r_type), ~i.residual | (i.r_type == DType.INT8)
             | ((i.o_type != DType.INT8) & ((i.r_type != DType.FP32) | (i.o_type == DType.FP32))),
@@ -278,9 +283,10 @@ class TensorEngine(wiring.Component):
         m.d.comb += [self.engine.start.eq(feeder.instr.valid & feeder.instr.ready),
                      self.engine.done.eq(drain.done),
                      self.engine.busy.eq((under_way != 0) | dispatch.holds)]
-        for walker in (feeder, loader, drain):
+        for walker, code in ((feeder, Fault.SPM_RANGE), (loader, Fault.SPM_RANGE),
+                             (drain, drain.fault_code)):
             with m.If(walker.fault & ~self.engine.fault):
-                m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.SPM_RANGE),
+                m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(code),
                              self.engine.fault_index.eq(walker.fault_index)]
         with m.If(dispatch.illegal & ~self.engine.fault):
             m.d.sync += [self.engine.fault.eq(1), self.engine.fault_code.eq(Fault.BAD_FIELD),

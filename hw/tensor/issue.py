@@ -28,8 +28,8 @@ class Issue(wiring.Component):
     o_type : In(2)
         Type of the output; settled two cycles before the first entry.
     entries : In(stream of entry_layout(config))
-    waiting : Out(entry_layout(config))
-        The entry that is to be issued.
+    waits, waiting : Out
+        There is an entry that is to be issued (entry_layout(config)).
     ready : In(1)
         Whatever that entry needs is there.
     issue : Out(1)
@@ -45,6 +45,7 @@ class Issue(wiring.Component):
 
     o_type: Signal
     entries: stream.Interface
+    waits: Signal
     waiting: data.View
     ready: Signal
     issue: Signal
@@ -58,7 +59,8 @@ class Issue(wiring.Component):
         self._config = config
         super().__init__({
             "o_type": In(2), "entries": In(stream.Signature(entry_layout(config))),
-            "waiting": Out(entry_layout(config)), "ready": In(1), "issue": Out(1),
+            "waits": Out(1), "waiting": Out(entry_layout(config)), "ready": In(1),
+            "issue": Out(1),
             "running": Out(1), "first": Out(range(max(2, config.columns // unit(config)))),
             "release": Out(1), "release_bank": Out(1), "idle": Out(1)})
 
@@ -73,7 +75,7 @@ class Issue(wiring.Component):
         apart = register(m, "apart", Array(exact_log2(config.columns // t.size // unit(config))
                                            for t in every)[self.o_type])
         now = view_of(entry_layout(config), reset_less=True)
-        waits, fetch, last = Signal(), Signal(), Signal()
+        waits, fetch, last = self.waits, Signal(), Signal()
         left = Signal(range(max(2, *(slices(config, t) for t in every))))
         closing, closing_bank = Signal(), Signal()
         m.d.comb += [

@@ -16,12 +16,23 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arith.normal import is_scale
 from hw.parts.delay import register
 from hw.tensor.weights import beat_layout
 from isa.config import PARAM_WORDS, Config
 
 BITS = 32
 """Width of a bias, and of a scale."""
+
+
+def legal_scales(config: Config, beat: data.View) -> Value:
+    """Whether the scales of a parameter beat (beat_layout) are legal. They are the second half of
+    the beats, or of the only one."""
+    raw, beats = beat.raw.as_value(), PARAM_WORDS // config.weight_words
+    if beats == 1:
+        raw = raw[len(raw) // 2:]
+    legal = Cat(is_scale(raw.word_select(k, BITS)) for k in range(len(raw) // BITS)).all()
+    return legal if beats == 1 else (beat.beat < beats // 2) | legal
 
 
 class PostParameters(wiring.Component):

@@ -22,6 +22,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import KIND
+from hw.arith.normal import is_factor, is_scale
 from hw.arith.operand import OPERAND_BITS, integer, known
 from hw.engine.dispatch import CHECK_CYCLES, verdict
 from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
@@ -162,6 +163,9 @@ class VectorEngine(wiring.Component):
 
         return verdict(m, [
             *(c != 0 for c in (i.nx, i.ny, i.ncb, i.ns, i.nr)),
+            Mux(floating, is_factor(i.scale_a), is_scale(i.scale_a)),
+            ~(function | (i.vop == VectorOp.ADD))
+            | Mux(floating, is_factor(i.scale_b), is_scale(i.scale_b)),
             *(known(self._config, t) for t in types.values()),
             ((i.vop != VectorOp.MUL) & ~function) | floating,
             (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),

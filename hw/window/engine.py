@@ -9,8 +9,9 @@
                                scratchpad ◄── landing ◄─────────┴─ requantizers ◄─────┘
 
 There is a group of L lanes for each tile, and all go in lockstep. The loader of weights waits for
-LOADs only, the walk for everything. Walk, steps and post stage each have the constants that they
-need, so that instructions follow one another with a cycle between.
+LOADs alone if the instruction says so (``w_ahead``), the walk for everything. Walk, steps and post
+stage each have the constants that they need, so that instructions follow one another with a cycle
+between.
 
 A step enters when its words and its channel blocks' weights are there. The groups have no handshake
 inside; they stand still as a whole while complete sums wait for the post stage.
@@ -22,7 +23,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import KIND
 from hw.arith.operand import known
-from hw.engine.dispatch import Dispatch, all_hold
+from hw.engine.dispatch import Dispatch, all_hold, heeds_ahead
 from hw.engine.ports import (Engine, EnginePort, SpmRead, SpmReader, SpmWrite, SpmWriter,
                              instruction_layout, view_of)
 from hw.engine.profile import events_layout
@@ -31,12 +32,12 @@ from hw.parts.delay import register
 from hw.parts.fifo import Fifo
 from hw.window.fir import control_layout, stages
 from hw.window.group import WindowGroup
-from hw.window.post import WindowPost, clip_layout
+from hw.window.post import WindowPost, clip_layout, legal_scales
 from hw.window.read import WindowRead, setup_layout
 from hw.window.walk import WindowWalk, reach_of
 from hw.window.weights import WindowWeights
 from isa.config import Config
-from isa.instructions import QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
+from isa.instructions import WINDOW_KERNEL, WINDOW_STEPS, DType, Fault, Opcode, WindowOp
 from isa.numerics import BF16_PRODUCT_UNIT, FP16_PRODUCT_UNIT
 
 
@@ -103,7 +104,7 @@ class WindowEngine(wiring.Component):
             for outer, inner in zip(mine, theirs, strict=True):
                 wiring.connect(m, inner, wiring.flipped(outer))
         dispatch = self._dispatch(m, loader, walk, setups)
-        self._groups(m, platform, loader, walk, read, post)
+        scales = self._groups(m, platform, loader, walk, read, post)
 
         under_way = Signal(range(2 * WindowRead.OUTS))
         m.d.sync += under_way.eq(under_way + self.engine.start - post.done)
@@ -116,7 +117,8 @@ class WindowEngine(wiring.Component):
             m.d.comb += getattr(self, kind).eq(getattr(post, kind))
         causes = ((dispatch.illegal, Fault.BAD_FIELD, dispatch.i.index),
                   (loader.fault, Fault.SPM_RANGE, loader.fault_index),
-                  (read.fault, Fault.SPM_RANGE, read.fault_index))
+                  (read.fault, Fault.SPM_RANGE, read.fault_index),
+                  (scales, Fault.BAD_FIELD, read.steps.payload.setup.index))
         with m.If(~self.engine.fault):
             for condition, code, position in causes:
                 with m.If(condition):
@@ -128,7 +130,7 @@ class WindowEngine(wiring.Component):
                   setups: Fifo) -> Dispatch:
         """Check an instruction, then hand it to loader and walk, each in its time."""
         m.submodules.dispatch = dispatch = Dispatch(
-            Opcode.WINDOW, (("load",), QUEUES))
+            Opcode.WINDOW, 2)
         i, taps = dispatch.i, self._config.window_taps
         wiring.connect(m, wiring.flipped(self.instr), dispatch.instr)
         reach = register(m, "reach", reach_of(i))
@@ -136,6 +138,7 @@ class WindowEngine(wiring.Component):
             dispatch.completed.eq(self.engine.completed), dispatch.halt.eq(self._halted),
             dispatch.legal.eq(self._legal(m, i, reach)),
             dispatch.may.eq(Cat(1, setups.i.ready)),
+            dispatch.heeds[0].eq(heeds_ahead(i)), dispatch.heeds[1].eq(-1),
             self.engine.blocked.eq(dispatch.waits)]
         parts: tuple[WindowWeights | WindowWalk, ...] = (loader, walk)
         for k, part in enumerate(parts):
@@ -147,7 +150,7 @@ class WindowEngine(wiring.Component):
             setups.i.valid.eq(walk.instr.valid & walk.instr.ready),
             setup.max.eq(i.wop == WindowOp.MAX),
             setup.slot.eq(Array(k % taps for k in range(WINDOW_KERNEL))[reach]),
-            *(setup[f].eq(i[f]) for f in ("ng", "a_signed", "a_zp", "z", "lo", "hi")),
+            *(setup[f].eq(i[f]) for f in ("index", "ng", "a_signed", "a_zp", "z", "lo", "hi")),
             *(setup[f].eq(v) for f, v in self._types(i).items() if f in setup.shape().members)]
         return dispatch
 
@@ -177,13 +180,14 @@ class WindowEngine(wiring.Component):
             on_circle(i.o_wrap, i.o_row, i.o_y, i.o_m)])
 
     def _groups(self, m: Module, platform: object, loader: WindowWeights, walk: WindowWalk,
-                read: WindowRead, post: WindowPost) -> None:
-        """The groups, what may enter them when, and the two banks of weights and parameters."""
+                read: WindowRead, post: WindowPost) -> Value:
+        """The groups, what may enter them when, and the two banks of weights and parameters.
+        Returns whether a step wants parameters with an illegal scale."""
         config, tiles = self._config, self._config.tiles
         word, step = loader.words.payload, read.steps.payload
         fill, work, oldest = Signal(), Signal(), Signal()
         # a bank is loaded until its last step, and full until its last sum has its parameters
-        loaded, full = Signal(2), Signal(2)
+        loaded, full, bad = Signal(2), Signal(2), Signal(2)
         go, load, weights_ok, under_way = Signal(), Signal(), Signal(), Signal()
         held_up = Cat(port.valid & ~port.ready for port in self.out).any()
         steps = [view_of(data.StructLayout({
@@ -193,7 +197,7 @@ class WindowEngine(wiring.Component):
                     for k in range(stages(config))]
         fire = read.steps.valid & weights_ok & ~self.engine.halt
         m.d.comb += [
-            weights_ok.eq(loaded.bit_select(work, 1)),
+            weights_ok.eq((loaded & ~bad).bit_select(work, 1)),
             loader.words.ready.eq(~full.bit_select(fill, 1)),
             load.eq(loader.words.valid & loader.words.ready),
             go.eq(~(steps[-1].valid & steps[-1].emit) | post.ready),
@@ -216,6 +220,8 @@ class WindowEngine(wiring.Component):
         with stages_of_control.If(go):
             stages_of_control.d.sync += [
                 late.eq(early) for early, late in zip(controls, controls[1:], strict=False)]
+        with m.If(load & word.params & ~legal_scales(word)):
+            m.d.sync += bad.bit_select(fill, 1).eq(1)
         with m.If(load & word.last):
             m.d.sync += [fill.eq(~fill), loaded.bit_select(fill, 1).eq(1),
                          full.bit_select(fill, 1).eq(1)]
@@ -244,3 +250,4 @@ class WindowEngine(wiring.Component):
                 *(theirs.eq(c) for theirs, c in zip(group.controls, controls, strict=True)),
                 group.valid.eq(late.valid),
                 post.sums[t].eq(group.sums)]
+        return read.steps.valid & (loaded & bad).bit_select(work, 1)

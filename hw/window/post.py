@@ -18,6 +18,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.float_lane import KIND
+from hw.arith.normal import is_scale
 from hw.arith.requantize import CODE, Requantizer
 from hw.arith.sums import UNIT_BITS
 from hw.engine.ports import SpmWrite, SpmWriter, view_of
@@ -37,6 +38,14 @@ def clip_layout(config: Config) -> data.StructLayout:
     floats = {"dtype": 2, "max": 1, "unit": signed(UNIT_BITS), "lo_f": 16, "hi_f": 16}
     return data.StructLayout({"z": CODE, "lo": CODE, "hi": CODE,
                               **(floats if config.floats else {})})
+
+
+def legal_scales(word: data.View) -> Value:
+    """Whether a parameter word (:func:`hw.window.weights.word_layout`), if it is one of scales, has
+    legal ones."""
+    words = len(word.raw) // 32
+    return (word.slot < PARAM_WORDS // 2) | Cat(
+        is_scale(word.raw.word_select(k, 32)) for k in range(words)).all()
 
 
 class WindowPost(wiring.Component):

@@ -27,12 +27,13 @@ from isa.instructions import INDEX_BITS, WINDOW_KERNEL, WINDOW_STEPS
 
 
 def setup_layout(config: Config) -> data.StructLayout:
-    """What an instruction's steps and results have in common. ``slot``: that of an output's last
+    """What an instruction's steps and results have in common. ``index``: the instruction's
+    position; ``slot``: that of an output's last
     taps in the last weight step of a kernel row; with floating point also the type, what is added
     to exponents, the exponent of a sum's lowest bit, and the bounds of the results."""
     floats = {**type_shapes(config), "unit": signed(UNIT_BITS), "lo_f": 16, "hi_f": 16}
     return data.StructLayout({
-        "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": CODE, "z": CODE,
+        "index": INDEX_BITS, "max": 1, "ng": 3, "slot": 2, "a_signed": 1, "a_zp": CODE, "z": CODE,
         "lo": CODE, "hi": CODE, **(floats if config.floats else {})})
 
 

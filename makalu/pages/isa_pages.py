@@ -47,7 +47,7 @@ def instructions() -> str:
         table(("code", "name", "queue", "bits used"), (
             (int(op), f"`{op.name}`", spec.QUEUE_OF.get(op, "sequencer"),
              behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
-        DMA,
+        SCALES, DMA,
         _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
         _text(tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,
         _fields(spec.TENSOR_FIELDS, behind), "\n## WINDOW\n\n",
@@ -61,6 +61,14 @@ def instructions() -> str:
               ((int(f), f"`{f.name}`", spec.FAULT_TEXT[f]) for f in spec.Fault))]
     return "\n\n".join(p.strip("\n") for p in parts) + "\n"
 
+
+SCALES = """
+## Scales
+
+A scale, of a channel or in a field, is a binary32 number in [2^-100, 2^32), so that no product with
+an integer is subnormal or overflows. `scale_r` of TENSOR and the scales of VECTOR may also be
+negative, unless all types of the instruction are INT8. Any other scale that is used is BAD_FIELD.
+"""
 
 DMA = """
 ## LOAD, STORE
@@ -83,7 +91,7 @@ POST = """
 `v = clip(rint(f32(f32((v - z1) * scale_a) + f32((b - r_zp) * scale_r))) + z2, lo2, hi2)`. The low
 byte of `v` goes to byte `column` of word
 `o_base + X*o_x + (nb*gn + n)*o_n + wrap(o_row + Y*o_y + m*o_m)`; the residual word lies at
-`r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`. Scales lie in [2^-100, 2^32).
+`r_base + X*o_x + (nb*gn + n)*r_n + wrap(r_row + Y*o_y + m*o_m)`.
 
 With `hold` the PSUM bank stays open, and the next TENSOR, with `acc` and the same `nx_last`,
 `ny_last`, `m_split`, `m_last`, `n_last`, `dtype` and `anchor`, goes on adding to it: a reduction

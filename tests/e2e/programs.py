@@ -102,8 +102,9 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         iy_r=g.dy, iy_m=g.sy, iw=g.w, ih=g.h, lane_dx=dtype.size if packed else 0,
         a_signed=signed, a_zp=zero if signed else zero + 128,
         pad=int(rng.integers(-256, 256)) if rng.random() < 0.2 else 0,
-        w_base=2 * eighth, w_signed=int(rng.integers(2)), w_zp=int(rng.integers(0, 128)),
-        m_split=m_split, m_last=g.oh - (rows - 1) * gm, n_last=int(rng.integers(1, gn + 1)),
+        w_ahead=int(rng.integers(2)), w_base=2 * eighth, w_signed=int(rng.integers(2)),
+        w_zp=int(rng.integers(0, 128)), m_split=m_split, m_last=g.oh - (rows - 1) * gm,
+        n_last=int(rng.integers(1, gn + 1)),
         o_base=6 * eighth, o_x=1, o_n=g.oh * ow, o_y=gm * ow, o_m=ow,
         r_base=5 * eighth, r_n=g.oh * ow, residual=int(rng.random() < 0.5),
         z1=int(rng.integers(-128, 128)), lo1=int(rng.integers(-128, -60)), hi1=127,
@@ -210,8 +211,8 @@ def window(rng: np.random.Generator, config: Config) -> Instruction:
         ng=ng, a_base=MARGIN - px, a_x=dx, a_n=h * line, a_row=row0, a_y=gm * sy * line,
         a_r=dy * line, a_m=sy * line, a_wrap=circle, ix0=-px, ix_x=dx, iy0=-py, iy_y=gm * sy,
         iy_r=dy, iy_m=sy, iw=w, ih=h, a_signed=signed, a_zp=zero if signed else zero + 128,
-        w_base=2 * eighth, w_n=words if rng.random() < 0.8 else 0, w_signed=pick(0, 1),
-        w_zp=pick(0, 127), m_split=m_split, m_last=oh - (rows - 1) * gm,
+        w_ahead=pick(0, 1), w_base=2 * eighth, w_n=words if rng.random() < 0.8 else 0,
+        w_signed=pick(0, 1), w_zp=pick(0, 127), m_split=m_split, m_last=oh - (rows - 1) * gm,
         n_last=(blocks - 1) % gn + 1, o_base=6 * eighth, o_x=1, o_n=oh * ow, o_y=gm * ow, o_m=ow,
         z=pick(-128, 127), lo=pick(-128, -60), hi=pick(60, 127))
     if config.floats:

@@ -22,6 +22,9 @@ CONFIG = PRESETS["tiny"]
 ONE = dict(n0=1, n1=1, n2=1, n3=1)
 WINDOW = dict(nx=1, ny=1, nnb=1, ns=1, nr=1, stride=1, ng=1, m_last=1, n_last=1, iw=1, ih=1)
 
+ONES = np.full(CONFIG.spm_bytes // 4, 1, np.float32).view(np.uint8)
+"""Inputs that are legal scales."""
+
 BAD = {
     "DRAM address outside its region": (
         Instruction(Opcode.LOAD, dict(ONE, region=Region.INPUT, dram=CONFIG.spm_bytes)),
@@ -86,14 +89,14 @@ def recovers(device: RtlDevice) -> None:
 def faults(device: RtlDevice, p: Program, want: Fault, index: int) -> None:
     """The device stops as expected, twice (the first reset must leave it ready for more)."""
     device.load(p)
-    inputs = np.zeros(CONFIG.spm_bytes, np.uint8)
+    inputs = ONES
     for _ in range(2):
         with pytest.raises(DeviceFault) as e:
             device.execute(inputs)
         assert (e.value.code, e.value.index) == (want, index)
         assert np.array_equal(device.memory(Region.PROGRAM)[:len(p.image)],
                               np.frombuffer(p.image, np.uint8))
-        assert not device.memory(Region.INPUT).any()
+        assert np.array_equal(device.memory(Region.INPUT), ONES)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -101,7 +104,7 @@ def test_bad_instruction(device: RtlDevice, name: str) -> None:
     instruction, want = BAD[name]
     p = bad_program(instruction)
     with pytest.raises(MachineFault) as golden:
-        Machine(CONFIG).run(p.image, np.zeros(CONFIG.spm_bytes, np.uint8), p.region_sizes)
+        Machine(CONFIG).run(p.image, ONES, p.region_sizes)
     assert (golden.value.code, golden.value.index) == (want, 1)
     faults(device, p, want, 1)
     assert not device.memory(Region.OUTPUT).any(), "the STORE behind the fault has run"

@@ -52,12 +52,6 @@ def test_add() -> None:
             assert g == clip(round(to_binary32(left + right)) - 5, 0, 255)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, 2.0**-120, 2.0**33, float("nan"), float("inf")])
-def test_scales_are_checked(value: float) -> None:
-    with pytest.raises(ValueError, match="outside"):
-        arith.check_scale(np.array([1.0, value]))
-
-
 def test_operand_keeps_nine_bits() -> None:
     raw = np.array([0, 1, 127, 128, 255], np.uint8)
     assert arith.operand(raw, 0, 255).tolist() == [-255, -254, -128, -127, 0]
@@ -65,10 +59,23 @@ def test_operand_keeps_nine_bits() -> None:
     assert arith.operand(raw, 0, -200).tolist() == [200, 201, -185, -184, -57]
 
 
-def test_scales_at_their_bounds() -> None:
-    low, high = np.float32(2.0 ** -100), np.float32(2.0 ** 32)
-    below = np.nextafter(high, np.float32(0))
-    np.testing.assert_array_equal(arith.check_scale(np.array([low, below])), [low, below])
-    for value in (high, np.nextafter(low, np.float32(0))):
-        with pytest.raises(ValueError, match="a scale is outside"):
-            arith.check_scale(np.array([value]))
+LOW, HIGH = (int(np.float32(v).view(np.uint32)) for v in (2.0 ** -100, 2.0 ** 32))
+MINUS = 1 << 31
+
+
+def beside_one(bits: int) -> np.ndarray:
+    """1 and the number of a pattern (binary32)."""
+    return np.array([0x3F80_0000, bits], np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("bits", [0, 1, LOW - 1, HIGH, 0x7F80_0000, 0x7F80_0001, 0x7FC0_0000])
+def test_illegal_scales(bits: int) -> None:
+    for scales in (beside_one(bits), beside_one(MINUS | bits)):
+        assert not arith.is_scale(scales) and not arith.is_factor(scales)
+
+
+@pytest.mark.parametrize("bits", [LOW, HIGH - 1])
+def test_legal_scales(bits: int) -> None:
+    plus, minus = beside_one(bits), beside_one(MINUS | bits)
+    assert arith.is_scale(plus) and arith.is_factor(plus)
+    assert not arith.is_scale(minus) and arith.is_factor(minus)

@@ -19,7 +19,7 @@ TINY = PRESETS["tiny"]
 def check(count: int, seed: int) -> None:
     """Damage is noticed, and files that pass for whole are refused, stopped and run: all happen."""
     found = fuzz(count, seed)
-    assert found["damaged, refused"] >= count // 2 - 5
+    assert found["damaged, refused"] > 0.99 * count / 2      # a few are as they were
     assert min(found[f"crafted, {end}"] for end in ("refused", "refused by the session", "run",
                                                     "stopped by the machine")) > count // 1000
 

@@ -33,8 +33,9 @@ def test_tensor_takes_its_vectors():
 def test_tensor_waits_for_weights_and_for_a_bank():
     """Few pixels a weight tile; then few passes a block, which the post-processor cannot follow."""
     config = test_tensor.SMALL["8x8"]
-    spm, fields, _ = test_tensor.place(config, 0)
+    _, fields, _ = test_tensor.place(config, 0)
     shared = dict(fields, nnb=4, ntx=1, nty=1, nx_last=fields["nx"], ny_last=fields["ny"])
+    spm = np.full((config.spm_words, config.lanes // 4), 1, np.float32).view(np.uint8)
     bench = test_tensor.bench(config)
     few = dict(shared, nx=1, ny=1, nx_last=1, ny_last=1)
     bench.run(spm, [Instruction(Opcode.TENSOR, few)])

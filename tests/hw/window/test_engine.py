@@ -158,6 +158,6 @@ def test_weights_arrive_meanwhile() -> None:
 
 def test_latency() -> None:
     """From an instruction to the next that waits for it, whose weights are there already."""
-    fields = {"ns": 1, "nr": 1, "nx": 1, "ny": 1}
+    fields = {"ns": 1, "nr": 1, "nx": 1, "ny": 1, "w_ahead": 1}
     waiting = [{}, {"wait_mask": 1 << QUEUES.index("window"), "wait_window": 1}]
     assert cycles(waiting, **fields) - cycles(waiting[:1], **fields) == 39
