@@ -33,7 +33,7 @@ from compiler.rewrite.fuse import FUSE
 from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend
-from compiler.source.mixed import NUMBERS, Recipe, by_hand
+from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
 from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import DTYPES, Config
@@ -67,7 +67,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         The program's name (the file's or graph's).
     precision : str
         ``int8``; ``fp16`` or ``bf16``: an FP32 model with every activation and weight rounded to
-        that type; ``mixed``: some layers quantized, the others numbers.
+        that type; ``mixed``: some layers quantized, the others floats.
     keep : dict of str to str
         Of a mixed FP32 model: layers that are not quantized, and their type. Unless given, the
         fewest that meet the ``goal`` on the calibration data.
@@ -100,20 +100,20 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
            calibration: Calibration | None, batch: int | None, name: str | None,
            keep: Mapping[str, str] | None, goal: Goal, say: Callable[[str], None]) -> Program:
-    """A quantized model whose other layers are numbers, or an FP32 model of which as many are."""
+    """A quantized model whose other layers are floats, or an FP32 model of which as many are."""
     source = frontend.load(model, batch, name)
     if is_quantized(source.model):
         if keep:
             raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",
                                "give the FP32 model")
-        return _compiled(source, config, allow_host, _numbers(NUMBERS, config), "mixed")
+        return _compiled(source, config, allow_host, _numbers(KEPT_TYPE, config), "mixed")
     recipe = Recipe.of(*quantize(source, calibration))
     if keep is not None:
-        numbers, choices = by_hand(recipe, keep)
+        floats, choices = by_hand(recipe, keep)
     else:
         assert calibration is not None
-        numbers, choices = NUMBERS, choose(recipe, list(samples(source, calibration)), goal, say)
-    floats = _numbers(numbers, config)
+        floats, choices = KEPT_TYPE, choose(recipe, list(samples(source, calibration)), goal, say)
+    floats = _numbers(floats, config)
     kept = [row["layer"] for row in choices if row["type"] != "int8"]
     source = frontend.load(recipe.compose(kept), batch, source.name)
     return replace(_compiled(source, config, allow_host, floats, "mixed"), choices=choices)

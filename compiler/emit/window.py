@@ -85,8 +85,8 @@ def weights(taps: Taps, config: Config, lanes: np.ndarray, coding: Coding, bias:
     Parameters
     ----------
     lanes : int16 [blocks, L, rows, columns]
-        Weights less their zero point. Of numbers uint16 [blocks, L / 2, rows, columns], patterns.
-    bias, scale : int32 (of numbers float32), float32 [blocks, L or L / 2]
+        Weights less their zero point. Of floats uint16 [blocks, L / 2, rows, columns], patterns.
+    bias, scale : int32 (of floats float32), float32 [blocks, L or L / 2]
     """
     blocks, width = lanes.shape[:2]
     ng, st, each = taps.groups(config), taps.stride, config.window_taps

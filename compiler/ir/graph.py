@@ -54,7 +54,7 @@ class Tensor:
 
     @property
     def floating(self) -> bool:
-        """Whether the elements are numbers."""
+        """Whether the elements are floats."""
         return DTYPE[self.dtype] is not DType.INT8
 
     def blocks(self, lanes: int) -> int:

@@ -152,7 +152,7 @@ def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """The second operand is a constant of one value or one a channel; Sub of numbers takes two
+    """The second operand is a constant of one value or one a channel; Sub of floats takes two
     activations as well, as Add.
     """
     b = inputs[1]

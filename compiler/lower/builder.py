@@ -31,7 +31,7 @@ class Builder:
         Position of the ONNX node whose operators are emitted; -1: none, at the network's edge.
     quantization : dict
         Scale and zero point of each quantized value by name, for the program's buffers.
-    numbers : dict
+    stored : dict
         Integers that were brought into the type ``floats``, each once
         (:func:`compiler.lower.finish.as_number`).
     """
@@ -42,7 +42,7 @@ class Builder:
         self.inputs: list[Storage] = []
         self.node = 0
         self.quantization: dict[str, tuple[np.float32, int]] = {}
-        self.numbers: dict[tuple, Deq] = {}
+        self.stored: dict[tuple, Deq] = {}
 
     def new_input(self, name: str, shape: tuple[int, ...], dtype: str) -> Quantized:
         """A graph input that the machine reads; its layout is open."""

@@ -133,23 +133,23 @@ def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
 
 
 def stored(build: Builder, value: Real, name: str, dtype: str = "") -> Deq:
-    """A value rounded to the network's type of numbers, or to another."""
+    """A value rounded to the network's type of floats, or to another."""
     return Deq(quantize(build, value, np.float32(1), 0, dtype or build.floats, name),
                np.float32(1), 0)
 
 
 def as_number(build: Builder, x: Deq) -> Deq:
-    """A value in the network's type of numbers, which integers are brought into once."""
+    """A value in the network's type of floats, which integers are brought into once."""
     if is_number(x):
         return x
     key = (x.q.storage, x.q.index.tobytes(), x.scale, x.zero_point)
-    if key not in build.numbers:
-        build.numbers[key] = stored(build, Real(x), x.q.name + ":number")
-    return build.numbers[key]
+    if key not in build.stored:
+        build.stored[key] = stored(build, Real(x), x.q.name + ":number")
+    return build.stored[key]
 
 
 def _one_type(e: object) -> bool:
-    """Whether an expression of numbers is computed as numbers before it is quantized: the window
+    """Whether an expression of floats is computed as floats before it is quantized: the window
     engine's results have the type of its operands, and what is moved keeps its type."""
     if isinstance(e, Joined):
         return is_number(e.parts[0])

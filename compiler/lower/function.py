@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions of one operand, on numbers: those of the vector engine, and those made of its sums and
+"""Functions of one operand, on floats: those of the vector engine, and those made of its sums and
 products."""
 
 from dataclasses import replace
@@ -29,7 +29,7 @@ def _operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
         If the network is one of integers.
     """
     if not build.floats:
-        raise Unsupported(f"the machine does not run {node.op_type} on integers, only on numbers "
+        raise Unsupported(f"the machine does not run {node.op_type} on integers, only on floats "
                           "(--precision fp16 or mixed)")
     return as_number(build, deq_of(inputs[0]))
 

@@ -24,14 +24,14 @@ from compiler.source.frontend import Source
 from isa.errors import SUPPORTED
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
-"""Between numbers and integers: a network with one of them at its edge has the other as well."""
+"""Between floats and integers: a network with one of them at its edge has the other as well."""
 
 RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
               "Unsqueeze", "Identity"}
 """Operators that may follow a host operator onto the host."""
 
 REALS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-"""Types of inputs that are numbers."""
+"""Types of inputs that are floats."""
 
 CLIPS = {"Relu", "Clip"}
 AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}

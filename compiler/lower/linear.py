@@ -22,8 +22,8 @@ from compiler.source.frontend import attributes
 
 
 def factors(build: Builder, activation: object, weight: object) -> tuple[Deq, Weights]:
-    """An activation and constant weights of one kind: both quantized, or both numbers, if one is
-    and the network has numbers.
+    """An activation and constant weights of one kind: both quantized, or both floats, if one is
+    and the network has floats.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax of numbers, in the vector engine.
+"""Softmax of floats, in the vector engine.
 
 The elements that add up to one become the pixels of a map with one channel, whose maximum and sum
 are those of a window as large as the map (:func:`compiler.lower.pool.as_maps`)::
@@ -28,7 +28,7 @@ def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     and differences in binary32.
     """
     if not build.floats:
-        raise Unsupported("the machine does not run Softmax on integers, only on numbers "
+        raise Unsupported("the machine does not run Softmax on integers, only on floats "
                           "(--precision fp16 or mixed)")
     x, name = as_number(build, deq_of(inputs[0])), node.output[0]
     axis, shape = attributes(node).get("axis", -1), x.q.shape

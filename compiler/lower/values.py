@@ -100,7 +100,7 @@ class Weights:
 
     @property
     def integers(self) -> np.ndarray:
-        """Stored values minus zero points, int16; numbers as they are."""
+        """Stored values minus zero points, int16; floats as they are."""
         if self.data.dtype == np.float32:
             return self.data
         return (self.data.astype(np.int32)

@@ -30,10 +30,10 @@ TENSOR_LATENCY = 35
 """Cycles from the end of a drain to the completion, and from an instruction to its first vector."""
 
 FLOAT_TENSOR_LATENCY = 30
-"""What numbers take longer behind a drain."""
+"""What floats take longer behind a drain."""
 
 RESIDUAL_LATENCY, FLOAT_RESIDUAL_LATENCY = 28, 5
-"""By how much later a drain with residuals starts, of integers and of numbers."""
+"""By how much later a drain with residuals starts, of integers and of floats."""
 
 DRAIN_NEXT = -2
 """Cycles from the completion of an instruction to the start of the next drain, on the clock of the
@@ -53,13 +53,13 @@ VECTOR_LATENCY = 38
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
 FLOAT_VECTOR_LATENCY, FUNCTION_LATENCY = 28, 34
-"""What numbers take longer, and functions of them longer still."""
+"""What floats take longer, and functions of them longer still."""
 
 WINDOW_LATENCY = 36
 """Cycles from the last step of a WINDOW instruction to its completion."""
 
 FLOAT_WINDOW_LATENCY = 18
-"""What it takes longer on a machine that has numbers."""
+"""What it takes longer on a machine that has floats."""
 
 CONFLICTS = 1.0
 """Words that the other engines take from the scratchpad in a cycle while the window or the vector

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An FP32 model of which some layers are quantized and the others are kept as numbers.
+"""An FP32 model of which some layers are quantized and the others are kept as floats.
 
 The parameters are those of the model quantized as a whole (:mod:`compiler.source.quantize`). A
 quantized layer gets QuantizeLinear and DequantizeLinear in front of its operands; a layer that is
@@ -19,7 +19,7 @@ from compiler.source.quantize import OPERATORS
 CLIPS = {"Relu", "Clip"}
 SHAPES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 
-NUMBERS = "fp16"
+KEPT_TYPE = "fp16"
 """What layers are kept in unless told otherwise."""
 
 
@@ -183,10 +183,10 @@ def by_hand(recipe: Recipe, keep: Mapping[str, str]) -> tuple[str, list[dict[str
         if precision not in (*FLOATS, "int8"):
             raise CompileError(f"--keep {layer}={precision}", "there is no such type",
                                f"use one of int8, {', '.join(FLOATS)}")
-    types = sorted(set(keep.values()) - {"int8"}) or [NUMBERS]
+    types = sorted(set(keep.values()) - {"int8"}) or [KEPT_TYPE]
     if len(types) > 1:
         raise CompileError(f"--keep …={types[0]} and …={types[1]}", "a network has one type of "
-                           "numbers", "keep all layers in the same")
+                           "floats", "keep all layers in the same")
     return types[0], [{"layer": name, "op": op, "type": keep.get(name, "int8"),
                        "reason": "by hand" if name in keep else "not kept"}
                       for name, op in recipe.layers.items()]

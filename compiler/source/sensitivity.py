@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers to keep as numbers, so that a mixed network is as close to FP32 as wanted.
+"""Which layers to keep as floats, so that a mixed network is as close to FP32 as wanted.
 
 1. Each layer alone is quantized, and the noise that this adds to the network's outputs is measured
    on the calibration data, with ONNX Runtime.
@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compiler.ir.errors import CompileError, Unsupported
 from compiler.ir.floats import FLOATS, filters
 from compiler.source.frontend import attributes
-from compiler.source.mixed import CLIPS, NUMBERS, Recipe
+from compiler.source.mixed import CLIPS, KEPT_TYPE, Recipe
 
 Outputs = list[np.ndarray]
 
@@ -120,14 +120,14 @@ def weights(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
         values = numpy_helper.to_array(constants[name])
         columns = n.op_type != "Conv" and not attributes(n).get("transB", 0)
         with contextlib.suppress(Unsupported):
-            near = filters(values.T if columns else values, FLOATS[NUMBERS]).view(np.float16)
+            near = filters(values.T if columns else values, FLOATS[KEPT_TYPE]).view(np.float16)
             found[name] = numpy_helper.from_array(
                 (near.T if columns else near).astype(np.float32), name)
     return found
 
 
 def rounded(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
-    """A composed model with these weights whose other numbers are rounded to FP16 where the machine
+    """A composed model with these weights whose other floats are rounded to FP16 where the machine
     does it, in place: inputs, and what a node gives unless its only reader clips or quantizes it
     first."""
     graph = model.graph
@@ -181,7 +181,7 @@ def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
         low, high = 0, len(every)
         while low < high:
             middle = (low + high) // 2
-            say(f"{middle} of {len(every)} layers in {NUMBERS}")
+            say(f"{middle} of {len(every)} layers in {KEPT_TYPE}")
             if meter(order[:middle]).meets(goal):
                 high = middle
             else:
@@ -196,9 +196,9 @@ def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
         logging.disable(logging.NOTSET)
     if not result.meets(goal):
         raise CompileError("--precision mixed", f"it reaches {result} with all {len(every)} layers "
-                           f"in {NUMBERS}: the goal, {goal}, is missed",
+                           f"in {KEPT_TYPE}: the goal, {goal}, is missed",
                            "ask for less (--sqnr, --agreement)")
-    say(f"{len(kept)} of {len(every)} layers in {NUMBERS}: {result}")
+    say(f"{len(kept)} of {len(every)} layers in {KEPT_TYPE}: {result}")
     rank = {layer: k + 1 for k, layer in enumerate(order)}
 
     def why(layer: str) -> str:
@@ -207,6 +207,6 @@ def choose(recipe: Recipe, samples: Sequence[dict[str, np.ndarray]], goal: Goal,
             return f"{place}; without it the goal, {goal}, is missed"
         return f"{place}; quantized, the whole has {result.sqnr:.1f} dB"
 
-    return [{"layer": layer, "op": op, "type": NUMBERS if layer in kept else "int8",
+    return [{"layer": layer, "op": op, "type": KEPT_TYPE if layer in kept else "int8",
              "sqnr_alone": f"{alone[layer].sqnr:.1f}", "reason": why(layer)}
             for layer, op in recipe.layers.items()]

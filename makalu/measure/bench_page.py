@@ -22,7 +22,7 @@ The networks named as in the [`onnx`](https://github.com/onnx/onnx) package's li
 their true structures and synthetic weights, quantized by the compiler; of VGG-19 the convolutions
 and the fully connected layers are measured apart as well."""
 
-ABOUT_NUMBERS = """\
+ABOUT_FLOATS = """\
 Made by `makalu bench --precision {precision}`: FP32 networks in this precision, as in
 [benchmarks.md](benchmarks.md). The peak is half of that of INT8. The networks named as in the
 [`onnx`](https://github.com/onnx/onnx) package's light models have their true structures and
@@ -48,7 +48,7 @@ def markdown(result: Result, left: Mapping[str, str], precision: str = "int8") -
     """The page; ``left`` are networks by label that nobody tried, and why."""
     rows = result.sorted_rows()
     lines = [HEADING + ("" if precision == "int8" else f" in {precision.upper()}"), "",
-             ABOUT if precision == "int8" else ABOUT_NUMBERS.format(precision=precision), "",
+             ABOUT if precision == "int8" else ABOUT_FLOATS.format(precision=precision), "",
              *_table(COLUMNS, 2, [cells(r) for r in rows])]
     lines += ["", *_table(MACHINE_COLUMNS, 1, [
         [name, number(m["verilog_lines"]), number(m["build_seconds"]),

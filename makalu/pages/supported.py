@@ -27,7 +27,7 @@ SOURCE = Path(inspect.getfile(Builder)).parents[1]
 MANY = 12
 """Operators that have a refusal in common from which on they are not listed."""
 
-NUMBERS_ALONE = "on integers, only on numbers"
+FLOATS_ALONE = "on integers, only on floats"
 """Part of the refusal that says so."""
 
 OURS = "this is an error of the compiler"
@@ -104,9 +104,9 @@ def errors() -> list[Refusal]:
 
 
 def _types(name: str, refused: Iterable[Refusal]) -> tuple[str, str]:
-    """Whether an operator works on integers, and on numbers."""
+    """Whether an operator works on integers, and on floats."""
     plain = name.rpartition(".")[2]
-    integers = not any(NUMBERS_ALONE in reason for reason, _ in refused)
+    integers = not any(FLOATS_ALONE in reason for reason, _ in refused)
     if plain in CONVERSIONS:
         return "yes", "mixed"
     return "yes" if integers else "", "" if plain.startswith(("QLinear", "QGemm")) else "yes"
@@ -165,7 +165,7 @@ fine; loops, conditions, strings and dynamic shapes are not. How close the resul
 
 ## Operators
 
-*FP16, BF16*: in a network of numbers (`--precision fp16`, `bf16`, `mixed`), on configurations whose
+*FP16, BF16*: in a network of floats (`--precision fp16`, `bf16`, `mixed`), on configurations whose
 `dtypes` have them. `com.microsoft` is ONNX Runtime's domain. What the `onnx` package's own tests of
 these operators give is in [operators.md](operators.md).
 

@@ -198,9 +198,9 @@ def test_refused(keep: dict[str, str] | None, machine: str, text: str) -> None:
                       allow_host={"all"}, keep=keep)
 
 
-def test_one_type_of_numbers() -> None:
+def test_one_type_of_floats() -> None:
     layers = list(recipe(network()).layers)
-    with pytest.raises(CompileError, match="one type of numbers"):
+    with pytest.raises(CompileError, match="one type of floats"):
         compile_model(network(), PRESETS["core256_fp"], precision="mixed", calibration=data(),
                       keep={layers[0]: "fp16", layers[1]: "bf16"})
     program = compile_model(network(), PRESETS["core256_fp"], precision="mixed",
