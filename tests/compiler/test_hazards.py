@@ -4,15 +4,18 @@ instruction whose completion its waits guarantee, and nobody still reads or writ
 overwritten. The words are enumerated from the decoded fields, by the definitions of the
 instruction set, not from what the compiler believes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from compiler import compile_model
-from isa.config import PARAM_WORDS
-from isa.instructions import QUEUES, QUEUE_OF, Instruction, Opcode, VectorOp
+from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS
+from isa.instructions import QUEUES, QUEUE_OF, DType, Instruction, Opcode, VectorOp
 from isa.presets import PRESETS
 from isa.program import Program
 from tests.compiler.models import Net
+from tests.compiler.test_floats import MACHINES, Network, residual, separable
 
 
 def grid(*terms: tuple[int, int]) -> np.ndarray:
@@ -54,20 +57,21 @@ def tensor(i: Instruction, program: Program) -> tuple[set, set, set]:
                 ix = i.ix0 + xs * i.ix_x + s * i.ix_s
                 at = i.a_base + rows[:, None] + xs[None] * i.a_x + s * i.a_s
                 for granule in range(g):  # what is read but outside the image has no effect
-                    column = ix + (granule if i.lane_dx else 0)
+                    column = ix + (0, granule, granule // 2)[i.lane_dx]
                     ok = (((iy >= 0) & (iy < i.ih))[:, None]
                           & ((column >= 0) & (column < i.iw))[None])
                     for blocks in grid((i.ncb, i.a_cb), (i.nnb, i.a_nb)):
                         reads.update((-1, int(v)) for v in (at[ok] + blocks + granule) // g)
-        for nb in range(i.nnb):
-            for n in range(gn if nb < i.nnb - 1 else i.n_last):
-                def spot(row: int, size: int, base: int, mine=mine, m=m) -> list:
-                    rows = circle(row + mine * i.o_y + m * i.o_m, size)
-                    return [(-1, int(v) + base) for v in (rows[:, None] + xs[None] * i.o_x).ravel()]
-                if not i.hold:
-                    writes.update(spot(i.o_row, i.o_wrap, i.o_base + (nb * gn + n) * i.o_n))
-                if i.residual:
-                    reads.update(spot(i.r_row, i.r_wrap, i.r_base + (nb * gn + n) * i.r_n))
+        o_size, r_size = DType(i.o_type).size, DType(i.r_type).size
+        blocks = (i.nnb - 1) * gn + i.n_last
+
+        def spot(row: int, size: int, base: int, mine=mine, m=m) -> list:
+            rows = circle(row + mine * i.o_y + m * i.o_m, size)
+            return [(-1, int(v) + base) for v in (rows[:, None] + xs[None] * i.o_x).ravel()]
+        for word in range(0 if i.hold else blocks * o_size - i.w_skip):
+            writes.update(spot(i.o_row, i.o_wrap, i.o_base + word * i.o_n))
+        for word in range(blocks * r_size - i.w_skip * r_size // o_size if i.residual else 0):
+            reads.update(spot(i.r_row, i.r_wrap, i.r_base + word * i.r_n))
     size = i.nnb * gn * (i.nr * i.ns * i.ncb * c.lanes + (0 if i.hold else PARAM_WORDS))
     return reads, {(-1, i.w_base + k) for k in range(size)}, writes
 
@@ -78,7 +82,7 @@ def window(i: Instruction, program: Program) -> tuple[set, set, set]:
     gm, gn = 1 << i.m_split, c.tiles >> i.m_split
     x, y = np.arange(i.nx), np.arange(i.ny)
     reads, weights, writes = set(), set(), set()
-    each = i.stride * i.nr * i.ng * c.window_taps + PARAM_WORDS
+    each = i.stride * i.nr * i.ng * c.window_taps + (FLOAT_PARAM_WORDS if i.dtype else PARAM_WORDS)
     for block in range((i.nnb - 1) * gn + i.n_last):
         weights.update((-1, i.w_base + block * i.w_n + k) for k in range(each))
         for m in range(gm):
@@ -101,23 +105,29 @@ def window(i: Instruction, program: Program) -> tuple[set, set, set]:
 def vector(i: Instruction) -> tuple[set, set]:
     x, y = np.arange(i.nx), np.arange(i.ny)
     reads, writes = set(), set()
-    for cb in range(i.ncb):
-        for r in range(i.nr):
-            for s in range(i.ns):
-                ok = (((i.iy0 + y * i.iy_y + r * i.iy_r) >= 0)
-                      & ((i.iy0 + y * i.iy_y + r * i.iy_r) < i.ih))[:, None] & (
-                    ((i.ix0 + x * i.ix_x + s * i.ix_s) >= 0)
-                    & ((i.ix0 + x * i.ix_x + s * i.ix_s) < i.iw))[None]
-                rows = circle(i.a_row + y * i.a_y + r * i.a_r, i.a_wrap)
-                at = (i.a_base + x[None] * i.a_x + s * i.a_s + cb * i.a_cb + rows[:, None])[ok]
-                reads.update((-1, int(v)) for v in at)
-        if i.vop in (VectorOp.ADD, VectorOp.MUL):
-            rows = circle(i.b_row + y * i.b_y, i.b_wrap)
-            reads.update((-1, int(v)) for v in (i.b_base + x[None] * i.b_x + cb * i.b_cb
-                                                + rows[:, None]).ravel())
-        rows = circle(i.o_row + y * i.o_y, i.o_wrap)
-        writes.update((-1, int(v)) for v in (i.o_base + x[None] * i.o_x + cb * i.o_cb
-                                             + rows[:, None]).ravel())
+    two = i.vop in (VectorOp.ADD, VectorOp.MUL)
+    largest = max(DType(t).size for t in (i.a_type, i.o_type, *((i.b_type,) if two else ())))
+
+    def words(blocks: int, dtype: int) -> range:
+        """Of so many blocks, with several of a smaller type in a word."""
+        return range(-(-blocks * DType(dtype).size // largest))
+    for r in range(i.nr):
+        for s in range(i.ns):
+            ok = (((i.iy0 + y * i.iy_y + r * i.iy_r) >= 0)
+                  & ((i.iy0 + y * i.iy_y + r * i.iy_r) < i.ih))[:, None] & (
+                ((i.ix0 + x * i.ix_x + s * i.ix_s) >= 0)
+                & ((i.ix0 + x * i.ix_x + s * i.ix_s) < i.iw))[None]
+            rows = circle(i.a_row + y * i.a_y + r * i.a_r, i.a_wrap)
+            at = (i.a_base + x[None] * i.a_x + s * i.a_s + rows[:, None])[ok]
+            reads.update((-1, int(v) + cb * i.a_cb) for cb in words(i.ncb, i.a_type) for v in at)
+    if two:
+        rows = circle(i.b_row + y * i.b_y, i.b_wrap)
+        at = i.b_base + x[None] * i.b_x + rows[:, None]
+        reads.update((-1, int(v) + cb * i.b_cb) for cb in words(i.ncb, i.b_type)
+                     for v in at.ravel())
+    rows = circle(i.o_row + y * i.o_y, i.o_wrap)
+    at = i.o_base + x[None] * i.o_x + rows[:, None]
+    writes.update((-1, int(v) + cb * i.o_cb) for cb in words(i.ncb, i.o_type) for v in at.ravel())
     return reads, writes
 
 
@@ -203,9 +213,26 @@ def test_waits_are_enough(machine: str) -> None:
     check(compile_model(net.model(net.result), PRESETS[machine]))
 
 
-def test_the_checker_sees_a_missing_wait() -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("make", [residual, separable])
+def test_waits_of_floats_are_enough(machine: str, make: Callable[[str, int], Network]) -> None:
+    program = compile_model(make("fp16", 2).model(), MACHINES[machine], precision="fp16")
+    assert any(i.fields.get("o_type") for i in program.instructions())
+    check(program)
+
+
+def floats() -> Program:
+    return compile_model(separable("fp16", 1).model(), PRESETS["core256_fp"], precision="fp16")
+
+
+def integers() -> Program:
     net = network()
-    program = compile_model(net.model(net.result), PRESETS["core256"])
+    return compile_model(net.model(net.result), PRESETS["core256"])
+
+
+@pytest.mark.parametrize("make", [integers, floats])
+def test_the_checker_sees_a_missing_wait(make: Callable[[], Program]) -> None:
+    program = make()
     instructions = program.instructions()
     seen = 0
     for at, i in enumerate(instructions[:-1]):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of instructions keeps who sees what, and loads early what is needed early."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.machine.steps import SPM, Step
 from compiler.order.hazards import waits
 from compiler.order.order import arrange, dependencies, ranks
-from isa.instructions import Opcode, Region
+from isa.instructions import WAIT_BITS, WAIT_REACH, Opcode, Region
 from isa.presets import PRESETS
 
 QUICK = settings(max_examples=100, deadline=None)
@@ -63,3 +64,18 @@ def test_waits_name_the_last_conflicting_instruction() -> None:
     assert [s.fields["wait_mask"] for s in steps] == [0, 0, 1, 2, 1 | 2 | 16]
     assert steps[2].fields["wait_load"] == 1  # not the second one
     assert steps[3].fields["wait_tensor"] == steps[4].fields["wait_store"] == 1
+
+
+@pytest.mark.parametrize("between", [WAIT_REACH, WAIT_REACH + 1, 1 << 15, 1 << 16, 70_000])
+def test_no_wait_is_for_something_too_long_ago(between: int) -> None:
+    """Counters are compared modulo 2**16: what has completed long ago is waited for by a later
+    instruction, and what is near by its own count, also beyond 2**16."""
+    first, far = step(Opcode.LOAD, [], [(SPM, 0, 8)]), step(Opcode.TENSOR, [(SPM, 0, 8)], [])
+    last, near = step(Opcode.LOAD, [], [(SPM, 8, 16)]), step(Opcode.TENSOR, [(SPM, 8, 16)], [])
+    others = [step(Opcode.LOAD, [], []) for _ in range(between)]
+    waits([first, *others, far, last, near], PRESETS["tiny"], {})
+    assert far.fields["wait_mask"] == near.fields["wait_mask"] == 1
+    issued = 1 + between
+    back = (issued - far.fields["wait_load"]) % (1 << WAIT_BITS)
+    assert back == min(between, WAIT_REACH)
+    assert near.fields["wait_load"] == (issued + 1) % (1 << WAIT_BITS)

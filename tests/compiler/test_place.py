@@ -67,3 +67,8 @@ def test_extents_are_the_words_of_the_box(box: Box, ring: int, gap: int) -> None
     base, at = view.origin(n, b, y, x)
     assert base + at == view.at(n, b, y, x) == word(n, b, y, x)
     assert not ring or 0 <= at < view.wrap
+    for rows in (1, ring, box.y1 - box.y0 + ring + 1):
+        step, below = view.step(rows), view.at(n, b, box.y0 + rows, x)
+        first = view.at(n, b, box.y0, x)
+        assert (below - first - step) % (view.wrap or 1 << 20) == 0
+        assert not ring or 0 <= step < view.wrap

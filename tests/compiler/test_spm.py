@@ -28,6 +28,8 @@ def test_allocations_never_overlap(steps: list[tuple[int, int]]) -> None:
         assert all(at + size <= a or a + s <= at for a, s in live.items())
         live[at] = size
     assert spm.available == 1024 - sum(spm.rounded(s) for s in live.values())
+    ends = [0, *(at + spm.rounded(s) for at, s in sorted(live.items()))]
+    assert spm.largest == max(b - a for a, b in zip(ends, [*sorted(live), 1024], strict=True))
 
 
 def test_rotation_leaves_room_for_what_follows() -> None:

@@ -8,6 +8,7 @@ from compiler.machine.weights import addends
 
 
 @pytest.mark.parametrize(("low", "high", "count"), [(-128, 127, 1), (-146, 109, 1), (0, 255, 1),
+                                                    (-128, 128, 2), (0, 256, 2),
                                                     (-255, 255, 2)])
 def test_weights_are_a_sum_of_what_a_byte_holds(low: int, high: int, count: int) -> None:
     weight = np.array([low, 0, high, low // 2], np.int16).reshape(4, 1, 1, 1)

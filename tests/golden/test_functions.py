@@ -62,6 +62,16 @@ def test_ends(op: VectorOp, x: list[float], want: list[float]) -> None:
     np.testing.assert_array_equal(got.view(np.uint32), np.array(want, np.float32).view(np.uint32))
 
 
+def test_small_tangents() -> None:
+    """Below 2^-8 the argument itself; there, as the tables have it."""
+    edge = np.float32(2.0 ** -8)
+    x = np.array([np.nextafter(edge, np.float32(0)), edge], np.float32)
+    for signed in (x, -x):
+        got = evaluate(VectorOp.TANH, signed)
+        assert (got == signed).tolist() == [True, False]
+        assert np.abs(got / np.tanh(signed.astype(np.float64)) - 1).max() <= 2 ** -15.8
+
+
 @pytest.mark.parametrize("table,exact", [(POWER, np.exp2), (INVERSE, lambda f: 1 / (1 + f))])
 def test_tables(table: Table, exact: Callable[[np.ndarray], np.ndarray]) -> None:
     """Every value of the tables, and that they stay where the hardware's words can hold them."""

@@ -45,6 +45,20 @@ def test_one_machine_runs_program_after_program() -> None:
         assert machine.run(image, inputs, sizes).tolist() == want
 
 
+def test_no_bank_is_held_when_a_program_begins() -> None:
+    """The program before has ended with its sums in the bank: there is nothing to add to."""
+    machine = Machine(TINY)
+    counts = dict.fromkeys(("nx", "ny", "ncb", "ns", "nr", "nnb", "ntx", "nty", "nx_last",
+                            "ny_last", "m_last", "n_last"), 1)
+    hold, acc = (Instruction(Opcode.TENSOR, {**counts, flag: 1}) for flag in ("hold", "acc"))
+    both = Instruction(Opcode.TENSOR, {**counts, "hold": 1, "acc": 1})
+    for code in ([hold, both, END], [hold, END]):
+        machine.run(b"".join(i.encode() for i in code), np.zeros(0, np.uint8), {})
+    with pytest.raises(MachineFault) as e:
+        machine.run(acc.encode() + END.encode(), np.zeros(0, np.uint8), {})
+    assert (e.value.code, e.value.index) == (Fault.BAD_FIELD, 0)
+
+
 @pytest.mark.parametrize("code,want,index", [
     ([LOAD, Instruction(Opcode.LOAD, dict(LOAD.fields, n2=0)), END], Fault.BAD_FIELD, 1),
     ([Instruction(Opcode.LOAD, dict(LOAD.fields, dram=2)), END], Fault.BAD_FIELD, 0),

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from golden.fault import MachineFault
+from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import Fault, Instruction, Opcode
+from isa.instructions import DType, Fault, Instruction, Opcode
 from isa.presets import PRESETS
 
 
@@ -114,6 +115,31 @@ def test_a_reduction_in_two_instructions() -> None:
     engine.execute(Instruction(Opcode.TENSOR, second), 1, spm)
     got = spm[fields["o_base"]:][:12].view(np.int8).reshape(4, 3, lanes)
     assert np.array_equal(got, want[0])
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_overflows_of_a_held_bank(at: int) -> None:
+    """A BF16 product that overflows in either of two instructions which share a bank is counted,
+    once for each of its sums, when they are written."""
+    config = PRESETS["tiny_fp"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    numbers, huge = spm.view(np.uint16), 0x7F00     # 2^127, squared 2^240 above the anchor
+    a_at, w_at, o_at = (8, 9), (64, 128), 512
+    numbers[a_at[at]] = huge
+    for first in w_at:
+        numbers[first:first + config.lanes, 0] = huge
+        spm[first + config.lanes:][:PARAM_WORDS].reshape(2, -1).view(np.float32)[1] = 1
+    fields = {name: 1 for name in ("nx", "ny", "ncb", "ns", "nr", "nnb", "ntx", "nty", "nx_last",
+                                   "ny_last", "m_last", "n_last", "iw", "ih", "o_n")}
+    fields |= dict(dtype=DType.BF16, o_type=DType.BF16, lo_f=0xFC00, hi_f=0x7C00, o_base=o_at)
+    exceptions = Exceptions()
+    engine = Tensor(config, exceptions)
+    for index, flag in enumerate(("hold", "acc")):
+        engine.execute(Instruction(Opcode.TENSOR, dict(
+            fields, a_base=config.granules * a_at[index], w_base=w_at[index], **{flag: 1})),
+            index, spm)
+    assert (numbers[o_at:o_at + 2] == 0x7F80).all()
+    assert (exceptions.overflow, exceptions.infinite) == (config.lanes, config.lanes)
 
 
 @pytest.mark.parametrize("change,code", [

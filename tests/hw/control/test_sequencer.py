@@ -241,6 +241,30 @@ def test_watchdog_without_instructions():
     assert bench.fault is not None and bench.fault[0] == Fault.WATCHDOG
 
 
+def test_each_program_has_the_whole_watchdog():
+    """Two in a row in which nothing completes: each within the limit, both together beyond it."""
+    bench, faults = Bench([END]), []
+    dut = bench.dut
+
+    async def run(ctx):
+        ctx.set(dut.watchdog, 50)
+        ctx.set(dut.quiet, 1)
+        for _ in range(2):
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            await ctx.tick().repeat(40)
+            assert ctx.get(dut.busy), "the program before has used up the time of this one"
+            await bench._feed(ctx)
+            faults.append((await until(ctx, dut.done | dut.fault, dut.fault))[0])
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(run)
+    sim.run()
+    assert faults == [0, 0]
+
+
 def test_no_watchdog_when_off():
     program = [Instruction(Opcode.LOAD), END]
     assert Bench(program, {0: 1000}).run().ended
