@@ -27,7 +27,7 @@ def align(m: Module, name: str, a: data.View, w: data.View, product: Value, conf
         Of their significands, a cycle after them. The result comes a cycle after that.
     """
     shift = Signal(signed(len(a.shift) + 1), name=f"shift{name}", reset_less=True)
-    nan = (a.nan & ~w.absent) | w.nan | (a.inf & w.zero) | (a.zero & w.inf)
+    nan = ((a.nan | (a.inf & w.zero)) & ~w.absent) | w.nan | (a.zero & w.inf)
     kind = Signal(3, name=f"kind{name}", reset_less=True)
     m.d.sync += [shift.eq(a.shift + w.shift),
                  kind.eq(Cat(nan, ((a.inf & ~w.absent) | w.inf) & ~nan, a.negative ^ w.negative))]

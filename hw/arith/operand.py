@@ -25,8 +25,8 @@ PAIR = data.StructLayout({
     "first": signed(SIGNIFICAND_BITS), "second": signed(OPERAND_BITS), "shift": signed(SHIFT_BITS),
     "negative": 1, "zero": 1, "inf": 1, "nan": 1, "absent": 1})
 """``first``, ``second``: two integers, or the significand with its sign and nothing. Of a float:
-``first * 2**shift``, unless it is one of the others; ``zero``: it is a zero that makes a product,
-``absent``: it is a weight that makes none."""
+``first * 2**shift``, unless it is one of the others; ``absent``: it is -0, which as a weight makes
+no product, but as an activation is a ``zero`` like any."""
 
 
 def type_shapes(config: Config) -> dict[str, Shape]:
@@ -90,10 +90,10 @@ def assign(m: Module, name: str, vector: Value | data.View, word: Value, integer
 
 def _number(m: Module, pair: data.View, raw: Value, mantissa: int, base: Value | int) -> None:
     low, exponent = raw[:mantissa], raw[mantissa:15]
-    special, hidden, absent = exponent.all(), exponent.any(), raw == ABSENT
+    special, hidden = exponent.all(), exponent.any()
     significand = Mux(special, 0, Cat(low, hidden))
     m.d.comb += [
         pair.first.eq(Mux(raw[15], -significand, significand)),
         pair.shift.eq(exponent.as_unsigned() - hidden + base), pair.negative.eq(raw[15]),
-        pair.zero.eq((raw[:15] == 0) & ~absent), pair.absent.eq(absent),
+        pair.zero.eq(raw[:15] == 0), pair.absent.eq(raw == ABSENT),
         pair.inf.eq(special & (low == 0)), pair.nan.eq(special & (low != 0))]
