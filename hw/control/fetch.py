@@ -35,7 +35,8 @@ def fetched_layout(config: Config) -> data.StructLayout:
 
 
 class Fetch(wiring.Component):
-    """Fetches a program.
+    """Fetches a program. Throughput: a beat a cycle. Stall: while ``instr`` is not taken the
+    prefetch buffer fills, and nothing is asked for that has no room in it.
 
     Parameters
     ----------

@@ -50,7 +50,8 @@ LOOK_UP = 2
 
 
 class Control(wiring.Component):
-    """Control registers of a core.
+    """Control registers of a core. Latency: ``LOOK_UP`` cycles from an address to its value. One
+    read and one write at a time; a response waits until it is taken.
 
     Parameters
     ----------

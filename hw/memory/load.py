@@ -38,7 +38,8 @@ from isa.instructions import Opcode
 
 
 class LoadEngine(wiring.Component):
-    """Executes LOAD instructions.
+    """Executes LOAD instructions. Throughput: a beat a cycle. Stall: a lane whose scratchpad port
+    is not ready keeps its words in its FIFO; when one is full, ``r`` is not ready.
 
     Parameters
     ----------

@@ -39,7 +39,8 @@ from isa.instructions import INDEX_BITS, Opcode
 
 
 class StoreEngine(wiring.Component):
-    """Executes STORE instructions.
+    """Executes STORE instructions. Latency and throughput: as the module says. Stall: ``w`` waits
+    for the words of its beat, addresses for bursts that are not answered.
 
     Parameters
     ----------

@@ -42,7 +42,10 @@ def _choose(m: Module, users: Sequence[SpmReader | SpmWriter], port: SpmReader |
 
 
 class SharedRead(wiring.Component):
-    """Parameters
+    """Latency: a cycle to be chosen, then the port's. Throughput: a word a cycle while one user
+    asks. Stall: a user waits while an earlier one asks, or the port is not ready.
+
+    Parameters
     ----------
     config : Config
     users : int
@@ -76,8 +79,9 @@ class SharedRead(wiring.Component):
 
 
 class SharedWrite(wiring.Component):
-    """``pending`` of a user says that some user's writes have not been made, which is over soon,
-    since together they have less than a word a cycle.
+    """As :class:`SharedRead`, without data coming back. ``pending`` of a user says that some user's
+    writes have not been made, which is over soon, since together they have less than a word a
+    cycle.
 
     Parameters
     ----------
