@@ -29,8 +29,8 @@ from amaranth.lib import wiring
 
 from synth.yosys import SynthesisError, commands_only
 
-TO_GATES = ["flatten", "memory_map", "chformal -lower", "async2sync", "dffunmap", "simplemap",
-            "opt_clean", "aigmap", "opt_clean",
+TO_GATES = ["flatten", "memory_map", "async2sync", "chformal -lower", "dffunmap",
+            "techmap t:$shl", "simplemap", "opt_clean", "aigmap", "opt_clean",
             "write_aiger -zinit -L -map design.map design.aig"]
 TOP = "top"
 KINDS = {"claims": [], "reached": [f"chformal -assert -remove * {TOP} %d"]}

@@ -13,6 +13,7 @@ from isa.config import Config
 from prove.checker import Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
+from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
 from prove.waits import Waits
 
@@ -96,6 +97,17 @@ PROPERTIES = (
                   "offered stay as they are until they are taken; of the two readers none is "
                   f"passed over more than {Requests.TURNS} times while it keeps asking",
              design=lambda: Requests(small(8, 2))),
+    Property(name="shared", block="hw/scratchpad/port_share.py",
+             says="of three users of a port: it takes the request of one of them; answers go to "
+                  "who asked, in the order of the requests; a user is passed over for earlier "
+                  "ones alone, and has the port a cycle after none of those asks; if the port "
+                  "answers in order, two cycles later at the soonest", design=lambda:
+                  Shared(small(8, 2))),
+    Property(name="ranks", block="hw/scratchpad/banks.py",
+             says="of two read ports and a write port: the first never waits and has its words "
+                  "after the latency; each read has one answer; nothing of a port waits when it "
+                  "and those above it have been silent for two cycles each, both places of "
+                  "their slots", design=lambda: Ranks(small(8, 2)), cycles=16),
     Property(name="splits", block="hw/memory/axi.py",
              says="the bursts of a run within the address space follow one another without gap or "
                   "overlap, are together the run, and cross no multiple of the longest burst, "

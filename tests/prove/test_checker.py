@@ -11,8 +11,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.memory.lanes import Status
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
+from hw.scratchpad.banks import any_before
 from isa.instructions import WAIT_REACH
-from prove import checker, dma
+from prove import checker, dma, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
 from prove.properties import small
@@ -93,6 +94,14 @@ def test_an_engine_that_forgets_its_halt_breaks_the_bus(monkeypatch):
     """The machine as it once was: an error response in the middle of a burst moves WLAST."""
     monkeypatch.setattr("hw.memory.store.Status", Forgetful)
     assert not check(dma.Stores(small(8, 2)), 16).holds
+
+
+@pytest.mark.parametrize("block, design", [("hw.scratchpad.port_share", ports.Shared),
+                                           ("hw.scratchpad.banks", ports.Ranks)])
+def test_an_arbiter_with_other_ranks_is_refuted(block, design, monkeypatch):
+    """The last one comes first."""
+    monkeypatch.setattr(f"{block}.any_before", lambda bits: any_before(bits[::-1])[::-1])
+    assert not check(design(small(8, 2)), 12).holds
 
 
 def test_a_buffer_that_never_fills_says_nothing():
