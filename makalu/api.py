@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.source.imports.formats import is_model
 from isa.config import Config
 from isa.presets import load_config
 from isa.program import Program
 from runtime.device import Device
+from makalu import models
 from runtime.session import Session
 
 DEVICES = ("golden", "rtl", "board")
@@ -46,7 +48,8 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     Parameters
     ----------
     model : onnx.ModelProto, str or Path
-        Quantized (QDQ or QOperator), or FP32 with calibration data.
+        Quantized (QDQ or QOperator), or FP32 with calibration data; a file or folder of any format
+        that :func:`makalu.models.onnx_file` takes.
     config : Config or str
         A configuration, the name of a preset, or a ``.json`` file.
     host : collection of str
@@ -77,15 +80,18 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     from compiler import compile_model
     from compiler.source.sensitivity import GOAL, Goal
 
+    if isinstance(model, str | Path):
+        name = name or Path(model).stem
+        model = models.onnx_file(model, say=say)
     return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
                          batch=batch, name=name, precision=precision, keep=keep,
                          goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
 
 
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:
-    """The program in a ``.mkl`` file, or the one that an ``.onnx`` file compiles to with the
-    options of :func:`compile`."""
-    if Path(path).suffix == ".onnx":
+    """The program in a ``.mkl`` file, or the one that a model compiles to with the options of
+    :func:`compile`."""
+    if is_model(path):
         return compile(path, config, **options)
     return Program.load(path)
 

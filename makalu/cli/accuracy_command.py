@@ -12,6 +12,8 @@ from makalu import api
 from makalu.cli import console
 from makalu.cli.console import number, percent, table
 from makalu.cli.options import json_option
+from makalu.models import onnx_file
+from sim.cache import say
 
 
 @click.command()
@@ -56,9 +58,10 @@ def accuracy(model: str, samples: str, labels: str | None, config: str,
     if labels is not None and labels not in arrays:
         raise click.ClickException(f"{samples} has no array {labels!r}; it has "
                                    f"{', '.join(arrays)}")
+    onnx = str(onnx_file(model, say=say))
     right = arrays.pop(labels).ravel() if labels is not None else None
     with console.err.status("comparing") as status:
-        rows = measure(model, load_config(config), arrays, right, precisions, device, sqnr,
+        rows = measure(onnx, load_config(config), arrays, right, precisions, device, sqnr,
                        lambda text: status.update(text))
     if output:
         draw(rows, Path(output))

@@ -51,14 +51,21 @@ def cli() -> None:
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
 def compile_command(model: str, output: str | None, how: How, report: bool, as_json: bool) -> None:
-    """Compile MODEL.onnx into a program file.
+    """Compile MODEL into a program file.
 
-    MODEL is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not
-    run is an error that names the node, unless --host allows its operator on the host.
+    MODEL is an ONNX file; a TensorFlow SavedModel folder or frozen GraphDef (.pb), Keras (.keras,
+    .h5) or TensorFlow Lite (.tflite), with the extra makalu[tf]; or a PyTorch ExportedProgram
+    (.pt2), with makalu[torch]. Such a model is converted by its framework's libraries, once, and
+    compared with the original.
+
+    It is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not run
+    is an error that names the node, unless --host allows its operator on the host.
 
     \b
     Examples:
       makalu compile net.onnx
+      makalu compile net.tflite --host all
+      makalu compile frozen.pb --model-input x:0 --shape x:0=1,28,28 --model-output logits:0
       makalu compile examples/digits_int8.onnx --host QuantizeLinear,DequantizeLinear
       makalu compile examples/digits_int8.onnx --host all -o net.mkl --config core1024 --report
       makalu compile net_fp32.onnx --host all --calibration samples.npz

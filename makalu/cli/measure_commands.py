@@ -43,11 +43,13 @@ def bench(files: tuple[Path, ...], models: str | None, configs: tuple[str, ...],
     from makalu.measure import bench as benches
     from makalu.measure import bench_page as page
     from makalu.measure import networks
+    from makalu.models import onnx_file
     from sim.build import say
 
     for file in files:
-        if not file.is_file():
-            raise click.ClickException(f"there is no file {str(file)!r}; name .onnx files")
+        if not file.exists():
+            raise click.ClickException(f"there is no file {str(file)!r}; name models")
+    files = tuple(onnx_file(file, say=say) for file in files)
     folder = docs or Path("build/bench" if files or quick else "docs")
     if files and precision == "int8":
         given, left = networks.quantized(files)

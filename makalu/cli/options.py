@@ -15,9 +15,12 @@ from isa.config import DTYPES
 from isa.presets import PRESETS
 from isa.program import Program
 import makalu
-from makalu import api
+from compiler.source.imports.foreign import Edges
+from compiler.source.imports.formats import is_model
+from makalu import api, models
 from makalu.cli import console
 from makalu.pictures import FITS, LAYOUTS, Pictures
+from sim.cache import say
 
 
 class DeviceName(click.ParamType):
@@ -80,7 +83,7 @@ def picture_options(f: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class How:
-    """What an .onnx file is to become, as the command line says it."""
+    """What a model is to become, as the command line says it; and what its file does not say."""
 
     config: str
     host: tuple[str, ...]
@@ -90,6 +93,14 @@ class How:
     keep: dict[str, str] | None
     sqnr: float | None
     agreement: float | None
+    edges: Edges
+    verify: bool
+
+    def onnx_file(self, model: str) -> str:
+        """The model as ONNX."""
+        if not self.verify:
+            console.warn(f"{model} is not compared with the original: --no-verify")
+        return str(models.onnx_file(model, self.edges, self.verify, say))
 
     def samples(self) -> dict[str, np.ndarray] | None:
         """The calibration data."""
@@ -105,18 +116,20 @@ class How:
 
 
 def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that decide what an .onnx file compiles to, which the command gets as ``how``."""
+    """The options that decide what a model compiles to, which the command gets as ``how``."""
     @functools.wraps(f)
     def command(*, config: str, host: str, batch: int | None, calibration: str | None,
                 precision: str, keep: tuple[str, ...], sqnr: float | None,
-                agreement: float | None,
+                agreement: float | None, model_input: tuple[str, ...],
+                model_output: tuple[str, ...], shape: tuple[str, ...], verify: bool,
                 **others: Any) -> Any:
         names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
         if (keep or sqnr is not None or agreement is not None) and precision != "mixed":
             raise click.ClickException("--keep, --sqnr and --agreement are for mixed networks: add "
                                        "--precision mixed")
         how = How(config, names, batch, calibration, precision, kept(keep), sqnr,
-                  None if agreement is None else agreement / 100)
+                  None if agreement is None else agreement / 100,
+                  Edges(model_input, model_output, dict(map(_shape, shape))), verify)
         return f(how=how, **others)
 
     for option in reversed((
@@ -141,9 +154,26 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
                               "data: its signal-to-quantization-noise ratio.  [default: 35]"),
             click.option("--agreement", type=click.FloatRange(0, 100), metavar="PERCENT",
                          help="Instead of that, the share of samples whose largest output is the "
-                              "same."))):
+                              "same."),
+            click.option("--model-input", multiple=True, metavar="TENSOR",
+                         help="An input of a frozen TensorFlow graph; can be given several times.  "
+                              "[default: its placeholders]"),
+            click.option("--model-output", multiple=True, metavar="TENSOR",
+                         help="An output of one.  [default: what no node reads]"),
+            click.option("--shape", multiple=True, metavar="INPUT=N,…",
+                         help="Of an input whose shape the model does not fix."),
+            click.option("--verify/--no-verify", default=True,
+                         help="Run a model that is not ONNX in its own framework and compare."))):
         command = option(command)
     return command
+
+
+def _shape(given: str) -> tuple[str, tuple[int, ...]]:
+    name, _, numbers = given.rpartition("=")
+    try:
+        return name, tuple(int(n) for n in numbers.split(","))
+    except ValueError:
+        raise click.ClickException(f"--shape {given}: not INPUT=N,…, as in x=1,28,28") from None
 
 
 def kept(keep: Sequence[str]) -> dict[str, str] | None:
@@ -168,20 +198,22 @@ def kept(keep: Sequence[str]) -> dict[str, str] | None:
 
 
 def compile_net(model: str, how: How) -> Program:
-    """The program that an .onnx file compiles to."""
+    """The program that a model compiles to."""
+    file = how.onnx_file(model)
     text = f"compiling {Path(model).name} for {how.config}"
     with console.err.status(text) as status:
         program = api.compile(
-            model, how.config, host=how.host, calibration=how.samples(), batch=how.batch,
-            precision=how.precision, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
+            file, how.config, name=Path(model).stem, host=how.host,
+            calibration=how.samples(), batch=how.batch, precision=how.precision, keep=how.keep,
+            sqnr=how.sqnr, agreement=how.agreement,
             say=lambda progress: status.update(f"{text}: {progress}"))
     console.warn_host_alone(program)
     return program
 
 
 def load_net(net: str, how: How) -> Program:
-    """The program in a .mkl file, or the one that an .onnx file compiles to."""
-    if Path(net).suffix == ".onnx":
+    """The program in a .mkl file, or the one that a model compiles to."""
+    if is_model(net):
         return compile_net(net, how)
     program = _read(net)
     console.warn_host_alone(program)
@@ -199,5 +231,5 @@ def _read(net: str) -> Program:
     try:
         return Program.load(net)
     except FileNotFoundError:
-        raise click.ClickException(f"there is no file {net!r}; give an .onnx model, or a .mkl "
-                                   "program that makalu compile made") from None
+        raise click.ClickException(f"there is no file {net!r}; give a model (.onnx, .tflite, …), "
+                                   "or a .mkl program that makalu compile made") from None

@@ -17,6 +17,7 @@ from makalu.cli.options import (How, compile_options, device_option, json_option
 from makalu.inputs import read_inputs, unusual
 from makalu.pictures import Pictures
 from makalu.text import percent
+from compiler.source.imports.formats import is_model
 from runtime.session import Session
 from sim.build import WAVES
 
@@ -34,13 +35,14 @@ from sim.build import WAVES
 @compile_options
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
-@click.option("--model", metavar="MODEL.onnx", help="What --check compares a .mkl program with.")
+@click.option("--model", metavar="MODEL", help="What --check compares a .mkl program with.")
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
 def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, classes: str | None,
         how: How, output: str | None, check: bool, model: str | None, waves: str | None,
         as_json: bool) -> None:
-    """Run NET, a program (.mkl) or a model (.onnx), on a device.
+    """Run NET, a program (.mkl) or a model (.onnx, .tflite, .pb, .keras, .pt2, a SavedModel
+    folder), on a device.
 
     The first run on a configuration's hardware builds its simulation, which takes a minute or two;
     it is kept.
@@ -57,9 +59,9 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
       makalu run net.onnx --input test_data_set_0/input_0.pb
     """
     reference = model or net
-    if check and Path(reference).suffix != ".onnx":
+    if check and not is_model(reference):
         raise click.ClickException("--check compares with ONNX Runtime and needs the model: add "
-                                   "--model MODEL.onnx")
+                                   "--model MODEL")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
     if waves and Path(waves).suffix[1:] not in WAVES:
@@ -80,7 +82,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
     agreement = {}
     if check:
         from makalu.measure.witness import compare, reference as witness
-        theirs = witness(reference, values)
+        theirs = witness(how.onnx_file(reference), values)
         agreement = {name: compare(results[name], theirs[name]) for name in results}
     likely = {name: naming.best(value, names) for name, value in results.items()} if names else {}
     if output:

@@ -113,7 +113,12 @@ def take(path: Path, kind: Format, edges: Edges = Edges(), verify: bool = True) 
         if not verify:
             return Taken(model, f"{said}; NOT compared with the original (--no-verify)")
         values = dict(np.load(Path(folder) / "values.npz"))
+        lost = [o.name for o in model.graph.output if f"out:{o.name}" not in values]
         off, worst = compare(model, values, "out")
+        if lost:
+            raise CompileError(where, f"the original has no output {', '.join(lost)} to compare "
+                               "with", "name its outputs, or leave the comparison out with "
+                               "--no-verify")
         if off:
             raise CompileError(where, _cause(path, kind, edges, model, off),
                                "the conversion is wrong there: export the model in another way, "
@@ -128,6 +133,8 @@ def compare(model: onnx.ModelProto, values: dict[str, np.ndarray], kind: str
     made = {o: n for n in model.graph.node for o in n.output}
     feeds = {i.name: values[f"in:{i.name}"] for i in model.graph.input}
     wanted = [o for o in made if f"{kind}:{o}" in values]
+    if not wanted:
+        return [], "nothing to compare"
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -141,23 +148,30 @@ def compare(model: onnx.ModelProto, values: dict[str, np.ndarray], kind: str
         expected = values[f"{kind}:{name}"]
         if got.size != expected.size:
             off.append(name)
-            continue
-        got = got.reshape(expected.shape)
-        if expected.dtype.kind in "iub" and expected.dtype.itemsize == 1:
-            difference = np.abs(got.astype(int) - expected.astype(int))
-            rate = float((difference > 0).mean())
+        elif expected.dtype.kind in "iub" and expected.dtype.itemsize == 1:
+            steps = np.abs(got.reshape(expected.shape).astype(int) - expected.astype(int))
+            rate = float((steps > 0).mean())
             share = max(share, rate)
-            bad = difference.max(initial=0) > 1 or rate > STEPS
+            if steps.max(initial=0) > 1 or rate > STEPS:
+                off.append(name)
         else:
-            difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-            relative = float(difference.max(initial=0) / max(np.abs(expected).max(initial=0),
-                                                             1e-6))
+            relative = _relative(got.reshape(expected.shape), expected)
             largest = max(largest, relative)
-            bad = not relative <= BOUND
-        if bad:
-            off.append(name)
+            if not relative <= BOUND:
+                off.append(name)
     words = f"largest relative difference {largest:.1e}"
     return off, f"{words}, {share:.2%} of integers off by one" if share else words
+
+
+def _relative(got: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest magnitude; infinite where only one has a NaN or
+    an infinity."""
+    a, b = got.astype(np.float64), expected.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if not (np.isfinite(a) & np.isfinite(b))[~same].all():
+        return float("inf")
+    difference = float(np.abs(a[~same] - b[~same]).max(initial=0))
+    return difference / float(np.abs(b[np.isfinite(b)]).max(initial=1e-6))
 
 
 def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) -> dict[str, str]:

@@ -198,7 +198,7 @@ def test_an_interrupt_is_one_line(command, tmp_path):
 
 def test_check_of_a_program_needs_the_model(program, images):
     done = makalu("run", program, "--input", images, "--check", code=1)
-    assert "--model MODEL.onnx" in done.stderr
+    assert "--model MODEL" in done.stderr
 
 
 def test_program_for_another_machine_is_refused(program, images):

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user has, as an ONNX file: models of other formats are converted once and kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from compiler.source.imports.formats import Format, format_of
+from compiler.source.imports.foreign import Edges, take
+from sim.cache import digest, kept
+
+
+def onnx_file(path: str | Path, edges: Edges | None = None, verify: bool = True,
+              say: Callable[[str], None] = lambda text: None) -> Path:
+    """The ONNX file of a model.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any of :class:`compiler.source.imports.formats.Format`; an ONNX file is given back as it is.
+    edges : Edges, optional
+        What the file does not say of its inputs and outputs.
+    verify : bool
+        Whether the original is run for comparison.
+    say : function of str
+        Called with what was taken, and how it was checked.
+
+    Raises
+    ------
+    compiler.ir.errors.CompileError
+        As :func:`compiler.source.imports.foreign.take`.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return path
+    kind, edges = format_of(path), edges or Edges()
+    if kind is Format.ONNX:
+        return path
+
+    def make(file: Path) -> dict[str, Any]:
+        say(f"{path.name}: converting, once; this takes some seconds")
+        taken = take(path, kind, edges, verify)
+        onnx.save(taken.model, file)
+        return {"said": taken.said}
+
+    key = digest(kind.name, repr(edges), str(verify), *_contents(path))
+    file, found = kept("imports", f"{path.stem}-{key}.onnx", make)
+    say(found["said"])
+    return file
+
+
+def _contents(path: Path) -> list[bytes]:
+    """All bytes of a file, or of a folder's files in a fixed order, with their names."""
+    if path.is_file():
+        return [path.read_bytes()]
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return [part for p in files for part in (str(p.relative_to(path)).encode(), p.read_bytes())]
