@@ -56,6 +56,12 @@ def _model(source: Source, nodes: list[onnx.NodeProto], inputs: list, outputs: l
     return model.SerializeToString(deterministic=True)
 
 
+def _in_order(source: Source, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Nodes in the graph's order: weights come when a node asks for them."""
+    places = {n.name: i for i, n in enumerate(source.nodes)}
+    return sorted(nodes, key=lambda n: places[n.name])
+
+
 def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage]
            ) -> tuple[bytes, dict[str, str]]:
     """The model in front of the machine, and new names of machine inputs (none if the host has
@@ -68,7 +74,8 @@ def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage]
     renamed = {s.name: s.name + SUFFIX for s in inputs if s.name in plain}
     extra = [helper.make_node("Identity", [a], [b], name=b) for a, b in renamed.items()]
     outputs = [_info(source, s.name, s.dtype, s.shape, renamed.get(s.name, "")) for s in inputs]
-    return _model(source, [*nodes, *extra], graph_inputs, outputs, "before"), renamed
+    return _model(source, [*_in_order(source, nodes), *extra], graph_inputs, outputs,
+                  "before"), renamed
 
 
 def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quantized]
@@ -80,8 +87,6 @@ def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quant
     renamed = {n: n + SUFFIX for n in crossing if n in results}
     extra = [helper.make_node("Identity", [b], [a], name=b) for a, b in renamed.items()]
     inputs = [_info(source, n, q.dtype, q.shape, renamed.get(n, "")) for n, q in crossing.items()]
-    names = {n.name: i for i, n in enumerate(source.nodes)}
-    nodes = sorted(nodes, key=lambda n: names[n.name])
     outputs = [_info(source, n, crossing[n].dtype if n in crossing else None,
                      crossing[n].shape if n in crossing else None) for n in results]
-    return _model(source, [*extra, *nodes], inputs, outputs, "after"), renamed
+    return _model(source, [*extra, *_in_order(source, nodes)], inputs, outputs, "after"), renamed

@@ -189,7 +189,7 @@ class _Walk:
 
     def _to_host(self, node: onnx.NodeProto, inputs: list, late: bool,
                  why: Unsupported | None) -> None:
-        early = not late and all(v is None or isinstance(v, np.ndarray)
+        early = not late and all(v is None or isinstance(v, np.ndarray | Weights)
                                  or (isinstance(v, Host) and v.early) for v in inputs)
         along = node.op_type in RIDE_ALONG and any(
             isinstance(v, Host) and v.node not in ("", node.name) for v in inputs)
@@ -212,6 +212,8 @@ class _Walk:
                                    "give that value as an output of its own")
             if not early and isinstance(v, (Quantized, Real)):
                 self._leave(name, v)
+            if isinstance(v, Weights):
+                self._computed_twice(name, self.pre if early else self.post)
         enters = early and node.op_type in ("QuantizeLinear", "Cast") and \
             self.source.types.get(node.output[0]) in (onnx.TensorProto.INT8,
                                                       onnx.TensorProto.UINT8)
@@ -223,6 +225,16 @@ class _Walk:
                     "int8" if kind == onnx.TensorProto.INT8 else "uint8")
             else:
                 self.values[name] = Host(early, node.name)
+
+    def _computed_twice(self, name: str, nodes: list[onnx.NodeProto]) -> None:
+        """The host needs quantized weights as well: it dequantizes them itself."""
+        maker = self.makers[name]
+        if any(maker is n for n in nodes):
+            return
+        for given in maker.input:
+            if isinstance(self.get(given), Weights):
+                self._computed_twice(given, nodes)
+        nodes.append(maker)
 
     def _leave(self, name: str, value: Value | None) -> None:
         """The host needs a machine value: the quantized value crosses, and what makes a real one

@@ -63,6 +63,29 @@ def test_edges_run_on_the_host_if_allowed() -> None:
     assert program.host_pre and program.host_post
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_quantized_weights_of_the_host(first: bool) -> None:
+    """The host has a product of its own, in front of the machine or behind it, and the machine
+    one with the same weights."""
+    rng, net = np.random.default_rng(2), Net()
+    w = net.weights(rng.integers(-99, 99, (8, 8)).astype(np.int8), 0.01)
+    x = net.input("x", "float32", (1, 8))
+
+    def machine(y: str) -> str:
+        y = net.dq(net.q(y, 0.02, 0, "int8"), 0.02, 0, "int8")
+        return net.dq(net.q(net.op("MatMul", y, w), 0.05, 0, "int8"), 0.05, 0, "int8")
+
+    y = net.op("MatMul", net.op("Softmax", x), w) if first else machine(x)
+    y = machine(y) if first else net.op("MatMul", net.op("Softmax", y), w)
+    model = net.model(y, kind="float32")
+    program = compile_model(model, CORE, allow_host=["all"])
+    assert b"MatMul" in (program.host_pre if first else program.host_post)
+    assert {p["engine"] for p in program.placement if p["op"] == "MatMul"} == {"array", "host"}
+    given = {"x": rng.normal(0, 1, (1, 8)).astype(np.float32)}
+    (got,), (want,) = whole(program, given), onnxruntime(model, given)
+    assert np.allclose(got, want, atol=0.06)
+
+
 def test_an_output_of_the_machine_passes_by_the_host() -> None:
     """One output is the machine's own, another comes from the host."""
     net = Net()
