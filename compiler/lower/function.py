@@ -20,7 +20,7 @@ OPERATIONS = {"Exp": VectorOp.EXP, "Reciprocal": VectorOp.RECIPROCAL,
               "Sigmoid": VectorOp.SIGMOID, "Tanh": VectorOp.TANH}
 
 
-def _operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
+def operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
     """The operand, stored in its type.
 
     Raises
@@ -36,7 +36,7 @@ def _operand(build: Builder, node: onnx.NodeProto, inputs: list) -> Deq:
 
 def function(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone, element by element, from tables of the vector engine (docs/numerics.md)."""
-    return [Real(Function(_operand(build, node, inputs), OPERATIONS[node.op_type]))]
+    return [Real(Function(operand(build, node, inputs), OPERATIONS[node.op_type]))]
 
 
 def _hard_sigmoid(build: Builder, x: Deq, alpha: float, beta: float) -> Real:
@@ -46,13 +46,13 @@ def _hard_sigmoid(build: Builder, x: Deq, alpha: float, beta: float) -> Real:
 
 def hard_sigmoid(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone: ``max(0, min(1, alpha * x + beta))``."""
-    a, x = attributes(node), _operand(build, node, inputs)
+    a, x = attributes(node), operand(build, node, inputs)
     return [_hard_sigmoid(build, x, a.get("alpha", 0.2), a.get("beta", 0.5))]
 
 
 def hard_swish(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone: ``x * HardSigmoid(x)``."""
-    x = _operand(build, node, inputs)
+    x = operand(build, node, inputs)
     gate = stored(build, _hard_sigmoid(build, x, 1 / 6, 0.5), node.output[0] + ":gate")
     return [Real(Sum(x, gate, product=True))]
 
@@ -62,7 +62,7 @@ def leaky_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     alpha = attributes(node).get("alpha", 0.01)
     if not 0 <= alpha < 1:
         raise Unsupported(f"its slope {alpha:g} is not in [0, 1)", "use such a slope")
-    x = _operand(build, node, inputs)
+    x = operand(build, node, inputs)
     if alpha == 0:
         return [real_of(inputs[0]).clipped(0.0, INF)]
     positive = stored(build, Real(x).clipped(0.0, INF), node.output[0] + ":positive")

@@ -92,6 +92,33 @@ def transpose(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(v, lambda i: i.transpose(perm))]
 
 
+def depth_to_space(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As Transpose."""
+    at = attributes(node)
+    size, crd = at["blocksize"], at.get("mode", b"DCR") == b"CRD"
+
+    def moved(index: np.ndarray) -> np.ndarray:
+        n, c, h, w = index.shape
+        c //= size * size
+        cells, order = (((c, size, size), (0, 1, 4, 2, 5, 3)) if crd else
+                        ((size, size, c), (0, 3, 4, 1, 5, 2)))
+        return index.reshape(n, *cells, h, w).transpose(order).reshape(n, c, h * size, w * size)
+
+    return [_through(inputs[0], moved)]
+
+
+def space_to_depth(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """As Transpose."""
+    size = attributes(node)["blocksize"]
+
+    def moved(index: np.ndarray) -> np.ndarray:
+        n, c, h, w = index.shape
+        return index.reshape(n, c, h // size, size, w // size, size).transpose(
+            0, 3, 5, 1, 2, 4).reshape(n, c * size * size, h // size, w // size)
+
+    return [_through(inputs[0], moved)]
+
+
 def squeeze(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Moves nothing."""
     axes = _ints(inputs[1], "axes") if len(inputs) > 1 and inputs[1] is not None else None
@@ -197,4 +224,5 @@ def qlinear_concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 HANDLERS: Handlers = {
     "Identity": keep, "Dropout": keep, "Reshape": reshape, "Flatten": flatten,
     "Transpose": transpose, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Slice": slice_,
-    "Split": split, "Pad": pad, "Concat": concat, "com.microsoft.QLinearConcat": qlinear_concat}
+    "Split": split, "Pad": pad, "Concat": concat, "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth, "com.microsoft.QLinearConcat": qlinear_concat}

@@ -24,6 +24,9 @@ from compiler.source.check import check_names, check_sizes, check_windows
 OPSET, IR_VERSION = 20, 10
 """What the compiler works with internally."""
 
+REDEFINED = {"GroupNormalization"}
+"""Operators that have another meaning behind :data:`OPSET`."""
+
 LARGE = 1 << 16
 """Elements of a constant that is set aside."""
 
@@ -128,14 +131,35 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         node.name = name
 
 
+def _is_older(model: onnx.ModelProto) -> bool:
+    """Whether a model of a newer opset is one of :data:`OPSET` but for its label: every operator
+    exists there and has the same attributes and inputs. Opsets 21 to 26 have widened types of
+    elements and added attributes; what they have redefined is :data:`REDEFINED`."""
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type in REDEFINED or not onnx.defs.has(node.op_type, OPSET):
+            return False
+        schema = onnx.defs.get_schema(node.op_type, OPSET)
+        if not {a.name for a in node.attribute} <= set(schema.attributes) \
+                or len(node.input) > schema.max_input:
+            return False
+    return True
+
+
 def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
                   default=0)
+    others = [o for o in model.opset_import if o.domain not in ("", "ai.onnx")]
     names = {o: n.name for n in model.graph.node for o in n.output}
     if version < 7:
         raise CompileError(where, f"operator set {version} is too old",
                            "export the model with opset 13 or later")
-    if version != OPSET:
+    if version > OPSET and _is_older(model):
+        del model.opset_import[:]
+        model.opset_import.extend(others)
+        model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    elif version != OPSET:
         try:
             model = onnx.version_converter.convert_version(model, OPSET)
         except Exception as e:
