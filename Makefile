@@ -3,6 +3,7 @@
 # rest, the simulator included, comes as Python packages into .venv, pinned in requirements.lock.
 
 PYTHON ?= python3
+PYTHON39 ?= python3.9
 CONFIG ?= core256
 BIN := .venv/bin
 READY := .venv/.ready
@@ -11,7 +12,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports lock clean
+.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -70,6 +71,10 @@ lint: $(READY)  ## check style and types
 
 imports: $(READY)  ## print the graph of imports between folders, and check that it has no circle
 	@$(BIN)/python -m tests.import_graph
+
+fixtures:  ## make the fixtures of the Caffe2 tests anew with PYTHON39=interpreter, which has Caffe2
+	@command -v $(PYTHON39) > /dev/null || { echo "makalu: there is no $(PYTHON39): make fixtures PYTHON39=/path/to/python3.9" >&2; exit 1; }
+	@$(PYTHON39) tests/fixtures/caffe2/make.py
 
 lock: ## pin what pyproject.toml asks for anew, in requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
