@@ -14,6 +14,7 @@ from compiler.ir.errors import CompileError
 from compiler.source.imports.caffe2.files import find
 from compiler.source.imports.caffe2.load import load
 from compiler.source.imports.caffe2.schema import NetDef
+from tests.fixtures.caffe2.networks import NETWORKS, SHAPE, image
 
 FIXTURES = np.load(Path(__file__).parents[3] / "fixtures/caffe2/operators.npz")
 CASES = sorted({name.partition("/")[0] for name in FIXTURES.files})
@@ -54,6 +55,25 @@ def test_case_equals_caffe2(name: str, tmp_path: Path) -> None:
         assert np.count_nonzero(steps) <= OFF.get(name, 0) * steps.size
     else:
         np.testing.assert_allclose(got, want, atol=1e-5 * max(1, np.abs(want).max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_network_equals_caffe2(name: str, tmp_path: Path) -> None:
+    """Logits, which no softmax saturates, with weights made anew from the seed."""
+    made = np.load(Path(__file__).parents[3] / "fixtures/caffe2/networks.npz")
+    network, _ = NETWORKS[name]()
+    init = NetDef()
+    for blob, value in network.weights.items():
+        op = init.op.add(type="GivenTensorFill", output=[blob])
+        op.arg.add(name="shape", ints=value.shape)
+        op.arg.add(name="values", floats=value.ravel())
+    (tmp_path / "predict_net.pb").write_bytes(made[f"{name}/predict"].tobytes())
+    (tmp_path / "init_net.pb").write_bytes(init.SerializeToString())
+    model = load(tmp_path / "predict_net.pb", tmp_path / "init_net.pb", {"data": SHAPE})
+    want = made[f"{name}/y"]
+    assert want.std() > 0.05
+    np.testing.assert_allclose(infer(model, image()), want, rtol=0,
+                               atol=1e-5 * max(1, np.abs(want).max()))
 
 
 def net(*ops: tuple[str, str, str, dict[str, float | list[int]]]) -> object:
