@@ -95,4 +95,5 @@ def test_newer_opsets(opset: int) -> None:
     y = net.op("GroupNormalization", y, net.constant(np.ones(19, np.float32)),
                net.constant(np.ones(19, np.float32)), num_groups=1)
     with pytest.raises(CompileError, match="from opset|GroupNormalization"):
-        compile_model(net.model(y, kind="float32", shape=[1, 19, 1, 1]), PRESETS["tiny_fp"], precision="fp16")
+        compile_model(net.model(y, kind="float32", shape=[1, 19, 1, 1]), PRESETS["tiny_fp"],
+                      precision="fp16")

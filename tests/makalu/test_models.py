@@ -56,3 +56,23 @@ def test_options_reach_the_import(conversions: list[Edges], tmp_path: Path) -> N
     assert "is not compared with the original" in result.output
     result = CliRunner().invoke(cli, ["report", str(path), "--shape", "x"])
     assert result.exit_code == 1 and "--shape x: not INPUT=N,…" in result.output
+
+
+def test_caffe2_has_an_importer_of_its_own(conversions: list[Edges], tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def load(*arguments: object) -> onnx.ModelProto:
+        given.append(arguments)
+        return model(MATMUL, shape=(1, 4))
+
+    monkeypatch.setattr(models, "load", load)
+    predict, init, said = tmp_path / "predict_net.pb", tmp_path / "init_net.pb", list[str]()
+    predict.write_bytes(b"x")
+    init.write_bytes(b"y")
+    file = models.onnx_file(predict, Edges(shapes={"x": (1, 3)}), say=said.append)
+    assert given == [(predict, init, {"x": (1, 3)})] and not conversions
+    assert said[-1] == ("predict_net.pb: Caffe2, inputs x, outputs y; there is no Caffe2 to "
+                        "compare it with here")
+    init.write_bytes(b"other weights")
+    assert models.onnx_file(predict, Edges(shapes={"x": (1, 3)})) != file

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from compiler.ir.errors import CompileError
+from compiler.source.imports.caffe2 import files as caffe2
 
 
 class Format(enum.Enum):
@@ -17,6 +18,7 @@ class Format(enum.Enum):
     KERAS = "Keras model"
     TFLITE = "TensorFlow Lite"
     TORCH = "PyTorch ExportedProgram"
+    CAFFE2 = "Caffe2 net"
 
 
 SUFFIXES = {".onnx": Format.ONNX, ".pb": Format.GRAPH_DEF, ".keras": Format.KERAS,
@@ -24,12 +26,13 @@ SUFFIXES = {".onnx": Format.ONNX, ".pb": Format.GRAPH_DEF, ".keras": Format.KERA
             ".pt2": Format.TORCH}
 
 KNOWN = ("an .onnx file, a TensorFlow SavedModel folder, a frozen GraphDef (.pb), Keras (.keras, "
-         ".h5), TensorFlow Lite (.tflite) or a PyTorch ExportedProgram (.pt2)")
+         ".h5), TensorFlow Lite (.tflite), a PyTorch ExportedProgram (.pt2) or Caffe2 "
+         "(predict_net.pb with init_net.pb beside it, or their folder)")
 
 
 def is_model(path: str | Path) -> bool:
     """Whether the path has the name of a model, and not that of a compiled program."""
-    return Path(path).suffix in SUFFIXES or Path(path).is_dir()
+    return Path(path).suffix in (*SUFFIXES, ".pbtxt") or Path(path).is_dir()
 
 
 def format_of(path: Path) -> Format:
@@ -43,10 +46,13 @@ def format_of(path: Path) -> Format:
     where = str(path)
     if not path.exists():
         raise CompileError(where, "there is no such file or folder", "check the path")
+    if caffe2.find(path):
+        return Format.CAFFE2
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return Format.SAVED_MODEL
-        raise CompileError(where, "the folder has no saved_model.pb", f"give {KNOWN}")
+        raise CompileError(where, "the folder has neither saved_model.pb nor predict_net",
+                           f"give {KNOWN}")
     found = SUFFIXES.get(path.suffix)
     if found is None:
         raise CompileError(where, f"no model has the ending {path.suffix!r}", f"give {KNOWN}")

@@ -31,10 +31,16 @@ def test_files(tmp_path: Path, name: str, contents: bytes | None, kind: Format) 
 
 
 def test_a_saved_model_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match="no saved_model.pb; give an .onnx file"):
+    with pytest.raises(CompileError, match="neither saved_model.pb nor predict_net; give an .onnx"):
         format_of(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"x")
     assert format_of(tmp_path) is Format.SAVED_MODEL
+
+
+def test_caffe2_is_a_folder_or_its_predict_net(tmp_path: Path) -> None:
+    for name in ("predict_net.pb", "init_net.pb"):
+        (tmp_path / name).write_bytes(b"x")
+    assert format_of(tmp_path) is format_of(tmp_path / "predict_net.pb") is Format.CAFFE2
 
 
 @pytest.mark.parametrize("name", ["net.tflite", "net.keras", "net.h5", "net.pt2"])
