@@ -15,7 +15,7 @@ from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
 from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
-from prove.waits import Waits
+from prove.waits import Counters, Waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,10 @@ PROPERTIES = (
                   f"waits for is at most {WAIT_REACH:,} back and fewer than {WAIT_REACH:,} "
                   "instructions of a queue complete from then on until it passes",
              design=lambda: Waits(WAIT_REACH - 1)),
+    Property(name="counters", block="hw/control/sequencer.py",
+             says="every engine sees how many instructions of each queue have completed since the "
+                  "doorbell, modulo 2^16, two cycles after the completion at the latest",
+             design=lambda: Counters(small(8, 2))),
     Property(name="halted", block="hw/memory/lanes.py",
              says="a DMA engine that has halted, by an error response, a fault or another engine, "
                   "stays halted until reset", design=Halted),

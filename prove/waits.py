@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits: an instruction starts when what it waits for is complete, never before, and then always.
+"""Waits: an instruction starts when what it waits for is complete, never before, and then always;
+and the counters that say what is.
 
 What happens modulo 2**16 in the hardware is held against whole numbers here. An instruction waits
 for the ``distance``-th last one of a queue before it in the program; ``pending`` of those before it
@@ -11,8 +12,11 @@ from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.control.sequencer import Sequencer
 from hw.engine.ports import instruction_layout, view_of
 from hw.engine.waits import WaitGate, blocked
+from hw.parts.delay import register
+from isa.config import Config
 from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Opcode
 
 UNDER_WAY = 128
@@ -55,4 +59,37 @@ class Waits(wiring.Component):
             Assert(gate.o.valid == came & before),
             self.reached.eq(gate.o.valid & self.mask.all())]
         m.d.sync += [before.eq(satisfied), came.eq(~gate.i.ready)]
+        return m
+
+
+class Counters(wiring.Component):
+    """Every engine is shown how many instructions of each queue have completed since the doorbell,
+    modulo 2**16, from two cycles after a completion on."""
+
+    done: Signal
+    start: Signal
+    halt: Signal
+    reached: Signal
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({"done": In(len(QUEUES)), "start": In(1), "halt": In(1),
+                          "reached": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.sequencer = sequencer = Sequencer(self._config)
+        m.d.comb += [sequencer.start.eq(self.start), sequencer.abort.eq(self.halt)]
+        engines = [getattr(sequencer, f"{name}_engine") for name in QUEUES]
+        for k, (name, engine) in enumerate(zip(QUEUES, engines, strict=True)):
+            count = Signal(WAIT_BITS + 4, name=f"count_{name}")
+            noticed = register(m, f"noticed_{name}", self.done[k])
+            m.d.comb += engine.done.eq(self.done[k])
+            with m.If(self.start):
+                m.d.sync += count.eq(0)
+            with m.Else():
+                m.d.sync += count.eq(count + noticed)
+            for other in engines:
+                m.d.comb += Assert(other.completed[name] == count[:WAIT_BITS])
+        m.d.comb += self.reached.eq(engines[0].completed[QUEUES[-1]] == 3)
         return m
