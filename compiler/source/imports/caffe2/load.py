@@ -108,9 +108,19 @@ def _shape(net: Any, blob: str, graph: Graph) -> tuple[int, ...]:
                        f"give it, such as shapes={{{blob!r}: (1, 3, 224, 224)}}")
 
 
+def _read_first(net: Any) -> list[str]:
+    """The blobs that are read before they are written: the inputs of a net that names none."""
+    found: dict[str, None] = {}
+    written: set[str] = set()
+    for op in net.op:
+        found |= dict.fromkeys(blob for blob in op.input if blob not in written)
+        written.update(op.output)
+    return list(found)
+
+
 def _inputs(predict: Any, init: Any, graph: Graph, shapes: Mapping[str, Sequence[int]]) -> None:
     """Make the inputs of the graph."""
-    external = list(predict.external_input)
+    external = list(predict.external_input) or _read_first(predict)
     for blob in shapes:
         if blob not in external:
             raise CompileError(f"input {blob!r}", "the net has no such input",
@@ -158,7 +168,9 @@ def load(predict: Path, init: Path | None = None,
         _run(graph, fill, read)
     _inputs(net, fill, graph, shapes or {})
     _run(graph, net, set().union(*(op.input for op in net.op)))
-    outputs = [o for o in net.external_output if o in graph.blobs] or [net.op[-1].output[0]]
+    outputs = [o for o in net.external_output
+               if o in graph.blobs and graph.blobs[o] not in graph.constants]
+    outputs = outputs or [net.op[-1].output[0]]
     name = net.name or predict.stem
     try:
         model = onnx.version_converter.convert_version(graph.model(outputs, name), OPSET)

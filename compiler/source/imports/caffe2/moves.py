@@ -20,15 +20,17 @@ def _channel_axis(op: Operator, rank: int) -> int:
 
 
 def concat(op: Operator) -> list[str]:
+    """And the sizes along the axis, which a Split may read."""
     graph, values, new = op.graph, op.inputs, op.get("add_axis", False)
     rank = len(graph.shape(values[0]))
     axis = _channel_axis(op, rank + new)
+    sizes = np.array([1 if new else graph.shape(v)[axis] for v in values], np.int32)
     if new:
         values = [graph.emit("Unsqueeze", v, axes=[axis]) for v in values]
     elif axis == rank - 1 and all(v in graph.first for v in values):
-        return [graph.channels_last(graph.emit("Concat", *(graph.first[v] for v in values),
-                                               axis=1))]
-    return [graph.emit("Concat", *values, axis=axis)]
+        y = graph.channels_last(graph.emit("Concat", *(graph.first[v] for v in values), axis=1))
+        return [y, graph.constant(sizes)]
+    return [graph.emit("Concat", *values, axis=axis), graph.constant(sizes)]
 
 
 def split(op: Operator) -> list[str]:
@@ -65,10 +67,12 @@ def cut(op: Operator) -> list[str]:
 
 
 def reshape(op: Operator) -> list[str]:
+    """And the former shape, which a Reshape may read."""
     shape = op.get("shape", [])
     if len(op.inputs) == 2:
         shape = op.graph.fixed(op.inputs[1], "its shape").tolist()
-    return [op.graph.reshape(op.inputs[0], shape)]
+    old = np.array(op.graph.shape(op.inputs[0]), np.int64)
+    return [op.graph.reshape(op.inputs[0], shape), op.graph.constant(old)]
 
 
 def transpose(op: Operator) -> list[str]:

@@ -10,8 +10,9 @@ from compiler.ir.errors import Unsupported
 from compiler.source.imports.caffe2.graph import Graph
 
 IDLE = frozenset(("exhaustive_search", "cudnn_exhaustive_search", "ws_nbytes_limit", "use_cudnn",
-                  "shared_buffer", "float16_compute", "init_params", "algo", "net_pos"))
-"""Arguments that choose an implementation and change no value, on any operator."""
+                  "shared_buffer", "float16_compute", "init_params", "algo", "net_pos", "order"))
+"""Arguments that choose an implementation and change no value, on any operator. Caffe2's model
+helpers write ``order`` on every one; those whose result depends on it read it."""
 
 
 @dataclass(frozen=True)

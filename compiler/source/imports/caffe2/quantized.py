@@ -5,6 +5,8 @@ result quantized by ``Y_scale`` and ``Y_zero_point``.
 Operators that only choose or move elements keep their input's scale and need not name one.
 """
 
+from collections.abc import Mapping
+
 from compiler.ir.errors import Unsupported
 from compiler.source.imports.caffe2 import linear, moves, normal, pointwise, windows
 from compiler.source.imports.caffe2.operator import Operator, Row, row
@@ -12,6 +14,10 @@ from compiler.source.imports.caffe2.operator import Operator, Row, row
 FLOATS = windows.TABLE | linear.TABLE | pointwise.TABLE | normal.TABLE | moves.TABLE
 
 SCALE = "Y_scale Y_zero_point"
+
+NONE: Mapping[str, int] = {}
+COUNTED = {"count_include_pad": 1}
+"""QNNPACK's average pool divides by the whole window, padding included."""
 
 
 def quantize(op: Operator) -> list[str]:
@@ -28,19 +34,20 @@ def _real(op: Operator, value: str) -> str:
     return op.graph.real[value]
 
 
-def _int8(base: str, relu: bool = False, extra: str = "") -> Row:
-    """The operator ``base`` between Dequantize and Quantize."""
+def _int8(base: str, relu: bool = False, fixed: Mapping[str, int] = NONE) -> Row:
+    """The operator ``base`` between Dequantize and Quantize, with arguments that do not vary."""
     floats = FLOATS[base]
 
     def convert(op: Operator) -> list[str]:
         inputs = [_real(op, v) for v in op.inputs]
-        y = floats.convert(op.but(kind=base, inputs=inputs))[0]
+        y = floats.convert(op.but(kind=base, inputs=inputs,
+                                  arguments={**op.arguments, **fixed}))[0]
         if relu:
             y = op.graph.pointwise("Relu", y)
         if "Y_scale" not in op.arguments:
             raise Unsupported("it has no Y_scale", "give the scale of its output")
         return [op.graph.quantize(y, op.get("Y_scale", 1.0), op.get("Y_zero_point", 0))]
-    return Row(convert, floats.arguments | set(f"{SCALE} {extra}".split()), floats.least,
+    return Row(convert, floats.arguments | set(SCALE.split()), floats.least,
                floats.most)
 
 
@@ -55,7 +62,7 @@ TABLE = {
     "Int8Quantize": row(quantize, SCALE), "Int8Dequantize": row(dequantize),
     "Int8Conv": _int8("Conv"), "Int8ConvRelu": _int8("Conv", True), "Int8FC": _int8("FC"),
     "Int8Sum": _int8("Sum"), "Int8SumRelu": _int8("Sum", True), "Int8Relu": _int8("Relu"),
-    "Int8MaxPool": _int8("MaxPool"), "Int8AveragePool": _int8("AveragePool"),
+    "Int8MaxPool": _int8("MaxPool"), "Int8AveragePool": _int8("AveragePool", fixed=COUNTED),
     "Int8Concat": _int8("Concat"), "Int8Softmax": _int8("Softmax"),
     "Int8ResizeNearest": row(resize, f"{moves.SCALES} {SCALE}"),
 }

@@ -23,10 +23,15 @@ SIDES = ("_t", "_l", "_b", "_r")
 
 def _each(op: Operator, name: str, default: int, rank: int,
           ends: tuple[str, ...] = ("_h", "_w")) -> list[int]:
-    """An argument in any of its spellings, for each axis (or side)."""
+    """An argument in any of its spellings, for each axis (or side): a list comes before one value
+    for all, and that before one for each, which Caffe2 ignores unless there are all of them."""
     count = rank * len(ends) // 2
     values = op.get(f"{name}s", [])
-    if not values and any(name + e in op.arguments for e in ends):
+    given = [name + e for e in ends if name + e in op.arguments]
+    if not values and name not in op.arguments and given:
+        if len(given) < len(ends):
+            raise Unsupported(f"it has {', '.join(given)} alone",
+                              f"give {', '.join(name + e for e in ends)}")
         values = [op.get(name + e, default) for e in ends]
     values = values or [op.get(name, default)] * count
     if len(values) != count:
@@ -101,8 +106,8 @@ def _pool(op: Operator, kind: str, **extra: int) -> list[str]:
     if op.get("global_pooling", False):
         return op.out(op.graph.emit(f"Global{kind}", x))
     at = _windows(op, x, _kernel(op, list(op.graph.shape(x)[2:])))
-    if kind == "AveragePool" and set(at.pop("dilations")) != {1}:
-        raise Unsupported("an average pool with dilation", "use a dilation of 1")
+    if set(at.pop("dilations")) != {1}:
+        raise Unsupported("a pool with dilation", "use a dilation of 1")
     return op.out(op.graph.emit(kind, x, **at, **extra))
 
 

@@ -97,6 +97,8 @@ def net(*ops: tuple[str, str, str, dict[str, float | list[int]]]) -> object:
     ([("Int8Quantize", "x", "q", {}), ("Relu", "q", "y", {})], "put an Int8Dequantize before it"),
     ([("XavierFill", "", "w", {"shape": [2]}), ("Relu", "x", "y", {})], "random numbers"),
     ([("ChannelShuffle", "x", "y", {"group": 5})], "6 channels do not form 5 groups"),
+    ([("MaxPool", "x", "y", {"kernel": 3, "pad_t": 1})], "it has pad_t alone; give pad_t, pad_l"),
+    ([("MaxPool", "x", "y", {"kernel": 2, "dilation": 2})], "a pool with dilation"),
     ([("MaxPool", "x", "y", {"kernel": 1, "stride": 3, "legacy_pad": 2})], "SAME cuts the input"),
 ])
 def test_refused(ops: list, words: str, tmp_path: Path) -> None:
@@ -116,6 +118,15 @@ def test_shape_of_an_input(tmp_path: Path) -> None:
         load(predict)
     with pytest.raises(CompileError, match="the net has no such input"):
         load(predict, init, {"z": (1, 8)})
+
+
+def test_inputs_that_the_net_does_not_name(tmp_path: Path) -> None:
+    predict, init = write(tmp_path, "FC")
+    named = load(predict, init)
+    nameless = NetDef.FromString(predict.read_bytes())
+    nameless.ClearField("external_input")
+    predict.write_bytes(nameless.SerializeToString())
+    assert load(predict, init) == named
 
 
 def test_text_and_files(tmp_path: Path) -> None:
