@@ -112,6 +112,18 @@ def resize(op: Operator) -> list[str]:
     return op.out(graph.emit("Resize", op.image(), none, graph.constant(scales), **how))
 
 
+def resize_like(op: Operator) -> list[str]:
+    """The first input in the shape of the second."""
+    return [op.graph.reshape(op.inputs[0], op.graph.shape(op.inputs[1]))]
+
+
+def tile(op: Operator) -> list[str]:
+    rank = len(op.graph.shape(op.inputs[0]))
+    repeats = np.ones(rank, np.int64)
+    repeats[op.axis(0, rank)] = op.get("tiles", 1)
+    return [op.graph.emit("Tile", op.inputs[0], op.graph.constant(repeats))]
+
+
 def channel_shuffle(op: Operator) -> list[str]:
     x, group = op.image(), op.get("group", 1)
     _, channels, *size = op.graph.shape(x)
@@ -153,5 +165,6 @@ TABLE = {
     "UpsampleBilinear": row(resize, SCALES), "ChannelShuffle": row(channel_shuffle,
                                                                    "group order kernel"),
     "PadImage": row(pad_image, "pad pad_t pad_l pad_b pad_r pads mode value order"),
+    "ResizeLike": row(resize_like, "", 2), "Tile": row(tile, "tiles axis"),
     "Gather": row(gather, "axis", 2), "Cast": row(cast, "to"),
 }

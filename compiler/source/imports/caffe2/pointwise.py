@@ -69,6 +69,43 @@ def square(op: Operator) -> list[str]:
     return [op.graph.pointwise("Mul", op.inputs[0], op.inputs[0])]
 
 
+def cube(op: Operator) -> list[str]:
+    return [op.graph.pointwise("Mul", op.inputs[0], square(op)[0])]
+
+
+def inverse_root(op: Operator) -> list[str]:
+    return [op.graph.pointwise("Reciprocal", op.graph.pointwise("Sqrt", op.inputs[0]))]
+
+
+def scale(op: Operator) -> list[str]:
+    return [op.graph.emit("Mul", op.inputs[0],
+                          op.graph.constant(np.float32(op.get("scale", 1.0))))]
+
+
+def power(op: Operator) -> list[str]:
+    """To the power of ``exponent``; or of a second input, as the other pairs."""
+    if "exponent" not in op.arguments:
+        return _binary("Pow").convert(op)
+    return [op.graph.emit("Pow", op.inputs[0],
+                          op.graph.constant(np.float32(op.get("exponent", 0.0))))]
+
+
+def gelu(op: Operator) -> list[str]:
+    """``x (1 + erf(x / sqrt 2)) / 2``; with ``fast_gelu`` the erf is
+    ``tanh(sqrt(2 / pi) (x + 0.044715 x^3))``."""
+    graph, (x,) = op.graph, op.inputs
+
+    def times(value: str, factor: float) -> str:
+        return graph.emit("Mul", value, graph.constant(np.float32(factor)))
+    if op.get("fast_gelu", False):
+        inner = graph.emit("Add", x, times(cube(op)[0], 0.044715))
+        bell = graph.emit("Tanh", times(inner, np.sqrt(2 / np.pi)))
+    else:
+        bell = graph.emit("Erf", times(x, np.sqrt(0.5)))
+    return [times(graph.emit("Mul", x, graph.emit("Add", bell, graph.constant(np.float32(1)))),
+                  0.5)]
+
+
 def p_relu(op: Operator) -> list[str]:
     """Slopes [C] or [1]."""
     x, slope = op.image(), op.inputs[1]
@@ -91,8 +128,11 @@ def dropout(op: Operator) -> list[str]:
 
 TABLE = {
     **{k: _unary(k) for k in ("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "Log",
-                              "Sqrt", "Abs", "Floor", "Ceil", "Sin", "Cos")},
-    "Negative": _unary("Neg"), "Sqr": row(square),
+                              "Sqrt", "Abs", "Floor", "Ceil", "Sin", "Cos", "Sign", "Erf",
+                              "Reciprocal")},
+    "Negative": _unary("Neg"), "Sqr": row(square), "Cube": row(cube), "Rsqrt": row(inverse_root),
+    "Scale": row(scale, "scale"), "Gelu": row(gelu, "fast_gelu"),
+    "Pow": row(power, "exponent broadcast axis axis_str", 1, 2),
     "LeakyRelu": _unary("LeakyRelu", alpha=0.01), "Elu": _unary("Elu", alpha=1.0),
     "HardSigmoid": _unary("HardSigmoid", alpha=0.2, beta=0.5), "Selu": _unary("Selu", **SELU),
     "Clip": row(clip, "min max"), "Swish": row(swish), "PRelu": row(p_relu, "order", 2),

@@ -62,7 +62,12 @@ TABLE = {
     "Int8Quantize": row(quantize, SCALE), "Int8Dequantize": row(dequantize),
     "Int8Conv": _int8("Conv"), "Int8ConvRelu": _int8("Conv", True), "Int8FC": _int8("FC"),
     "Int8Sum": _int8("Sum"), "Int8SumRelu": _int8("Sum", True), "Int8Relu": _int8("Relu"),
-    "Int8MaxPool": _int8("MaxPool"), "Int8AveragePool": _int8("AveragePool", fixed=COUNTED),
+    "Int8Add": _int8("Sum"), "Int8AddRelu": _int8("Sum", True),
+    "Int8MaxPool": _int8("MaxPool"), "Int8MaxPoolRelu": _int8("MaxPool", True),
+    "Int8AveragePool": _int8("AveragePool", fixed=COUNTED),
+    "Int8AveragePoolRelu": _int8("AveragePool", True, COUNTED),
+    **{f"Int8{k}": _int8(k) for k in ("ConvTranspose", "LeakyRelu", "Sigmoid", "Flatten", "Reshape",
+                                      "Slice", "Transpose", "ChannelShuffle")},
     "Int8Concat": _int8("Concat"), "Int8Softmax": _int8("Softmax"),
     "Int8ResizeNearest": row(resize, f"{moves.SCALES} {SCALE}"),
 }
