@@ -10,6 +10,7 @@ from golden.tensor import Tensor
 from isa.config import PARAM_WORDS, Config
 from isa.instructions import DType, Fault, Instruction, Opcode
 from isa.presets import PRESETS
+from tests.bad_instructions import BASE, scratchpad
 
 
 def direct(x: np.ndarray, w: np.ndarray, stride: int, pad: int) -> np.ndarray:
@@ -153,3 +154,14 @@ def test_faults(change: dict[str, int], code: Fault) -> None:
     with pytest.raises(MachineFault) as e:
         Tensor(config).execute(Instruction(Opcode.TENSOR, {**fields, **change}), 5, spm)
     assert (e.value.code, e.value.index) == (code, 5)
+
+
+def test_passes_of_a_held_bank_add_up() -> None:
+    """Over any number of instructions: the longest reduction is that of all of them."""
+    config = PRESETS["tiny_fp"]
+    tensor, spm = Tensor(config), scratchpad(config)
+    base = {**BASE[Opcode.TENSOR], "dtype": DType.FP16, "o_type": DType.FP16}
+    for fields, passes in (({"hold": 1, "nr": 3}, 3), ({"hold": 1, "acc": 1, "nr": 2, "ns": 2}, 7),
+                           ({"hold": 1, "acc": 1}, 8), ({"hold": 1, "nr": 2}, 2)):
+        tensor.execute(Instruction(Opcode.TENSOR, {**base, **fields}), 0, spm)
+        assert tensor.passes == passes

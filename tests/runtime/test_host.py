@@ -11,8 +11,8 @@ from isa.instructions import Fault, Instruction, Opcode, Region
 from isa.presets import PRESETS
 from isa.program import Program
 from isa.registers import IDENT, OFFSET
-from runtime.device import DeviceFault, MachineError
-from runtime.host import CLEAR, ERROR, IRQ_ENABLE, MIN_WATCHDOG, RESET, Host, layout
+from runtime.device import DeviceFault, MachineError, region_bytes
+from runtime.host import CLEAR, ERROR, IRQ_ENABLE, MIN_WATCHDOG, PAGE, RESET, Host, layout
 
 CONFIG = PRESETS["tiny"]
 CODE = [Instruction(Opcode.LOAD), Instruction(Opcode.STORE), Instruction(Opcode.END)]
@@ -89,3 +89,17 @@ def test_a_fault_is_told_whatever_the_reset_does(stuck, code, engine, index, nam
         link.stuck = False
         with pytest.raises(DeviceFault):
             host.execute(INPUT)
+
+
+def test_a_page_is_free_between_regions() -> None:
+    """So that an address behind the end of one is in none."""
+    p = Program(name="net", config=PRESETS["tiny"], image=bytes(PAGE), instruction_count=0,
+                inputs=[], outputs=[], region_sizes={
+                    Region.PROGRAM: PAGE, Region.INPUT: PAGE + 1, Region.OUTPUT: 1,
+                    Region.WORKSPACE: 0})
+    starts = layout(p, PAGE)
+    ends = {r: starts[r] + region_bytes(p, r) for r in Region}
+    for one in Region:
+        for other in Region:
+            assert one == other or starts[other] >= ends[one] + PAGE or \
+                starts[one] >= ends[other] + PAGE
