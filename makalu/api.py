@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compiler.source.imports.formats import is_model
 from isa.config import Config
 from isa.presets import load_config
 from isa.program import Program
 from runtime.device import Device
-from makalu import models
 from runtime.session import Session
 
 DEVICES = ("golden", "rtl", "board")
@@ -79,6 +77,7 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     """
     from compiler import compile_model
     from compiler.source.sensitivity import GOAL, Goal
+    from makalu import models
 
     if isinstance(model, str | Path):
         name = name or Path(model).stem
@@ -91,6 +90,7 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:
     """The program in a ``.mkl`` file, or the one that a model compiles to with the options of
     :func:`compile`."""
+    from compiler.source.imports.formats import is_model
     if is_model(path):
         return compile(path, config, **options)
     return Program.load(path)
