@@ -22,16 +22,18 @@ INPUT = np.zeros(32, np.uint8)
 
 
 class Registers:
-    """A :class:`runtime.host.Link`; a reset of it ends unless it is ``stuck``."""
+    """A :class:`runtime.host.Link`; a reset of it ends unless it is ``stuck``. Its memory begins at
+    ``base`` and holds what another program has left."""
 
     patience = "no time"
 
-    def __init__(self):
+    def __init__(self, base: int = 0):
         self.of = {"IDENT": IDENT, "VERSION": ISA_VERSION[0] << 16 | ISA_VERSION[1],
                    "CONFIG_HASH": CONFIG.hash & 0xFFFFFFFF, "CONFIG_HASH_HI": CONFIG.hash >> 32}
         self.written: list[tuple[str, int]] = []
         self.names = {offset: name for name, offset in OFFSET.items()}
         self.stuck = False
+        self.base, self.memory = base, np.full(1 << 16, 0xEE, np.uint8)
 
     def read(self, offset):
         name = self.names[offset]
@@ -44,22 +46,40 @@ class Registers:
         return np.zeros(size, np.uint8)
 
     def write_memory(self, address, data):
-        pass
+        self.memory[address - self.base:][:data.size] = data
 
     def wait(self):
         return True
 
 
-def loaded(program: Program = PROGRAM, **options) -> tuple[Host, Registers]:
-    link = Registers()
+def loaded(program: Program = PROGRAM, base: int = 0, **options) -> tuple[Host, Registers]:
+    link = Registers(base)
     host = Host(link, CONFIG, **options)
-    host.load(program, layout(program, 0))
+    host.load(program, layout(program, base))
     return host, link
 
 
 def test_a_program_is_loaded_into_a_cleared_machine():
     _, link = loaded()
     assert link.written[0] == ("CONTROL", IRQ_ENABLE | RESET | CLEAR)
+
+
+@pytest.mark.parametrize("base", [0, 0x7FFF_FFFF_F000, 0x5_FFFF_E000])
+def test_regions_of_a_loaded_program(base):
+    """They begin where the registers say; those that executions keep are zero, and nothing else
+    has changed but that of the program."""
+    _, link = loaded(dataclasses.replace(PROGRAM, region_sizes={
+        Region.INPUT: 32, Region.WORKSPACE: 100, Region.OUTPUT: 5000}), base)
+    written, want = dict(link.written), np.full(link.memory.size, 0xEE, np.uint8)
+    for region, size in ((Region.PROGRAM, 384), (Region.WORKSPACE, 128), (Region.INPUT, 32),
+                         (Region.OUTPUT, 5024)):
+        start, found = (written[f"REGION{region:d}_{f}"] | written[f"REGION{region:d}_{f}_HI"] << 32
+                        for f in ("BASE", "SIZE"))
+        assert found == size
+        image = np.frombuffer(PROGRAM.image, np.uint8)
+        if region is not Region.INPUT:
+            want[start - base:][:size] = image if region is Region.PROGRAM else 0
+    np.testing.assert_array_equal(link.memory, want)
 
 
 @pytest.mark.parametrize("predicted, options, want", [

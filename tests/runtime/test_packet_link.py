@@ -115,6 +115,18 @@ def test_a_bad_line(where):
     assert link.retries > 10
 
 
+def test_an_answer_that_comes_late():
+    """An answer to a request which has been answered since is not taken for one to the next."""
+    line = Line()
+    link = PacketLink(line)
+    line.registers |= {0: 7, 4: 9}
+    late = []
+    line.answers = lambda answer: late.append(answer) or answer
+    assert link.read(0) == 7
+    line.answers = lambda answer: (late.pop() if late else b"") + answer
+    assert link.read(4) == 9 and not late
+
+
 def test_waits_for_the_interrupt_and_gives_up():
     line = Line()
     line.irq_after = 3
