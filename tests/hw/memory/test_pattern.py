@@ -43,9 +43,9 @@ class Bench:
     """The generator of an opcode, and instructions for it."""
 
     def __init__(self, config: Config, instructions: list[dict[str, int]],
-                 opcode: Opcode = Opcode.LOAD):
+                 opcode: Opcode = Opcode.LOAD, size: int = REGION_BYTES):
         self.dut = Pattern(config, opcode)
-        self.instructions = instructions
+        self.instructions, self.size = instructions, size
         self.sim = Simulator(self.dut)
         self.sim.add_clock(1e-6)
         self.sim.add_testbench(self._feed, background=True)
@@ -54,7 +54,7 @@ class Bench:
         d = self.dut
         for region in Region:
             ctx.set(d.regions[region].base, BASES[region])
-            ctx.set(d.regions[region].size, REGION_BYTES)
+            ctx.set(d.regions[region].size, self.size)
         await send(ctx, d.instr, self.instructions)
 
 
@@ -128,6 +128,27 @@ def test_a_fault_stops_at_its_run(wrong: dict[str, int], code: Fault, before: in
         assert ctx.get(dut.fault) and ctx.get(dut.fault_code) == code
         assert ctx.get(dut.fault_index) == 2
         assert count == len(runs(PLAIN, WIDE)) + before
+
+    bench.sim.add_testbench(check)
+    bench.sim.run()
+
+
+@pytest.mark.parametrize("dram, words", [(240, 4), ((1 << 31) - 16, 4), ((1 << 31) - 16, 5),
+                                         ((1 << 32) - 16, 4), ((1 << 32) - 16, 5)])
+@pytest.mark.parametrize("log2", [31, 32, 33, 63])
+def test_a_region_ends_with_the_memory(log2: int, dram: int, words: int) -> None:
+    """One at address 0 that is larger than a memory of 2**32 bytes, like one of just that size."""
+    bench = Bench(small(lanes=4, bus=16, addr_bits=32), [{
+        **PLAIN, "region": Region.PROGRAM, "dram": dram, "n0": words, "n1": 1, "n2": 1}],
+        size=1 << log2)
+    dut = bench.dut
+
+    async def check(ctx):
+        ctx.set(dut.runs.ready, 1)
+        await ctx.tick().repeat(20)
+        inside = dram + 4 * words <= 1 << min(log2, 32)
+        assert ctx.get(dut.fault) == (not inside)
+        assert inside or ctx.get(dut.fault_code) == Fault.DRAM_RANGE
 
     bench.sim.add_testbench(check)
     bench.sim.run()
