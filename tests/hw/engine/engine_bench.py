@@ -2,7 +2,7 @@
 """An engine and a scratchpad in Amaranth's simulator, with other traffic to arbitrate with."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from amaranth.hdl import Elaboratable, Module
@@ -64,13 +64,15 @@ class EngineBench(Elaboratable):
         return m
 
     def run(self, spm: np.ndarray, instructions: list[Instruction], *, rivalry: float = 0.0,
-            seed: int = 0, limit: int = 20_000
+            seed: int = 0, limit: int = 20_000, begins: Collection[int] = ()
             ) -> tuple[np.ndarray, int, tuple[int, int] | None]:
         """The scratchpad after the instructions, the cycles they took, and code and index of the
         fault, if there was one. ``rivalry``: share of cycles in which a rival of highest priority
-        reads a random word. Every run starts from reset."""
+        reads a random word. ``begins``: positions at which another program begins, once everything
+        in front is done. Every run starts from reset."""
         self._spm, self._instructions = spm, instructions
         self._rivalry, self._rng, self._limit = rivalry, np.random.default_rng(seed), limit
+        self._begins = begins
         self.buckets.clear()
         self.kinds.clear()
         if self._sim is None:
@@ -87,6 +89,13 @@ class EngineBench(Elaboratable):
     async def _feed(self, ctx):
         e = self.engine
         for index, i in enumerate(self._instructions):
+            if index in self._begins:
+                ctx.set(e.instr.valid, 0)
+                while ctx.get(e.engine.completed[self._queue]) < index:
+                    await ctx.tick()
+                ctx.set(e.begin, 1)
+                await ctx.tick()
+                ctx.set(e.begin, 0)
             ctx.set(e.instr.payload.index, index)
             for name in e.instr.payload.shape().members:
                 if name != "index":

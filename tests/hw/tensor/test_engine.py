@@ -102,6 +102,21 @@ def test_acc_takes_the_sums_that_are_held(change, legal):
     assert bench(config).run(spm, program)[2] == (Fault.BAD_FIELD, 1)
 
 
+def test_no_bank_is_held_when_a_program_begins() -> None:
+    """Behind one that has ended with its sums in a bank, the next may not add to them, and its own
+    sums begin anew."""
+    config = SMALL["tiny"]
+    spm, fields, _ = place(config, 0)
+    one = dict(nnb=1, ntx=1, nty=1, nx=2, nx_last=2, ny=1, ny_last=1)
+    hold, acc, whole = (Instruction(Opcode.TENSOR, {**fields, **one, **more})
+                        for more in ({"hold": 1}, {"acc": 1}, {}))
+    _, _, fault = bench(config).run(spm, [hold, acc], begins=[1])
+    assert fault == (Fault.BAD_FIELD, 1)
+    alone, _, _ = bench(config).run(spm, [whole])
+    behind, _, fault = bench(config).run(spm, [hold, whole, whole], begins=[1])
+    assert fault is None and np.array_equal(behind, alone) and not np.array_equal(alone, spm)
+
+
 @pytest.mark.parametrize("change,code", [
     ({"nx": 0}, Fault.BAD_FIELD), ({"nx": 9, "ny": 2}, Fault.BAD_FIELD),
     ({"nx_last": 3}, Fault.BAD_FIELD), ({"m_split": 1}, Fault.BAD_FIELD),
