@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from golden.machine import Machine, MachineFault
-from isa.instructions import WAIT_REACH, Fault, Instruction, Opcode, Region
+from isa.instructions import (WAIT_REACH, DType, Fault, Instruction, Opcode, Region,
+                              VectorOp)
 from isa.presets import PRESETS
 
 TINY = PRESETS["tiny"]
@@ -57,6 +58,22 @@ def test_no_bank_is_held_when_a_program_begins() -> None:
     with pytest.raises(MachineFault) as e:
         machine.run(acc.encode() + END.encode(), np.zeros(0, np.uint8), {})
     assert (e.value.code, e.value.index) == (Fault.BAD_FIELD, 0)
+
+
+def test_exceptions_are_counted_anew_in_each_program() -> None:
+    """1/0 is infinite: a word of elements in each program that has it, and none in the next."""
+    config = PRESETS["tiny_fp"]
+    machine = Machine(config)
+    one = int(np.float32(1).view(np.uint32))
+    half = dict.fromkeys(("a_type", "b_type", "o_type"), DType.FP16)
+    counts = dict.fromkeys(("nx", "ny", "ncb", "ns", "nr", "iw", "ih"), 1)
+    inverse = Instruction(Opcode.VECTOR, {**counts, **half, "vop": VectorOp.RECIPROCAL,
+                                          "scale_a": one, "scale_b": one, "hi_f": 0x7C00,
+                                          "lo_f": 0xFC00, "o_base": 1})
+    for code, want in (([inverse, END], config.lanes // 2), ([inverse, END], config.lanes // 2),
+                       ([END], 0)):
+        machine.run(b"".join(i.encode() for i in code), np.zeros(0, np.uint8), {})
+        assert (machine.exceptions.nan, machine.exceptions.infinite) == (0, want)
 
 
 @pytest.mark.parametrize("code,want,index", [

@@ -9,11 +9,14 @@ import pytest
 from golden import window
 from golden.fault import MachineFault
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import Fault, Instruction, Opcode, WindowOp
+from isa.instructions import WINDOW_STEPS, Fault, Instruction, Opcode, WindowOp
 from isa.presets import PRESETS
 
 A_AT, W_AT, O_AT = 8, 512, 1200
 ZERO = {"a_zp": -5, "w_zp": 3}
+
+MOST = [((4, 7), 2), ((4, 5), 4)]
+"""Kernels and strides that take WINDOW_STEPS steps at a tap a step; more taps reach fewer."""
 
 
 def direct(op: WindowOp, x: np.ndarray, w: np.ndarray, stride: int, pad: int) -> np.ndarray:
@@ -105,6 +108,16 @@ def test_definition(name: str, m_split: int, kernel: tuple[int, int], stride: in
 def test_weight_order_follows_the_taps(taps: int) -> None:
     config = dataclasses.replace(PRESETS["core256"], window_taps=taps)
     spm, fields, want = place(config, WindowOp.MAC, 0, (3, 5), 2)
+    window.execute(Instruction(Opcode.WINDOW, fields), 0, spm, config)
+    got = spm[O_AT:O_AT + want.size // config.lanes].view(np.int8)
+    assert np.array_equal(got.reshape(want.shape), want)
+
+
+@pytest.mark.parametrize("kernel, stride", MOST)
+def test_as_many_steps_as_the_weight_stores_hold(kernel: tuple[int, int], stride: int) -> None:
+    config = dataclasses.replace(PRESETS["core256"], window_taps=1)
+    spm, fields, want = place(config, WindowOp.MAC, 0, kernel, stride)
+    assert fields["stride"] * fields["nr"] * fields["ng"] == WINDOW_STEPS
     window.execute(Instruction(Opcode.WINDOW, fields), 0, spm, config)
     got = spm[O_AT:O_AT + want.size // config.lanes].view(np.int8)
     assert np.array_equal(got.reshape(want.shape), want)
