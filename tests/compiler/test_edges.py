@@ -232,6 +232,24 @@ def test_affine_operators() -> None:
         assert error.max() <= slack
 
 
+def test_constants_behind_a_bias() -> None:
+    """A factor takes the bias along, with its sign; a term comes to it. Powers of two: exact."""
+    rng = np.random.default_rng(8)
+    x = rng.integers(-128, 128, (1, 5, 4, 4)).astype(np.int8)
+    net = Net()
+    c = net.constant
+    w = net.weights(rng.integers(-9, 10, (5, 5, 1, 1)).astype(np.int8), 0.25)
+    bias = net.dq(c(rng.integers(-500, 500, 5).astype(np.int32)), 0.125, 0, "int32")
+    y = net.op("Conv", net.dq(net.input("x", "int8", x.shape), 0.5, 4, "int8"), w, bias)
+    factor, term = (c(np.array(v, np.float32).reshape(5, 1, 1))
+                    for v in ([-2, 1, 0, 0.5, -0.25], [8, -4, 2, 0.25, 1]))
+    scaled = net.op("Mul", y, factor)
+    moved = net.op("Mul", net.op("Sub", y, term), factor)
+    for out in (scaled, moved):
+        model = net.model(net.q(out, 2.0, 3, "int8"))
+        assert np.array_equal(run(model, CORE, {"x": x})[0], onnxruntime(model, {"x": x})[0])
+
+
 def test_what_the_host_computes_alone_names_the_input() -> None:
     net = Net()
     table = net.constant(np.ones((10, 8), np.float32))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Views of boxes in the scratchpad, and DMA loops."""
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from compiler.machine.place import LOOP_LIMIT, RUN_LIMIT, Box, View, transfers
@@ -14,6 +14,9 @@ LOOP = st.tuples(st.integers(1, 6), st.integers(-40, 40), st.integers(-40, 40))
 
 @QUICK
 @given(st.integers(1, 9), st.lists(LOOP, min_size=0, max_size=3))
+@example(1, [(3, 5, 1)])
+@example(1, [(3, 1, 5)])
+@example(1, [(3, 1, 1)])
 def test_transfers_move_every_word_once(run: int, outer: list[tuple[int, int, int]]) -> None:
     def words(loops: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
         out = [(0, 0)]

@@ -10,20 +10,24 @@ QUICK = settings(max_examples=100, deadline=None)
 
 
 @QUICK
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 200)), max_size=60))
-def test_allocations_never_overlap(steps: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 200), st.integers(0, 1000)),
+                max_size=60))
+def test_allocations_never_overlap(steps: list[tuple[int, int, int]]) -> None:
+    """Nor does one that goes around take the room that it was to leave."""
     spm = Scratchpad(1024)
     live: dict[int, int] = {}
-    for kind, size in steps:
+    for kind, size, then in steps:
         if kind == 2 and live:
             at = sorted(live)[size % len(live)]
             spm.release(at)
             del live[at]
             continue
-        at = spm.lowest(size) if kind == 0 else spm.rotating(size)
+        rest = spm.rounded(then) if kind else 0
+        at = spm.rotating(size, then) if kind else spm.lowest(size)
         if at is None:
-            assert spm.largest < spm.rounded(size)
+            assert spm.largest < spm.rounded(size) + rest
             continue
+        assert spm.largest >= rest
         assert at % ALIGN == 0 and at + size <= 1024
         assert all(at + size <= a or a + s <= at for a, s in live.items())
         live[at] = size

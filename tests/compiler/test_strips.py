@@ -46,6 +46,26 @@ def test_chains_are_exact(machine: str, batch: int) -> None:
     check(program)
 
 
+def test_rows_that_a_dilated_kernel_reads_are_in_the_ring() -> None:
+    rng = np.random.default_rng(6)
+    net, shape = Net(), (1, 3, 60, 20)
+    net.input("x", "int8", shape)
+    y, c = "x", 3
+    for step in (1, 3, 2):
+        w = rng.integers(-128, 128, (8, c, 3, 1)).astype(np.int8)
+        z = net.op("Conv", net.dq(y, 0.5, 0, "int8"), net.weights(w, 2.0 ** -9),
+                   dilations=[step, 1], pads=[step, 0, step, 0])
+        y, c = net.q(z, 0.5, 0, "int8"), 8
+    model = net.model(y)
+    x = rng.integers(-128, 128, shape).astype(np.int8)
+    program = compile_model(model, PRESETS["tiny"])
+    assert any(i.a_wrap and i.o_wrap for i in program.instructions() if i.opcode is Opcode.TENSOR)
+    (got,) = execute(program, {"x": x}).values()
+    (want,) = onnxruntime(model, {"x": x})
+    assert np.array_equal(got, want)
+    check(program)
+
+
 def test_what_does_not_fit_passes_on_in_rings() -> None:
     model, _ = chain(3, 1)
     program = compile_model(model, PRESETS["tiny"])
