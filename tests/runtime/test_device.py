@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every device has: progress, an end, and ``with``."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from isa.instructions import INSTRUCTION_BYTES, Fault, Instruction, Opcode, Region
 from isa.presets import PRESETS
 from makalu.measure.zoo import Recorder
 from makalu.see.bisect import Comparison
+from runtime.device import DeviceFault, queue_at, region_input
 from runtime.golden_device import GoldenDevice
 from runtime.uart_device import UartDevice
 from sim.board import BoardDevice
@@ -22,6 +26,28 @@ TINY = PRESETS["tiny"]
 def test_every_device_can_be_closed(kind):
     assert kind.progress is None and "close" in dir(kind)
     assert {"load", "execute", "close", "__enter__", "__exit__"} <= set(dir(kind))
+
+
+def test_inputs_are_the_bytes_of_the_region() -> None:
+    """Of one axis, of bytes, as many as the program says; behind them zeros."""
+    program = dataclasses.replace(standin.program(TINY), region_sizes={Region.INPUT: 36})
+    found = region_input(program, np.full(36, 9, np.uint8))
+    assert found.tolist() == [9] * 36 + [0] * 28
+    for wrong in (np.zeros((6, 6), np.uint8), np.zeros(35, np.uint8), np.zeros(36, np.int8)):
+        with pytest.raises(ValueError, match="takes 36 input bytes .uint8., got"):
+            region_input(program, wrong)
+
+
+@pytest.mark.parametrize("code, queue", [
+    (Instruction(Opcode.LOAD).encode(), "load"), (Instruction(Opcode.STORE).encode(), "store"),
+    (Instruction(Opcode.TENSOR).encode(), "tensor"), (Instruction(Opcode.END).encode(), ""),
+    (bytes(INSTRUCTION_BYTES), ""), (b"", "")])
+def test_the_queue_of_what_has_stopped(code: bytes, queue: str) -> None:
+    """END, what is no instruction, and what is behind the program have none."""
+    program = dataclasses.replace(standin.program(TINY), image=code)
+    assert queue_at(program, 0) == queue
+    unit = f"{queue.upper()} engine" if queue else "fetch and decoder"
+    assert f", {unit}: " in str(DeviceFault(program, Fault.BAD_FIELD, 0))
 
 
 def test_with_ends_a_simulation():

@@ -161,6 +161,8 @@ def test_what_the_board_refuses_is_not_repeated():
 
 def test_memory_is_checked_before_anything_is_sent():
     link = PacketLink(Line())
+    link.write_memory((1 << SIZE_BITS) - 8, np.full(8, 7, np.uint8))
+    assert (link.read_memory((1 << SIZE_BITS) - 8, 8) == 7).all()
     with pytest.raises(MachineError, match="has 65,536 bytes of memory, 65,544 are needed"):
         link.write_memory((1 << SIZE_BITS) - 8, np.zeros(16, np.uint8))
     with pytest.raises(ValueError, match="not whole beats"):

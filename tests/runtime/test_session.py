@@ -96,6 +96,18 @@ def test_wrong_inputs_say_what_is_right(inputs, words):
         Session(program(), AddOne()).run(inputs)
 
 
+def test_inputs_of_unlike_batches() -> None:
+    """Two are enough to differ."""
+    p = program()
+    half = p.inputs[0].size // 2
+    p.inputs = [replace(p.inputs[0], name=name, shape=(1, *SHAPE[1:]), size=half, offset=at)
+                for name, at in (("a", 0), ("b", half))]
+    session = Session(p, AddOne())
+    one, three = standin.noise((1, *SHAPE[1:])), standin.noise((3, *SHAPE[1:]))
+    with pytest.raises(InputError, match="the inputs differ in their first dimension.*'b': 3"):
+        session.run({"a": one, "b": three})
+
+
 def test_golden_device_maps_faults():
     from isa.instructions import Fault, Instruction, Opcode
     from runtime.device import DeviceFault
