@@ -15,7 +15,7 @@ from isa.config import Config
 from isa.instructions import QUEUES, DType, Fault, Instruction, Opcode, WindowOp
 from isa.presets import PRESETS
 from tests.e2e.programs import contents, window as random_window
-from tests.golden.test_window import BAD, place
+from tests.golden.test_window import BAD, MOST, place
 from tests.hw.engine.engine_bench import EngineBench
 
 SMALL = dict(lanes=4, spm_bytes=8192, spm_banks=4, ppu_lanes=1, weight_words=1, vector_lanes=1)
@@ -68,6 +68,13 @@ def test_random_instructions(name: str, rivalry: float) -> None:
     rng = np.random.default_rng([3, config.lanes, config.tiles])
     program = [random_window(rng, config) for _ in range(6)]
     check(config, contents(rng, config, program), program, rivalry=rivalry)
+
+
+@pytest.mark.parametrize("kernel, stride", MOST)
+def test_as_many_steps_as_the_weight_stores_hold(kernel: tuple[int, int], stride: int) -> None:
+    config = MACHINES["4 lanes, 1 tap"]
+    spm, fields, _ = place(config, WindowOp.MAC, 0, kernel, stride)
+    check(config, spm, [Instruction(Opcode.WINDOW, fields)])
 
 
 @pytest.mark.parametrize("name,rivalry", list(zip(FLOATING, RIVALRY)))
