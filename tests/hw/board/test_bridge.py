@@ -205,6 +205,17 @@ def test_what_is_broken_is_refused_and_changes_nothing(name):
     Bench().run(script)
 
 
+def test_a_first_byte_without_a_stop_bit_begins_nothing():
+    """It is noise that looks like one: what follows it is no packet, and is not answered."""
+    async def script(ctx, b):
+        await b.send(ctx, GOOD, bad=(0,))
+        with pytest.raises(AssertionError, match="no response, only b''"):
+            await b.receive(ctx, 4 * TIMEOUT)
+        assert not b.memory.data
+        assert (await b.ask(ctx, *(Command.WRITE_MEMORY, 6, 8, 8, b"12345678")))[0] == Status.OK
+    Bench().run(script)
+
+
 def test_random_damage():
     """Whatever one byte becomes, nothing is written, or all of it is as it was sent."""
     async def script(ctx, b):

@@ -53,7 +53,7 @@ async def take(ctx, fetch, rng, stall):
             return raw, i.index, next((f for f in faults if f), 0)
 
 
-def run(config, programs, *, size, stall=0.0, latency=3, errors=None):
+def run(config, programs, *, size, base=BASE, stall=0.0, latency=3, errors=None):
     """Runs programs, (offset, instructions to take) each; returns lists of (raw, index, fault),
     the memory and the cycles."""
     dut = Dut(config)
@@ -66,7 +66,7 @@ def run(config, programs, *, size, stall=0.0, latency=3, errors=None):
 
     async def bench(ctx):
         rng, fetch = random.Random(2), dut.fetch
-        ctx.set(fetch.region, {"base": BASE, "size": size})
+        ctx.set(fetch.region, {"base": base, "size": size})
         for offset, count in programs:
             assert ctx.get(fetch.idle)
             ctx.set(fetch.program, offset)
@@ -115,6 +115,18 @@ def test_end_of_region():
     assert got[0][3][1:] == (3, Fault.DRAM_RANGE)
     assert got[1] == expected(image, 0, 2)
     assert all(a < BASE + 4 * 128 for a, _ in memory.reads)
+
+
+@pytest.mark.parametrize("bus", [8, 32])
+def test_end_of_memory(bus):
+    """A region may reach beyond 2**addr_bits: instructions lie there up to the last byte."""
+    end = 1 << 32
+    got, _, memory = run(small(8, bus, addr_bits=32), [(0, 3), (128, 2)], base=end - 256, size=4096)
+    nothing = bytes(INSTRUCTION_BYTES)
+    assert got[0][:2] == [(nothing, 0, 0), (nothing, 1, 0)] and got[1][0] == (nothing, 0, 0)
+    assert [last[1:] for last in (got[0][2], got[1][1])] == [(2, Fault.DRAM_RANGE),
+                                                            (1, Fault.DRAM_RANGE)]
+    assert max(a + n * bus for a, n in memory.reads) == end
 
 
 def test_error_belongs_to_its_instruction():

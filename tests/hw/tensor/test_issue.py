@@ -40,6 +40,7 @@ def run(config: Config, dtype: DType, comes: float, ready: float) -> int:
             ctx.set(dut.ready, rng.random() < ready)
             # what runs now was issued before, and does not depend on either side
             assert bool(ctx.get(dut.running)) == bool(slices)
+            assert bool(ctx.get(dut.idle)) == (taken == len(issued) and not slices)
             closes = None
             if slices:
                 first, ends, bank = slices.popleft()
