@@ -7,9 +7,10 @@ from typing import Any
 
 import onnx
 
+from compiler.ir.errors import CompileError
 from compiler.source.imports.caffe2 import files
 from compiler.source.imports.caffe2.load import load
-from compiler.source.imports.formats import Format, format_of
+from compiler.source.imports.formats import NAMED, SHAPED, Format, format_of
 from compiler.source.imports.foreign import Edges, Taken, take
 from sim.cache import digest, kept
 
@@ -32,12 +33,17 @@ def onnx_file(path: str | Path, edges: Edges | None = None, verify: bool = True,
     Raises
     ------
     compiler.ir.errors.CompileError
-        As :func:`compiler.source.imports.foreign.take`.
+        If the format does not take what ``edges`` says; and as
+        :func:`compiler.source.imports.foreign.take`.
     """
-    path = Path(path)
-    if path.suffix == ".onnx":
-        return path
-    kind, edges = format_of(path), edges or Edges()
+    path, edges = Path(path), edges or Edges()
+    kind = Format.ONNX if path.suffix == ".onnx" else format_of(path)
+    for given, takers, option in ((edges.inputs, NAMED, "--model-input"),
+                                  (edges.outputs, NAMED, "--model-output"),
+                                  (edges.shapes, SHAPED, "--shape")):
+        if given and kind not in takers:
+            raise CompileError(str(path), f"{option} is not for {kind.value}: the file says what "
+                               "its inputs and outputs are", "leave it out")
     if kind is Format.ONNX:
         return path
 

@@ -94,18 +94,13 @@ def total(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
         raise Unsupported("an operand is constant", "use Add")
     if len(inputs) == 1:
         return [inputs[0]]
-    first = operand(build, node, inputs)
-    for k, v in enumerate(inputs[1:], 1):
-        last = k == len(inputs) - 1
-        other = as_number(build, deq_of(v))
-        if other.q.shape != first.q.shape:
-            raise Unsupported("its operands have different shapes", "expand the smaller operand")
-        pair = Real(Sum(_scaled(first, factor if last else 1), _scaled(other, factor if last
-                                                                     else 1)))
-        if last:
-            return [pair]
-        first = stored(build, pair, f"{node.output[0]}:{k}")
-    raise AssertionError("a last operand")
+    first, *others = operand(build, node, inputs), *(as_number(build, deq_of(v))
+                                                     for v in inputs[1:])
+    if any(other.q.shape != first.q.shape for other in others):
+        raise Unsupported("its operands have different shapes", "expand the smaller operand")
+    for k, other in enumerate(others[:-1]):
+        first = stored(build, Real(Sum(first, other)), f"{node.output[0]}:{k}")
+    return [Real(Sum(_scaled(first, factor), _scaled(others[-1], factor)))]
 
 
 HANDLERS: Handlers = {

@@ -98,7 +98,7 @@ class How:
 
     def onnx_file(self, model: str) -> str:
         """The model as ONNX."""
-        if not self.verify:
+        if not self.verify and Path(model).suffix != ".onnx":
             console.warn(f"{model} is not compared with the original: --no-verify")
         return str(models.onnx_file(model, self.edges, self.verify, say))
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
+from compiler.ir.errors import CompileError
 from compiler.source.imports.foreign import Edges, Taken
 from makalu import models
 from makalu.cli.main import cli
@@ -43,6 +44,20 @@ def test_a_model_is_converted_once(conversions: list[Edges], tmp_path: Path) -> 
 
 def test_onnx_stays_as_it_is(conversions: list[Edges]) -> None:
     assert models.onnx_file("net.onnx") == Path("net.onnx") and not conversions
+
+
+@pytest.mark.parametrize("name, edges, option", [
+    ("net.onnx", Edges(shapes={"x": (1, 3)}), "--shape is not for ONNX"),
+    ("net.onnx", Edges(("x",)), "--model-input is not for ONNX"),
+    ("net.tflite", Edges(shapes={"x": (1, 3)}), "--shape is not for TensorFlow Lite"),
+    ("net.tflite", Edges((), ("y",)), "--model-output is not for TensorFlow Lite")])
+def test_what_a_format_does_not_take_is_refused(
+        conversions: list[Edges], tmp_path: Path, name: str, edges: Edges, option: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\x1c\0\0\0TFL3rest")
+    with pytest.raises(CompileError, match=option):
+        models.onnx_file(path, edges)
+    assert not conversions
 
 
 def test_options_reach_the_import(conversions: list[Edges], tmp_path: Path) -> None:

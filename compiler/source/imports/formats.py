@@ -30,6 +30,13 @@ KNOWN = ("an .onnx file, a TensorFlow SavedModel folder, a frozen GraphDef (.pb)
          "(predict_net.pb with init_net.pb beside it, or their folder)")
 
 
+NAMED = {Format.GRAPH_DEF}
+"""Formats whose inputs and outputs can be named."""
+
+SHAPED = {Format.GRAPH_DEF, Format.SAVED_MODEL, Format.KERAS, Format.CAFFE2}
+"""Formats that may leave shapes of inputs open, which can be given."""
+
+
 def is_model(path: str | Path) -> bool:
     """Whether the path has the name of a model, and not that of a compiled program."""
     return Path(path).suffix in (*SUFFIXES, ".pbtxt") or Path(path).is_dir()
@@ -57,7 +64,7 @@ def format_of(path: Path) -> Format:
     if found is None:
         raise CompileError(where, f"no model has the ending {path.suffix!r}", f"give {KNOWN}")
     if not _looks_like(path, found):
-        raise CompileError(where, f"its contents are not those of a {found.value}",
+        raise CompileError(where, f"its contents are not {found.value}",
                            "check the file, or whether its name has the right ending")
     return found
 
