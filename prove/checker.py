@@ -21,10 +21,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyosys
-from amaranth.back import rtlil
-from amaranth.hdl import Assert, ClockDomain, Elaboratable, Module, Value
+from amaranth.back import rtlil  # type: ignore[attr-defined]
+from amaranth.hdl import Assert, ClockDomain, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 
 from synth.yosys import SynthesisError, commands_only
@@ -41,6 +42,18 @@ ABC = Path(pyosys.__file__).parent / "yosys-abc"
 
 DEADLINE = 60
 """Seconds that the search for a proof may go beyond what it was given."""
+
+
+class Design(wiring.Component):
+    """A component under proof.
+
+    Attributes
+    ----------
+    reached : Signal
+        The property says something of interest in this cycle.
+    """
+
+    reached: Signal
 
 
 class Vacuous(RuntimeError):
@@ -79,13 +92,12 @@ class Result:
         return "proved" if self.proved else f"holds for {self.cycles} cycles"
 
 
-def check(design: wiring.Component, cycles: int, seconds: int = 0) -> Result:
+def check(design: Design, cycles: int, seconds: int = 0) -> Result:
     """Look for a run that breaks the design, then for a proof that there is none.
 
     Parameters
     ----------
-    design : Component
-        With the member ``reached``.
+    design : Design
     cycles : int
         Length of the runs that are all tried.
     seconds : int
@@ -114,9 +126,10 @@ def check(design: wiring.Component, cycles: int, seconds: int = 0) -> Result:
     return Result(proved, cycles, time.monotonic() - start)
 
 
-def _gates(design: wiring.Component, kind: str, folder: Path) -> None:
+def _gates(design: Design, kind: str, folder: Path) -> None:
     """``design.aig`` and ``design.map``."""
-    m, domain = Module(), ClockDomain("sync", reset_less=True)
+    m = Module()
+    domain: Any = ClockDomain("sync", reset_less=True)
     m.domains.sync = domain
     m.submodules.design = design
     if kind == "reached":

@@ -2,7 +2,7 @@
 """What the memory controller, the splitter of runs and instruction fetch promise."""
 
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -14,10 +14,11 @@ from hw.parts.delay import delay
 from isa.config import Config
 from isa.instructions import Fault
 from prove.bus import Bursts, legal_burst
+from prove.checker import Design
 from prove.streams import stays
 
 
-class Requests(wiring.Component):
+class Requests(Design):
     """The controller's side of the bus, whatever the engines do, withdrawn requests included: an
     offered address or beat stays as it is until it is taken, and none of the two readers is passed
     over while it keeps asking."""
@@ -60,9 +61,13 @@ class Requests(wiring.Component):
         return m
 
 
-class Splits(wiring.Component):
+class Splits(Design):
     """Bursts of the splitter are legal and together are the run, without a gap, whatever the run,
     as long as it stays within the address space."""
+
+    run: data.View
+    offers: Signal
+    ready: Signal
 
     def __init__(self, config: Config):
         self._config = config
@@ -98,10 +103,19 @@ class Splits(wiring.Component):
         return m
 
 
-class Fetches(wiring.Component):
+class Fetches(Design):
     """Instruction fetch on the bus, whatever the region and the program's place in it, however
     often it is started, stopped or halted: it asks for legal bursts only, never for more than it
     has room for, and takes nothing that keeps the rules for a breach of them."""
+
+    region: data.View
+    program: Signal
+    start: Signal
+    stop: Signal
+    halt: Signal
+    ar: Signal
+    r: Signal
+    take: Signal
 
     def __init__(self, config: Config):
         self._config = config

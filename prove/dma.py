@@ -6,9 +6,10 @@ they like, the memory by the rules of AXI.
 """
 
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from hw.engine.ports import view_of
 from hw.memory.axi import run_layout
 from hw.memory.lanes import Lanes, Status, tag_layout
 from hw.memory.load import LoadEngine
@@ -18,13 +19,16 @@ from hw.parts.delay import delay
 from isa.config import Config
 from isa.instructions import Fault, Opcode
 from prove.bus import Bursts, legal_burst
+from prove.checker import Design
 
 
-class Halted(wiring.Component):
+class Halted(Design):
     """``halted`` of a DMA engine never falls, whatever the engine and the rest of the machine do;
     it is up in the cycle after an error response."""
 
     IN = ("start", "done", "bad", "response", "resp")
+
+    halt: Signal
 
     def __init__(self) -> None:
         self._status = Status()
@@ -50,7 +54,7 @@ class AnyRuns(Pattern):
 
     def __init__(self, config: Config):
         super().__init__(config, Opcode.LOAD)
-        self.run = Signal(run_layout(config, tag_layout(config)))
+        self.run = view_of(run_layout(config, tag_layout(config)))
         self.offers, self.bad = Signal(), Signal()
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -61,9 +65,20 @@ class AnyRuns(Pattern):
         return m
 
 
-class Stores(wiring.Component):
+class Stores(Design):
     """The STORE engine on the bus, whatever its runs, and whenever it is halted or an answer is an
     error."""
+
+    run: data.View
+    offers: Signal
+    bad: Signal
+    halt: Signal
+    aw: Signal
+    w: Signal
+    b: Signal
+    resp: Signal
+    reads: Signal
+    arrived: Signal
 
     def __init__(self, config: Config):
         self._config, self._runs = config, AnyRuns(config)
@@ -107,9 +122,19 @@ class Stores(wiring.Component):
         return m
 
 
-class Loads(wiring.Component):
+class Loads(Design):
     """The LOAD engine on the bus, whatever its runs, and whenever it is halted or an answer is an
     error."""
+
+    run: data.View
+    offers: Signal
+    bad: Signal
+    halt: Signal
+    ar: Signal
+    r: Signal
+    resp: Signal
+    writes: Signal
+    pending: Signal
 
     def __init__(self, config: Config):
         self._config, self._runs = config, AnyRuns(config)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the scratchpad's arbiters promise: of a port that several users share, and of the banks."""
 
-from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
-from amaranth.lib import wiring
+from typing import Any
+
+from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from hw.parts.delay import delay
 from hw.scratchpad.banks import Scratchpad
 from hw.scratchpad.port_share import SharedRead
 from isa.config import Config
+from prove.checker import Design
 
 
-class Shared(wiring.Component):
+class Shared(Design):
     """Users of one read port, which answers in the order of the reads, two cycles later at the
     soonest: what it takes is a request of one user; an answer goes to the user who asked,
     in the order of the requests; a user who asks is passed over for earlier ones only, and has the
@@ -23,7 +25,6 @@ class Shared(wiring.Component):
     ready: Signal
     arrived: Signal
     mark: Signal
-    reached: Signal
 
     def __init__(self, config: Config):
         self._shared = SharedRead(config, self.USERS)
@@ -82,7 +83,7 @@ class Shared(wiring.Component):
                 m.d.sync += marked.eq(0)
 
 
-class Ranks(wiring.Component):
+class Ranks(Design):
     """Two read ports and a write port of the scratchpad, from the highest rank to the lowest: the
     first never waits, and has its words after the latency; a read has one answer; nothing of a port
     waits any more when it and those above it have been silent for two cycles each."""
@@ -90,7 +91,6 @@ class Ranks(wiring.Component):
     PORTS = 3
 
     asks: Signal
-    reached: Signal
 
     def __init__(self, config: Config):
         self._config = config
@@ -101,7 +101,7 @@ class Ranks(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.spm = spm = Scratchpad(self._config, reads=2, writes=1)
-        ports = [*spm.read, *spm.write]
+        ports: list[Any] = [*spm.read, *spm.write]
         taken = Signal(self.PORTS)
         for k, port in enumerate(ports):
             m.d.comb += [port.valid.eq(self.asks[k]), port.addr.eq(getattr(self, f"addr{k}")),
@@ -120,7 +120,7 @@ class Ranks(wiring.Component):
                   pending: Signal) -> None:
         """When a port and those above it have asked for nothing for two cycles each, both places
         of a slot, nothing of it waits; it has its words after the latency."""
-        def silent(ports: int, cycles: int, name: str) -> Signal:
+        def silent(ports: int, cycles: int, name: str) -> Value:
             """No request of the first ports has been taken for so many cycles."""
             past = [delay(m, taken[:ports].any(), k, f"{name}{k}") for k in range(1, cycles + 1)]
             return ~Cat(*past).any()
@@ -131,7 +131,7 @@ class Ranks(wiring.Component):
                 m.d.comb += Assert(~waits)
         m.d.comb += self.reached.eq(arrived & pending & (owed > 3))
 
-    def _running(self, m: Module, cycles: int, name: str) -> Signal:
+    def _running(self, m: Module, cycles: int, name: str) -> Value:
         """So many cycles have passed since reset."""
         age = Signal(range(cycles + 1), name=f"age_{name}")
         with m.If(age != cycles):

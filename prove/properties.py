@@ -4,13 +4,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.lib import wiring
-
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import WAIT_REACH
 from isa.config import Config
-from prove.checker import Result, check
+from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
 from prove.ports import Ranks, Shared
@@ -43,7 +41,7 @@ class Property:
     name: str
     block: str
     says: str
-    design: Callable[[], wiring.Component]
+    design: Callable[[], Design]
     cycles: int = 12
     seconds: int = 120
     quick: bool = True

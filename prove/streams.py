@@ -4,10 +4,11 @@
 from typing import Any
 
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from hw.parts.places import places
+from prove.checker import Design
 
 
 def stays(m: Module, channel: stream.Interface, statement: Any = Assert) -> None:
@@ -18,7 +19,7 @@ def stays(m: Module, channel: stream.Interface, statement: Any = Assert) -> None
         m.d.comb += statement(channel.valid & (channel.p == before))
 
 
-class Order(wiring.Component):
+class Order(Design):
     """A buffer gives what it took, in order, and is as full and as empty as it says.
 
     One of the payloads that go in, any of them, is marked; those before it are counted until it
@@ -38,7 +39,6 @@ class Order(wiring.Component):
     i: stream.Interface
     ready: Signal
     mark: Signal
-    reached: Signal
 
     def __init__(self, buffer: Any, holds: int, latency: int = 1, eager: bool = False):
         self._buffer, self._holds = buffer, holds
@@ -74,7 +74,7 @@ class Order(wiring.Component):
         return m
 
 
-class Places(wiring.Component):
+class Places(Design):
     """The two flip-flops of :func:`hw.parts.places.places` tell the truth, if nobody takes a place
     that is not free or gives one back that was not taken."""
 
@@ -82,7 +82,6 @@ class Places(wiring.Component):
 
     taken: Signal
     given: Signal
-    reached: Signal
 
     def __init__(self) -> None:
         super().__init__({"taken": In(1), "given": In(1), "reached": Out(1)})

@@ -9,7 +9,7 @@ included.
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from hw.control.sequencer import Sequencer
@@ -18,6 +18,7 @@ from hw.engine.waits import WaitGate, blocked
 from hw.parts.delay import register
 from isa.config import Config
 from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Opcode
+from prove.checker import Design
 
 UNDER_WAY = 128
 """More instructions than a queue and its engine hold."""
@@ -26,14 +27,13 @@ QUEUE = data.StructLayout({"start": WAIT_BITS, "distance": WAIT_BITS, "pending":
                            "later": WAIT_BITS})
 
 
-class Waits(wiring.Component):
+class Waits(Design):
     """A wait gate lets an instruction pass in the cycle after all that it waits for is complete,
     and only then, while up to ``later`` instructions of each queue complete in any cycles."""
 
     mask: Signal
     queues: data.View
     ready: Signal
-    reached: Signal
 
     def __init__(self, later: int):
         self._later = later
@@ -62,14 +62,13 @@ class Waits(wiring.Component):
         return m
 
 
-class Counters(wiring.Component):
+class Counters(Design):
     """Every engine is shown how many instructions of each queue have completed since the doorbell,
     modulo 2**16, from two cycles after a completion on."""
 
     done: Signal
     start: Signal
     halt: Signal
-    reached: Signal
 
     def __init__(self, config: Config):
         self._config = config
