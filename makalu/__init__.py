@@ -10,6 +10,9 @@
     session.run(images)                      # as often as wanted
     session.run(None, {"image": array})      # as with ONNX Runtime
 
+    makalu.InferenceSession("net.onnx", device="rtl").run(None, {"image": array})   # all in one
+    torch.compile(module, backend="makalu")                                         # in PyTorch
+
     makalu.profile(program)                  # where the cycles go, on the simulated hardware
     makalu.bisect(program)                   # the first instruction that the hardware gets wrong
     makalu.accuracy("net.onnx", config, samples)        # each precision against FP32
@@ -27,17 +30,19 @@ from runtime.session import InputError, Port, Session
 
 if TYPE_CHECKING:
     from compiler.ir.errors import CompileError
+    from makalu.inference import InferenceSession
     from makalu.measure.accuracy import measure as accuracy
     from makalu.see.bisect import bisect
     from makalu.see.profile import measure as profile
 
 __version__ = "0.1.0"
 
-__all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "InputError", "Port",
-           "Program", "ProgramError", "Session", "accuracy", "bisect", "compile", "load",
-           "load_config", "open_device", "profile", "run"]
+__all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "InferenceSession",
+           "InputError", "Port", "Program", "ProgramError", "Session", "accuracy", "bisect",
+           "compile", "load", "load_config", "open_device", "profile", "run"]
 
-_LATER = {"accuracy": ("makalu.measure.accuracy", "measure"),
+_LATER = {"InferenceSession": ("makalu.inference", "InferenceSession"),
+          "accuracy": ("makalu.measure.accuracy", "measure"),
           "bisect": ("makalu.see.bisect", "bisect"), "profile": ("makalu.see.profile", "measure")}
 """What is imported when it is asked for first, so that ``import makalu`` stays quick."""
 

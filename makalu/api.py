@@ -5,7 +5,7 @@ Compiler, golden model and simulator are imported where they are used, so that `
 ``makalu --help`` stay quick.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,17 @@ def _config(config: Config | str) -> Config:
     return config if isinstance(config, Config) else load_config(config)
 
 
-def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256", *,
+def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "core256", *,
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
             name: str | None = None, precision: str = "int8",
             keep: Mapping[str, str] | None = None, sqnr: float | None = None,
-            agreement: float | None = None,
+            agreement: float | None = None, example_inputs: Sequence[Any] | None = None,
             say: Callable[[str], None] = lambda text: None) -> Program:
     """A network as a program for a machine.
 
     Parameters
     ----------
-    model : onnx.ModelProto, str or Path
+    model : onnx.ModelProto, str, Path or torch.nn.Module
         Quantized (QDQ or QOperator), or FP32 with calibration data; a file or folder of any format
         that :func:`makalu.models.onnx_file` takes.
     config : Config or str
@@ -67,6 +67,8 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     sqnr, agreement : float, optional
         What is close enough: a ratio in dB, 35 unless given; or the share of samples whose largest
         output is the one of FP32.
+    example_inputs : sequence of torch.Tensor, optional
+        Of a module: what its ``forward`` takes, in the shapes of the program.
     say : function of str
         Called with progress.
 
@@ -76,12 +78,17 @@ def compile(model: onnx.ModelProto | str | Path, config: Config | str = "core256
         If the model cannot run on the machine; names the node, the reason and the cure.
     """
     from compiler import compile_model
+    from compiler.source.imports.torch_module import from_module, is_module
     from compiler.source.sensitivity import GOAL, Goal
     from makalu import models
 
     if isinstance(model, str | Path):
         name = name or Path(model).stem
         model = models.onnx_file(model, say=say)
+    elif is_module(model):
+        taken = from_module(model, example_inputs)
+        say(taken.said)
+        name, model = name or type(model).__name__, taken.model
     return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
                          batch=batch, name=name, precision=precision, keep=keep,
                          goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)

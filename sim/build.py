@@ -20,6 +20,7 @@ from typing import Any
 from isa.config import Config
 from sim import registers
 from sim.cache import digest, in_cache, kept, read, say
+from sim.compiler import Compiler, compiler
 from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, installed, waivers
 
 ROOT = Path(__file__).resolve().parent
@@ -155,30 +156,32 @@ def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[st
     start, top, work = time.monotonic(), kind.top, library.parent
     text = registers.registers(verilog) if kind.rewritten else verilog
     (work / f"{top}.v").write_text(text)
-    env = tool.environment()
+    cxx = compiler()
+    env = tool.environment(cxx.command)
     _step([str(tool.executable), *flags, f"{top}.v"], work, env)
     _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk", f"OPT_FAST={OPTIMIZE}",
            f"OPT_SLOW={SETUP}", f"libV{top}.a"], work, env)
     trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
              "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
     include = tool.root / "include"
-    _step(["g++", "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
+    _step([*cxx.command, "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
            "-o", library.name, str(kind.sources[0]), f"-I{ROOT}", "-Icpp", "-isystem",
            str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{top}.a",
-           str(_verilated(tool, top, waves, work)), "-pthread", *trace], work, env)
+           str(_verilated(tool, cxx, top, waves, work)), "-pthread", *trace], work, env)
     seconds = time.monotonic() - start
-    say(f"built in {seconds:.0f} s")
+    say(f"built in {seconds:.0f} s by {cxx.name}")
     return {"build_seconds": round(seconds, 1), "verilog_lines": lines}
 
 
-def _verilated(tool: Verilator, top: str, waves: str | None, work: Path) -> Path:
+def _verilated(tool: Verilator, cxx: Compiler, top: str, waves: str | None, work: Path) -> Path:
     """Verilator's own library, made with the make file of the first design that wants it."""
     def make(path: Path) -> None:
         _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk",
-               f"OPT_GLOBAL={OPTIMIZE}", "libverilated.a"], work, tool.environment())
+               f"OPT_GLOBAL={OPTIMIZE}", "libverilated.a"], work,
+              tool.environment(cxx.command))
         shutil.copyfile(work / "cpp" / "libverilated.a", path)
 
-    key = digest(tool.version, OPTIMIZE, *_flags(waves, ""))
+    key = digest(tool.version, cxx.name, OPTIMIZE, *_flags(waves, ""))
     return kept("verilated", f"{key}.a", make)[0]
 
 

