@@ -12,7 +12,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
+.PHONY: help run test long frameworks bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -27,6 +27,10 @@ test: $(READY)  ## run the tests, but for those that take many minutes
 
 long: $(READY)  ## run the tests that take many minutes
 	@$(BIN)/python -m pytest -q -m long
+
+frameworks: build/frameworks/.ready  ## run a network of each framework on the simulated hardware, and their tests: docs/frameworks.md (installs TensorFlow and PyTorch)
+	@build/frameworks/bin/python -m examples.frameworks
+	@build/frameworks/bin/python -m pytest -q tests/frameworks
 
 prove: $(READY)  ## prove the properties of the blocks formally: docs/verification.md
 	@$(BIN)/python -m prove
@@ -88,6 +92,14 @@ clean:  ## remove everything that was built, the environment included
 .venv/.fpga: requirements-fpga.lock $(READY)
 	@echo "makalu: installing place and route into .venv, once" >&2
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps -r requirements-fpga.lock
+	@touch $@
+
+build/frameworks/.ready: requirements.lock requirements-frameworks.lock pyproject.toml
+	@echo "makalu: installing TensorFlow and PyTorch into build/frameworks, once; some gigabytes" >&2
+	@$(PYTHON) -m venv build/frameworks
+	@build/frameworks/bin/pip install -qq --disable-pip-version-check -r requirements.lock
+	@build/frameworks/bin/pip install -qq --disable-pip-version-check --no-deps -r requirements-frameworks.lock
+	@build/frameworks/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 build/site/.ready: requirements-site.lock

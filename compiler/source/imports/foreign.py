@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -174,7 +175,7 @@ def _relative(got: np.ndarray, expected: np.ndarray) -> float:
     return difference / float(np.abs(b[np.isfinite(b)]).max(initial=1e-6))
 
 
-def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) -> dict[str, str]:
+def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) -> dict[str, Any]:
     """Run the worker; its report."""
     job = {"format": kind.name, "path": str(path.resolve()), "folder": str(folder),
            "inputs": edges.inputs, "outputs": edges.outputs, "shapes": dict(edges.shapes),
@@ -188,7 +189,7 @@ def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) ->
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise CompileError(str(path), f"the {kind.value} cannot be read or converted: {lines[-1]}",
                            "check that its framework loads it, and that it was exported whole")
-    found: dict[str, str] = json.loads(report.read_text())
+    found: dict[str, Any] = json.loads(report.read_text())
     if "cause" in found:
         raise CompileError(str(path), found["cause"], found["cure"])
     return found
@@ -197,12 +198,14 @@ def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) ->
 def _cause(path: Path, kind: Format, edges: Edges, model: onnx.ModelProto, off: list[str]) -> str:
     """What differs, with the first layer that does where the original can tell."""
     text = f"ONNX and the original differ in output {', '.join(off[:SEVERAL])}"
-    if kind is Format.TORCH:
-        return text
     with tempfile.TemporaryDirectory() as folder:
-        _work(path, kind, edges, Path(folder), layers=True)
+        report = _work(path, kind, edges, Path(folder), layers=True)
         layers, _ = compare(model, dict(np.load(Path(folder) / "values.npz")), "layer")
-    return f"{text}; the first layer that does is {layers[0]!r}" if layers else text
+    if not layers:
+        return text
+    module = report.get("modules", {}).get(layers[0])
+    return f"{text}; the first layer that does is {layers[0]!r}" + (
+        f" of module {module!r}" if module else "")
 
 
 def _complete(model: onnx.ModelProto) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts a PyTorch ExportedProgram and runs the original, in a process of its own. Job and answer
-are those of :mod:`compiler.source.imports.tensorflow_worker`, without layers: the exporter gives
-values other names than the program has."""
+are those of :mod:`compiler.source.imports.tensorflow_worker`; the report also has the modules of
+the layers: values are called after operators, as ``conv2d_1``."""
 
 import json
 import sys
@@ -9,6 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+
+class Layers(torch.fx.Interpreter):
+    """Runs a program and keeps what each of its nodes gives."""
+
+    def __init__(self, program: torch.export.ExportedProgram):
+        super().__init__(program.module())
+        self.values: dict[str, np.ndarray] = {}
+
+    def run_node(self, n: torch.fx.Node) -> object:
+        """Its value."""
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor) and n.op.startswith("call"):
+            self.values[f"layer:{n.name}"] = value.numpy()
+        return value
+
+
+def modules(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """The module that each value comes from, by its path in the original."""
+    stacks = {n.name: list(n.meta.get("nn_module_stack", {}).values())
+              for n in program.graph.nodes}
+    return {name: stack[-1][0] for name, stack in stacks.items() if stack and stack[-1][0]}
 
 
 def main() -> None:
@@ -24,14 +46,17 @@ def main() -> None:
     exported.save(str(folder / "model.onnx"))
     with torch.no_grad():
         found = program.module()(*made)
+        layers = Layers(exported.exported_program)
+        if job["layers"]:
+            layers.run(*made)
     outputs = found if isinstance(found, tuple | list) else [found]
     given = [v.name for v in exported.model.graph.inputs]
     results = [v.name for v in exported.model.graph.outputs]
-    np.savez(folder / "values.npz",
+    np.savez(folder / "values.npz", **layers.values,   # type: ignore[arg-type]
              **{f"in:{n}": x.numpy() for n, x in zip(given, made, strict=True)},
              **{f"out:{n}": x.numpy() for n, x in zip(results, outputs, strict=True)})
     (folder / "report.json").write_text(json.dumps({
-        "by": f"PyTorch {torch.__version__}"}))
+        "by": f"PyTorch {torch.__version__}", "modules": modules(exported.exported_program)}))
 
 
 if __name__ == "__main__":
