@@ -182,8 +182,8 @@ class Backend:
     def _table(self, s: Schedule, steps: list[Step], image: bytes, cycles: list[int],
                sizes: dict[int, int]) -> Program:
         source, legal = self.source, self.legal
-        pre, new_in = hosts.before(source, legal.pre, legal.inputs)
-        post, new_out = hosts.after(source, legal.post, legal.crossing)
+        pre, new_in = hosts.before(source, legal.pre, legal.inputs, legal.passing)
+        post, new_out = hosts.after(source, legal.post, legal.crossing, legal.passing)
         inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
         outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
         return Program(

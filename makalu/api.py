@@ -5,6 +5,7 @@ Compiler, golden model and simulator are imported where they are used, so that `
 ``makalu --help`` stay quick.
 """
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import onnx
 from isa.config import Config
 from isa.presets import load_config
 from isa.program import Program
+from makalu import facts
 from runtime.device import Device
 from runtime.session import Session
 
@@ -24,6 +26,10 @@ DEVICES = ("golden", "rtl", "board")
 UART = "uart:"
 """What the name of a board on a serial line begins with: ``uart:/dev/ttyUSB0``, or with another
 baud rate than a million ``uart:/dev/ttyUSB0@2000000``."""
+
+
+class HostAloneWarning(UserWarning):
+    """A program of which the machine computes nothing that counts."""
 
 
 def is_device(name: str) -> bool:
@@ -72,6 +78,11 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     say : function of str
         Called with progress.
 
+    Warns
+    -----
+    HostAloneWarning
+        If the host runs all that multiplies.
+
     Raises
     ------
     compiler.ir.errors.CompileError
@@ -89,9 +100,13 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         taken = from_module(model, example_inputs)
         say(taken.said)
         name, model = name or type(model).__name__, taken.model
-    return compile_model(model, _config(config), allow_host=tuple(host), calibration=calibration,
-                         batch=batch, name=name, precision=precision, keep=keep,
-                         goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
+    program = compile_model(
+        model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
+        name=name, precision=precision, keep=keep,
+        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
+    if facts.host_alone(program):
+        warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
+    return program
 
 
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:

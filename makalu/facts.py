@@ -4,8 +4,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from isa.errors import SUPPORTED
 from isa.instructions import INSTRUCTION_BYTES, Opcode
 from isa.program import Program
+
+PRODUCTS = ("Conv", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention")
+"""Parts of the names of operators that are made of products."""
 
 
 def dram_bytes(program: Program) -> int:
@@ -25,8 +29,18 @@ def node_cycles(program: Program) -> dict[str, int]:
 
 
 def host_alone(program: Program) -> bool:
-    """Whether the host runs every node that computes, and the machine only copies."""
-    return {p["engine"] for p in program.placement} <= {"host", "none"}
+    """Whether the host runs every node that computes, or all products, and none are left for the
+    machine."""
+    on_host = [p["op"] for p in program.placement if p["engine"] == "host"]
+    return ({p["engine"] for p in program.placement} <= {"host", "none"}
+            or not program.macs and any(kind in op for op in on_host for kind in PRODUCTS))
+
+
+def host_alone_warning(program: Program) -> str:
+    """What a user should know of such a program."""
+    return (f"0 MACs of {program.name} are on {program.config.name}: every node that multiplies "
+            "runs on the host, and results and cycles say nothing about the machine; see makalu "
+            f"report, and {SUPPORTED}")
 
 
 def summary(program: Program) -> dict[str, Any]:

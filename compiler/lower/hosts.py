@@ -62,31 +62,35 @@ def _in_order(source: Source, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProt
     return sorted(nodes, key=lambda n: places[n.name])
 
 
-def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage]
-           ) -> tuple[bytes, dict[str, str]]:
+def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage],
+           passing: Collection[str]) -> tuple[bytes, dict[str, str]]:
     """The model in front of the machine, and new names of machine inputs (none if the host has
-    nothing to do)."""
-    if not nodes:
+    nothing to do). Values of ``passing`` are outputs as well."""
+    given = {s.name: s for s in inputs}  # one may be given in two layouts
+    if not nodes and given.keys() >= set(passing):
         return b"", {}
-    inputs = list({s.name: s for s in inputs}.values())  # one may be given in two layouts
+    inputs = list(given.values())
     graph_inputs = [i for i in source.model.graph.input if i.name not in source.constants]
     plain = {i.name for i in graph_inputs}
     renamed = {s.name: s.name + SUFFIX for s in inputs if s.name in plain}
     extra = [helper.make_node("Identity", [a], [b], name=b) for a, b in renamed.items()]
     outputs = [_info(source, s.name, s.dtype, s.shape, renamed.get(s.name, "")) for s in inputs]
+    outputs += [_info(source, n) for n in sorted(passing) if n not in plain | given.keys()]
     return _model(source, [*_in_order(source, nodes), *extra], graph_inputs, outputs,
                   "before"), renamed
 
 
-def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quantized]
-          ) -> tuple[bytes, dict[str, str]]:
-    """The model behind the machine, and new names of machine outputs."""
+def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quantized],
+          passing: Collection[str]) -> tuple[bytes, dict[str, str]]:
+    """The model behind the machine, which reads values of ``passing`` as well, and new names of
+    machine outputs."""
     if not nodes:
         return b"", {}
     results = [o.name for o in source.model.graph.output]
     renamed = {n: n + SUFFIX for n in crossing if n in results}
     extra = [helper.make_node("Identity", [b], [a], name=b) for a, b in renamed.items()]
     inputs = [_info(source, n, q.dtype, q.shape, renamed.get(n, "")) for n, q in crossing.items()]
+    inputs += [_info(source, n) for n in sorted(passing) if n not in crossing]
     outputs = [_info(source, n, crossing[n].dtype if n in crossing else None,
                      crossing[n].shape if n in crossing else None) for n in results]
     return _model(source, [*extra, *_in_order(source, nodes)], inputs, outputs, "after"), renamed

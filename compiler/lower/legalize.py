@@ -2,10 +2,15 @@
 """The ONNX graph as quantized operators (:mod:`compiler.ir.graph`), and what is left to the host.
 
 Nodes are read in order; :mod:`compiler.lower.values` says what becomes of their values. A node that
-the machine does not run goes to the host only at an edge of the graph and only if the user allowed
-its operator; QuantizeLinear, DequantizeLinear and shape operators next to such a node go with it.
+the machine does not run goes to the host only if the user allowed its operator; QuantizeLinear,
+DequantizeLinear and shape operators next to such a node go with it. What the machine does not run
+is known when all nodes have been tried, each on what the host would give it where the node before
+does not run: then :mod:`compiler.lower.cut` chooses what the host runs, and the graph is lowered
+again. A DequantizeLinear is computed wherever its result is read.
 """
 
+import contextlib
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -13,8 +18,9 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
-from compiler.ir.graph import Graph, Port
+from compiler.ir.graph import Conv, Graph, Port
 from compiler.lower.builder import Builder
+from compiler.lower.cut import Constraints, Cut
 from compiler.lower.finish import as_number, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.operators import HANDLERS
@@ -29,6 +35,9 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
               "Unsqueeze", "Identity"}
 """Operators that may follow a host operator onto the host."""
+
+INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
+"""Types of inputs that are quantized, and their names."""
 
 REALS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 """Types of inputs that are floats."""
@@ -54,6 +63,8 @@ class Legal:
         What it gives to the host, by ONNX name.
     pre, post : list of onnx.NodeProto
         What the host computes before and after it.
+    passing : set of str
+        Inputs, and values from before the machine, that the host reads behind it.
     placement : list of dict
         ``node``, ``op``, ``engine`` and ``reason`` of each node; ``none`` is an engine that is not
         known yet.
@@ -66,6 +77,7 @@ class Legal:
     crossing: dict[str, Quantized]
     pre: list[onnx.NodeProto]
     post: list[onnx.NodeProto]
+    passing: set[str]
     placement: list[dict[str, str]]
     quantization: dict[str, tuple[np.float32, int]]
 
@@ -86,47 +98,140 @@ def legalize(source: Source, allow_host: Collection[str], floats: str = "") -> L
     CompileError
         For a node that neither machine nor host runs.
     """
-    return _Walk(source, allow_host, floats).run()
+    walk = _Walk(source, allow_host, floats, Cut())
+    walk.lower()
+    blocked = walk.blocked
+    constraints = walk.constraints()
+    while blocked.keys() - walk.elsewhere or constraints.late - walk.elsewhere:
+        cut = constraints.best(blocked)
+        if cut is None:
+            raise walk.stuck(*constraints.conflict(blocked))
+        walk = _Walk(source, allow_host, floats, cut, blocked)
+        walk.lower()
+        blocked |= walk.blocked
+    return walk.legal()
 
 
 class _Walk:
-    """One run over a graph: the value of every name, and what the host has to do."""
+    """One run over a graph: the value of every name, and what the host has to do.
 
-    def __init__(self, source: Source, allow_host: Collection[str], floats: str):
-        self.source, self.allow = source, set(allow_host)
+    Parameters
+    ----------
+    source, allow, floats
+        As for :func:`legalize`.
+    cut : Cut
+        What the host runs.
+    why : dict of int to Unsupported
+        Why, where that is known.
+
+    Members
+    -------
+    blocked : dict of int to Unsupported or None
+        Nodes that were tried on the machine in vain; without a reason of their own if they work
+        on what the host computes.
+    """
+
+    def __init__(self, source: Source, allow: Collection[str], floats: str, cut: Cut,
+                 why: dict[int, Unsupported | None] | None = None):
+        self.source, self.allow, self.cut, self.why = source, set(allow), cut, why or {}
+        self.elsewhere = cut.early | cut.late
         self.build = Builder([n.name for n in source.nodes], floats)
+        self.position = {n.name: i for i, n in enumerate(source.nodes)}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for n in source.nodes:
             for name in n.input:
                 self.readers.setdefault(name, []).append(n)
         self.makers = {o: n for n in source.nodes for o in n.output}
+        self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
+        self.blocked: dict[int, Unsupported | None] = {}
         self.pre: list[onnx.NodeProto] = []
         self.post: list[onnx.NodeProto] = []
+        self.passing: set[str] = set()
         self.placement: list[dict[str, str]] = []
         self.crossing: dict[str, Quantized] = {}
 
-    def run(self) -> Legal:
-        """Lower every node, then bind inputs and outputs."""
+    def lower(self) -> None:
+        """Lower every node, or leave it to the host."""
         s = self.source
         for value in s.model.graph.input:
-            if value.name in s.constants:
-                continue
-            kind = s.types[value.name]
-            if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
-                self.values[value.name] = self.build.new_input(
-                    value.name, s.shapes[value.name],
-                    "int8" if kind == onnx.TensorProto.INT8 else "uint8")
-            elif self.build.floats and kind in REALS and not self._quantized_before(value.name):
-                q = self.build.new_input(value.name, s.shapes[value.name], self.build.floats)
-                self.values[value.name] = Real(Deq(q, np.float32(1), 0))
-            else:
-                self.values[value.name] = Host(True)
+            if value.name not in s.constants:
+                self.values[value.name] = (
+                    Host(True) if self.build.floats and s.types[value.name] in REALS
+                    and self._quantized_before(value.name) else
+                    self._entering(value.name) or Host(True))
         for self.build.node, node in enumerate(s.nodes):
-            self._place(node)
+            inputs = [self.get(n) for n in node.input]
+            if self.build.node in self.elsewhere and not self._shared(node):
+                self._to_host(node, inputs, self.build.node in self.cut.early)
+            else:
+                self._to_machine(node, inputs)
+
+    def legal(self) -> Legal:
+        """Bind inputs and outputs."""
         self._bind_edges()
-        return Legal(self.build.graph, self.build.inputs, self.crossing, self.pre, self.post,
+        inputs = [s for s in self.build.inputs if s.tensor is not None]
+        return Legal(self.build.graph, inputs, self.crossing, self.pre, self.post, self.passing,
                      self.placement, self.build.quantization)
+
+    def _shared(self, node: onnx.NodeProto) -> bool:
+        """A DequantizeLinear of a value that passes between host and machine, or of a constant."""
+        return node.op_type == "DequantizeLinear" and isinstance(
+            self.get(node.input[0]), Quantized | np.ndarray)
+
+    def _entering(self, name: str) -> Value | None:
+        """A value that the host gives to the machine; None if it cannot."""
+        kind, shape = self.source.types.get(name), self.source.shapes.get(name)
+        if shape is None or 0 in shape:
+            return None
+        if kind in INTEGERS:
+            return self.build.new_input(name, shape, INTEGERS[kind])
+        if self.build.floats and kind in REALS:
+            q = self.build.new_input(name, shape, self.build.floats)
+            return Real(Deq(q, np.float32(1), 0))
+        return None
+
+    def _leaves(self, name: str) -> bool:
+        """Whether a value that the machine computes may pass to the host."""
+        value = self.get(name)
+        if isinstance(value, Real) and not self.build.floats:
+            return (isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF)
+                    and self.makers[name].op_type in RIDE_ALONG)
+        return isinstance(value, Quantized | Real)
+
+    def constraints(self) -> Constraints:
+        """What a cut has to keep to, after nothing was left to the host."""
+        nodes = self.source.nodes
+        macs = Counter[int]()
+        for op in self.build.graph.ops:
+            macs[op.node] += op.macs if isinstance(op, Conv) and op.counted else 0
+        found = Constraints([1 + len(nodes) * macs[i] for i in range(len(nodes))])
+        for i, node in enumerate(nodes):
+            if not {node.op_type, "all"} & self.allow and node.op_type not in RIDE_ALONG:
+                found.bound.add(i)
+            if self._shared(node):
+                found.weight[i] = 0
+                continue
+            for name in node.input:
+                maker = self.makers.get(name)
+                if maker is not None and self._shared(maker):
+                    name = maker.input[0]
+                    maker = self.makers.get(name)
+                if maker is None or isinstance(self.get(name), Weights | np.ndarray):
+                    continue
+                made = self.position[maker.name]
+                found.edges.append((made, i))
+                if made in self.blocked:
+                    continue
+                if self.source.types.get(name) not in (
+                        *INTEGERS, *(REALS if self.build.floats else ())):
+                    found.no_entry.append((made, i))
+                if not self._leaves(name):
+                    found.no_exit.append((made, i))
+            if i not in found.bound and self.results.intersection(node.output) and any(
+                    not self._leaves(name) for name in node.output):
+                found.late.add(i)
+        return found
 
     def _quantized_before(self, name: str) -> bool:
         """Whether the host quantizes an input, perhaps moved before: it may, and nobody wants it
@@ -145,14 +250,11 @@ class _Walk:
             return self.values[name]
         return self.source.constants.get(name)
 
-    def _place(self, node: onnx.NodeProto) -> None:
-        inputs = [self.get(n) for n in node.input]
-        hosts = [v for v in inputs if isinstance(v, Host)]
-        late = [v for v in hosts if not v.early]
-        if hosts:
-            return self._to_host(node, inputs, bool(late), None)
+    def _to_machine(self, node: onnx.NodeProto, inputs: list) -> None:
         plain = node.domain in ("", "ai.onnx")
         handler = HANDLERS.get(node.op_type if plain else f"{node.domain}.{node.op_type}")
+        if any(isinstance(v, Host) for v in inputs):
+            return self._not_here(node, inputs, None)
         try:
             if handler is None:
                 raise Unsupported(f"the machine does not run {node.op_type}")
@@ -161,10 +263,41 @@ class _Walk:
             if self.build.floats:
                 outputs = [self._stored(name, v) for name, v in zip(node.output, outputs)]
         except Unsupported as e:
-            return self._to_host(node, inputs, True, e)
+            return self._not_here(node, inputs, e)
         self.values.update(zip(node.output, outputs))
         self.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
                                "reason": "folded into its neighbors"})
+
+    def _not_here(self, node: onnx.NodeProto, inputs: list, why: Unsupported | None) -> None:
+        """The machine does not run a node; if the host may, those behind it are tried on what it
+        would give them."""
+        along = node.op_type in RIDE_ALONG and any(
+            isinstance(v, Host) and v.node not in ("", node.name) for v in inputs)
+        if not (node.op_type in self.allow or "all" in self.allow or along):
+            raise self._refused(node, inputs, why)
+        self.blocked[self.build.node] = why
+        for name in node.output:
+            self.values[name] = self._entering(name) or Host(True, node.name)
+        for name, v in zip(node.input, inputs):  # what is counted is what is stored
+            if self.build.floats and isinstance(v, Real) and isinstance(v.expr, Linear):
+                with contextlib.suppress(Unsupported):
+                    self.values[name] = Real(stored(self.build, v, name))
+
+    def _refused(self, node: onnx.NodeProto, inputs: list, why: Unsupported | None
+                 ) -> CompileError:
+        origin = next((v.node for v in inputs if isinstance(v, Host) and v.node), "")
+        reason = why.reason if why else (
+            f"{node.op_type} works on values that the host computes"
+            + (f" (node {origin!r})" if origin else " (a float input)"))
+        cure = why.cure if why and why.cure else self.permission(node.op_type)
+        return CompileError(f"node {node.name!r} ({node.op_type})", reason,
+                            f"{cure} (what the machine runs: {SUPPORTED})")
+
+    def stuck(self, origin: int, node: int) -> CompileError:
+        """There is no cut: ``node`` is behind ``origin``, which can be nowhere but on the host
+        and behind the machine."""
+        return self._refused(self.source.nodes[node],
+                             [Host(False, self.source.nodes[origin].name)], None)
 
     def _stored(self, name: str, value: Value) -> Value:
         """A float value in its type, unless its only reader goes on with it in binary32."""
@@ -172,8 +305,8 @@ class _Walk:
                 isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF)):
             return value
         readers = self.readers.get(name, [])
-        outputs = {o.name for o in self.source.model.graph.output}
-        if len(readers) == 1 and name not in outputs and (
+        if len(readers) == 1 and name not in self.results and \
+                self.position[readers[0].name] not in self.elsewhere and (
                 readers[0].op_type in {*CLIPS, "QuantizeLinear"}
                 or (readers[0].op_type in AFFINE and isinstance(value.expr, Linear)
                     and (value.lo, value.hi) == (-INF, INF)
@@ -187,44 +320,21 @@ class _Walk:
         names = [*sorted(self.allow - {*more}), *more]
         return f"allow it on the host: --host {','.join(names)}, or --host all"
 
-    def _to_host(self, node: onnx.NodeProto, inputs: list, late: bool,
-                 why: Unsupported | None) -> None:
-        early = not late and all(v is None or isinstance(v, np.ndarray | Weights)
-                                 or (isinstance(v, Host) and v.early) for v in inputs)
-        along = node.op_type in RIDE_ALONG and any(
-            isinstance(v, Host) and v.node not in ("", node.name) for v in inputs)
-        if not (node.op_type in self.allow or "all" in self.allow or along):
-            origin = next((v.node for v in inputs if isinstance(v, Host) and v.node), "")
-            reason = why.reason if why else (
-                f"{node.op_type} works on values that the host computes"
-                + (f" (node {origin!r})" if origin else " (a float input)"))
-            cure = why.cure if why and why.cure else self.permission(node.op_type)
-            raise CompileError(f"node {node.name!r} ({node.op_type})", reason,
-                               f"{cure} (what the machine runs: {SUPPORTED})")
-        (self.pre if early else self.post).append(node)
+    def _to_host(self, node: onnx.NodeProto, inputs: list, early: bool) -> None:
+        why = self.why.get(self.build.node)
+        nodes = self.pre if early else self.post
+        nodes.append(node)
         self.placement.append({
             "node": node.name, "op": node.op_type, "engine": "host",
             "reason": why.reason if why else "its input or output is the host's"})
         for name, v in zip(node.input, inputs):
-            if not early and isinstance(v, Host) and v.early:
-                raise CompileError(f"node {node.name!r} ({node.op_type})",
-                                   "it mixes a value from before the machine with one from behind",
-                                   "give that value as an output of its own")
-            if not early and isinstance(v, (Quantized, Real)):
+            maker = self.makers.get(name)
+            if isinstance(v, Weights) or (early and maker is not None and self._shared(maker)):
+                self._computed_twice(name, nodes)
+            elif not early and v is not None and not isinstance(v, np.ndarray):
                 self._leave(name, v)
-            if isinstance(v, Weights):
-                self._computed_twice(name, self.pre if early else self.post)
-        enters = early and node.op_type in ("QuantizeLinear", "Cast") and \
-            self.source.types.get(node.output[0]) in (onnx.TensorProto.INT8,
-                                                      onnx.TensorProto.UINT8)
         for name in node.output:
-            if enters:
-                kind = self.source.types[name]
-                self.values[name] = self.build.new_input(
-                    name, self.source.shapes[name],
-                    "int8" if kind == onnx.TensorProto.INT8 else "uint8")
-            else:
-                self.values[name] = Host(early, node.name)
+            self.values[name] = (self._entering(name) if early else None) or Host(early, node.name)
 
     def _computed_twice(self, name: str, nodes: list[onnx.NodeProto]) -> None:
         """The host needs quantized weights as well: it dequantizes them itself."""
@@ -237,8 +347,18 @@ class _Walk:
         nodes.append(maker)
 
     def _leave(self, name: str, value: Value | None) -> None:
-        """The host needs a machine value: the quantized value crosses, and what makes a real one
-        of it runs on the host."""
+        """The host needs a value behind the machine. One from before it passes by; of the machine's
+        the quantized value crosses, and what makes a real one of it runs on the host."""
+        made = self.makers.get(name)
+        if isinstance(value, Host):
+            if value.early:
+                self.passing.add(name)
+        elif made is None or any(made is n for n in self.pre):
+            self.passing.add(name)
+        else:
+            self._cross(name, value)
+
+    def _cross(self, name: str, value: Value | None) -> None:
         if isinstance(value, Quantized):
             self.crossing[name] = value
             return
@@ -277,9 +397,14 @@ class _Walk:
                         "machine gives INT8", self.permission(op)
                         if isinstance(v.expr, Deq) else
                         "quantize it (QuantizeLinear and DequantizeLinear behind it)")
-                self._leave(value.name, v)
+                self._cross(value.name, v)
             elif not isinstance(v, Host) or v.early:
                 raise self._nothing_for(value.name, v)
+        if not self.crossing:  # the host computes it all: what it reads goes through the machine
+            for name in sorted(self.passing):
+                if isinstance(self.values[name], Quantized | Real):
+                    self.passing.discard(name)
+                    self._cross(name, self.values[name])
         for name, q in self.crossing.items():
             self.build.node = self._position(name)
             self.build.graph.outputs.append(self._output(name, q))
@@ -288,8 +413,8 @@ class _Walk:
                 self.build.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm,
                                               s.tensor.nchw))
         if not self.build.graph.outputs:
-            raise CompileError(self.source.name, "nothing of it runs on the machine",
-                               "give a quantized network")
+            name = self.source.model.graph.output[0].name
+            raise self._nothing_for(name, self.get(name))
 
     def _nothing_for(self, name: str, value: Value | None) -> CompileError:
         """An output that is constant, an input, or computed by the host alone."""

@@ -27,12 +27,13 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether the model has quantized inputs, operators or activations.
 
     Quantized weights alone do not count: a DequantizeLinear of a constant leaves every activation
-    in FP32.
+    in FP32; nor does an input of bytes that are cast.
     """
     integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     constants = {i.name for i in model.graph.initializer}
+    cast = {n.input[0] for n in model.graph.node if n.op_type == "Cast"}
     if any(i.type.tensor_type.elem_type in integers for i in model.graph.input
-           if i.name not in constants):
+           if i.name not in constants | cast):
         return True
     for n in model.graph.node:
         if n.op_type.startswith("QLinear") or n.op_type == "QGemm":
@@ -59,6 +60,7 @@ def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]
     """
     shapes = {i.name: source.shapes[i.name] for i in source.model.graph.input
               if i.name not in source.constants}
+    types = {name: onnx.helper.tensor_dtype_to_np_dtype(source.types[name]) for name in shapes}
     if isinstance(data, Mapping):
         arrays = {k: np.asarray(v) for k, v in data.items() if k in shapes}
         if not arrays:
@@ -73,7 +75,7 @@ def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]
         if missing:
             raise CompileError("calibration data", f"it lacks input {sorted(missing)[0]!r}",
                                "give an array for every input")
-        yield {k: np.asarray(v, np.float32).reshape(shapes[k]) for k, v in sample.items()}
+        yield {k: np.asarray(v, types[k]).reshape(shapes[k]) for k, v in sample.items()}
 
 
 def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -69,9 +69,7 @@ def sentence(error: OSError) -> str:
 def warn_host_alone(program: Program) -> None:
     """Say so if the machine computes nothing of a network."""
     if facts.host_alone(program):
-        warn(f"every node of {program.name} that computes runs on the host and none on "
-             f"{program.config.name}: results and cycles say nothing about the machine; see "
-             f"makalu report, and {SUPPORTED}")
+        warn(facts.host_alone_warning(program))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 """Options that several commands share, and the program that they lead to."""
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,8 @@ def compile_net(model: str, how: How) -> Program:
     """The program that a model compiles to."""
     file = how.onnx_file(model)
     text = f"compiling {Path(model).name} for {how.config}"
-    with console.err.status(text) as status:
+    with console.err.status(text) as status, warnings.catch_warnings():
+        warnings.simplefilter("ignore", api.HostAloneWarning)  # said below
         program = api.compile(
             file, how.config, name=Path(model).stem, host=how.host,
             calibration=how.samples(), batch=how.batch, precision=how.precision, keep=how.keep,

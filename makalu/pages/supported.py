@@ -174,15 +174,14 @@ Nodes whose inputs are constants are computed when the model is compiled, whatev
 
 ## On the host
 
-The machine runs one piece of the network, from its first operator to its last. What lies in front
-of it or behind it, and the machine does not run, ONNX Runtime computes on the host, if `--host`
-allows its operator: `--host Softmax`, `--host {both}`, or `--host all`.
+Data go from the host to the machine and back once. What the machine does not run ONNX Runtime
+computes on the host, in front of the machine or behind it, if `--host` allows its operator:
+`--host Softmax`, `--host {both}`, or `--host all`.
 Next to such a node these go with it: {along}.
-A float input of a quantized network is always quantized on the host. `makalu report` lists the
-host's nodes, and says so if they are all of them.
-
-A node that the machine does not run **in the middle** of a network is an error, also with
-`--host all`: replace it, or cut the model there into two programs.
+Where the network can be cut in several ways, for a node in its middle for instance, the machine
+gets the piece with the most multiply-accumulates, and the host the rest as far as `--host` allows
+it. A float input of a quantized network is always quantized on the host. `makalu report` lists the
+host's nodes; that 0 multiply-accumulates are left for the machine is a warning.
 
 ## Refused
 

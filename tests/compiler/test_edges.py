@@ -100,11 +100,14 @@ def test_an_output_of_the_machine_passes_by_the_host() -> None:
 
 
 def test_an_operator_in_the_middle_is_refused() -> None:
-    net = Net()
+    """Products in front of it and behind it, of which the host may run neither."""
+    net, weight = Net(), np.ones((4, 4, 1, 1), np.int8)
     x = net.dq(net.input("x", "int8", (1, 4, 4, 4)), 0.5, 0, "int8")
-    s = net.dq(net.q(net.op("Sigmoid", x), 0.5, 0, "int8"), 0.5, 0, "int8")
-    y = net.q(net.op("MaxPool", s, kernel_shape=[2, 2]), 0.5, 0, "int8")
-    with pytest.raises(CompileError, match="MaxPool.*values that the host computes"):
+    y = net.dq(net.q(net.op("Conv", x, net.weights(weight, 0.5)), 0.5, 0, "int8"), 0.5, 0, "int8")
+    s = net.dq(net.q(net.op("Sigmoid", y), 0.5, 0, "int8"), 0.5, 0, "int8")
+    y = net.q(net.op("Conv", s, net.weights(weight, 0.5)), 0.5, 0, "int8")
+    with pytest.raises(CompileError, match="conv_.*values that the host computes .node 'sigmoid.*"
+                                           "--host Sigmoid,Conv, or --host all"):
         compile_model(net.model(y), CORE, allow_host={"Sigmoid"})
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -75,3 +76,18 @@ def test_quantized_inputs_say_how(tmp_path):
     port = bare.get_inputs()[0]
     assert port.type == "tensor(int8)" and port.scale == program.inputs[0].scale > 0
     assert np.dtype(port.dtype) == np.int8
+
+
+def test_a_network_without_products_on_the_machine_warns():
+    """The host does all that multiplies; the machine moves what comes behind it."""
+    def info(name, shape):
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    nodes = [onnx.helper.make_node("MatMul", ["x", "x"], ["a"]),
+             onnx.helper.make_node("Relu", ["a"], ["b"]),
+             onnx.helper.make_node("Neg", ["b"], ["y"])]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "square", [info("x", [4, 4])], [info("y", [4, 4])]),
+        ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    with pytest.warns(UserWarning, match="0 MACs of square are on tiny_fp"):
+        program = makalu.compile(model, "tiny_fp", precision="fp16", host=["all"])
+    assert {p["op"]: p["engine"] for p in program.placement}["Neg"] != "host"
