@@ -6,6 +6,7 @@ frontend              static graph, opset 20, constants folded
 quantize              FP32 models only: static quantization with the user's calibration data
 legalize              quantized operators on NCHW tensors; host edges; shape operators vanish
 dead                  operators without a reader go
+shift                 requantizations at the same scale go
 fuse                  additions become residuals
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
@@ -31,6 +32,7 @@ from compiler.lower.legalize import legalize
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
 from compiler.rewrite.prepare import PREPARE
+from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
@@ -126,7 +128,7 @@ def _numbers(precision: str, config: Config) -> str:
     return FLOATS[precision]
 
 
-PASSES = (DEAD, FUSE)
+PASSES = (DEAD, SHIFT, FUSE)
 """From graph to graph, whatever the machine."""
 
 MACHINE_PASSES = (PREPARE, STEM)

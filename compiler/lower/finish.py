@@ -169,6 +169,22 @@ def clip_of(real: Real, scale: np.float32, zero_point: int, dtype: str) -> Clip:
     return Clip(zero_point, q(real.lo), q(real.hi))
 
 
+def settled(build: Builder, real: Real, name: str) -> Real:
+    """A value whose numbers are all integers of its operand's scale, stored as such: what was
+    clipped to such bounds, or a maximum. Others as they are."""
+    inner = real.expr.x if isinstance(real.expr, Window) and real.expr.maximum else real
+    e = inner.expr
+    if not isinstance(e, Deq) or is_number(e) or (inner is real and (real.lo, real.hi) ==
+                                                  (-INF, INF)):
+        return real
+    low, high = (np.float32(v - e.zero_point) * e.scale for v in RANGE[e.q.dtype])
+    for bound in np.array([real.lo, real.hi, inner.lo, inner.hi], np.float32):
+        if low < bound < high and np.rint(bound / e.scale) * e.scale != bound:
+            return real
+    return Real(Deq(quantize(build, real, e.scale, e.zero_point, e.q.dtype, name), e.scale,
+                    e.zero_point))
+
+
 def quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dtype: str,
              name: str) -> Quantized:
     """The operator that computes ``real`` and quantizes it; it counts as the node that began

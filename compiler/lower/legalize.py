@@ -21,7 +21,7 @@ from compiler.ir.errors import CompileError, Unsupported
 from compiler.ir.graph import Conv, Graph, Port
 from compiler.lower.builder import Builder
 from compiler.lower.cut import Constraints, Cut
-from compiler.lower.finish import as_number, stored
+from compiler.lower.finish import as_number, settled, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.operators import HANDLERS
 from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
@@ -258,6 +258,11 @@ class _Walk:
         try:
             if handler is None:
                 raise Unsupported(f"the machine does not run {node.op_type}")
+            if not self.build.floats and node.op_type not in {*CLIPS, "QuantizeLinear", "MaxPool"}:
+                for name, v in zip(node.input, inputs):
+                    if isinstance(v, Real):
+                        self.values[name] = settled(self.build, v, name)
+                inputs = [self.get(n) for n in node.input]
             outputs = [replace(v, node=self.build.node) if isinstance(v, Real) and v.node < 0 else v
                        for v in handler(self.build, node, inputs)]
             if self.build.floats:
