@@ -285,6 +285,10 @@ def check_scale(values: np.ndarray, where: str) -> None:
         If one of them, rounded to binary32, is not in [2**-100, 2**32).
     """
     v = np.asarray(values, np.float32)
+    if (v < 0).any():
+        raise CompileError(where, f"its requantization factor {v.min():g} is negative, and the "
+                           "machine's are not: one of its activations has a negative scale",
+                           "negate that scale, and what is quantized with it")
     if not (np.isfinite(v) & (v >= SCALE_MIN) & (v < SCALE_MAX)).all():
         raise CompileError(where, f"its requantization factor {v.min():g} is not in "
                                   "[2**-100, 2**32)", "check the scales of the quantized model")

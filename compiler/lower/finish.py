@@ -108,10 +108,15 @@ def window(build: Builder, e: Window, scale: np.float32, clip: Clip, dtype: str,
 
 def linear(build: Builder, e: Linear, scale: np.float32, clip: Clip, dtype: str,
            name: str) -> Quantized:
-    """A convolution or matrix product, requantized."""
+    """A convolution or matrix product, requantized. The machine's factors are positive: where one
+    is not, weights and bias take its sign; the rounding is symmetric."""
     y = Tensor(name, e.nchw, dtype, float(scale), clip.z)
     factor = (e.x.scale * e.w_scale.astype(np.float32)).astype(np.float32)
     weight, bias = e.weight, e.bias
+    if (factor < 0).any():
+        sign = np.where(factor < 0, -1, 1)
+        weight = (weight * sign[:, None, None, None]).astype(weight.dtype)
+        bias, factor = (bias * sign).clip(-2**31, 2**31 - 1).astype(bias.dtype), np.abs(factor)
     if e.tensor.floating:
         weight, bias = filters(weight, e.tensor.dtype), bias / scale
     return build.emit(Conv(
