@@ -7,6 +7,7 @@ becomes a depthwise 1 x 1 convolution first, with the weight 64 and a scale of 1
 a resolution of 1/64 of the value's.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,11 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.finish import as_number
+from compiler.lower.finish import as_number, settled
 from compiler.lower.linear import bias_integers
 from compiler.lower.quant import deq_of, real_of
-from compiler.lower.values import INF, Deq, Linear, Real, Sum, Weights, identity, is_number
+from compiler.lower.values import (INF, Deq, Joined, Linear, Real, Sum, Weights, identity,
+                                   is_number)
 from compiler.source.frontend import attributes
 
 UNIT = 64
@@ -75,8 +77,24 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
     return values[pick].astype(np.float64)
 
 
+def _each(change: Callable[[Builder, Real, np.ndarray | Weights], Real], build: Builder, x: Real,
+          c: np.ndarray | Weights) -> Real | None:
+    """A change of the parts of a concatenation, each with its piece of the constant; None if ``x``
+    is none."""
+    if not isinstance(x.expr, Joined) or (x.lo, x.hi) != (-INF, INF):
+        return None
+    values = np.broadcast_to(c.real if isinstance(c, Weights) else c, x.shape)
+    parts = [Real(p) if isinstance(p, Deq) else settled(build, p, f"{build.node}:{i}")
+             for i, p in enumerate(x.expr.parts)]
+    return replace(x, expr=replace(x.expr, parts=tuple(
+        change(build, p, values[x.expr.which == i].reshape(p.shape))
+        for i, p in enumerate(parts))))
+
+
 def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
+    if (parts := _each(plus, build, x, c)) is not None:
+        return parts
     e, x = _linear(build, x)
     bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, is_number(e.x))
     if is_number(e.x):
@@ -87,6 +105,8 @@ def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
 
 def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x * c``: scales take the magnitude, weights and bias the sign."""
+    if (parts := _each(times, build, x, c)) is not None:
+        return parts
     e, x = _linear(build, x)
     values = _channels(e, x, c)
     factor = values.real.ravel() if isinstance(values, Weights) else values
@@ -168,7 +188,9 @@ def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def batch_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """With constant parameters, folded into the convolution or the product in front of it."""
+    """With constant parameters, folded into the convolution or the product in front of it, or a
+    scale and a bias of each channel; behind a Concat for each of its parts.
+    """
     values = []
     for v in inputs[1:5]:
         if not isinstance(v, (np.ndarray, Weights)):

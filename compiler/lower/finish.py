@@ -67,12 +67,16 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
 
 def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.float32,
          clip: Clip, dtype: str, name: str) -> Quantized:
-    """Parts side by side, in the order of the ONNX value."""
+    """Parts side by side, in the order of the ONNX value; what is not quantized yet is, as the
+    result."""
     wanted = np.full(e.which.shape, -1, np.int32)
-    for i, part in enumerate(e.parts):
+    parts = [part if isinstance(part, Deq) else Deq(
+        quantize(build, part, scale, clip.z, dtype, f"{name}:{i}"), scale, clip.z)
+        for i, part in enumerate(e.parts)]
+    for i, part in enumerate(parts):
         build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
-    y = gather(build, list(e.parts), e.which.reshape(shape), wanted.reshape(shape), scale,
+    y = gather(build, parts, e.which.reshape(shape), wanted.reshape(shape), scale,
                clip.z, dtype, name, clip)
     return Quantized(name, Storage(name, shape, dtype, y), identity(shape).reshape(
         e.which.shape))
@@ -157,7 +161,7 @@ def _one_type(e: object) -> bool:
     """Whether an expression of floats is computed as floats before it is quantized: the window
     engine's results have the type of its operands, and what is moved keeps its type."""
     if isinstance(e, Joined):
-        return is_number(e.parts[0])
+        return isinstance(e.parts[0], Deq) and is_number(e.parts[0])
     return isinstance(e, Linear) and e.groups == e.nchw[1] > 1 and e.tensor.floating
 
 
@@ -228,7 +232,8 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
             raise Unsupported("it concatenates tensors of more than four dimensions",
                               "reshape them to four or less")
         if floating:
-            e = replace(e, parts=tuple(as_number(build, p) for p in e.parts))
+            e = replace(e, parts=tuple(as_number(build, p) if isinstance(p, Deq) else p
+                                       for p in e.parts))
         return join(build, e, shape, scale, clip, dtype, name)
     else:
         out = window(build, e, scale, clip, dtype, name)

@@ -46,6 +46,9 @@ CLIPS = {"Relu", "Clip"}
 AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
+GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}
+"""Operators that take integers which are clipped, but not quantized again."""
+
 Value = Quantized | Real | Weights | Host | np.ndarray
 
 
@@ -258,7 +261,7 @@ class _Walk:
         try:
             if handler is None:
                 raise Unsupported(f"the machine does not run {node.op_type}")
-            if not self.build.floats and node.op_type not in {*CLIPS, "QuantizeLinear", "MaxPool"}:
+            if not self.build.floats and node.op_type not in GO_ON:
                 for name, v in zip(node.input, inputs):
                     if isinstance(v, Real):
                         self.values[name] = settled(self.build, v, name)

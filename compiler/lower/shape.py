@@ -16,8 +16,8 @@ from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import as_number, quantize
 from compiler.lower.linear import activation, target
-from compiler.lower.quant import deq_of, scalar
-from compiler.lower.values import Deq, Joined, Quantized, Real, Sum, Weights, is_number
+from compiler.lower.quant import deq_of, real_of, scalar
+from compiler.lower.values import INF, Deq, Joined, Quantized, Real, Sum, Weights, is_number
 from compiler.source.frontend import attributes
 
 
@@ -196,10 +196,11 @@ def pad(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [_through(inputs[0], change)]
 
 
-def _joined(build: Builder, parts: list[Deq], axis: int) -> Real:
-    if any(is_number(p) for p in parts):
-        parts = [as_number(build, p) for p in parts]
-    which = np.concatenate([np.full(p.q.shape, i, np.int8) for i, p in enumerate(parts)], axis)
+def _joined(build: Builder, parts: list[Deq | Real], axis: int) -> Real:
+    if build.floats and any(isinstance(p, Deq) and is_number(p) for p in parts):
+        parts = [as_number(build, p) for p in parts if isinstance(p, Deq)]
+    shapes = [p.q.shape if isinstance(p, Deq) else p.shape for p in parts]
+    which = np.concatenate([np.full(s, i, np.int16) for i, s in enumerate(shapes)], axis)
     return Real(Joined(tuple(parts), which))
 
 
@@ -207,18 +208,18 @@ def concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Along any axis, of tensors of up to four dimensions."""
     axis = attributes(node)["axis"]
     if all(isinstance(v, Quantized) for v in inputs):
-        parts = [Deq(v, np.float32(1), 0) for v in inputs]
-        real = _joined(build, parts, axis)
+        real = _joined(build, [Deq(v, np.float32(1), 0) for v in inputs], axis)
         return [quantize(build, real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
-    parts = [deq_of(v, f"input {i}") for i, v in enumerate(inputs)]
-    return [_joined(build, parts, axis)]
+    reals = [real_of(v, f"input {i}") for i, v in enumerate(inputs)]
+    return [_joined(build, [r.expr if isinstance(r.expr, Deq) and (r.lo, r.hi) == (-INF, INF)
+                            else r for r in reals], axis)]
 
 
 def qlinear_concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """As Concat, on integers."""
-    parts = [activation(build, inputs, i) for i in range(2, len(inputs), 3)]
-    return [quantize(build, _joined(build, parts, attributes(node)["axis"]), *target(inputs, 0),
-                        node.output[0])]
+    real = _joined(build, [activation(build, inputs, i) for i in range(2, len(inputs), 3)],
+                   attributes(node)["axis"])
+    return [quantize(build, real, *target(inputs, 0), node.output[0])]
 
 
 HANDLERS: Handlers = {

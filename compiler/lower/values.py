@@ -176,9 +176,10 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """Dequantized values side by side; ``which`` and ``index`` of each element."""
+    """Values side by side: dequantized ones, or with integers others that are yet to be quantized;
+    ``which`` of them each element is from."""
 
-    parts: tuple[Deq, ...]
+    parts: "tuple[Deq | Real, ...]"
     which: np.ndarray
 
 
