@@ -16,6 +16,7 @@ import onnx
 
 from compiler.ir.errors import CompileError
 from compiler.source.frontend import Source
+from compiler.source.joined import groups
 
 OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "AveragePool",
              "GlobalAveragePool", "Concat", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze",
@@ -105,8 +106,10 @@ def quantize(source: Source, calibration: Calibration | None
                            "calibration data (--calibration FILE.npz)")
     logging.disable(logging.WARNING)
     try:
-        from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType,
-                                              quantize_static)
+        from onnxruntime.quantization import CalibrationDataReader, QuantType
+        from onnxruntime.quantization.calibrate import TensorData, create_calibrator
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as e:
         raise CompileError(source.name, "onnxruntime is not installed", "install it, or give a "
@@ -125,19 +128,30 @@ def quantize(source: Source, calibration: Calibration | None
             return next(self.left, None)
 
     with tempfile.TemporaryDirectory() as folder:
-        plain, ready, out = (str(Path(folder) / f) for f in ("a.onnx", "b.onnx", "c.onnx"))
+        plain, ready, augmented, out = (str(Path(folder) / f"{f}.onnx") for f in "abcd")
         onnx.save(source.model, plain)
         logging.disable(logging.WARNING)
         try:
             quant_pre_process(plain, ready, skip_symbolic_shape=True)
             onnx.save(_flat_biases(onnx.load(ready)), ready)
-            quantize_static(
-                ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-                op_types_to_quantize=OPERATORS,
+            calibrator = create_calibrator(Path(ready), OPERATORS, augmented_model_path=augmented)
+            calibrator.collect_data(Reader())
+            ranges = calibrator.compute_data()
+            network = load_model_with_shape_infer(Path(ready))
+            for names in groups(network.graph):
+                found = [ranges[n] for n in names if n in ranges]
+                for n in names & set(ranges):
+                    ranges[n] = TensorData(lowest=min(r.lowest for r in found),
+                                           highest=max(r.highest for r in found))
+            quantizer = QDQQuantizer(
+                network, per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8, tensors_range=ranges, nodes_to_quantize=[],
+                nodes_to_exclude=[], op_types_to_quantize=OPERATORS,
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True,
                                # fails for per-channel Gemm in onnxruntime 1.32
                                "QDQDisableWeightAdjustForInt32Bias": True})
+            quantizer.quantize_model()
+            quantizer.model.save_model_to_file(out)
         finally:
             logging.disable(logging.NOTSET)
         return onnx.load(out), onnx.load(ready)
