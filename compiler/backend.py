@@ -64,7 +64,7 @@ CHANNEL_BYTES = 8
 class Work:
     """What a network asks for, whatever the machine: each node's multiply-accumulates; the same in
     multipliers of INT8, of which a 16-bit type takes two; and the bytes of its weights with a bias
-    and a scale for each output channel."""
+    and a scale for each output channel, and of other constants."""
 
     macs: Counter[int]
     slots: int
@@ -78,7 +78,8 @@ class Work:
             macs[op.node] += op.macs
         return cls(macs, sum(op.macs * op.x.size for op in convs),
                    sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
-                       for op in convs))
+                       for op in convs)
+                   + sum(values.nbytes for values in graph.constants.values()))
 
 
 class Backend:

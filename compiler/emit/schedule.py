@@ -90,6 +90,9 @@ class Schedule:
         for port in graph.outputs:
             self._home(port.tensor, Region.OUTPUT)
         self.kept = {p.tensor for p in graph.outputs}
+        for t, values in graph.constants.items():
+            data = self.layout(t).image_of(t, values, self.lanes)
+            self.homes[t] = Home(Region.PROGRAM, self.constant(data))
 
     # -- DRAM -----------------------------------------------------------------------------------
 

@@ -257,12 +257,14 @@ class Port:
 @dataclass(eq=False)
 class Graph:
     """Operators in an order in which they can run; ``nodes`` names the source nodes. The ``node``
-    of an operator that copies a tensor at the network's edge, of which there is none, is -1."""
+    of an operator that copies a tensor at the network's edge, of which there is none, is -1.
+    ``constants`` are tensors that lie behind the instructions: integers or patterns, in NCHW."""
 
     nodes: list[str]
     ops: list[Op] = field(default_factory=list)
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
+    constants: dict[Tensor, np.ndarray] = field(default_factory=dict)
 
     def where(self, node: int) -> str:
         """The node at a position, for messages."""
@@ -302,7 +304,7 @@ def verify(graph: Graph) -> None:
     CompileError
         If the graph is not legal: an error of the pass before, except for scales out of range.
     """
-    known = {p.tensor for p in graph.inputs}
+    known = {p.tensor for p in graph.inputs} | graph.constants.keys()
     for op in graph.ops:
         where = graph.where(op.node)
         for x in op.inputs:

@@ -14,12 +14,14 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
+from compiler.ir.floats import patterns
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.finish import as_number, settled
+from compiler.lower.finish import as_number, settled, stored
 from compiler.lower.linear import bias_integers
+from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
-from compiler.lower.values import (INF, Deq, Joined, Linear, Real, Sum, Weights, identity,
-                                   is_number)
+from compiler.lower.values import (INF, Deq, Joined, Linear, Real, Storage, Sum, Weights,
+                                   identity, is_number)
 from compiler.source.frontend import attributes
 
 UNIT = 64
@@ -55,8 +57,10 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
 
     Raises
     ------
+    _Differs
+        If it does so among the pixels of a channel.
     Unsupported
-        If it differs among the pixels of a channel.
+        If its shape does not fit.
     """
     assert x.index is not None
     channel = x.index // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
@@ -70,8 +74,7 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
     pick[channel.ravel()] = position.ravel()
     values = (c.real if isinstance(c, Weights) else c).ravel()
     if (values[pick][channel] != values[position]).any():
-        raise Unsupported("the constant differs from pixel to pixel",
-                          "quantize it and pass it as an input")
+        raise _Differs("the constant differs from pixel to pixel", "quantize in between")
     if isinstance(c, Weights) and c.scale.size in (1, e.nchw[1]):
         return Weights(c.data.ravel()[pick], c.scale, c.zero_point, 0)
     return values[pick].astype(np.float64)
@@ -91,10 +94,61 @@ def _each(change: Callable[[Builder, Real, np.ndarray | Weights], Real], build: 
         for i, p in enumerate(parts))))
 
 
+class _Differs(Unsupported):
+    """A constant differs from pixel to pixel."""
+
+
+def _whole(build: Builder, x: Real, c: np.ndarray | Weights, product: bool) -> Real:
+    """``x + c`` or ``x * c`` with the constant as a tensor. Integers are multiplied with each pixel
+    as a channel, since the vector engine multiplies floats alone.
+
+    Raises
+    ------
+    Unsupported
+        If ``x`` is a sum that is not quantized.
+    """
+    if not build.floats and not isinstance(x.expr, Deq):
+        raise Unsupported("its constant differs from pixel to pixel, and its other operand is not "
+                          "quantized", "quantize in between")
+    if build.floats:
+        number = (as_number(build, x.expr)
+                  if isinstance(x.expr, Deq) and (x.lo, x.hi) == (-INF, INF)
+                  else stored(build, x, f"{build.graph.nodes[build.node]}:operand"))
+        values = np.broadcast_to(c.real if isinstance(c, Weights) else c, x.shape)
+        q = build.constant(patterns(values, build.floats), build.floats)
+        return Real(Sum(number, Deq(q, np.float32(1), 0), product))
+    e = x.expr
+    assert isinstance(e, Deq)
+    if product:
+        pixels = demand(build, e.q, e.q.index.reshape(1, -1, 1, 1), e.zero_point)
+        q = replace(e.q, storage=Storage(e.q.name, pixels.nchw, e.q.dtype, pixels),
+                    index=identity(x.shape))
+        return times(build, Real(replace(e, q=q), node=x.node), c)
+    return Real(Sum(e, _quantized(build, c, x.shape)))
+
+
+def _quantized(build: Builder, c: np.ndarray | Weights, shape: tuple[int, ...]) -> Deq:
+    """A constant as a tensor of integers: its own, or rounded to 255 steps."""
+    if isinstance(c, Weights) and c.scale.size == 1 and c.data.dtype in (np.int8, np.uint8):
+        q = build.constant(np.broadcast_to(c.data, shape), str(c.data.dtype))
+        return Deq(q, np.float32(c.scale.ravel()[0]), int(c.zero_point.ravel()[0]))
+    values = np.broadcast_to(c.real if isinstance(c, Weights) else c, shape)
+    scale = np.float32(np.abs(values).max() / 127)
+    data = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+    return Deq(build.constant(data, "int8"), scale, 0)
+
+
 def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
     if (parts := _each(plus, build, x, c)) is not None:
         return parts
+    try:
+        return _plus(build, x, c)
+    except _Differs:
+        return _whole(build, x, c, product=False)
+
+
+def _plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     e, x = _linear(build, x)
     bias = bias_integers(_channels(e, x, c), e.x.scale, e.w_scale, is_number(e.x))
     if is_number(e.x):
@@ -107,6 +161,13 @@ def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x * c``: scales take the magnitude, weights and bias the sign."""
     if (parts := _each(times, build, x, c)) is not None:
         return parts
+    try:
+        return _times(build, x, c)
+    except _Differs:
+        return _whole(build, x, c, product=True)
+
+
+def _times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     e, x = _linear(build, x)
     values = _channels(e, x, c)
     factor = values.real.ravel() if isinstance(values, Weights) else values

@@ -50,6 +50,11 @@ class Builder:
         self.inputs.append(storage)
         return Quantized(name, storage, identity(shape))
 
+    def constant(self, data: np.ndarray, dtype: str) -> Quantized:
+        """A tensor of integers or patterns that the program holds; its layout is open."""
+        name = f"{self.graph.nodes[self.node]}:constant"
+        return Quantized(name, Storage(name, data.shape, dtype, data=data), identity(data.shape))
+
     def emit(self, op: Op) -> Quantized:
         """Append an operator; its result in NCHW."""
         self.graph.ops.append(op)
@@ -57,14 +62,18 @@ class Builder:
                          identity(op.y.nchw))
 
     def bind(self, storage: Storage, order: np.ndarray) -> bool:
-        """Fix the layout of a graph input: ``order`` (4-D) are the host's elements in NCHW."""
+        """Fix the layout of a graph input or a constant: ``order`` (4-D) are its elements in
+        NCHW."""
         if order.size != int(np.prod(storage.shape)) or (order < 0).any():
             return False
-        found = as_view(order)
-        if found is None:
-            return False
-        storage.view, storage.perm = found
+        if storage.data is None:
+            found = as_view(order)
+            if found is None:
+                return False
+            storage.view, storage.perm = found
         storage.tensor = Tensor(storage.name, tuple(order.shape), storage.dtype)
+        if storage.data is not None:
+            self.graph.constants[storage.tensor] = storage.data.ravel()[order]
         position = np.empty(order.size, np.int32)
         position[order.ravel()] = np.arange(order.size, dtype=np.int32)
         storage.position = position

@@ -39,7 +39,8 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(eq=False)
 class Storage:
-    """Where elements come from: a machine tensor, or a graph input that has none yet."""
+    """Where elements come from: a machine tensor; or a graph input, or ``data`` that are constant,
+    which have none yet."""
 
     name: str
     shape: tuple[int, ...]
@@ -48,6 +49,7 @@ class Storage:
     position: np.ndarray | None = None
     view: tuple[int, ...] = ()
     perm: tuple[int, ...] = ()
+    data: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,8 @@ either layout of :mod:`isa.layout`.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from compiler.ir.graph import Tensor
 from isa.config import GRANULE
 
@@ -108,6 +110,15 @@ class Layout:
         blocks = 1 if packed else tensor.blocks(lanes)
         row = -(-w * GRANULE * tensor.size // lanes) if packed else w
         return cls(packed, blocks, row, row, h * row, blocks * h * row, n * blocks * h * row)
+
+    def image_of(self, tensor: Tensor, values: np.ndarray, lanes: int) -> bytes:
+        """The bytes of a tensor that is not packed; ``values`` are its elements in NCHW."""
+        n, c, h, w = tensor.nchw
+        per = lanes // tensor.size
+        words = np.zeros((n, self.blocks * per, h, w), values.dtype)
+        words[:, :c] = values
+        return (words.reshape(n, self.blocks, per, h, w).transpose(0, 1, 3, 4, 2)
+                .tobytes())
 
     def whole(self, tensor: Tensor) -> Box:
         """The box of everything."""

@@ -22,6 +22,8 @@ def drop_dead(graph: Graph, config: Config) -> Graph:
     """The graph without operators that no output depends on."""
     dead = _dead(graph)
     graph.ops = [op for op in graph.ops if op not in dead]
+    read = {x for op in graph.ops for x in op.inputs}
+    graph.constants = {t: values for t, values in graph.constants.items() if t in read}
     return graph
 
 

@@ -53,6 +53,27 @@ def test_functions_and_moves(precision: str) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("machine,precision", [("tiny", "int8"), ("tiny_fp", "fp16")])
+def test_constants_beside_the_weights(machine: str, precision: str) -> None:
+    """Operands that lie behind the instructions, in DRAM: as the golden model."""
+    shape, rng, net = (1, 7, 9, 8), np.random.default_rng(5), Net()
+    kind = "int8" if precision == "int8" else "float32"
+    x = net.input("x", kind, shape)
+    x = net.dq(x, 0.25, 3, "int8") if precision == "int8" else x
+    y = net.op("Add", x, net.constant(rng.uniform(-40, 40, shape).astype(np.float32)))
+    if precision == "int8":
+        y = net.q(y, 0.5, 5, "int8")
+    else:
+        y = net.op("Mul", y, net.constant(rng.uniform(-4, 4, shape).astype(np.float32)))
+    program = compile_model(net.model(y, kind=kind), PRESETS[machine], precision=precision)
+    data = {"x": (rng.standard_normal(shape) * 50).astype(kind)}
+    want = Session(program, GoldenDevice(program.config)).run(data)[y]
+    assert len(np.unique(want)) > 100
+    for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
+        got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_mixed(share: float) -> None:
     """INT8 and FP16 next to one another in every operator."""
