@@ -3,6 +3,7 @@
 
 ====================  =============================================================================
 frontend              static graph, opset 20, constants folded
+recurrent             networks of floats only: LSTM, GRU and RNN step after step
 quantize              FP32 models only: static quantization with the user's calibration data
 legalize              quantized operators on NCHW tensors; host edges; shape operators vanish
 dead                  operators without a reader go
@@ -37,6 +38,7 @@ from compiler.rewrite.stem import STEM
 from compiler.source import frontend
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
+from compiler.source.recurrent import unrolled
 from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import DTYPES, Config
 from isa.program import Program
@@ -94,7 +96,9 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     if floats and is_quantized(source.model):
         raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
                            "give the FP32 model, or leave --precision out")
-    if not floats and not is_quantized(source.model):
+    if floats:
+        source = unrolled(source, allow_host)
+    elif not is_quantized(source.model):
         source = frontend.load(quantize(source, calibration)[0], batch, source.name)
     return _compiled(source, config, allow_host, floats, precision)
 
@@ -103,7 +107,7 @@ def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Coll
            calibration: Calibration | None, batch: int | None, name: str | None,
            keep: Mapping[str, str] | None, goal: Goal, say: Callable[[str], None]) -> Program:
     """A quantized model whose other layers are floats, or an FP32 model of which as many are."""
-    source = frontend.load(model, batch, name)
+    source = unrolled(frontend.load(model, batch, name), allow_host)
     if is_quantized(source.model):
         if keep:
             raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",

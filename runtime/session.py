@@ -202,6 +202,11 @@ class Session:
         """Elements that one execution takes along the first axis of every input."""
         return self.inputs[0].shape[0] or 1 if self.inputs and self.inputs[0].shape else 1
 
+    @property
+    def _alike(self) -> bool:
+        """Whether the first axes of all inputs count the same."""
+        return len({port.shape[0] for port in self.inputs if port.shape}) < 2
+
     @overload
     def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, /, *,
             progress: Progress | None = None) -> dict[str, np.ndarray]: ...
@@ -218,7 +223,8 @@ class Session:
         ----------
         inputs : mapping of arrays, or an array
             By name; an array alone is the only input. The first axis may be any multiple of the
-            program's batch, or anything else at the price of computing the difference.
+            program's batch, or anything else at the price of computing the difference; but the
+            program's own if its inputs differ in theirs.
         names : sequence of str, or None
             Outputs that are wanted, in the order in which they are given; None: all.
         feeds : mapping of arrays
@@ -255,6 +261,8 @@ class Session:
         total = self._check(values)
         self.counters = []
         pieces: list[dict[str, np.ndarray]] = []
+        if not self._alike:
+            return self._execute(values)    # there are no batches
         for start in range(0, total, self.batch):
             piece = {k: v[start:start + self.batch] for k, v in values.items()}
             missing = start + self.batch - total
@@ -309,13 +317,16 @@ class Session:
         for port in self.inputs:
             got = values[port.name]
             whole = not port.shape and not got.shape
+            fixed = 1 if self._alike else 0
             tail = len(got.shape) == len(port.shape) > 0 and got.shape[0] > 0 and all(
-                want in (0, have) for want, have in zip(port.shape[1:], got.shape[1:], strict=True))
+                want in (0, have) for want, have in zip(port.shape[fixed:], got.shape[fixed:],
+                                                        strict=True))
             if got.dtype != port.dtype or not (whole or tail):
-                raise InputError(f"program {self.program.name!r} takes {port}, with any first "
-                                 f"dimension; got {got.dtype} {list(got.shape)}")
+                raise InputError(f"program {self.program.name!r} takes {port}"
+                                 f"{', with any first dimension' if self._alike else ''}; got "
+                                 f"{got.dtype} {list(got.shape)}")
             totals[port.name] = got.shape[0] if got.shape else self.batch
-        if len(set(totals.values())) > 1:
+        if len(set(totals.values())) > 1 and self._alike:
             raise InputError(f"program {self.program.name!r}: the inputs differ in their first "
                              f"dimension: {totals}")
         return next(iter(totals.values()), self.batch)

@@ -323,7 +323,10 @@ def verify(graph: Graph) -> None:
             check_scale(op.scale, where)
             if op.residual:
                 check(op.residual.x.nchw == op.y.nchw, where, "residual's shape")
-                check_scale(np.array([op.residual.scale_a, op.residual.scale_b]), where)
+                factor = op.residual.scale_b  # of floats it may be negative
+                floating = op.x.floating or op.y.floating or op.residual.x.floating
+                check_scale(np.array([op.residual.scale_a, abs(factor) if floating else factor]),
+                            where)
         elif isinstance(op, Pool):
             check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)

@@ -70,6 +70,19 @@ def leaky_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
                      replace(positive, scale=np.float32(1 - alpha))))]
 
 
+def recurrent(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone: LSTM, GRU and RNN, in either direction or both, as products, additions and
+    functions of each step; of constant weights and a fixed number of steps, without lengths of
+    sequences.
+    """
+    if not build.floats:
+        raise Unsupported(f"the machine does not run {node.op_type} on integers, only on floats "
+                          "(--precision fp16 or mixed)")
+    raise Unsupported("its weights are not constant, its steps are not fixed, it has lengths of "
+                      "sequences, or a function that is no operator", "export it with constant "
+                      "weights for sequences of one length")
+
+
 HANDLERS: Handlers = {
     **dict.fromkeys(OPERATIONS, function), "HardSigmoid": hard_sigmoid, "HardSwish": hard_swish,
-    "LeakyRelu": leaky_relu}
+    "LeakyRelu": leaky_relu, **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent)}

@@ -13,6 +13,7 @@ from runtime.session import Session
 from sim.device import RtlDevice
 from sim.harness import DramModel
 from tests.compiler.models import Net
+from tests.compiler.source.test_recurrent import cell
 from tests.compiler.test_floats import TYPES, residual, separable
 from tests.compiler.test_mixed import compiled, data, network, recipe
 
@@ -72,6 +73,18 @@ def test_constants_beside_the_weights(machine: str, precision: str) -> None:
     for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
         got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_steps(kind: str) -> None:
+    """A recurrent node, unrolled: as the golden model."""
+    model, data = cell(kind, "bidirectional", initial="input")
+    program = compile_model(model, PRESETS["tiny_fp"], precision="fp16")
+    golden = Session(program, GoldenDevice(program.config)).run(data)
+    for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
+        got = Session(program, RtlDevice(program.config, dram=dram)).run(data)
+        for name, want in golden.items():
+            np.testing.assert_array_equal(got[name], want)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])

@@ -108,6 +108,20 @@ def test_inputs_of_unlike_batches() -> None:
         session.run({"a": one, "b": three})
 
 
+def test_inputs_whose_first_axes_are_no_batches() -> None:
+    """They are taken as they are, and no others."""
+    p = program((3, 3, 5, 6))
+    size = p.inputs[0].size // 3
+    p.inputs = [replace(p.inputs[0], name=name, shape=(n, *SHAPE[1:]), nchw=(n, *SHAPE[1:]),
+                        view=(n, *SHAPE[1:]), size=n * size, offset=at)
+                for name, n, at in (("a", 1, 0), ("b", 2, size))]
+    session, one, two = Session(p, AddOne()), *(standin.noise((n, *SHAPE[1:])) for n in (1, 2))
+    y = session.run({"a": one, "b": two})["y"]
+    assert np.array_equal(y, np.concatenate([one, two]) + np.uint8(1))
+    with pytest.raises(InputError, match=r"takes b: uint8 \[2, 3, 5, 6\]; got uint8 \[4, 3, 5, 6"):
+        session.run({"a": one, "b": np.concatenate([two, two])})
+
+
 def test_golden_device_maps_faults():
     from isa.instructions import Fault, Instruction, Opcode
     from runtime.device import DeviceFault
