@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.ir.floats import patterns
 from compiler.lower.builder import Builder, Handlers
+from compiler.lower.constant import operand
 from compiler.lower.finish import as_number, settled, stored
 from compiler.lower.linear import bias_integers
 from compiler.lower.moves import demand
@@ -114,9 +114,7 @@ def _whole(build: Builder, x: Real, c: np.ndarray | Weights, product: bool) -> R
         number = (as_number(build, x.expr)
                   if isinstance(x.expr, Deq) and (x.lo, x.hi) == (-INF, INF)
                   else stored(build, x, f"{build.graph.nodes[build.node]}:operand"))
-        values = np.broadcast_to(c.real if isinstance(c, Weights) else c, x.shape)
-        q = build.constant(patterns(values, build.floats), build.floats)
-        return Real(Sum(number, Deq(q, np.float32(1), 0), product))
+        return Real(Sum(number, operand(build, c, x.shape), product))
     e = x.expr
     assert isinstance(e, Deq)
     if product:
@@ -124,18 +122,7 @@ def _whole(build: Builder, x: Real, c: np.ndarray | Weights, product: bool) -> R
         q = replace(e.q, storage=Storage(e.q.name, pixels.nchw, e.q.dtype, pixels),
                     index=identity(x.shape))
         return times(build, Real(replace(e, q=q), node=x.node), c)
-    return Real(Sum(e, _quantized(build, c, x.shape)))
-
-
-def _quantized(build: Builder, c: np.ndarray | Weights, shape: tuple[int, ...]) -> Deq:
-    """A constant as a tensor of integers: its own, or rounded to 255 steps."""
-    if isinstance(c, Weights) and c.scale.size == 1 and c.data.dtype in (np.int8, np.uint8):
-        q = build.constant(np.broadcast_to(c.data, shape), str(c.data.dtype))
-        return Deq(q, np.float32(c.scale.ravel()[0]), int(c.zero_point.ravel()[0]))
-    values = np.broadcast_to(c.real if isinstance(c, Weights) else c, shape)
-    scale = np.float32(np.abs(values).max() / 127)
-    data = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
-    return Deq(build.constant(data, "int8"), scale, 0)
+    return Real(Sum(e, operand(build, c, x.shape)))
 
 
 def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:

@@ -14,6 +14,7 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
+from compiler.lower.constant import operand
 from compiler.lower.finish import as_number, quantize
 from compiler.lower.linear import activation, target
 from compiler.lower.quant import deq_of, real_of, scalar
@@ -205,12 +206,14 @@ def _joined(build: Builder, parts: list[Deq | Real], axis: int) -> Real:
 
 
 def concat(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Along any axis, of tensors of up to four dimensions."""
+    """Along any axis, of tensors of up to four dimensions, which may be constant."""
     axis = attributes(node)["axis"]
     if all(isinstance(v, Quantized) for v in inputs):
         real = _joined(build, [Deq(v, np.float32(1), 0) for v in inputs], axis)
         return [quantize(build, real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
-    reals = [real_of(v, f"input {i}") for i, v in enumerate(inputs)]
+    reals = [Real(operand(build, v, (v.data if isinstance(v, Weights) else v).shape))
+             if isinstance(v, np.ndarray | Weights) else real_of(v, f"input {i}")
+             for i, v in enumerate(inputs)]
     return [_joined(build, [r.expr if isinstance(r.expr, Deq) and (r.lo, r.hi) == (-INF, INF)
                             else r for r in reals], axis)]
 

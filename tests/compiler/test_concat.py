@@ -82,3 +82,20 @@ def test_many_parts() -> None:
     model = net.model(net.q(net.op("Concat", *reversed(names), axis=1), 0.5, 3, "int8"))
     data = {"x": rng.integers(-128, 128, (1, 140)).astype(np.int8)}
     assert np.array_equal(run(model, PRESETS["core256"], data)[0], data["x"][:, ::-1])
+
+
+@pytest.mark.parametrize("machine,precision", [("tiny", "int8"), ("core256_fp", "fp16")])
+def test_constants(machine: str, precision: str) -> None:
+    """Zeros, an initial state for instance, and others; between activations."""
+    rng, net, integers = np.random.default_rng(2), Net(), precision == "int8"
+    kind = "int8" if integers else "float32"
+    x = net.input("x", kind, (1, 6))
+    y = net.dq(x, 0.5, 3, "int8") if integers else x
+    zeros, others = np.zeros((1, 4), np.float32), (rng.integers(-9, 10, (1, 5)) * 0.5).astype("f4")
+    others[0, 0] = 63.5  # 127 steps of a half
+    y = net.op("Concat", net.constant(zeros), y, net.constant(others), y, axis=1)
+    model = net.model(net.q(y, 0.5, 3, "int8") if integers else y, kind=kind)
+    data = {"x": rng.integers(-60, 60, (1, 6)).astype(kind)}
+    program = compile_model(model, PRESETS[machine], precision=precision)
+    got, = Session(program, GoldenDevice(program.config)).run(data).values()
+    np.testing.assert_array_equal(got, onnxruntime(model, data)[0])
