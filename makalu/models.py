@@ -10,7 +10,7 @@ import onnx
 from compiler.ir.errors import CompileError
 from compiler.source.imports.caffe2 import files
 from compiler.source.imports.caffe2.load import load
-from compiler.source.imports.formats import NAMED, SHAPED, Format, format_of
+from compiler.source.imports.formats import NAMED, SET, SHAPED, SIGNED, Format, format_of
 from compiler.source.imports.foreign import Edges, Taken, take
 from sim.cache import digest, kept
 
@@ -40,7 +40,8 @@ def onnx_file(path: str | Path, edges: Edges | None = None, verify: bool = True,
     kind = Format.ONNX if path.suffix == ".onnx" else format_of(path)
     for given, takers, option in ((edges.inputs, NAMED, "--model-input"),
                                   (edges.outputs, NAMED, "--model-output"),
-                                  (edges.shapes, SHAPED, "--shape")):
+                                  (edges.shapes, SHAPED, "--shape"), (edges.values, SET, "--set"),
+                                  (edges.signature, SIGNED, "--signature")):
         if given and kind not in takers:
             raise CompileError(str(path), f"{option} is not for {kind.value}: the file says what "
                                "its inputs and outputs are", "leave it out")

@@ -122,7 +122,8 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
     def command(*, config: str, host: str, batch: int | None, calibration: str | None,
                 precision: str, keep: tuple[str, ...], sqnr: float | None,
                 agreement: float | None, model_input: tuple[str, ...],
-                model_output: tuple[str, ...], shape: tuple[str, ...], verify: bool,
+                model_output: tuple[str, ...], shape: tuple[str, ...], set_: tuple[str, ...],
+                signature: str, verify: bool,
                 **others: Any) -> Any:
         names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
         if (keep or sqnr is not None or agreement is not None) and precision != "mixed":
@@ -130,7 +131,8 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
                                        "--precision mixed")
         how = How(config, names, batch, calibration, precision, kept(keep), sqnr,
                   None if agreement is None else agreement / 100,
-                  Edges(model_input, model_output, dict(map(_shape, shape))), verify)
+                  Edges(model_input, model_output, dict(map(_shape, shape)),
+                        dict(map(_number, set_)), signature), verify)
         return f(how=how, **others)
 
     for option in reversed((
@@ -163,6 +165,11 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
                          help="An output of one.  [default: what no node reads]"),
             click.option("--shape", multiple=True, metavar="INPUT=N,…",
                          help="Of an input whose shape the model does not fix."),
+            click.option("--set", "set_", multiple=True, metavar="INPUT=NUMBER",
+                         help="A number in place of a placeholder of a frozen TensorFlow graph, as "
+                              "keep_prob=1 of a dropout."),
+            click.option("--signature", default="", metavar="NAME",
+                         help="Of a SavedModel with several.  [default: serving_default]"),
             click.option("--verify/--no-verify", default=True,
                          help="Run a model that is not ONNX in its own framework and compare."))):
         command = option(command)
@@ -175,6 +182,14 @@ def _shape(given: str) -> tuple[str, tuple[int, ...]]:
         return name, tuple(int(n) for n in numbers.split(","))
     except ValueError:
         raise click.ClickException(f"--shape {given}: not INPUT=N,…, as in x=1,28,28") from None
+
+
+def _number(given: str) -> tuple[str, float]:
+    name, _, number = given.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.ClickException(f"--set {given}: not INPUT=NUMBER, as in keep_prob=1") from None
 
 
 def kept(keep: Sequence[str]) -> dict[str, str] | None:

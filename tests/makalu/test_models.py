@@ -50,7 +50,9 @@ def test_onnx_stays_as_it_is(conversions: list[Edges]) -> None:
     ("net.onnx", Edges(shapes={"x": (1, 3)}), "--shape is not for ONNX"),
     ("net.onnx", Edges(("x",)), "--model-input is not for ONNX"),
     ("net.tflite", Edges(shapes={"x": (1, 3)}), "--shape is not for TensorFlow Lite"),
-    ("net.tflite", Edges((), ("y",)), "--model-output is not for TensorFlow Lite")])
+    ("net.tflite", Edges((), ("y",)), "--model-output is not for TensorFlow Lite"),
+    ("net.tflite", Edges(values={"k": 1.0}), "--set is not for TensorFlow Lite"),
+    ("net.onnx", Edges(signature="a"), "--signature is not for ONNX")])
 def test_what_a_format_does_not_take_is_refused(
         conversions: list[Edges], tmp_path: Path, name: str, edges: Edges, option: str) -> None:
     path = tmp_path / name

@@ -7,10 +7,12 @@ here the ONNX runs on the same inputs in ONNX Runtime. A difference beyond :data
 with the first layer that differs where layers have names in both.
 """
 
+import ast
 import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -74,11 +76,14 @@ class Taken:
 class Edges:
     """What a model's file does not say of its inputs and outputs: names of tensors of a GraphDef
     (by default its placeholders, and what nobody reads), shapes of inputs by name (by default their
-    own, unknown dimensions being 1)."""
+    own, an unknown batch being 1), numbers in place of placeholders, and which signature of several
+    is meant."""
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    signature: str = ""
 
 
 def take(path: Path, kind: Format, edges: Edges = Edges(), verify: bool = True) -> Taken:
@@ -107,6 +112,7 @@ def take(path: Path, kind: Format, edges: Edges = Edges(), verify: bool = True) 
         report = _work(path, kind, edges, Path(folder), layers=False)
         model = onnx.load(Path(folder) / "model.onnx")
         _complete(model)
+        _scoped(model)
         _known(model, where)
         said = (f"{path.name}: {kind.value} by {report['by']}, opset {EXPORTED}, inputs "
                 f"{', '.join(i.name for i in model.graph.input)}, outputs "
@@ -179,6 +185,7 @@ def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) ->
     """Run the worker; its report."""
     job = {"format": kind.name, "path": str(path.resolve()), "folder": str(folder),
            "inputs": edges.inputs, "outputs": edges.outputs, "shapes": dict(edges.shapes),
+           "values": dict(edges.values), "signature": edges.signature,
            "opset": EXPORTED, "layers": layers}
     worker = Path(__file__).with_name(EXTRAS[kind].worker)
     done = subprocess.run(
@@ -187,7 +194,9 @@ def _work(path: Path, kind: Format, edges: Edges, folder: Path, layers: bool) ->
     report = folder / "report.json"
     if done.returncode or not report.is_file():
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise CompileError(str(path), f"the {kind.value} cannot be read or converted: {lines[-1]}",
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: .", line)]
+        cause = (errors or lines)[-1]
+        raise CompileError(str(path), f"the {kind.value} cannot be read or converted: {cause}",
                            "check that its framework loads it, and that it was exported whole")
     found: dict[str, Any] = json.loads(report.read_text())
     if "cause" in found:
@@ -228,6 +237,15 @@ def _complete(model: onnx.ModelProto) -> None:
                               ("Mul", f"{y}/part", f"{y}/sum", y)):
             model.graph.node.append(onnx.helper.make_node(
                 op, [v for v in (a, b) if v], [out], f"{out}_{op}"))
+
+
+def _scoped(model: onnx.ModelProto) -> None:
+    """Nodes of PyTorch's exporter under the names of their modules, which it keeps as metadata."""
+    for node in model.graph.node:
+        for entry in node.metadata_props:
+            if entry.key == "pkg.torch.onnx.name_scopes":
+                scopes = [s for s in ast.literal_eval(entry.value)[:-1] if s]
+                node.name = "/".join([*scopes, node.name])
 
 
 def _known(model: onnx.ModelProto, where: str) -> None:

@@ -30,8 +30,24 @@ KNOWN = ("an .onnx file, a TensorFlow SavedModel folder, a frozen GraphDef (.pb)
          "(predict_net.pb with init_net.pb beside it, or their folder)")
 
 
+MARKED = {".keras", ".h5", ".tflite", ".pt2"}
+"""Endings whose files have a mark in them."""
+
 NAMED = {Format.GRAPH_DEF}
 """Formats whose inputs and outputs can be named."""
+
+SET = {Format.GRAPH_DEF}
+"""Formats whose placeholders may be given as numbers."""
+
+SIGNED = {Format.SAVED_MODEL}
+"""Formats that may have several signatures."""
+
+TORCH = ("it holds PyTorch weights or a module as Python code, and no network",
+         "export it: torch.export.save(torch.export.export(module, (example,)), 'net.pt2')")
+WEIGHTS = ("it holds weights, and no network", "export the network with them, as ONNX for instance")
+NO_NETWORK = {".pt": TORCH, ".pth": TORCH, ".ckpt": WEIGHTS, ".index": WEIGHTS,
+              ".safetensors": WEIGHTS}
+"""Endings of files that hold no network: what is wrong, and the cure."""
 
 SHAPED = {Format.GRAPH_DEF, Format.SAVED_MODEL, Format.KERAS, Format.CAFFE2}
 """Formats that may leave shapes of inputs open, which can be given."""
@@ -61,22 +77,33 @@ def format_of(path: Path) -> Format:
         raise CompileError(where, "the folder has neither saved_model.pb nor predict_net",
                            f"give {KNOWN}")
     found = SUFFIXES.get(path.suffix)
+    if path.suffix in NO_NETWORK:
+        raise CompileError(where, *NO_NETWORK[path.suffix])
     if found is None:
         raise CompileError(where, f"no model has the ending {path.suffix!r}", f"give {KNOWN}")
-    if not _looks_like(path, found):
-        raise CompileError(where, f"its contents are not {found.value}",
+    ending = _ending(path)
+    if ending == ".pt":
+        raise CompileError(where, *TORCH)
+    wanted = {".hdf5": ".h5"}.get(path.suffix, path.suffix)
+    if ending != (wanted if wanted in MARKED else ""):
+        raise CompileError(where, f"its contents are not {found.value}, or not of {path.suffix}",
+                           f"name it net{ending}, which is what it holds" if ending else
                            "check the file, or whether its name has the right ending")
     return found
 
 
-def _looks_like(path: Path, wanted: Format) -> bool:
-    """Whether the file begins as the format does, as far as it has a mark."""
+def _ending(path: Path) -> str:
+    """The ending that the contents of a file ask for; none if they have no mark."""
     with path.open("rb") as file:
         head = file.read(8)
-    if wanted is Format.TFLITE:
-        return head[4:8] == b"TFL3"
-    if wanted is Format.TORCH or path.suffix == ".keras":
-        return zipfile.is_zipfile(path)
-    if wanted is Format.KERAS:
-        return head == b"\x89HDF\r\n\x1a\n"
-    return True
+    if head[4:8] == b"TFL3":
+        return ".tflite"
+    if head == b"\x89HDF\r\n\x1a\n":
+        return ".h5"
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        return ".pt2"
+    return ".keras" if "config.json" in names else ".pt" if "data.pkl" in names else ""

@@ -4,6 +4,7 @@ are those of :mod:`compiler.source.imports.tensorflow_worker`; the report also h
 the layers: values are called after operators, as ``conv2d_1``."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def modules(program: torch.export.ExportedProgram) -> dict[str, str]:
     return {name: stack[-1][0] for name, stack in stacks.items() if stack and stack[-1][0]}
 
 
+def refused(error: BaseException) -> dict[str, str]:
+    """What the exporter says of an operator that it does not have, with the node that it is of."""
+    texts = []
+    at: BaseException | None = error
+    while at is not None:
+        texts.append(str(at))
+        at = at.__cause__
+    node = next((m[1] for t in texts if (m := re.search(r"translating node %(\S+)", t))), "")
+    operator = next((m[1] for t in texts if (m := re.search(r"OpOverload\(op='([\w.]+)'", t))), "")
+    where = f" of node {node!r}" if node else ""
+    if operator:
+        return {"cause": f"the operator {operator}{where} has no form in ONNX",
+                "cure": "express it by other operators before the export"}
+    return {"cause": f"it cannot be converted{where} ({texts[-1].splitlines()[0]})",
+            "cure": "express that part by other operators before the export"}
+
+
 def main() -> None:
     """One job."""
     job = json.load(sys.stdin)
@@ -41,8 +59,12 @@ def main() -> None:
     torch.manual_seed(0)
     example, _ = program.example_inputs or ((), {})
     made = [x.new_empty(x.shape).uniform_(-1, 1) if x.is_floating_point() else x for x in example]
-    exported = torch.onnx.export(program, tuple(example), dynamo=True, verbose=False,
-                                 opset_version=job["opset"])
+    try:
+        exported = torch.onnx.export(program, tuple(example), dynamo=True, verbose=False,
+                                     opset_version=job["opset"])
+    except torch.onnx.OnnxExporterError as e:
+        (folder / "report.json").write_text(json.dumps(refused(e)))
+        return
     exported.save(str(folder / "model.onnx"))
     with torch.no_grad():
         found = program.module()(*made)

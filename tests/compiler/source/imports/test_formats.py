@@ -12,9 +12,9 @@ from compiler.source.imports.formats import Format, format_of, is_model
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def archive(path: Path) -> None:
+def archive(path: Path, entry: str = "") -> None:
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("config.json", "{}")
+        file.writestr(entry or {".pt2": "net/archive_format"}.get(path.suffix, "config.json"), "{}")
 
 
 @pytest.mark.parametrize("name, contents, kind", [
@@ -47,6 +47,28 @@ def test_caffe2_is_a_folder_or_its_predict_net(tmp_path: Path) -> None:
 def test_a_wrong_ending(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(CompileError, match="its contents are not "):
+        format_of(tmp_path / name)
+
+
+def test_another_ending_is_named(tmp_path: Path) -> None:
+    """By what is in the file, where that has a mark."""
+    for name, entry, ending in (("a.keras", "net/archive_format", ".pt2"),
+                                ("b.pt2", "config.json", ".keras"),
+                                ("c.pb", "config.json", ".keras")):
+        archive(tmp_path / name, entry)
+        with pytest.raises(CompileError, match=f"its contents are not .*; name it net{ending}"):
+            format_of(tmp_path / name)
+    (tmp_path / "d.keras").write_bytes(HDF5)
+    with pytest.raises(CompileError, match="name it net.h5"):
+        format_of(tmp_path / "d.keras")
+
+
+@pytest.mark.parametrize("name,words", [
+    ("net.pt2", "PyTorch weights or a module as Python code, and no network; export it: torch"),
+    ("net.pth", "PyTorch weights or a module"), ("net.ckpt", "it holds weights, and no network")])
+def test_weights_are_no_network(tmp_path: Path, name: str, words: str) -> None:
+    archive(tmp_path / name, "state/data.pkl")
+    with pytest.raises(CompileError, match=words):
         format_of(tmp_path / name)
 
 
