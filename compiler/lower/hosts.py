@@ -43,6 +43,14 @@ def _info(source: Source, name: str, dtype: str | None = None,
                                          shape if shape is not None else source.shapes.get(name))
 
 
+def _renaming(source: Source, a: str, b: str, value: str, kind: int) -> onnx.NodeProto:
+    """``b`` for ``a``; a value of FP16, which the host's side of the machine has as binary32, is
+    converted to ``kind``."""
+    if source.types.get(value) == TensorProto.FLOAT16:
+        return helper.make_node("Cast", [a], [b], name=f"{a} to {b}", to=kind)
+    return helper.make_node("Identity", [a], [b], name=f"{a} to {b}")
+
+
 def _model(source: Source, nodes: list[onnx.NodeProto], inputs: list, outputs: list,
            name: str) -> bytes:
     used = {n for node in nodes for n in node.input}
@@ -72,10 +80,12 @@ def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage],
     inputs = list(given.values())
     graph_inputs = [i for i in source.model.graph.input if i.name not in source.constants]
     plain = {i.name for i in graph_inputs}
-    renamed = {s.name: s.name + SUFFIX for s in inputs if s.name in plain}
-    extra = [helper.make_node("Identity", [a], [b], name=b) for a, b in renamed.items()]
+    renamed = {s.name: s.name + SUFFIX for s in inputs
+               if s.name in plain or source.types.get(s.name) == TensorProto.FLOAT16}
+    extra = [_renaming(source, a, b, a, TensorProto.FLOAT) for a, b in renamed.items()]
     outputs = [_info(source, s.name, s.dtype, s.shape, renamed.get(s.name, "")) for s in inputs]
-    outputs += [_info(source, n) for n in sorted(passing) if n not in plain | given.keys()]
+    outputs += [_info(source, n) for n in sorted(passing)
+                if n not in plain and (n in renamed or n not in given)]
     return _model(source, [*_in_order(source, nodes), *extra], graph_inputs, outputs,
                   "before"), renamed
 
@@ -87,10 +97,11 @@ def after(source: Source, nodes: list[onnx.NodeProto], crossing: dict[str, Quant
     if not nodes:
         return b"", {}
     results = [o.name for o in source.model.graph.output]
-    renamed = {n: n + SUFFIX for n in crossing if n in results}
-    extra = [helper.make_node("Identity", [b], [a], name=b) for a, b in renamed.items()]
+    renamed = {n: n + SUFFIX for n in crossing
+               if n in results or source.types.get(n) == TensorProto.FLOAT16}
+    extra = [_renaming(source, b, a, a, TensorProto.FLOAT16) for a, b in renamed.items()]
     inputs = [_info(source, n, q.dtype, q.shape, renamed.get(n, "")) for n, q in crossing.items()]
     inputs += [_info(source, n) for n in sorted(passing) if n not in crossing]
-    outputs = [_info(source, n, crossing[n].dtype if n in crossing else None,
-                     crossing[n].shape if n in crossing else None) for n in results]
+    outputs = [_info(source, n) if n not in crossing or source.types[n] == TensorProto.FLOAT16
+               else _info(source, n, crossing[n].dtype, crossing[n].shape) for n in results]
     return _model(source, [*extra, *_in_order(source, nodes)], inputs, outputs, "after"), renamed

@@ -178,9 +178,12 @@ class _Walk:
                      self.placement, self.build.quantization)
 
     def _shared(self, node: onnx.NodeProto) -> bool:
-        """A DequantizeLinear of a value that passes between host and machine, or of a constant."""
-        return node.op_type == "DequantizeLinear" and isinstance(
-            self.get(node.input[0]), Quantized | np.ndarray)
+        """A DequantizeLinear that the machine knows, of a value that passes between host and
+        machine or of a constant."""
+        at = self.position[node.name]
+        return (node.op_type == "DequantizeLinear" and at not in self.why
+                and at not in self.blocked
+                and isinstance(self.get(node.input[0]), Quantized | np.ndarray))
 
     def _entering(self, name: str) -> Value | None:
         """A value that the host gives to the machine; None if it cannot."""

@@ -135,3 +135,31 @@ def test_a_float_result_of_integers() -> None:
     close(model, program, {"x": RNG.normal(0, 3, (1, 8, 8, 8)).astype(np.float32)}, 0.03)
     with pytest.raises(CompileError, match="relu.*quantize it"):
         compiled(model, "tiny", True, allow_host=["QuantizeLinear"])
+
+
+def test_half_precision() -> None:
+    """A model whose values are FP16: the host's nodes get and give what they declare."""
+    net = Net()
+    x = net.op("Cast", net.input("x", "float32", (1, 8, 8, 8)), to=10)
+    x = net.op("LayerNormalization", x, net.constant(np.ones(8, np.float16)), axis=-1)
+    w = RNG.normal(0, 0.1, (8, 8, 3, 3)).astype(np.float16)
+    y = net.op("Floor", net.op("Conv", x, net.constant(w)))
+    model = net.model(net.op("Cast", y, to=1), kind="float32")
+    program = compiled(model, "tiny_fp", integers=False)
+    assert engines(program, "Conv") == ["array"] and engines(program, "Floor") == ["host"]
+    given = {"x": RNG.normal(2, 3, (1, 8, 8, 8)).astype(np.float32)}
+    got, = Session(program, GoldenDevice(program.config)).run(given).values()
+    assert (got != onnxruntime(model, given)[0]).mean() < 0.02
+
+
+def test_scales_of_each_channel() -> None:
+    """What the machine does not dequantize the host does, with what is behind it."""
+    net = Net()
+    y = conv(net, net.input("x", "float32", (1, 8, 8, 8)), integers=True)
+    q = net.nodes[-1].input[0]
+    y = net.op("DequantizeLinear", q, net.constant(np.linspace(0.1, 0.5, 8).astype(np.float32)),
+               net.constant(np.zeros(8, np.int8)), axis=1)
+    model = net.model(net.op("Relu", y), kind="float32")
+    program = compiled(model, "tiny", integers=True)
+    assert engines(program, "Conv") == ["array"] and engines(program, "Relu") == ["host"]
+    close(model, program, {"x": RNG.normal(0, 3, (1, 8, 8, 8)).astype(np.float32)}, 0.02)
