@@ -24,17 +24,10 @@ from compiler.lower.cut import Constraints, Cut
 from compiler.lower.finish import as_number, settled, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.operators import HANDLERS
+from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
                                    as_view, canonical, identity, is_number)
 from compiler.source.frontend import Source
-from isa.errors import SUPPORTED
-
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
-"""Between floats and integers: a network with one of them at its edge has the other as well."""
-
-RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
-              "Unsqueeze", "Identity"}
-"""Operators that may follow a host operator onto the host."""
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
 """Types of inputs that are quantized, and their names."""
@@ -136,7 +129,8 @@ class _Walk:
 
     def __init__(self, source: Source, allow: Collection[str], floats: str, cut: Cut,
                  why: dict[int, Unsupported | None] | None = None):
-        self.source, self.allow, self.cut, self.why = source, set(allow), cut, why or {}
+        self.source, self.cut, self.why = source, cut, why or {}
+        self.host = Permission(source, allow)
         self.elsewhere = cut.early | cut.late
         self.build = Builder([n.name for n in source.nodes], floats)
         self.position = {n.name: i for i, n in enumerate(source.nodes)}
@@ -213,7 +207,7 @@ class _Walk:
             macs[op.node] += op.macs if isinstance(op, Conv) and op.counted else 0
         found = Constraints([1 + len(nodes) * macs[i] for i in range(len(nodes))])
         for i, node in enumerate(nodes):
-            if not {node.op_type, "all"} & self.allow and node.op_type not in RIDE_ALONG:
+            if not self.host.may(node.op_type) and node.op_type not in RIDE_ALONG:
                 found.bound.add(i)
             if self._shared(node):
                 found.weight[i] = 0
@@ -243,7 +237,7 @@ class _Walk:
         """Whether the host quantizes an input, perhaps moved before: it may, and nobody wants it
         otherwise."""
         return name in self.readers and all(
-            {n.op_type, "all"} & self.allow and (
+            self.host.may(n.op_type) and (
                 n.op_type == "QuantizeLinear"
                 or (n.op_type in RIDE_ALONG and self._quantized_before(n.output[0])))
             for n in self.readers[name])
@@ -284,8 +278,8 @@ class _Walk:
         would give them."""
         along = node.op_type in RIDE_ALONG and any(
             isinstance(v, Host) and v.node not in ("", node.name) for v in inputs)
-        if not (node.op_type in self.allow or "all" in self.allow or along):
-            raise self._refused(node, inputs, why)
+        if not (self.host.may(node.op_type) or along):
+            raise self.host.refused(node, inputs, why)
         self.blocked[self.build.node] = why
         for name in node.output:
             self.values[name] = self._entering(name) or Host(True, node.name)
@@ -294,21 +288,11 @@ class _Walk:
                 with contextlib.suppress(Unsupported):
                     self.values[name] = Real(stored(self.build, v, name))
 
-    def _refused(self, node: onnx.NodeProto, inputs: list, why: Unsupported | None
-                 ) -> CompileError:
-        origin = next((v.node for v in inputs if isinstance(v, Host) and v.node), "")
-        reason = why.reason if why else (
-            f"{node.op_type} works on values that the host computes"
-            + (f" (node {origin!r})" if origin else " (a float input)"))
-        cure = why.cure if why and why.cure else self.permission(node.op_type)
-        return CompileError(f"node {node.name!r} ({node.op_type})", reason,
-                            f"{cure} (what the machine runs: {SUPPORTED})")
-
     def stuck(self, origin: int, node: int) -> CompileError:
         """There is no cut: ``node`` is behind ``origin``, which can be nowhere but on the host
         and behind the machine."""
-        return self._refused(self.source.nodes[node],
-                             [Host(False, self.source.nodes[origin].name)], None)
+        return self.host.refused(self.source.nodes[node],
+                                 [Host(False, self.source.nodes[origin].name)], None)
 
     def _stored(self, name: str, value: Value) -> Value:
         """A float value in its type, unless its only reader goes on with it in binary32."""
@@ -324,12 +308,6 @@ class _Walk:
                     and any(n in self.source.constants for n in readers[0].input))):
             return value
         return Real(stored(self.build, value, name))
-
-    def permission(self, op: str) -> str:
-        """The cure that lets the host run an operator, with what it is allowed already."""
-        more = CONVERSIONS if op in CONVERSIONS else (op,)
-        names = [*sorted(self.allow - {*more}), *more]
-        return f"allow it on the host: --host {','.join(names)}, or --host all"
 
     def _to_host(self, node: onnx.NodeProto, inputs: list, early: bool) -> None:
         why = self.why.get(self.build.node)
@@ -396,7 +374,7 @@ class _Walk:
                 self.crossing[value.name] = v
             elif isinstance(v, Real):
                 maker = self.makers.get(value.name)
-                allowed = maker is not None and bool({maker.op_type, "all"} & self.allow)
+                allowed = maker is not None and self.host.may(maker.op_type)
                 if self.build.floats and isinstance(v.expr, Deq) and not allowed:
                     v = Real(as_number(self.build, v.expr))
                 number = isinstance(v.expr, Deq) and is_number(v.expr)
@@ -405,12 +383,12 @@ class _Walk:
                     where = f"node {maker.name!r} ({op})" if maker else f"output {value.name!r}"
                     raise CompileError(
                         where, f"the network's output {value.name!r} is a float value, and the "
-                        "machine gives INT8", self.permission(op)
+                        "machine gives INT8", self.host.cure(op)
                         if isinstance(v.expr, Deq) else
                         "quantize it (QuantizeLinear and DequantizeLinear behind it)")
                 self._cross(value.name, v)
             elif not isinstance(v, Host) or v.early:
-                raise self._nothing_for(value.name, v)
+                raise self.host.nothing_for(value.name, v, self.values)
         if not self.crossing:  # the host computes it all: what it reads goes through the machine
             for name in sorted(self.passing):
                 if isinstance(self.values[name], Quantized | Real):
@@ -425,22 +403,7 @@ class _Walk:
                                               s.tensor.nchw))
         if not self.build.graph.outputs:
             name = self.source.model.graph.output[0].name
-            raise self._nothing_for(name, self.get(name))
-
-    def _nothing_for(self, name: str, value: Value | None) -> CompileError:
-        """An output that is constant, an input, or computed by the host alone."""
-        where = f"output {name!r}"
-        if not isinstance(value, Host) or not value.node:
-            return CompileError(where, "the machine has nothing to compute for it",
-                                "remove the output from the model")
-        names = (i.name for i in self.source.model.graph.input
-                 if isinstance(self.values.get(i.name), Host))
-        kinds = ", ".join(f"{n!r} ({onnx.TensorProto.DataType.Name(self.source.types[n])})"
-                          for n in names)
-        return CompileError(
-            where, f"the host computes all of it, from input {kinds} on", "cut the model behind "
-            "what the host has to do, so that the machine's part has INT8, UINT8 or (--precision "
-            f"fp16) FLOAT inputs ({SUPPORTED})")
+            raise self.host.nothing_for(name, self.get(name), self.values)
 
     def _position(self, name: str) -> int:
         """Position of the node that made a value; -1: the host or nobody did."""

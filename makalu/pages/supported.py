@@ -15,8 +15,8 @@ from pathlib import Path
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder
-from compiler.lower.legalize import CONVERSIONS, RIDE_ALONG
 from compiler.lower.operators import HANDLERS
+from compiler.lower.permission import CONVERSIONS, RIDE_ALONG
 from compiler.source.frontend import OPSET
 from isa.config import DTYPES
 from makalu.pages.isa_pages import DOCS, NOTE, table
