@@ -198,7 +198,7 @@ def operands(inputs: list, product: bool = False) -> Sum:
 
 def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Of two activations of one shape, or of [N, C, H, W] and [N, C, 1, 1]; or of an activation and
-    a constant that is one value or one a channel.
+    a constant, which in INT8 has 255 steps if it differs from pixel to pixel.
     """
     a, b = inputs
     if isinstance(a, (np.ndarray, Weights)):
@@ -209,9 +209,7 @@ def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Numbers: of two activations, as Add. Otherwise by a constant that is one value or one a
-    channel.
-    """
+    """Numbers: of two activations, as Add. Otherwise by a constant."""
     if build.floats and all(isinstance(v, Real) for v in inputs):
         pair = operands(inputs, product=True)
         return [Real(replace(pair, a=as_number(build, pair.a)))]
@@ -220,9 +218,7 @@ def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """The second operand is a constant of one value or one a channel; Sub of floats takes two
-    activations as well, as Add.
-    """
+    """The second operand is a constant; Sub of floats takes two activations as well, as Add."""
     b = inputs[1]
     if build.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
         x, y = (as_number(build, deq_of(v)) for v in inputs)
