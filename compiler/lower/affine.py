@@ -16,7 +16,7 @@ import onnx
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.constant import operand
-from compiler.lower.finish import as_number, settled, stored
+from compiler.lower.finish import as_number, channels_of, settled, stored
 from compiler.lower.linear import bias_integers
 from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
@@ -63,7 +63,7 @@ def _channels(e: Linear, x: Real, c: np.ndarray | Weights) -> np.ndarray | Weigh
         If its shape does not fit.
     """
     assert x.index is not None
-    channel = x.index // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
+    channel = channels_of(e, x.index)
     data = c.data if isinstance(c, Weights) else c
     try:
         position = np.broadcast_to(identity(data.shape), channel.shape)

@@ -129,6 +129,26 @@ def linear(build: Builder, e: Linear, scale: np.float32, clip: Clip, dtype: str,
         stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups, counted=e.counted))
 
 
+def channels_of(e: Linear, index: np.ndarray) -> np.ndarray:
+    """The output channel that each element of an index is of."""
+    return index // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
+
+
+def narrowed(e: Linear, index: np.ndarray) -> tuple[Linear, np.ndarray]:
+    """A product of which only some channels are wanted, those of a Split for instance: without the
+    others, and the index in it."""
+    n, c, h, w = e.nchw
+    if e.groups > 1 or (index < 0).any():
+        return e, index
+    used, position = np.unique(channels_of(e, index), return_inverse=True)
+    if len(used) == c:
+        return e, index
+    image, pixel = index // (c * h * w), index % (h * w)
+    found = (image * len(used) + position.reshape(index.shape)) * (h * w) + pixel
+    return replace(e, weight=e.weight[used], w_scale=e.w_scale[used], bias=e.bias[used],
+                   nchw=(n, len(used), h, w)), found.astype(np.int32)
+
+
 def mean_parts(counts: tuple[np.ndarray, np.ndarray], s_x: np.float32,
                s_y: np.float32) -> tuple[Part, ...]:
     """Rectangles of outputs with the same divisor, and their factors ``f32(s_x / (n * s_y))``,
@@ -221,8 +241,10 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
         number = stored(build, replace(real, lo=-INF, hi=INF), name + ":number")
         return requantize(build, number, scale, clip, dtype, name)
     if isinstance(e, Linear):
-        out = linear(build, e, scale, clip, dtype, name)
-    elif isinstance(e, Sum):
+        assert real.index is not None
+        e, index = narrowed(e, real.index)
+        return Quantized(name, linear(build, e, scale, clip, dtype, name).storage, index)
+    if isinstance(e, Sum):
         return add(build, e, scale, clip, dtype, name)
     elif isinstance(e, Function):
         return function(build, e, scale, clip, dtype, name)
@@ -235,7 +257,6 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
             e = replace(e, parts=tuple(as_number(build, p) if isinstance(p, Deq) else p
                                        for p in e.parts))
         return join(build, e, shape, scale, clip, dtype, name)
-    else:
-        out = window(build, e, scale, clip, dtype, name)
+    out = window(build, e, scale, clip, dtype, name)
     assert real.index is not None
     return Quantized(name, out.storage, real.index)

@@ -21,13 +21,13 @@ from compiler.ir.errors import CompileError, Unsupported
 from compiler.ir.graph import Conv, Graph, Port
 from compiler.lower.builder import Builder
 from compiler.lower.cut import Constraints, Cut
-from compiler.lower.finish import as_number, settled, stored
+from compiler.lower.finish import as_number, channels_of, settled, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
                                    as_view, canonical, identity, is_number)
-from compiler.source.frontend import Source
+from compiler.source.frontend import Source, attributes
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
 """Types of inputs that are quantized, and their names."""
@@ -106,6 +106,16 @@ def legalize(source: Source, allow_host: Collection[str], floats: str = "") -> L
         walk.lower()
         blocked |= walk.blocked
     return walk.legal()
+
+
+def _by_channels(value: Real, node: onnx.NodeProto) -> bool:
+    """Whether a node splits a product by its channels, so that each part is a product."""
+    e, axis = value.expr, attributes(node).get("axis", 0)
+    if node.op_type != "Split" or not isinstance(e, Linear) or value.index is None or e.groups > 1:
+        return False
+    along = np.moveaxis(channels_of(e, value.index), axis, 0).reshape(
+        value.index.shape[axis], -1)
+    return bool((along == along[:, :1]).all() and len(np.unique(along[:, 0])) == len(along))
 
 
 class _Walk:
@@ -302,7 +312,7 @@ class _Walk:
         readers = self.readers.get(name, [])
         if len(readers) == 1 and name not in self.results and \
                 self.position[readers[0].name] not in self.elsewhere and (
-                readers[0].op_type in {*CLIPS, "QuantizeLinear"}
+                readers[0].op_type in {*CLIPS, "QuantizeLinear"} or _by_channels(value, readers[0])
                 or (readers[0].op_type in AFFINE and isinstance(value.expr, Linear)
                     and (value.lo, value.hi) == (-INF, INF)
                     and any(n in self.source.constants for n in readers[0].input))):
