@@ -312,8 +312,9 @@ def verify(graph: Graph) -> None:
                    f"tensor {x.name!r} is used before it is made")
             check(x.dtype in RANGE and len(x.nchw) == 4 and min(x.nchw) > 0, where,
                    f"tensor {x.name!r} has shape {x.nchw}")
+        last = op.residual.clip if isinstance(op, Conv) and op.residual else op.clip
         lo, hi = RANGE[op.y.dtype]
-        check(lo <= op.clip.lo <= op.clip.hi <= hi, where, "clip")
+        check(lo <= last.lo <= last.hi <= hi, where, "clip")
         check(op.y not in known, where, f"tensor {op.y.name!r} is made twice")
         if isinstance(op, Conv):
             k, c, _, _ = op.weight.shape

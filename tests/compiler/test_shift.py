@@ -101,3 +101,28 @@ def test_a_clamp_of_a_residual() -> None:
     y = net.q(net.op("Relu", y), 0.25, -128, "int8")
     program = same(net, y, RNG.integers(-128, 128, (1, 6, 8, 8)).astype(np.int8))
     assert set(passes(program)) == {Opcode.TENSOR}
+
+
+@pytest.mark.parametrize("machine", ["tiny", "core256"])
+@pytest.mark.parametrize("maker", ["depthwise", "MaxPool", "AveragePool", "Add", "Concat"])
+def test_who_takes_over(maker: str, machine: str) -> None:
+    """Each operator of either engine, to the other type and clipped."""
+    shape, net = (1, 6, 8, 8), Net()
+    x = net.dq(net.input("x", "int8", shape), 0.5, 3, "int8")
+    if maker == "depthwise":
+        w = net.weights(RNG.integers(-99, 99, (6, 1, 3, 3)).astype(np.int8), 0.0078125)
+        y = net.op("Conv", x, w, group=6, pads=[1, 1, 1, 1])
+    elif maker == "Add":
+        y = net.op("Add", x, x)
+    elif maker == "Concat":
+        y = net.op("Concat", x, net.dq(net.input("b", "int8", shape), 0.25, 0, "int8"), axis=1)
+    else:
+        y = net.op(maker, x, kernel_shape=[3, 3] if maker == "MaxPool" else [2, 2])
+    y = net.dq(net.q(y, 1.0, -20, "int8"), 1.0, -20, "int8")
+    model = net.model(net.q(net.op("Relu", y), 1.0, 100, "uint8"), kind="uint8")
+    program = compile_model(model, PRESETS[machine])
+    assert not any(row["op"] == "Relu" and row["engine"] != "none" for row in program.placement)
+    data = {i.name: RNG.integers(-128, 128, shape).astype(np.int8) for i in model.graph.input}
+    (got,), (want,) = execute(program, data).values(), onnxruntime(model, data)
+    wrong = np.abs(got.astype(int) - want.astype(int))
+    assert wrong.max() <= (maker == "AveragePool") and len(np.unique(want)) > 20
