@@ -35,7 +35,7 @@ from compiler.rewrite.fuse import FUSE
 from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
-from compiler.source import frontend
+from compiler.source import frontend, with_nncf
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
 from compiler.source.recurrent import unrolled
@@ -44,11 +44,18 @@ from isa.config import DTYPES, Config
 from isa.program import Program
 
 
+QUANTIZERS: Mapping[str, Callable[[frontend.Source, Calibration | None], onnx.ModelProto]] = {
+    "ort": lambda source, calibration: quantize(source, calibration)[0],
+    "nncf": with_nncf.quantize}
+"""Who quantizes: ONNX Runtime, or NNCF (an extra)."""
+
+
 def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                   allow_host: Collection[str] = (),
                   calibration: Calibration | None = None,
                   batch: int | None = None, name: str | None = None,
-                  precision: str = "int8", keep: Mapping[str, str] | None = None,
+                  precision: str = "int8", quantizer: str = "ort",
+                  keep: Mapping[str, str] | None = None,
                   goal: Goal = GOAL, say: Callable[[str], None] = lambda text: None
                   ) -> Program:
     """Compile a model for a machine.
@@ -72,6 +79,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     precision : str
         ``int8``; ``fp16`` or ``bf16``: an FP32 model with every activation and weight rounded to
         that type; ``mixed``: some layers quantized, the others floats.
+    quantizer : str
+        One of :data:`QUANTIZERS`, for an FP32 model that becomes ``int8``.
     keep : dict of str to str
         Of a mixed FP32 model: layers that are not quantized, and their type. Unless given, the
         fewest that meet the ``goal`` on the calibration data.
@@ -84,6 +93,9 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         If the model is not valid, not quantized, or does not run on the machine.
     """
     check_operators(allow_host)
+    if quantizer not in QUANTIZERS or quantizer != "ort" and precision != "int8":
+        raise CompileError(f"quantizer {quantizer}", f"there are {', '.join(QUANTIZERS)}, and all "
+                           "but ort are for int8 alone", "leave --quantize out")
     if precision == "mixed":
         return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
     if precision not in config.dtypes:
@@ -99,7 +111,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     if floats:
         source = unrolled(source, allow_host)
     elif not is_quantized(source.model):
-        source = frontend.load(quantize(source, calibration)[0], batch, source.name)
+        source = frontend.load(QUANTIZERS[quantizer](source, calibration), batch, source.name)
     return _compiled(source, config, allow_host, floats, precision)
 
 

@@ -43,7 +43,7 @@ def _config(config: Config | str) -> Config:
 
 def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "core256", *,
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
-            name: str | None = None, precision: str = "int8",
+            name: str | None = None, precision: str = "int8", quantizer: str = "ort",
             keep: Mapping[str, str] | None = None, sqnr: float | None = None,
             agreement: float | None = None, example_inputs: Sequence[Any] | None = None,
             say: Callable[[str], None] = lambda text: None) -> Program:
@@ -67,6 +67,8 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         The program's name; the file's or the graph's unless given.
     precision : str
         ``int8``; ``fp16`` or ``bf16`` for an FP32 model on a machine that has the type; ``mixed``.
+    quantizer : str
+        Who quantizes an FP32 model to ``int8``: ``ort``, or ``nncf`` (``makalu[nncf]``).
     keep : dict of str to str, optional
         Of a mixed network: layers that are not quantized, and their type. Unless given, the fewest
         that are close enough on the calibration data.
@@ -102,7 +104,7 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         name, model = name or type(model).__name__, taken.model
     program = compile_model(
         model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
-        name=name, precision=precision, keep=keep,
+        name=name, precision=precision, quantizer=quantizer, keep=keep,
         goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
     if facts.host_alone(program):
         warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)

@@ -51,6 +51,20 @@ Calibration = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Arrays by input name, of one sample or several along the first axis; or one mapping a sample."""
 
 
+def needed(source: Source, calibration: Calibration | None) -> Calibration:
+    """The calibration data.
+
+    Raises
+    ------
+    CompileError
+        If there are none.
+    """
+    if calibration is None:
+        raise CompileError(source.name, "it is an FP32 model", "quantize it first, or give "
+                           "calibration data (--calibration FILE.npz)")
+    return calibration
+
+
 def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]]:
     """The samples of calibration data, one after another.
 
@@ -67,8 +81,12 @@ def samples(source: Source, data: Calibration) -> Iterator[dict[str, np.ndarray]
         if not arrays:
             raise CompileError("calibration data", f"none of its arrays ({', '.join(data)}) is "
                                "named like an input", f"name one {', '.join(shapes)}")
-        counts = {k: max(1, len(v) // shapes[k][0]) if shapes[k] else 1
-                  for k, v in arrays.items()}
+        for name, v in arrays.items():
+            if shapes[name] and len(v) < shapes[name][0]:
+                raise CompileError("calibration data", f"array {name!r} has {len(v)} samples, and "
+                                   f"the network takes {shapes[name][0]} at once",
+                                   "give as many, or a smaller --batch")
+        counts = {k: len(v) // shapes[k][0] if shapes[k] else 1 for k, v in arrays.items()}
         data = [{k: v[i * shapes[k][0]:(i + 1) * shapes[k][0]].reshape(shapes[k])
                  for k, v in arrays.items()} for i in range(min(counts.values()))]
     for sample in data:
@@ -101,9 +119,7 @@ def quantize(source: Source, calibration: Calibration | None
     CompileError
         Without calibration data, or if it does not fit the model.
     """
-    if calibration is None:
-        raise CompileError(source.name, "it is an FP32 model", "quantize it first, or give "
-                           "calibration data (--calibration FILE.npz)")
+    data = needed(source, calibration)
     logging.disable(logging.WARNING)
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantType
@@ -116,7 +132,6 @@ def quantize(source: Source, calibration: Calibration | None
                            "quantized model") from e
     finally:
         logging.disable(logging.NOTSET)
-    data = calibration
 
     class Reader(CalibrationDataReader):
         """The samples, one after another."""

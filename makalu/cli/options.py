@@ -91,6 +91,7 @@ class How:
     batch: int | None
     calibration: str | None
     precision: str
+    quantizer: str
     keep: dict[str, str] | None
     sqnr: float | None
     agreement: float | None
@@ -120,7 +121,7 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
     """The options that decide what a model compiles to, which the command gets as ``how``."""
     @functools.wraps(f)
     def command(*, config: str, host: str, batch: int | None, calibration: str | None,
-                precision: str, keep: tuple[str, ...], sqnr: float | None,
+                precision: str, quantizer: str, keep: tuple[str, ...], sqnr: float | None,
                 agreement: float | None, model_input: tuple[str, ...],
                 model_output: tuple[str, ...], shape: tuple[str, ...], set_: tuple[str, ...],
                 signature: str, verify: bool,
@@ -129,7 +130,7 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
         if (keep or sqnr is not None or agreement is not None) and precision != "mixed":
             raise click.ClickException("--keep, --sqnr and --agreement are for mixed networks: add "
                                        "--precision mixed")
-        how = How(config, names, batch, calibration, precision, kept(keep), sqnr,
+        how = How(config, names, batch, calibration, precision, quantizer, kept(keep), sqnr,
                   None if agreement is None else agreement / 100,
                   Edges(model_input, model_output, dict(map(_shape, shape)),
                         dict(map(_number, set_)), signature), verify)
@@ -148,6 +149,10 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
                          type=click.Choice((*DTYPES, "mixed")),
                          help="What an FP32 model becomes; the 16-bit types need a machine that "
                               "has them. mixed: INT8 but for some layers."),
+            click.option("--quantize", "quantizer", default="ort", show_default=True,
+                         type=click.Choice(("ort", "nncf")),
+                         help="Who makes INT8 of an FP32 model: ONNX Runtime, or NNCF, which "
+                              "makalu[nncf] installs."),
             click.option("--keep", multiple=True, metavar="LAYER=fp16",
                          help="A layer of a mixed network that is not quantized, or a file with "
                               "such a line for each; can be given several times.  [default: the "
@@ -221,8 +226,8 @@ def compile_net(model: str, how: How) -> Program:
         warnings.simplefilter("ignore", api.HostAloneWarning)  # said below
         program = api.compile(
             file, how.config, name=Path(model).stem, host=how.host,
-            calibration=how.samples(), batch=how.batch, precision=how.precision, keep=how.keep,
-            sqnr=how.sqnr, agreement=how.agreement,
+            calibration=how.samples(), batch=how.batch, precision=how.precision,
+            quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
             say=lambda progress: status.update(f"{text}: {progress}"))
     console.warn_host_alone(program)
     return program
