@@ -36,6 +36,7 @@ from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend, with_nncf
+from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
 from compiler.source.recurrent import unrolled
@@ -104,6 +105,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                            f"that has it: --config {config.name.removesuffix('_fp')}_fp"
                            if precision in DTYPES else f"use one of {', '.join(DTYPES)}")
     source = frontend.load(model, batch, name)
+    if not allow_host:
+        check_types(source.model, source.constants)
     floats = FLOATS.get(precision, "")
     if floats and is_quantized(source.model):
         raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",

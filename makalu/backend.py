@@ -22,6 +22,10 @@ from runtime.session import Session
 
 MACHINE = "tiny_fp"
 
+INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+NUMBERS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+"""Types of inputs that the machine reads."""
+
 
 class MakaluRep(BackendRep):
     """A compiled model.
@@ -29,19 +33,27 @@ class MakaluRep(BackendRep):
     Parameters
     ----------
     program : Program
+    inputs : sequence of str
+        The model's inputs that are not constants, in order; the program may read fewer.
+    types : mapping of str to numpy dtype
+        Of the model's outputs: results of FP16 come as float32, and are given in these.
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, inputs: Sequence[str], types: Mapping[str, np.dtype]):
         self.program = program
+        self.inputs = list(inputs)
+        self.types = types
         self._session = Session(program, GoldenDevice(program.config))
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs, in the model's order, for the inputs that are not constants, in theirs."""
         session = self._session
-        names = [v.name for v in session.inputs]
-        values = session.run(dict(zip(names, inputs, strict=True)))
+        given = dict(zip(self.inputs, inputs, strict=True))
+        values = session.run({port.name: np.asarray(given[port.name]).astype(
+            port.dtype, casting="same_kind") for port in session.inputs})
         outputs = [v.name for v in session.outputs]
-        return namedtupledict("Outputs", outputs)(*(values[n] for n in outputs))
+        return namedtupledict("Outputs", outputs)(*(
+            values[n].astype(self.types.get(n, values[n].dtype), copy=False) for n in outputs))
 
 
 class MakaluBackend(Backend):
@@ -74,21 +86,32 @@ class MakaluBackend(Backend):
         CompileError
             If the machine does not run the whole model.
         """
-        return MakaluRep(api.compile(freeze(model, constants or {}), PRESETS[MACHINE],
-                                     precision=precision_of(model)))
+        frozen = freeze(model, constants or {})
+        program = api.compile(frozen, PRESETS[MACHINE], precision=precision_of(model))
+        stored = {t.name for t in frozen.graph.initializer}
+        return MakaluRep(program, [v.name for v in frozen.graph.input if v.name not in stored], {
+            v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)
+            for v in frozen.graph.output})
 
     @classmethod
     def run_model(cls, model: onnx.ModelProto, inputs: Sequence[np.ndarray], device: str = "CPU",
                   **kwargs: Any) -> tuple[Any, ...]:
-        """Compile and run; inputs behind the first are constants where it takes that."""
-        names = [v.name for v in model.graph.input]
-        try:
-            return cls.prepare(model, device).run(inputs)
-        except CompileError:
-            if len(inputs) < 2:
-                raise
-        constants = dict(zip(names[1:], inputs[1:]))
-        return cls.prepare(model, device, constants).run(inputs[:1])
+        """Compile and run with as few of the inputs as constants as the machine takes: none; those
+        of a type that it has not, masks and indices for instance; all behind the first."""
+        given = {v.name: value for v, value in zip(model.graph.input, inputs, strict=True)}
+        foreign = {v.name for v in model.graph.input
+                   if v.type.tensor_type.elem_type not in (*INTEGERS, *NUMBERS)}
+        choices = [set[str]()]
+        choices += [names for names in (foreign, {*list(given)[1:]})
+                    if names not in choices and len(names) < len(given)]
+        for constants in choices:
+            try:
+                rep = cls.prepare(model, device, {n: given[n] for n in given if n in constants})
+                break
+            except CompileError:
+                if constants is choices[-1]:
+                    raise
+        return rep.run([v for n, v in given.items() if n not in constants])
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -111,11 +134,9 @@ def freeze(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.
 
 def precision_of(model: onnx.ModelProto) -> str:
     """FP16 for a model of numbers, INT8 for a quantized one."""
-    quantized = any("Quantize" in n.op_type or n.op_type.startswith("QLinear")
+    quantized = any("quantize" in n.op_type.lower() or n.op_type.startswith("QLinear")
                     for n in model.graph.node)
-    numbers = any(v.type.tensor_type.elem_type in (onnx.TensorProto.FLOAT,
-                                                   onnx.TensorProto.FLOAT16)
-                  for v in model.graph.input)
+    numbers = any(v.type.tensor_type.elem_type in NUMBERS for v in model.graph.input)
     return "fp16" if numbers and not quantized else "int8"
 
 

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions that move elements in any order, by one-hot weights.
 
-The elements of an output word come from at most L input words. Over a rectangle of output pixels in
-which those words advance by the same steps, one instruction moves a block of channels: it takes a
-pass for each input word. Where the words of a pixel are not evenly spaced, a chain of instructions
-with one pass each adds them up in the accumulator. From a tensor in DRAM the words are gathered by
-strided LOADs first. Slow, but exact, and any permutation works.
+The elements of an output word come from at most L input words. Over output pixels in rows and
+columns, next to one another or a few apart (the phases of an interleaving), along which those words
+advance by the same steps, one instruction moves a block of channels: it takes a pass for each input
+word. Where the words of a pixel are not evenly spaced, a chain of instructions with one pass each
+adds them up in the accumulator. From a tensor in DRAM the words are gathered by strided LOADs
+first. Slow, but exact, and any permutation works.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,65 +24,125 @@ from compiler.machine.steps import SPM
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
 
+PHASES = 4
+"""Pieces of the largest size that a stored area is made of: two by two phases."""
+
+
 @dataclass(frozen=True)
 class Piece:
-    """Output rows and columns of one block whose source words advance evenly: ``words`` (one for
-    each pass, of the first pixel), steps along columns and rows, and for each lane its pass and
-    the element there (-1: no source)."""
+    """``h`` rows and ``w`` columns of one block, from (``y``, ``x``) on, ``dy`` and ``dx`` apart,
+    whose source words advance evenly: ``words`` (one for each pass, of the first pixel), steps
+    along columns and rows, and for each lane its pass and the element there (-1: no source)."""
 
-    y0: int
-    y1: int
-    x0: int
-    x1: int
+    y: int
+    x: int
+    h: int
+    w: int
+    dy: int
+    dx: int
     words: tuple[int, ...]
     step_x: int
     step_y: int
     passes: tuple[int, ...]
     lanes: tuple[int, ...]
 
-
-def _piece(word: np.ndarray, lane: np.ndarray, y0: int, x0: int) -> Piece | None:
-    """The piece that covers ``word`` and ``lane`` ([L, rows, columns]), or None."""
-    used = lane[:, 0, 0] >= 0
-    if (lane != lane[:, :1, :1]).any():
-        return None
-    _, h, w = word.shape
-    if not used.any():
-        return Piece(y0, y0 + h, x0, x0 + w, (0,), 0, 0, (0,) * len(used), (-1,) * len(used))
-    mine = word[used]
-    step_x = int(mine[0, 0, 1] - mine[0, 0, 0]) if w > 1 else 0
-    step_y = int(mine[0, 1, 0] - mine[0, 0, 0]) if h > 1 else 0
-    even = (mine[:, :1, :1] + np.arange(h)[:, None] * step_y + np.arange(w) * step_x)
-    if (even != mine).any():
-        return None
-    words = tuple(dict.fromkeys(int(v) for v in mine[:, 0, 0]))
-    passes = tuple(words.index(int(v)) if u else 0 for v, u in zip(word[:, 0, 0], used))
-    return Piece(y0, y0 + h, x0, x0 + w, words, step_x, step_y, passes,
-                 tuple(int(v) for v in lane[:, 0, 0]))
+    def chopped(self, pixels: int) -> Iterator["Piece"]:
+        """The piece in pieces of up to ``pixels`` pixels."""
+        columns = min(self.w, pixels)
+        rows = max(1, min(self.h, pixels // columns))
+        for y in range(0, self.h, rows):
+            for x in range(0, self.w, columns):
+                ahead = y * self.step_y + x * self.step_x
+                yield replace(self, y=self.y + y * self.dy, x=self.x + x * self.dx,
+                              h=min(rows, self.h - y), w=min(columns, self.w - x),
+                              words=tuple(v + ahead for v in self.words))
 
 
-def pieces(word: np.ndarray, lane: np.ndarray, pixels: int) -> Iterator[Piece]:
-    """Pieces of a block's map with up to ``pixels`` pixels each."""
-    _, h, w = word.shape
-    columns = max(1, min(w, pixels))
-    rows = max(1, min(h, pixels // columns))
-    for y in range(0, h, rows):
-        for x in range(0, w, columns):
-            yield from _split(word[:, y:y + rows, x:x + columns],
-                              lane[:, y:y + rows, x:x + columns], y, x)
+@dataclass(frozen=True)
+class _Grid:
+    """Source ``word`` and place there, ``lane`` ([L, rows, columns]), of output pixels from
+    (``y``, ``x``) on, ``dy`` and ``dx`` apart."""
+
+    word: np.ndarray
+    lane: np.ndarray
+    y: int
+    x: int
+    dy: int = 1
+    dx: int = 1
+
+    def cut(self, axis: int, start: int, stop: int | None, step: int = 1) -> "_Grid":
+        """Some rows (axis 1) or columns (axis 2)."""
+        part, whole = slice(start, stop, step), slice(None)
+        at = (whole, part, whole) if axis == 1 else (whole, whole, part)
+        return _Grid(self.word[at], self.lane[at],
+                     self.y + (start * self.dy if axis == 1 else 0),
+                     self.x + (start * self.dx if axis == 2 else 0),
+                     self.dy * (step if axis == 1 else 1), self.dx * (step if axis == 2 else 1))
+
+    def piece(self) -> Piece | None:
+        """One piece that covers it, or None."""
+        used = self.lane[:, 0, 0] >= 0
+        if (self.lane != self.lane[:, :1, :1]).any():
+            return None
+        _, h, w = self.word.shape
+        place = (self.y, self.x, h, w, self.dy, self.dx)
+        if not used.any():
+            return Piece(*place, (0,), 0, 0, (0,) * len(used), (-1,) * len(used))
+        mine = self.word[used]
+        step_x = int(mine[0, 0, 1] - mine[0, 0, 0]) if w > 1 else 0
+        step_y = int(mine[0, 1, 0] - mine[0, 0, 0]) if h > 1 else 0
+        even = (mine[:, :1, :1] + np.arange(h)[:, None] * step_y + np.arange(w) * step_x)
+        if (even != mine).any():
+            return None
+        words = tuple(dict.fromkeys(int(v) for v in mine[:, 0, 0]))
+        passes = tuple(words.index(int(v)) if u else 0 for v, u in zip(self.word[:, 0, 0], used))
+        return Piece(*place, words, step_x, step_y, passes,
+                     tuple(int(v) for v in self.lane[:, 0, 0]))
+
+    def breaks(self, axis: int, lag: int) -> np.ndarray:
+        """Positions along an axis behind which words ``lag`` apart no longer advance evenly."""
+        word = np.moveaxis(np.where(self.lane < 0, 0, self.word), axis, -1)
+        lane = np.moveaxis(self.lane, axis, -1)
+        uneven = (lane[..., lag:] != lane[..., :-lag]).any((0, 1))
+        bent = (word[..., 2 * lag:] - 2 * word[..., lag:-lag] + word[..., :-2 * lag]).any((0, 1))
+        uneven[lag:] |= bent
+        return np.flatnonzero(uneven) + lag
+
+    def pieces(self) -> Iterator[Piece]:
+        """Pieces that cover it: phases, if these are even; or what is even from the first row or
+        column on, and the rest."""
+        found = self.piece()
+        if found is not None:
+            yield found
+            return
+        for axis in (2, 1):
+            n = self.word.shape[axis]
+            breaks = self.breaks(axis, 1) if n > 1 else np.zeros(0, int)
+            if not len(breaks):
+                continue
+            runs = [0]  # where even words begin; the second of a run may have any distance
+            for at in breaks:
+                if at > runs[-1] + 1:
+                    runs.append(int(at))
+            for lag in range(2, max(2, min(n // 3, len(runs))) + 1):
+                if 2 * lag <= n and not len(self.breaks(axis, lag)):
+                    for phase in range(lag):
+                        yield from self.cut(axis, phase, None, lag).pieces()
+                    return
+            end = int(breaks[0])
+            yield from self.cut(axis, 0, end).pieces()
+            yield from self.cut(axis, end, None).pieces()
+            return
+        axis = 1 if self.word.shape[1] > 1 else 2  # lanes advance by different steps
+        half = (self.word.shape[axis] + 1) // 2
+        yield from self.cut(axis, 0, half).pieces()
+        yield from self.cut(axis, half, None).pieces()
 
 
-def _split(word: np.ndarray, lane: np.ndarray, y: int, x: int) -> Iterator[Piece]:
-    found = _piece(word, lane, y, x)
-    if found is not None:
-        yield found
-        return
-    _, h, w = word.shape
-    axis, at = (1, (h + 1) // 2) if h > 1 else (2, (w + 1) // 2)
-    for part, dy, dx in ((slice(0, at), 0, 0),
-                         (slice(at, None), at if axis == 1 else 0, at if axis == 2 else 0)):
-        cut = (slice(None), part) if axis == 1 else (slice(None), slice(None), part)
-        yield from _split(word[cut], lane[cut], y + dy, x + dx)
+def pieces(word: np.ndarray, lane: np.ndarray, y: int, x: int, pixels: int) -> Iterator[Piece]:
+    """Pieces of up to ``pixels`` pixels that cover output pixels from (``y``, ``x``) on."""
+    for piece in _Grid(word, lane, y, x).pieces():
+        yield from piece.chopped(pixels)
 
 
 def emit_move(s: Schedule, op: Move) -> None:
@@ -105,14 +166,45 @@ def emit_move(s: Schedule, op: Move) -> None:
         else:
             raise s.too_small(op.node)
     room = s.spm.largest - weights - 64
-    each = (0 if s.resident(op.x) else s.lanes) + (0 if s.resident(op.y) else 1)
+    gathers = 0 if s.resident(op.x) else s.lanes
+    each = gathers + (0 if s.resident(op.y) else 1)
     pixels = min(s.config.psum_depth, room // each if each else s.config.psum_depth)
+    most = max(pixels, min(PHASES * pixels, room - gathers * pixels))
     word, lane = _sources(s, op)
-    n, blocks = word.shape[:2]
+    n, blocks, _, h, w = word.shape
     for i in range(n):
         for b in range(blocks):
-            for piece in pieces(word[i, b], lane[i, b], pixels):
-                _emit_piece(s, op, i, b, piece)
+            for area in _areas(s, op, Box(i, i + 1, b, b + 1, 0, h, 0, w), most):
+                _emit_area(s, op, area, word[i, b], lane[i, b], pixels)
+
+
+def _areas(s: Schedule, op: Move, whole: Box, most: int) -> Iterator[Box]:
+    """A block's map, or rectangles of it that are stored at a time."""
+    if s.resident(op.y):
+        yield whole
+        return
+    columns = min(whole.x1, most)
+    rows = max(1, most // columns)
+    for y in range(0, whole.y1, rows):
+        for x in range(0, whole.x1, columns):
+            yield replace(whole, y0=y, y1=min(whole.y1, y + rows), x0=x,
+                          x1=min(whole.x1, x + columns))
+
+
+def _emit_area(s: Schedule, op: Move, area: Box, word: np.ndarray, lane: np.ndarray,
+               pixels: int) -> None:
+    out, stored = s.resident(op.y), None
+    h, w = area.y1 - area.y0, area.x1 - area.x0
+    if out is None:
+        stored = s.spm.rotating(h * w, _weight_words(s))
+        assert stored is not None, "the area fits"
+        out = View(stored, w, h * w, 0, area)
+    cut = (slice(None), slice(area.y0, area.y1), slice(area.x0, area.x1))
+    for piece in pieces(word[cut], lane[cut], area.y0, area.x0, pixels):
+        _emit_piece(s, op, area.n0, area.b0, piece, out)
+    if stored is not None:
+        s.store_box(op.y, out)
+        s.spm.release(stored)
 
 
 def _weight_words(s: Schedule) -> int:
@@ -142,7 +234,7 @@ def _gathered(s: Schedule, op: Move, piece: Piece) -> tuple[int, list[int], int,
                                                            list]:
     """Where the source words are: base, offsets of the passes, steps, what to release, extents."""
     view = s.resident(op.x)
-    h, w = piece.y1 - piece.y0, piece.x1 - piece.x0
+    h, w = piece.h, piece.w
     if view is not None:
         first = [view.base + v for v in piece.words]
         reach = [0, (w - 1) * piece.step_x, (h - 1) * piece.step_y,
@@ -159,21 +251,16 @@ def _gathered(s: Schedule, op: Move, piece: Piece) -> tuple[int, list[int], int,
     return at, [i * h * w for i in range(count)], 1, w, at, [(SPM, at, at + count * h * w)]
 
 
-def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
+def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece, out: View) -> None:
     base, offsets, step_x, step_y, release, reads = _gathered(s, op, piece)
-    area = Box(n, n + 1, b, b + 1, piece.y0, piece.y1, piece.x0, piece.x1)
-    out, stored = s.resident(op.y), None
-    if out is None:
-        row = piece.x1 - piece.x0
-        stored = s.spm.rotating(row * (piece.y1 - piece.y0), _weight_words(s))
-        assert stored is not None, "the piece fits"
-        out = View(stored, row, row * (piece.y1 - piece.y0), 0, area)
+    h, w = piece.h, piece.w
+    area = Box(n, n + 1, b, b + 1, piece.y, piece.y + (h - 1) * piece.dy + 1,
+               piece.x, piece.x + (w - 1) * piece.dx + 1)
     delta = offsets[1] - offsets[0] if len(offsets) > 1 else 0
     chains = [list(range(len(offsets)))]
     if any(o != i * delta for i, o in enumerate(offsets)):
         chains = [[i] for i in range(len(offsets))]
     g = s.config.granules
-    h, w = piece.y1 - piece.y0, piece.x1 - piece.x0
     for i, chain in enumerate(chains):
         hold = i < len(chains) - 1
         data = _weights(s, op, piece, chain, hold)
@@ -187,15 +274,12 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece) -> None:
             "a_cb": g * delta, "a_signed": int(op.x.dtype == "int8"), "a_zp": op.a_zp,
             "w_ahead": 1, "w_base": at, "w_signed": 1, "m_split": 0, "m_last": 1, "n_last": 1,
             "acc": int(i > 0), "hold": int(hold),
-            "o_base": out.at(n, b, piece.y0, piece.x0), "o_x": 1, "o_n": out.block,
-            "o_y": out.row, "dtype": DTYPE[op.x.dtype], "w_skip": op.x.size - 1,
+            "o_base": out.at(n, b, piece.y, piece.x), "o_x": piece.dx, "o_n": out.block,
+            "o_y": piece.dy * out.row, "dtype": DTYPE[op.x.dtype], "w_skip": op.x.size - 1,
             "anchor": anchor(op.x, PRODUCT_ANCHOR),
             **bounds(op.y, op.clip, ("z1", "lo1", "hi1"))}
         s.emit(Opcode.TENSOR, fields, reads + extent, [] if hold else out.extents(area))
         s.spm.release(at)
-    if stored is not None:
-        s.store_box(op.y, out)
-        s.spm.release(stored)
     if release is not None:
         s.spm.release(release)
 

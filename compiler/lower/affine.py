@@ -16,13 +16,15 @@ import onnx
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.constant import operand
-from compiler.lower.finish import as_number, channels_of, settled, stored
+from compiler.lower.finish import aligned, as_number, channels_of, settled, stored
 from compiler.lower.linear import bias_integers
 from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
-from compiler.lower.values import (INF, Deq, Joined, Linear, Real, Storage, Sum, Weights,
-                                   identity, is_number)
+from compiler.lower.shape import broadcast
+from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Quantized, Real, Storage,
+                                   Sum, Weights, identity, is_number)
 from compiler.source.frontend import attributes
+from isa.instructions import VectorOp
 
 UNIT = 64
 """Weight of a channel that is multiplied by one."""
@@ -125,8 +127,20 @@ def _whole(build: Builder, x: Real, c: np.ndarray | Weights, product: bool) -> R
     return Real(Sum(e, operand(build, c, x.shape)))
 
 
+def _widened(x: Real, c: np.ndarray | Weights) -> Real:
+    """``x`` broadcast to the shape that it has with a constant."""
+    shape = (c.data if isinstance(c, Weights) else c).shape
+    try:
+        wide = np.broadcast_shapes(x.shape, shape)
+    except ValueError:
+        raise Unsupported(f"a constant of shape {list(shape)} does not fit {list(x.shape)}",
+                          "give one value, or one a channel") from None
+    return x if wide == x.shape else broadcast(x, wide)
+
+
 def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
+    x = _widened(x, c)
     if (parts := _each(plus, build, x, c)) is not None:
         return parts
     try:
@@ -146,6 +160,7 @@ def _plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
 
 def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x * c``: scales take the magnitude, weights and bias the sign."""
+    x = _widened(x, c)
     if (parts := _each(times, build, x, c)) is not None:
         return parts
     try:
@@ -191,8 +206,12 @@ def operands(inputs: list, product: bool = False) -> Sum:
         if np.prod(da.q.shape) < np.prod(db.q.shape):
             da, db = db, da
         if da.q.index.ndim != 4 or db.q.shape != da.q.shape[:2] + (1, 1):
-            raise Unsupported(f"shapes {list(da.q.shape)} and {list(db.q.shape)} do not fit the "
-                              "machine's addition", "expand the smaller operand")
+            try:
+                shape = np.broadcast_shapes(da.q.shape, db.q.shape)
+            except ValueError:
+                raise Unsupported(f"shapes {list(da.q.shape)} and {list(db.q.shape)} do not fit",
+                                  "export the model again: it is not valid ONNX") from None
+            da, db = (deq_of(broadcast(Real(d), shape)) for d in (da, db))
     return Sum(da, db, product)
 
 
@@ -217,24 +236,59 @@ def mul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     return [times(build, real_of(a), b)]
 
 
-def div_sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """The second operand is a constant; Sub of floats takes two activations as well, as Add."""
-    b = inputs[1]
-    if build.floats and node.op_type == "Sub" and all(isinstance(v, Real) for v in inputs):
-        x, y = (as_number(build, deq_of(v)) for v in inputs)
-        return [Real(operands([Real(x), Real(replace(y, scale=-y.scale))]))]
-    if not isinstance(b, (np.ndarray, Weights)):
+def sub(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Of a constant, as Add; of floats also of an activation, or from a constant."""
+    a, b = inputs
+    if not isinstance(b, Real):
+        return [plus(build, real_of(a), -_values(b))]
+    if not build.floats:
         raise Unsupported("its second operand is not constant", "use a constant")
-    values = np.asarray(b.real if isinstance(b, Weights) else b, np.float64)
-    if node.op_type == "Sub":
-        return [plus(build, real_of(inputs[0]), -values)]
-    return [times(build, real_of(inputs[0]), 1 / values)]
+    minus = as_number(build, deq_of(b))
+    minus = replace(minus, scale=-minus.scale)
+    if isinstance(a, Real):
+        return [Real(operands([Real(as_number(build, deq_of(a))), Real(minus)]))]
+    return [plus(build, times(build, b, np.array(-1.0)), _values(a))]
+
+
+def div(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """By a constant, as Add; of floats also by an activation: times its reciprocal, which is in
+    binary32."""
+    a, b = inputs
+    if not isinstance(b, Real):
+        return [times(build, real_of(a), 1 / _values(b))]
+    if not build.floats:
+        raise Unsupported("its second operand is not constant", "use a constant")
+    divisor = as_number(build, deq_of(b))
+    if not isinstance(a, Real):
+        inverse = stored(build, Real(Function(divisor, VectorOp.RECIPROCAL)),
+                         f"{node.output[0]}:inverse")
+        return [times(build, Real(inverse), _values(a))]
+    return [quotient(build, as_number(build, deq_of(a)), divisor, node.output[0])]
+
+
+def quotient(build: Builder, a: Deq, b: Deq, name: str) -> Real:
+    """``a * (1 / b)`` of numbers; ``b`` is brought into the order of ``a`` before its reciprocal
+    is in binary32, which no instruction moves."""
+    if a.q.shape != b.q.shape:
+        shape = np.broadcast_shapes(a.q.shape, b.q.shape)
+        a, b = (deq_of(broadcast(Real(d), shape)) for d in (a, b))
+    ta, tb, index = aligned(build, a, b)
+    a, b = (replace(d, q=Quantized(t.name, Storage(t.name, t.nchw, t.dtype, t), index))
+            for d, t in ((a, ta), (b, tb)))
+    inverse = stored(build, Real(Function(b, VectorOp.RECIPROCAL)), f"{name}:inverse", "float32")
+    return Real(Sum(a, inverse, product=True))
+
+
+def _values(c: np.ndarray | Weights) -> np.ndarray:
+    return np.asarray(c.real if isinstance(c, Weights) else c, np.float64)
 
 
 def batch_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """With constant parameters, folded into the convolution or the product in front of it, or a
     scale and a bias of each channel; behind a Concat for each of its parts.
     """
+    if attributes(node).get("training_mode", 0):
+        raise Unsupported("it is in training mode", "export the model for inference")
     values = []
     for v in inputs[1:5]:
         if not isinstance(v, (np.ndarray, Weights)):
@@ -249,5 +303,5 @@ def batch_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
 
 
 HANDLERS: Handlers = {
-    "Add": add, "Mul": mul, "Div": div_sub, "Sub": div_sub,
+    "Add": add, "Mul": mul, "Div": div, "Sub": sub,
     "BatchNormalization": batch_normalization}

@@ -38,10 +38,9 @@ def function(build: Builder, e: Function, scale: np.float32, clip: Clip, dtype: 
     return Quantized(name, out.storage, e.x.q.positions(), clip.z)
 
 
-def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
-        name: str) -> Quantized:
-    """Two tensors added or multiplied; the second is brought into the order of the first."""
-    a, b = e.a, e.b
+def aligned(build: Builder, a: Deq, b: Deq) -> tuple[Tensor, Tensor, np.ndarray]:
+    """The tensors of two values, the second brought into the order of the first, or one pixel of
+    it; and the index of the first."""
     ta = build.settle(a.q)
     index = a.q.positions()
     if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
@@ -55,9 +54,15 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
     if b.q.shape == a.q.shape:
         order = np.empty(index.size, np.int32)
         order[index.ravel()] = b.q.index.ravel()
-        tb = demand(build, b.q, order.reshape(ta.nchw), b.zero_point)
-    else:
-        tb = demand(build, b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point)
+        return ta, demand(build, b.q, order.reshape(ta.nchw), b.zero_point), index
+    return ta, demand(build, b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point), index
+
+
+def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
+        name: str) -> Quantized:
+    """Two tensors added or multiplied."""
+    a, b = e.a, e.b
+    ta, tb, index = aligned(build, a, b)
     y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
     out = build.emit(Add(node=build.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
                          scale_a=np.float32(a.scale / scale),

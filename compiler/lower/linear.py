@@ -195,28 +195,47 @@ def matrix_product(build: Builder, x: Deq, w: np.ndarray, w_scale: np.ndarray,
 
 
 def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Of an activation and constant weights [K, N], or [B, K, N] of one scale."""
+    """Of an activation and constant weights [K, N], or [..., K, N] of one scale."""
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
     x, w = factors(build, inputs[0], inputs[1])
-    if w.data.ndim == 2:
-        if w.scale.size > 1 and w.axis != 1:
+    row, column = x.q.index.ndim == 1, w.data.ndim == 1
+    if row:
+        x = replace(x, q=replace(x.q, index=x.q.index[None, :]))
+    if column:
+        w = replace(w, data=w.data[:, None], axis=0)
+    real = _batched(build, x, w)
+    assert real.index is not None
+    index = real.index[..., 0] if column else real.index
+    return [replace(real, index=index[..., 0, :] if row and not column else
+                    index[..., 0] if row else index)]
+
+
+def _batched(build: Builder, x: Deq, w: Weights) -> Real:
+    """``x`` [..., M, K] times ``w`` [..., K, N]; the axes in front are broadcast."""
+    k, n = w.data.shape[-2:]
+    if w.data.size == k * n:
+        if w.scale.size > 1 and w.axis != w.data.ndim - 1:
             raise Unsupported("its weights are quantized along the reduction",
                               "quantize per output channel or per tensor")
-        return [matrix_product(build, x, w.integers, w.scale, None)]
-    if w.data.ndim != 3 or x.q.index.ndim != 3 or w.data.shape[0] != x.q.shape[0] or \
-            w.scale.size > 1:
-        raise Unsupported("it multiplies a batch of matrices in a way that the machine does not",
-                          "use a constant [K, N] or [B, K, N] of one scale")
-    b, k, n = w.data.shape
-    m = x.q.shape[1]
-    tensor = demand(build, x.q, x.q.index.transpose(0, 2, 1).reshape(1, b * k, 1, m), x.zero_point)
-    weight = w.integers.transpose(0, 2, 1).reshape(b * n, k, 1, 1)
+        lead = (1,) * max(0, w.data.ndim - x.q.index.ndim)
+        x = replace(x, q=replace(x.q, index=x.q.index.reshape(lead + x.q.shape)))
+        return matrix_product(build, x, w.integers.reshape(k, n), w.scale, None)
+    if w.scale.size > 1:
+        raise Unsupported("the weights of a batch of matrices have several scales",
+                          "quantize them with one")
+    lead = np.broadcast_shapes(x.q.shape[:-2], w.data.shape[:-2])
+    m, b = x.q.shape[-2], int(np.prod(lead))
+    index = np.broadcast_to(x.q.index, lead + (m, k)).reshape(b, m, k)
+    data = np.broadcast_to(w.integers, lead + (k, n)).reshape(b, k, n)
+    tensor = demand(build, x.q, np.ascontiguousarray(index.transpose(0, 2, 1)).reshape(
+        1, b * k, 1, m), x.zero_point)
+    weight = np.ascontiguousarray(data.transpose(0, 2, 1)).reshape(b * n, k, 1, 1)
     scale = per_channel(w.scale, b * n)
     none = bias_integers(None, x.scale, scale, is_number(x))
-    return [Real(Linear(x, tensor, weight, scale, none, (1, b * n, 1, m), groups=b),
-                 index=identity((b, n, m)).transpose(0, 2, 1))]
+    return Real(Linear(x, tensor, weight, scale, none, (1, b * n, 1, m), groups=b),
+                index=identity((b, n, m)).transpose(0, 2, 1).reshape(lead + (m, n)))
 
 
 def gemm(build: Builder, node: onnx.NodeProto, inputs: list) -> list:

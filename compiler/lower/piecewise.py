@@ -2,8 +2,6 @@
 """Functions whose parts for positive and for negative values are computed apart and added; sums of
 several values. On floats; each part is rounded to the type before it is added."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 
@@ -13,7 +11,7 @@ from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import as_number, stored
 from compiler.lower.function import operand
 from compiler.lower.quant import deq_of
-from compiler.lower.values import INF, Deq, Function, Real, Sum, Weights
+from compiler.lower.values import INF, Deq, Function, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -21,25 +19,21 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 """Defaults of ONNX's Selu."""
 
 
-def _scaled(x: Deq, factor: float) -> Deq:
-    return replace(x, scale=np.float32(x.scale * np.float32(factor)))
+def halves(build: Builder, x: Deq, name: str) -> tuple[Deq, Deq]:
+    """``max(x, 0)`` and ``min(x, 0)``, in the type of ``x``."""
+    return (stored(build, Real(x).clipped(0.0, INF), f"{name}:positive", x.q.dtype),
+            stored(build, Real(x).clipped(-INF, 0.0), f"{name}:negative", x.q.dtype))
 
 
-def _halves(build: Builder, x: Deq, name: str) -> tuple[Deq, Deq]:
-    """``max(x, 0)`` and ``min(x, 0)``."""
-    return (stored(build, Real(x).clipped(0.0, INF), f"{name}:positive"),
-            stored(build, Real(x).clipped(-INF, 0.0), f"{name}:negative"))
-
-
-def _absolute(build: Builder, x: Deq, name: str) -> Real:
-    """``2 * max(x, 0) - x``, which is exact."""
-    positive = stored(build, Real(x).clipped(0.0, INF), f"{name}:positive")
-    return Real(Sum(_scaled(positive, 2), _scaled(x, -1)))
+def magnitude(build: Builder, x: Deq, name: str) -> Real:
+    """``|x|`` as ``max(x, 0) - min(x, 0)``, which is exact."""
+    positive, low = halves(build, x, name)
+    return Real(Sum(positive, scaled(low, -1)))
 
 
 def absolute(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone."""
-    return [_absolute(build, operand(build, node, inputs), node.output[0])]
+    return [magnitude(build, operand(build, node, inputs), node.output[0])]
 
 
 def negative(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
@@ -58,18 +52,18 @@ def exponential_unit(build: Builder, node: onnx.NodeProto, inputs: list) -> list
         raise Unsupported(f"its alpha {width:g} or gamma {gamma:g} is not positive",
                           "use positive ones")
     name = node.output[0]
-    positive, low = _halves(build, operand(build, node, inputs), name)
-    power = stored(build, Real(Function(_scaled(low, 1 / width), VectorOp.EXP)), f"{name}:power")
+    positive, low = halves(build, operand(build, node, inputs), name)
+    power = stored(build, Real(Function(scaled(low, 1 / width), VectorOp.EXP)), f"{name}:power")
     line = plus(build, times(build, Real(power), np.array(alpha * gamma)),
                 np.array(-alpha * gamma))
-    return [Real(Sum(_scaled(positive, gamma), stored(build, line, f"{name}:line")))]
+    return [Real(Sum(scaled(positive, gamma), stored(build, line, f"{name}:line")))]
 
 
 def p_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone: ``max(x, 0) + slope * min(x, 0)``; the slope is constant, one value or one a
     channel, or an activation of the same shape."""
     name, slope = node.output[0], inputs[1]
-    positive, low = _halves(build, operand(build, node, inputs), name)
+    positive, low = halves(build, operand(build, node, inputs), name)
     if isinstance(slope, np.ndarray | Weights):
         part = times(build, Real(low), slope)
     else:
@@ -80,7 +74,7 @@ def p_relu(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 def softsign(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone: ``x / (1 + |x|)``."""
     name, x = node.output[0], operand(build, node, inputs)
-    size = stored(build, _absolute(build, x, name), f"{name}:absolute")
+    size = stored(build, magnitude(build, x, name), f"{name}:absolute")
     more = stored(build, plus(build, Real(size), np.array(1.0)), f"{name}:more")
     factor = stored(build, Real(Function(more, VectorOp.RECIPROCAL)), f"{name}:factor")
     return [Real(Sum(x, factor, product=True))]
@@ -100,7 +94,7 @@ def total(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
         raise Unsupported("its operands have different shapes", "expand the smaller operand")
     for k, other in enumerate(others[:-1]):
         first = stored(build, Real(Sum(first, other)), f"{node.output[0]}:{k}")
-    return [Real(Sum(_scaled(first, factor), _scaled(others[-1], factor)))]
+    return [Real(Sum(scaled(first, factor), scaled(others[-1], factor)))]
 
 
 HANDLERS: Handlers = {

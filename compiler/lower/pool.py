@@ -18,9 +18,8 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
-from compiler.lower.affine import times
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.finish import quantize, stored
+from compiler.lower.finish import quantize
 from compiler.lower.linear import activation, pads, target
 from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
@@ -143,35 +142,6 @@ def as_maps(build: Builder, x: Deq, axes: list[int]) -> Deq:
     return replace(x, q=Quantized(tensor.name, storage, identity(tensor.nchw)))
 
 
-def reduce(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Over any constant axes whose elements form a map of up to 255 rows and columns; ReduceSum of
-    floats alone, as a mean times their number.
-    """
-    maximum = node.op_type == "ReduceMax"
-    if node.op_type == "ReduceSum" and not build.floats:
-        raise Unsupported("the machine does not run ReduceSum on integers, only on floats "
-                          "(--precision fp16 or mixed)")
-    at, real = attributes(node), real_of(inputs[0])
-    axes = inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else \
-        at.get("axes", [])
-    rank = len(real.shape)
-    if not axes and at.get("noop_with_empty_axes", 0):
-        return [real]
-    over = {a % rank for a in axes or range(rank)}
-    if rank in (3, 4) and over == set(range(2, rank)):
-        out = window(real, _global(real.shape), maximum)
-    else:
-        maps = Real(as_maps(build, deq_of(real), list(over)))
-        out = window(maps, _global(maps.shape), maximum)
-    if node.op_type == "ReduceSum":
-        mean = stored(build, out, f"{node.output[0]}:mean")
-        out = times(build, Real(mean), np.array(float(np.prod([real.shape[a] for a in over]))))
-    assert out.index is not None
-    keep = at.get("keepdims", 1)
-    left = [1 if k in over else n for k, n in enumerate(real.shape) if keep or k not in over]
-    return [Real(out.expr, index=out.index.reshape(left))]
-
-
 def qlinear_average_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """As AveragePool, on integers in NCHW."""
     at = attributes(node)
@@ -201,7 +171,6 @@ def qlinear_add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 HANDLERS: Handlers = {
     "MaxPool": max_pool, "AveragePool": average_pool, "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
-    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), reduce),
     "com.microsoft.QLinearAveragePool": qlinear_average_pool,
     "com.microsoft.QLinearGlobalAveragePool": qlinear_global_average_pool,
     "com.microsoft.QLinearAdd": qlinear_add}

@@ -39,6 +39,9 @@ def real_of(value: object, what: str = "its input") -> Real:
     """
     if isinstance(value, Real):
         return value
+    if isinstance(value, Quantized):
+        raise Unsupported(f"{what} is an integer without a scale",
+                          "put DequantizeLinear in front of it and QuantizeLinear behind it")
     raise Unsupported(f"{what} is not quantized",
                       "put QuantizeLinear and DequantizeLinear in front of it, or quantize the "
                       "whole model (--calibration FILE.npz)")
@@ -106,6 +109,9 @@ def clip(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     for i in (1, 2):
         if len(inputs) > i and inputs[i] is not None:
             bounds[i - 1] = float(scalar(inputs[i], ("min", "max")[i - 1]))
+    if isinstance(inputs[0], Quantized):  # integers, whatever they stand for
+        real = Real(Deq(inputs[0], np.float32(1), 0)).clipped(*bounds)
+        return [quantize(build, real, np.float32(1), 0, inputs[0].dtype, node.output[0])]
     return [real_of(inputs[0]).clipped(*bounds)]
 
 

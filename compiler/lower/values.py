@@ -123,6 +123,11 @@ def is_number(x: Deq) -> bool:
     return x.q.dtype not in ("int8", "uint8")
 
 
+def scaled(x: Deq, factor: float) -> Deq:
+    """``factor * x``."""
+    return replace(x, scale=np.float32(x.scale * np.float32(factor)))
+
+
 @dataclass(frozen=True, eq=False)
 class Linear:
     """A convolution or matrix product of one dequantized value, not yet requantized.

@@ -3,7 +3,7 @@
 that are text, sizes that fit in memory, and attributes of convolutions and pools as the standard
 defines them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import onnx
 
@@ -17,6 +17,10 @@ MOST = (1 << 16) - 1
 
 WEIGHTS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """Where the weights [K, C / group, …] are among the inputs of convolutions."""
+
+READ = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16)
+"""Types of elements that the machine computes with, numbers as its own."""
 
 POOLS = ("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
 
@@ -59,6 +63,23 @@ def check_sizes(shapes: Mapping[str, Sequence[int]]) -> None:
         if elements > MOST_ELEMENTS:
             raise CompileError(f"value {name!r}", f"it has {elements:,} elements, and "
                                f"{MOST_ELEMENTS:,} is the most", "use smaller inputs and paddings")
+
+
+def check_types(model: onnx.ModelProto, constants: Collection[str]) -> None:
+    """Refuse a model none of whose inputs has elements that the machine computes with.
+
+    Raises
+    ------
+    CompileError
+        Names the first input.
+    """
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    kinds = [i.type.tensor_type.elem_type for i in inputs]
+    if inputs and not any(kind in READ for kind in kinds):
+        raise CompileError(
+            f"input {inputs[0].name!r}",
+            f"it is {onnx.TensorProto.DataType.Name(kinds[0])}, and the machine computes with "
+            "INT8, UINT8 and FLOAT", "give it as FLOAT, which --precision rounds to FP16 or BF16")
 
 
 def check_windows(nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Sequence[int]]) -> None:

@@ -101,6 +101,9 @@ def _fix_batch(model: onnx.ModelProto, batch: int | None, aside: Collection[str]
                                        f"compile without a batch, or with {dim.dim_value}")
                 if i or batch is None:
                     continue
+            elif dim.HasField("dim_value") and i:
+                raise CompileError(f"input {value.name!r}", f"it has no elements: its dimension "
+                                   f"{i} is {dim.dim_value}", "remove it from the model")
             elif i:
                 raise CompileError(f"input {value.name!r}", f"dimension {i} "
                                    f"({dim.dim_param or 'unknown'}) is not fixed",

@@ -51,7 +51,8 @@ def cases() -> Iterator[Any]:
         found = load_model_tests(kind="node")
     for case in found:
         graph = case.model.graph
-        plain = all(isinstance(v, np.ndarray) for values in case.data_sets[0] for v in values)
+        plain = all(isinstance(v, np.ndarray | np.generic)
+                    for values in case.data_sets[0] for v in values)
         if plain and len(graph.node) == 1 and graph.node[0].op_type in offered():
             yield case
 
@@ -61,7 +62,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, CompileError):
         text = "needs an opset above 20" if "from opset" in error.reason else error.reason
         return text.split(" (/")[0]
-    return "an input is not used"
+    return str(error)
 
 
 def equal(got: np.ndarray, want: np.ndarray) -> bool:
@@ -123,8 +124,9 @@ def page(rows: dict[str, Row]) -> str:
     return (f"{note}\n# Operators\n\nThe `onnx` package's own node tests of the operators that the "
             f"compiler lowers, run by `makalu.backend` on the golden model of `{MACHINE}`: "
             f"integers exact, numbers in FP16 within {TOLERANCE} relative and absolute. "
-            f"{total[0]} pass, {total[1]} are skipped, none is wrong. Where an operator "
-            "takes its weights as constants alone, the test's other inputs are. *types* and "
+            f"{total[0]} pass, {total[1]} are skipped, none is wrong. Inputs of types that "
+            "the machine does not have, masks and indices, are constants; where an operator takes "
+            "its weights as constants alone, all inputs but the first are. *types* and "
             "*attributes* are those of the tests that pass; quantized operators have their tests "
             "in `tests/compiler`, since most node tests quantize a float input, which is the "
             "host's.\n\n"

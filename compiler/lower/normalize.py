@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalizations of floats over the pixels of a map, or over other axes, which become one::
+
+    d = x - mean(x)                          in binary32
+    q = d / max|d|                           in the network's type
+    u = mean(q * q) + epsilon / max|d| ** 2  in binary32
+    y = q / sqrt(u)
+
+Each of these has an exact sum; ``u`` is between 1 / count and a number that epsilon sets, so that
+the root takes few steps, of which each works on one pixel of a map.
+"""
+
+import numpy as np
+import onnx
+
+from compiler.ir.errors import Unsupported
+from compiler.lower.affine import plus, times
+from compiler.lower.builder import Builder, Handlers
+from compiler.lower.finish import stored
+from compiler.lower.function import operand
+from compiler.lower.piecewise import magnitude
+from compiler.lower.reduce import TINY, Maps, exponent, maps, squares, unit, value
+from compiler.lower.root import reciprocal_root
+from compiler.lower.values import Function, Real, Sum, Weights, scaled
+from compiler.source.frontend import attributes
+from isa.instructions import VectorOp
+
+
+def normalized(build: Builder, m: Maps, epsilon: float, name: str) -> tuple[Real, Real, Real]:
+    """``(x - mean(x)) / sqrt(variance(x) + epsilon)`` over each map, in the shape before; the mean,
+    and the reciprocal of that root."""
+    mean = value(build, m.pooled(m.x, False, 1 / m.count), f"{name}:mean")
+    d = value(build, Real(Sum(m.x, scaled(mean, -1))), f"{name}:difference")
+    q, _, inverse = unit(build, m, d, name)
+    u = squares(build, m, q, name, 1 / m.count)
+    if epsilon:
+        more = value(build, Real(Sum(scaled(inverse, epsilon), inverse, product=True)),
+                     f"{name}:epsilon")
+        u = value(build, Real(Sum(u, more)), f"{name}:variance")
+    low, high = 1 / (2 * m.count), 1 + epsilon / TINY ** 2
+    factor = reciprocal_root(build, u, low, high, f"{name}:root")
+    y = stored(build, Real(Sum(q, factor, product=True)), f"{name}:normalized")
+    deviation = Real(Sum(factor, inverse, product=True))
+    return Real(m.whole(y)), m.reduced(Real(mean), True), m.reduced(deviation, True)
+
+
+def _affine(build: Builder, y: Real, scale: object, bias: object, shape: tuple[int, ...]) -> Real:
+    """``y * scale + bias``, constants that are broadcast to a shape."""
+    for c in (scale, bias):
+        if c is not None and not isinstance(c, np.ndarray | Weights):
+            raise Unsupported("its scale or bias is not constant", "use constants")
+    real = [None if c is None else np.asarray(
+        c.real if isinstance(c, Weights) else c, np.float64) for c in (scale, bias)]
+    real = [c.reshape(shape) if c is not None and c.size == np.prod(shape) else c for c in real]
+    if real[0] is not None:
+        y = times(build, y, real[0])
+    return y if real[1] is None else plus(build, y, real[1])
+
+
+def instance_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone, with constant scale and bias, over a map of up to 255 rows and columns."""
+    x = operand(build, node, inputs)
+    rank, c = len(x.q.shape), x.q.shape[1]
+    m = maps(build, x, list(range(2, rank)))
+    y, _, _ = normalized(build, m, attributes(node).get("epsilon", 1e-5), node.output[0])
+    return [_affine(build, y, inputs[1], inputs[2], (c,) + (1,) * (rank - 2))]
+
+
+def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone, with constant scale and bias, over axes whose elements form a map of up to 255
+    rows and columns."""
+    x, at = operand(build, node, inputs), attributes(node)
+    rank = len(x.q.shape)
+    axis = at.get("axis", -1) % rank
+    m = maps(build, x, list(range(axis, rank)))
+    y, mean, inverse = normalized(build, m, at.get("epsilon", 1e-5), node.output[0])
+    shape = x.q.shape[axis:]
+    bias = inputs[2] if len(inputs) > 2 else None
+    more = [stored(build, real, n) for real, n in zip((mean, inverse), node.output[1:]) if n]
+    return [_affine(build, y, inputs[1], bias, shape), *map(Real, more)]
+
+
+def mean_variance_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone, over axes whose elements form a map of up to 255 rows and columns."""
+    x = operand(build, node, inputs)
+    m = maps(build, x, list(attributes(node).get("axes", [0, 2, 3])))
+    return [normalized(build, m, 1e-9, node.output[0])[0]]
+
+
+def lp_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+    """Numbers alone: p is 1 or 2; 0 of nothing but zeros."""
+    p, x, name = exponent(build, node), operand(build, node, inputs), node.output[0]
+    m = maps(build, x, [attributes(node).get("axis", -1)])
+    q, _, _ = unit(build, m, m.x, name)
+    if p == 2:
+        total = squares(build, m, q, name)
+        factor = reciprocal_root(build, total, 0.5, float(m.count), f"{name}:root")
+    else:
+        size = stored(build, magnitude(build, q, f"{name}:q"), f"{name}:sizes")
+        total = value(build, m.pooled(size, False), f"{name}:sum")
+        total = value(build, Real(total).clipped(0.5, np.inf), f"{name}:least")
+        factor = value(build, Real(Function(total, VectorOp.RECIPROCAL)), f"{name}:factor")
+    return [Real(m.whole(stored(build, Real(Sum(q, factor, product=True)), f"{name}:rows")))]
+
+
+HANDLERS: Handlers = {
+    "InstanceNormalization": instance_normalization, "LayerNormalization": layer_normalization,
+    "MeanVarianceNormalization": mean_variance_normalization,
+    "LpNormalization": lp_normalization}
