@@ -21,7 +21,7 @@ from compiler.lower.function import operand
 from compiler.lower.piecewise import magnitude
 from compiler.lower.reduce import TINY, Maps, exponent, maps, squares, unit, value
 from compiler.lower.root import reciprocal_root
-from compiler.lower.values import Function, Real, Sum, Weights, scaled
+from compiler.lower.values import Function, Linear, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -54,6 +54,8 @@ def _affine(build: Builder, y: Real, scale: object, bias: object, shape: tuple[i
     real = [c.reshape(shape) if c is not None and c.size == np.prod(shape) else c for c in real]
     if real[0] is not None:
         y = times(build, y, real[0])
+        if not isinstance(y.expr, Linear):  # a product with a tensor
+            y = Real(stored(build, y, f"{build.graph.nodes[build.node]}:scaled"))
     return y if real[1] is None else plus(build, y, real[1])
 
 
