@@ -273,12 +273,15 @@ class Sequencer(wiring.Component):
         # an engine's fault stays, and so does what it says of it
         failed = {op: Signal(name=f"{QUEUE_OF[op]}_failed") for op in engines}
         m.d.sync += [failed[op].eq(e.fault) for op, e in engines.items()]
-        expired = Signal(named + 1)
-        m.d.comb += late.eq(self.busy & (self.watchdog != 0) & (waited >= self.watchdog))
-        m.d.sync += expired.eq(Mux(late, Cat(1, expired), 0))
-        with m.If(self.start | self.moved | self.completions.any()):
+        expired, lively, over = Signal(named + 1), Signal(), Signal()
+        m.d.comb += [lively.eq(self.start | self.moved | self.completions.any()),
+                     over.eq((self.watchdog != 0) & (waited >= self.watchdog))]
+        # a register: the position of the first instruction that is late follows it
+        m.d.sync += [late.eq(self.busy & over & ~lively),
+                     expired.eq(Mux(late, Cat(1, expired), 0))]
+        with m.If(lively):
             m.d.sync += waited.eq(0)
-        with m.Elif(self.busy & ~late):
+        with m.Elif(self.busy & ~over):
             m.d.sync += waited.eq(waited + 1)
         with m.If(~self.fault & ~self.abort):
             causes: list[tuple[Value, ValueLike, Value, ValueLike]] = [
