@@ -22,13 +22,14 @@ from compiler.emit.concat import emit_concat
 from compiler.emit.conv import emit_conv
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
-from compiler.emit.schedule import Schedule, aligned
+from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Concat, Conv, Graph, Move, Op, Pool, Port
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
+from compiler.machine.constants import Constants, aligned
 from compiler.machine.place import Layout
 from compiler.machine.steps import Step
 from compiler.machine.timing import predict
@@ -82,6 +83,12 @@ class Work:
                    + sum(values.nbytes for values in graph.constants.values()))
 
 
+def _key(steps: list[Step]) -> int:
+    """Differs for other instructions than these; the constants are no part of it."""
+    return hash(tuple((step.opcode, *step.fields.values(), *step.reads, *step.writes)
+                      for step in steps))
+
+
 class Backend:
     """Instructions and tables of one program."""
 
@@ -90,7 +97,6 @@ class Backend:
         self.precision = precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
-        self.streams: dict[tuple, bytes] = {}
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -110,26 +116,27 @@ class Backend:
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0}
-        found = self._attempt(**choice)
+        s = self._emitted(**choice)
+        found = s, *best_order(s.steps, self.config)
+        tried = {_key(s.steps)}
         others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
             ("channels", v) for v in MAPS] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
         for name, value in others:
             attempt = {**choice, name: value}
-            now = self._attempt(**attempt)
-            if now[2] < found[2]:
-                found, choice = now, attempt
+            s = self._emitted(**attempt)
+            key = _key(s.steps)
+            if key in tried:
+                continue
+            tried.add(key)
+            steps, cycles = best_order(s.steps, self.config)
+            if cycles < found[2]:
+                found, choice = (s, steps, cycles), attempt
         return self._encoded(*found[:2])
-
-    def _attempt(self, **choice: Any) -> tuple[Schedule, list[Step], int]:
-        """A schedule, its instructions in order, and their predicted cycles."""
-        s = self._emitted(**choice)
-        return s, *best_order(s.steps, self.config, {**s.sizes, Region.PROGRAM: 0})
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int) -> Schedule:
         """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels,
-                     self.streams)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels)
         ops = self.graph.ops
         at = 0
         while at < len(ops):
@@ -162,22 +169,23 @@ class Backend:
     def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
         """Waits, addresses of the weights, tables."""
         base = aligned((len(steps) + 1) * INSTRUCTION_BYTES)
-        sizes = {**s.sizes, Region.PROGRAM: base + len(s.blob)}
-        waits(steps, self.config, sizes)
+        constants = Constants(self.config.lanes)
+        for step in s.steps:
+            if step.stream is not None:
+                step.fields["dram"] += base + constants.place(step.stream)
+        sizes = {**s.sizes, Region.PROGRAM: base + len(constants.data)}
+        waits(steps)
         cycles = predict(steps, self.config)
         code = bytearray()
         for step in steps:
-            fields = dict(step.fields)
-            if step.loads_weights:
-                fields["dram"] += base
             try:
-                code += Instruction(step.opcode, fields).encode()
+                code += Instruction(step.opcode, step.fields).encode()
             except ValueError as e:
                 raise CompileError(self.graph.where(step.node),
                                    f"it does not fit an instruction ({e})",
                                    "use a smaller kernel, stride or map") from e
         code += Instruction(Opcode.END).encode()
-        image = bytes(code) + bytes(base - len(code)) + bytes(s.blob)
+        image = bytes(code) + bytes(base - len(code)) + bytes(constants.data)
         return self._table(s, steps, image, cycles + [0], sizes)
 
     def _table(self, s: Schedule, steps: list[Step], image: bytes, cycles: list[int],

@@ -8,6 +8,7 @@ from compiler.emit.rectangles import bands
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv
+from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -97,9 +98,9 @@ class _Emitter:
     def _load_whole(self, chunk: Run) -> int:
         return self._load(self.make.stream(chunk))[0]
 
-    def _load(self, data: bytes) -> tuple[int, list]:
-        at = self._take(len(data) // self.s.lanes)
-        return at, self.s.load_weights(data, at)
+    def _load(self, stream: Stream) -> tuple[int, list]:
+        at = self._take(stream.words)
+        return at, self.s.load_weights(stream, at)
 
     def _take(self, words: int) -> int:
         """Allocate such that what this tile still needs fits beside it."""
@@ -180,8 +181,7 @@ class _Emitter:
         start early: bands of rows, or one output group at a time in front of a global pool. Each
         with where its weights start in the chunk's, and how many words they are."""
         n, y0, y1, x0, x1 = box
-        r, steps = self.shape.kernel
-        passes = chunk.ncb * r * steps
+        passes = self.make.passes(chunk)
         each = self.gn * (passes * self.s.lanes + PARAM_WORDS)
         count = chunk.last - chunk.first
         if count > 1 and (self.s.feeds_global_pool(self.op.y) or self.s.by_channel(self.op.y)):
@@ -208,8 +208,7 @@ class _Emitter:
             hold = i < len(pieces) - 1
             (b0, b1), rows, taps = cut
             x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
-            data = self.make.stream(chunk, cut, not hold, addend)
-            at, extent = self._load(data)
+            at, extent = self._load(self.make.stream(chunk, cut, not hold, addend))
             self.make.emit(chunk, box, x, out, None if hold else res, at, extent, cut, i > 0, hold,
                            addend)
             self.s.spm.release(at)

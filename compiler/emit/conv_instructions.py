@@ -1,21 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions of a convolution: a box of its output from views of its operands."""
 
+import math
+from functools import cached_property, partial
+
 import numpy as np
 
 from compiler.emit.schedule import Schedule
 from compiler.emit.rectangles import rectangles
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv
+from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
-from compiler.machine.weights import addends, dense, parameters, stream
+from compiler.machine.weights import Coding, addends, dense, parameters, stream
+from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
 
 
 def bits(value: np.float32) -> int:
     """A binary32 number's bits."""
     return int(np.float32(value).view(np.uint32))
+
+
+def _bytes(shape: Shape, gn: int, chunk: Run, cut: tuple[tuple[int, int], ...] | None,
+           params: bool, addend: int) -> bytes:
+    """What a weight stream is made of."""
+    op, count = shape.op, chunk.last - chunk.first
+    weight, coding = addends(op.weight)[addend]
+    tiles = dense(weight, op.groups, shape.lanes, gn, shape.packed, chunk.first, count, chunk.low,
+                  chunk.step, chunk.ncb)
+    if cut is not None:
+        (b0, b1), (r0, r1), (s0, s1) = cut
+        tiles = tiles[:, r0:r1, s0:s1, b0:b1]
+    block = parameters(op, shape.lanes, gn, chunk.first, count) if params else None
+    return stream(np.ascontiguousarray(tiles), coding, block)
 
 
 class ConvInstructions:
@@ -36,25 +55,26 @@ class ConvInstructions:
         self.s, self.op, self.shape, self.m_split = s, op, shape, m_split
         self.gn, self.gm = s.config.tiles >> m_split, 1 << m_split
         self.blocks = -(-op.y.nchw[1] // s.lanes)
-        self.addends = addends(op.weight)
+
+    @cached_property
+    def addends(self) -> list[tuple[np.ndarray, Coding]]:
+        """The weights as a sum of arrays that the machine can read."""
+        return addends(self.op.weight)
+
+    def passes(self, chunk: Run, cut: tuple[tuple[int, int], ...] | None = None) -> int:
+        """Passes of an output block, over the whole reduction or a part of it."""
+        if cut is None:
+            return chunk.ncb * math.prod(self.shape.kernel)
+        return math.prod(b - a for a, b in cut)
 
     def stream(self, chunk: Run, cut: tuple[tuple[int, int], ...] | None = None,
-               params: bool = True, addend: int = 0) -> bytes:
+               params: bool = True, addend: int = 0) -> Stream:
         """Weights of a chunk, or of a part of its reduction, in machine order."""
-        s = self.s
-        key = (self.op, addend, self.gn, chunk, cut, params)
-        if key in s.streams:
-            return s.streams[key]
-        weight, coding = self.addends[addend]
-        tiles = dense(weight, self.op.groups, s.lanes, self.gn, self.shape.packed, chunk.first,
-                      chunk.last - chunk.first, chunk.low, chunk.step, chunk.ncb)
-        if cut is not None:
-            (b0, b1), (r0, r1), (s0, s1) = cut
-            tiles = tiles[:, r0:r1, s0:s1, b0:b1]
-        block = parameters(self.op, s.lanes, self.gn, chunk.first, chunk.last - chunk.first)
-        data = stream(np.ascontiguousarray(tiles), coding, block if params else None)
-        s.streams[key] = data
-        return data
+        words = (chunk.last - chunk.first) * self.gn * (
+            self.passes(chunk, cut) * self.s.lanes + (PARAM_WORDS if params else 0))
+        return self.s.streams.setdefault(
+            (self.op, addend, self.gn, chunk, cut, params),
+            Stream(words, partial(_bytes, self.shape, self.gn, chunk, cut, params, addend)))
 
     def out_box(self, chunk: Run, box: tuple) -> Box:
         """Outputs of a chunk in a box (image, first and last row, first and last column)."""
@@ -77,8 +97,7 @@ class ConvInstructions:
                                                (0, shape.kernel[1]))
         groups = chunk.last - chunk.first
         units = -(-(y1 - y0) // gm)
-        passes = (b1 - b0) * (r1 - r0) * (s1 - s0)
-        rect, _ = rectangles(s.config, units, x1 - x0, passes, self.gn)
+        rect, _ = rectangles(s.config, units, x1 - x0, self.passes(chunk, cut), self.gn)
         area = self.out_box(chunk, box)
         o_base, o_row = out.origin(area.n0, area.b0, area.y0, area.x0)
         f = {

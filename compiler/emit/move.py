@@ -11,6 +11,7 @@ first. Slow, but exact, and any permutation works.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from compiler.emit.conv_instructions import bits
 from compiler.emit.schedule import Schedule
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds, one_hot
 from compiler.ir.graph import DTYPE, Move
+from compiler.machine.constants import Stream
 from compiler.machine.place import Box, View
 from compiler.machine.spm import ALIGN
 from compiler.machine.steps import SPM
-from isa.config import PARAM_WORDS
+from isa.config import PARAM_WORDS, Config
 from isa.instructions import Opcode
 
 PHASES = 4
@@ -247,7 +249,7 @@ def _gathered(s: Schedule, op: Move, piece: Piece) -> tuple[int, list[int], int,
     home = s.homes[op.x]
     for i, v in enumerate(piece.words):
         s.dma(Opcode.LOAD, home.region, home.offset + v * s.lanes, at + i * h * w,
-              [(1, 1, 1), (w, piece.step_x, 1), (h, piece.step_y, w)])
+              [(1, 1, 1), (w, piece.step_x, 1), (h, piece.step_y, w)], home.stream)
     return at, [i * h * w for i in range(count)], 1, w, at, [(SPM, at, at + count * h * w)]
 
 
@@ -263,10 +265,11 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece, out: View) 
     g = s.config.granules
     for i, chain in enumerate(chains):
         hold = i < len(chains) - 1
-        data = _weights(s, op, piece, chain, hold)
-        at = s.spm.rotating(len(data) // s.lanes)
+        words = s.config.tiles * (len(chain) * s.lanes + (0 if hold else PARAM_WORDS))
+        at = s.spm.rotating(words)
         assert at is not None, "the piece fits"
-        extent = s.load_weights(data, at)
+        tiles = Stream(words, partial(_weights, s.config, op, piece, chain, hold))
+        extent = s.load_weights(tiles, at)
         fields = {
             "nx": w, "ny": h, "ntx": 1, "nty": 1, "nx_last": w, "ny_last": h,
             "ncb": len(chain), "nr": 1, "ns": 1, "nnb": 1, "iw": 1, "ih": 1,
@@ -284,18 +287,18 @@ def _emit_piece(s: Schedule, op: Move, n: int, b: int, piece: Piece, out: View) 
         s.spm.release(release)
 
 
-def _weights(s: Schedule, op: Move, piece: Piece, chain: list[int], hold: bool) -> bytes:
+def _weights(config: Config, op: Move, piece: Piece, chain: list[int], hold: bool) -> bytes:
     """One-hot tiles of the passes in ``chain``; only the first tile of the machine works."""
-    per = s.lanes // op.x.size
+    per = config.lanes // op.x.size
     hot = one_hot(np.zeros(1, int), np.zeros(1, int), (1, 2), op.x.dtype).ravel()
     kind = np.uint16 if op.x.floating else np.uint8
     one, none = hot.astype(kind)
-    tiles = np.full((len(chain), s.config.tiles, s.lanes, per), none, kind)
+    tiles = np.full((len(chain), config.tiles, config.lanes, per), none, kind)
     for column, (at, lane) in enumerate(zip(piece.passes, piece.lanes)):
         if lane >= 0 and at in chain:
             tiles[chain.index(at), 0, column, lane] = one
     if hold:
         return tiles.tobytes()
-    bias = np.zeros(s.lanes, "<i4").tobytes()
-    scale = np.full(s.lanes, bits(op.scale), "<u4").tobytes()
-    return tiles.tobytes() + (bias + scale) * s.config.tiles
+    bias = np.zeros(config.lanes, "<i4").tobytes()
+    scale = np.full(config.lanes, bits(op.scale), "<u4").tobytes()
+    return tiles.tobytes() + (bias + scale) * config.tiles

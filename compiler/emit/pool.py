@@ -9,8 +9,8 @@ from compiler.emit.boxes import (bands, blocks_in, blocks_of, box_of, boxes, cha
                                  output, ratio, room, words)
 from compiler.emit.conv_instructions import bits
 from compiler.emit.schedule import Schedule
-from compiler.emit.window import (Operands, Taps, depthwise_weights, emit_window, load_operands,
-                                  pool_weights, split, taps_of, windowed)
+from compiler.emit.window import (Operands, Taps, depthwise_stream, emit_window, load_operands,
+                                  pool_stream, split, taps_of, windowed)
 from compiler.ir.floats import SUM_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv, Part, Pool
 from compiler.machine.loops import clamp
@@ -69,7 +69,6 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
     s.settle(op.y)
     each = taps.words(s.config)
     size = room(s, op, _need(s, op, 0, each))
-    data, coding = depthwise_weights(op, taps, s.config)
     blocks, operands, loaded = op.y.blocks(s.lanes), None, None
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         source, rest = _source(s, op, area), words(s, op.y, area)
@@ -77,8 +76,8 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
             if operands is not None:
                 s.spm.release(operands.at)
             loaded = area.b0, area.b1
-            mine = data[area.b0 * each * s.lanes:area.b1 * each * s.lanes]
-            operands = load_operands(s, mine, range(area.b0, area.b1), coding,
+            mine = range(area.b0, area.b1)
+            operands = load_operands(s, *depthwise_stream(op, taps, s.config, mine), mine,
                                      words(s, op.x, source) + rest)
         assert operands is not None
         x, release = fetch(s, op.x, source, rest)
@@ -110,8 +109,8 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     operands: list[Operands] = []
     if taps is not None:
         for part in op.parts:
-            data = pool_weights(op, taps, s.config, part.scale)
-            operands.append(load_operands(s, data, None, Coding(True, 0), need(*size) - weights))
+            ones = pool_stream(op, taps, s.config, part.scale)
+            operands.append(load_operands(s, ones, Coding(True, 0), None, need(*size) - weights))
     for area in boxes(blocks_in(s, op), *op.y.nchw[2:], op.y.nchw[0], size):
         mine = box_of(s, op, op.y, area)
         x, release = fetch(s, op.x, _source(s, op, area), words(s, op.y, mine))

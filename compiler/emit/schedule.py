@@ -9,9 +9,11 @@ WORKSPACE region.
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Pool, Tensor
+from compiler.machine.constants import Stream, aligned
 from compiler.machine.place import Box, Home, Layout, View, transfers
 from compiler.machine.spm import Scratchpad
 from compiler.machine.steps import SPM, Step
@@ -20,19 +22,11 @@ from compiler.machine.timing import (Blocks, dma_cycles, tail_cycles, tensor_blo
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
-DRAM_ALIGN = 64
-"""Bytes: where tensors and weight streams start in their region."""
-
 LOAD_WORDS = 256
 """Words of a LOAD that is one of several for a tensor."""
 
 RESIDENT_SHARE = 0.75
 """Share of the scratchpad for tensors that stay: tiles and weights need the rest."""
-
-
-def aligned(size: int) -> int:
-    """``size`` rounded up to :data:`DRAM_ALIGN`."""
-    return -(-size // DRAM_ALIGN) * DRAM_ALIGN
 
 
 def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -50,7 +44,7 @@ def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Schedule:
-    """State of one attempt of the back end; ``steps`` and ``blob`` are its result.
+    """State of one attempt of the back end; ``steps`` is its result.
 
     Parameters
     ----------
@@ -65,19 +59,16 @@ class Schedule:
         place; otherwise the lowest, so that larger holes remain.
     channels : int
         Pixels up to which a map is cut by channels instead of rows.
-    streams : dict
-        Weight streams that earlier attempts made.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
-                 spread: bool, channels: int, streams: dict[tuple, bytes]):
-        self.graph, self.config, self.streams = graph, config, streams
+                 spread: bool, channels: int):
+        self.graph, self.config = graph, config
         self.grain, self.spread, self.channels = grain, spread, channels
         self.lanes = config.lanes
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
-        self.blob = bytearray()
-        self.blobs: dict[bytes, int] = {}
+        self.streams: dict[tuple, Stream] = {}
         self.sizes: dict[int, int] = {r: 0 for r in Region}
         self.homes: dict[Tensor, Home] = {}
         self.views: dict[Tensor, View] = {}
@@ -91,8 +82,9 @@ class Schedule:
             self._home(port.tensor, Region.OUTPUT)
         self.kept = {p.tensor for p in graph.outputs}
         for t, values in graph.constants.items():
-            data = self.layout(t).image_of(t, values, self.lanes)
-            self.homes[t] = Home(Region.PROGRAM, self.constant(data))
+            y = self.layout(t)
+            self.homes[t] = Home(Region.PROGRAM, 0, Stream(
+                y.words, partial(y.image_of, t, values, self.lanes)))
 
     # -- DRAM -----------------------------------------------------------------------------------
 
@@ -108,7 +100,7 @@ class Schedule:
             return self.homes.get(t)
         whole = self.home(t.parent)
         skip = t.block * self.layout(t.parent).block * self.lanes
-        return None if whole is None else Home(whole.region, whole.offset + skip)
+        return None if whole is None else replace(whole, offset=whole.offset + skip)
 
     def _home(self, t: Tensor, region: int) -> Home:
         if t.parent is not None:
@@ -122,17 +114,10 @@ class Schedule:
             self.sizes[region] += size
         return self.homes[t]
 
-    def constant(self, data: bytes) -> int:
-        """Place bytes behind the instructions; the offset is relative to the first of them."""
-        if data not in self.blobs:
-            self.blobs[data] = len(self.blob)
-            self.blob += data
-            self.blob += bytes(aligned(len(self.blob)) - len(self.blob))
-        return self.blobs[data]
-
     # -- instructions ---------------------------------------------------------------------------
 
-    def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list) -> None:
+    def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list,
+             stream: Stream | None = None) -> None:
         """Append an instruction."""
         blocks: Blocks = []
         if opcode == Opcode.TENSOR:
@@ -146,7 +131,8 @@ class Schedule:
             runs = fields["n1"] * fields["n2"] * fields["n3"]
             cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
         tail = tail_cycles(self.config, opcode, fields)
-        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks))
+        self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
+                               stream))
 
     def by_channel(self, t: Tensor) -> bool:
         """Whether a tensor is made channel block by channel block, not row by row: a depthwise
@@ -158,7 +144,7 @@ class Schedule:
         return min(rows, max(1, round(cycles / self.grain)))
 
     def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
-            dims: list[tuple[int, int, int]]) -> None:
+            dims: list[tuple[int, int, int]], stream: Stream | None = None) -> None:
         """A transfer with loops as :func:`compiler.machine.place.transfers` takes them; ``offset``
         in bytes."""
         size = self.lanes
@@ -175,13 +161,12 @@ class Schedule:
             outside = [(int(region), dram + a * size, dram + b * size)
                        for a, b in _covered(run, [(n, step) for n, step, _ in loops[1:]])]
             reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
-            self.emit(opcode, fields, reads, writes)
+            self.emit(opcode, fields, reads, writes, stream)
 
-    def load_weights(self, data: bytes, at: int) -> list[tuple[int, int, int]]:
+    def load_weights(self, stream: Stream, at: int) -> list[tuple[int, int, int]]:
         """LOAD a weight stream to the scratchpad; returns its extent there."""
-        words = len(data) // self.lanes
-        self.dma(Opcode.LOAD, Region.PROGRAM, self.constant(data), at, [(words, 1, 1)])
-        return [(SPM, at, at + words)]
+        self.dma(Opcode.LOAD, Region.PROGRAM, 0, at, [(stream.words, 1, 1)], stream)
+        return [(SPM, at, at + stream.words)]
 
     def _box_dims(self, t: Tensor, box: Box, view: View) -> tuple[int, list]:
         y = self.layout(t)
@@ -205,7 +190,7 @@ class Schedule:
         for y0, y1 in view.runs(box.y0, box.y1):
             start, dims = self._box_dims(t, replace(box, y0=y0, y1=y1), view)
             self.dma(opcode, home.region, home.offset + start * self.lanes,
-                     view.at(box.n0, box.b0, y0, box.x0), dims)
+                     view.at(box.n0, box.b0, y0, box.x0), dims, home.stream)
 
     # -- residents ------------------------------------------------------------------------------
 

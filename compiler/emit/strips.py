@@ -41,6 +41,7 @@ class Chain:
 
     def __init__(self, s: Schedule, ops: Sequence[Op], workers: Sequence[Worker]):
         self.s, self.ops, self.workers = s, ops, workers
+        self._bounds: dict[int, dict[Tensor, list[int]]] = {}
         self._moved: dict[tuple[Tensor, int], int] = {}
         self._new: list[Tensor] = []
         self.made = dict.fromkeys(op.y for op in ops)
@@ -52,7 +53,13 @@ class Chain:
     # -- rows -----------------------------------------------------------------------------------
 
     def bounds(self, size: int) -> dict[Tensor, list[int]]:
-        """For each tensor the row at which each of its strips ends."""
+        """For each tensor the row at which each of its strips ends, with strips of ``size`` rows of
+        the last output."""
+        if size not in self._bounds:
+            self._bounds[size] = self._ends(size)
+        return self._bounds[size]
+
+    def _ends(self, size: int) -> dict[Tensor, list[int]]:
         height = self.ops[-1].y.nchw[2]
         count = -(-height // size)
         ub = {self.ops[-1].y: [min(height, (q + 1) * size) for q in range(count)]}

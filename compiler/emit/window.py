@@ -8,12 +8,14 @@ one instruction each, that do. What does not fit the engine, the array or the ve
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from compiler.emit.schedule import Schedule
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds, patterns
 from compiler.ir.graph import DTYPE, Conv, Pool
+from compiler.machine.constants import Stream
 from compiler.machine.loops import clamp
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -103,21 +105,36 @@ def weights(taps: Taps, config: Config, lanes: np.ndarray, coding: Coding, bias:
     return np.concatenate([data, params], axis=1).tobytes()
 
 
-def depthwise_weights(op: Conv, taps: Taps, config: Config) -> tuple[bytes, Coding]:
-    """A depthwise convolution's; absent channels have zero weights, bias 0 and scale 1."""
+def depthwise_stream(op: Conv, taps: Taps, config: Config, blocks: range
+                     ) -> tuple[Stream, Coding]:
+    """Those of channel blocks of a depthwise convolution; absent channels have zero weights, bias
+    0 and scale 1."""
     ((weight, coding),) = addends(op.weight)
+    words = taps.words(config)
+
+    def make() -> bytes:
+        data = _depthwise(op, taps, config, weight, coding)
+        return data[blocks.start * words * config.lanes:blocks.stop * words * config.lanes]
+    return Stream(len(blocks) * words, make), coding
+
+
+def _depthwise(op: Conv, taps: Taps, config: Config, weight: np.ndarray, coding: Coding) -> bytes:
     k, lanes = len(op.bias), config.lanes // DTYPE[op.x.dtype].size
     blocks = -(-k // lanes)
     full = np.zeros((blocks * lanes, *weight.shape[2:]), weight.dtype)
     bias, scale = np.zeros(blocks * lanes, op.bias.dtype), np.ones(blocks * lanes, np.float32)
     full[:k], bias[:k], scale[:k] = weight[:, 0], op.bias, op.scale
     return weights(taps, config, full.reshape(blocks, lanes, *weight.shape[2:]), coding,
-                   bias.reshape(blocks, lanes), scale.reshape(blocks, lanes)), coding
+                   bias.reshape(blocks, lanes), scale.reshape(blocks, lanes))
 
 
-def pool_weights(op: Pool, taps: Taps, config: Config, scale: np.float32) -> bytes:
+def pool_stream(op: Pool, taps: Taps, config: Config, scale: np.float32) -> Stream:
     """A pool's: ones, for every channel block the same. -0 as a number's bias keeps the sign of a
     maximum that is zero."""
+    return Stream(taps.words(config), partial(_pool, op, taps, config, scale))
+
+
+def _pool(op: Pool, taps: Taps, config: Config, scale: np.float32) -> bytes:
     lanes = config.lanes // DTYPE[op.x.dtype].size
     ones = np.ones((1, lanes, taps.rows, taps.columns), np.int16)
     bias = np.zeros((1, lanes), np.int32)
@@ -208,14 +225,14 @@ def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int,
     s.emit(Opcode.WINDOW, f, [*reads, w.extent(area)], out.extents(area))
 
 
-def load_operands(s: Schedule, data: bytes, blocks: range | None, coding: Coding, then: int
+def load_operands(s: Schedule, stream: Stream, coding: Coding, blocks: range | None, then: int
                   ) -> Operands:
     """Allocate and LOAD weights for channel blocks (None: all have the same); ``then`` words are
     still to come."""
-    words = len(data) // s.lanes
+    words = stream.words
     at = s.spm.rotating(words, then)
     assert at is not None, "the tile fits"
-    s.load_weights(data, at)
+    s.load_weights(stream, at)
     if blocks is None:
         return Operands(at, 0, words, 0, coding)
     return Operands(at, blocks[0], words // len(blocks), words // len(blocks), coding)

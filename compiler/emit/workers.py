@@ -14,7 +14,7 @@ from compiler.emit.pool import pool_rows, split_cycles, window_engine
 from compiler.emit.rectangles import rectangles
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import KERNEL_MAX
-from compiler.emit.window import Operands, depthwise_weights, emit_window, pool_weights, windowed
+from compiler.emit.window import Operands, depthwise_stream, emit_window, pool_stream, windowed
 from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
 from compiler.machine.loops import Shape
 from compiler.machine.place import Box, View
@@ -106,8 +106,7 @@ class ConvWorker(_Windowed):
     def load(self, at: int) -> None:
         self._places = []
         for run, words in self._chunks:
-            data = self._make.stream(run)
-            self._places.append((at, self.s.load_weights(data, at)))
+            self._places.append((at, self.s.load_weights(self._make.stream(run), at)))
             at += self.s.spm.rounded(words)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
@@ -133,8 +132,9 @@ class DepthwiseWorker(_Windowed):
         return split_cycles(self.s, self.op, self._taps, self.area(0, 0, rows))
 
     def load(self, at: int) -> None:
-        data, coding = depthwise_weights(self.op, self._taps, self.s.config)
-        self.s.load_weights(data, at)
+        stream, coding = depthwise_stream(self.op, self._taps, self.s.config,
+                                          range(self.op.y.blocks(self.s.lanes)))
+        self.s.load_weights(stream, at)
         each = self._taps.words(self.s.config)
         self._operands = Operands(at, 0, each, each, coding)
 
@@ -160,9 +160,9 @@ class PoolWorker(_Windowed):
         if self._taps is None:
             return
         for k, part in enumerate(self.op.parts):
-            data = pool_weights(self.op, self._taps, self.s.config, part.scale)
-            self.s.load_weights(data, at + k * self._each)
-            self._operands.append(Operands(at + k * self._each, 0, len(data) // self.s.lanes, 0,
+            ones = pool_stream(self.op, self._taps, self.s.config, part.scale)
+            self.s.load_weights(ones, at + k * self._each)
+            self._operands.append(Operands(at + k * self._each, 0, ones.words, 0,
                                            Coding(True, 0)))
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:

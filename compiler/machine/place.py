@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.ir.graph import Tensor
+from compiler.machine.constants import Stream
 from isa.config import GRANULE
 
 RUN_LIMIT, LOOP_LIMIT = 65535, 4095
@@ -78,16 +79,20 @@ class View:
 
     def extents(self, box: Box, space: int = -1) -> list[tuple[int, int, int]]:
         """Words that a box inside this one covers, joined where they touch."""
+        first = [(self.at(box.n0, box.b0, y0, box.x0),
+                  self.at(box.n0, box.b0, y1 - 1, box.x1 - 1) + 1)
+                 for y0, y1 in self.runs(box.y0, box.y1)]
         out: list[tuple[int, int, int]] = []
-        for n in range(box.n0, box.n1):
-            for b in range(box.b0, box.b1):
-                for y0, y1 in self.runs(box.y0, box.y1):
-                    start = self.at(n, b, y0, box.x0)
-                    end = self.at(n, b, y1 - 1, box.x1 - 1) + 1
-                    if out and out[-1][2] == start:
-                        out[-1] = (space, out[-1][1], end)
+        last = None
+        for n in range(box.n1 - box.n0):
+            for b in range(box.b1 - box.b0):
+                skip = n * self.image + b * self.block
+                for start, end in first:
+                    if start + skip == last:
+                        out[-1] = (space, out[-1][1], end + skip)
                     else:
-                        out.append((space, start, end))
+                        out.append((space, start + skip, end + skip))
+                    last = end + skip
         return out
 
 
@@ -128,10 +133,11 @@ class Layout:
 
 @dataclass
 class Home:
-    """A tensor in DRAM: region and byte offset."""
+    """A tensor in DRAM: region and byte offset, in a stream that is a constant."""
 
     region: int
     offset: int
+    stream: Stream | None = None
 
 
 Loop = tuple[int, int, int]

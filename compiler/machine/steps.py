@@ -6,7 +6,8 @@ An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM regio
 
 from dataclasses import dataclass, field
 
-from isa.instructions import QUEUE_OF, Opcode, Region
+from compiler.machine.constants import Stream
+from isa.instructions import QUEUE_OF, Opcode
 
 SPM = -1
 """The scratchpad's space; DRAM spaces are :class:`isa.instructions.Region`."""
@@ -17,7 +18,8 @@ Extent = tuple[int, int, int]
 @dataclass(eq=False)
 class Step:
     """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
-    completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`)."""
+    completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`).
+    With a ``stream`` its DRAM address counts from the start of that."""
 
     opcode: Opcode
     fields: dict[str, int]
@@ -27,12 +29,9 @@ class Step:
     reads: list[Extent] = field(default_factory=list)
     writes: list[Extent] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
+    stream: Stream | None = None
 
     @property
     def queue(self) -> str:
         return QUEUE_OF[self.opcode]
-
-    @property
-    def loads_weights(self) -> bool:
-        return self.opcode == Opcode.LOAD and self.fields["region"] == Region.PROGRAM
 

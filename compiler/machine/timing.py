@@ -173,6 +173,11 @@ class Machine:
     Parameters
     ----------
     config : Config
+
+    Attributes
+    ----------
+    free : dict
+        When the engine of each queue can start its next instruction.
     """
 
     STEADY = 4
@@ -180,7 +185,7 @@ class Machine:
 
     def __init__(self, config: Config):
         self._config = config
-        self._free = dict.fromkeys(QUEUES, 0)
+        self.free = dict.fromkeys(QUEUES, 0)
         self._starts: dict[str, list[int]] = {q: [] for q in QUEUES}
         self._fetch_beats = -(-INSTRUCTION_BYTES // config.bus_bytes)
         self._fetched = FETCH_LATENCY
@@ -189,21 +194,16 @@ class Machine:
         self._banks = [0, 0]
         self._handed = [0, 0]
 
-    def free(self, queue: str) -> int:
-        """When an engine can start its next instruction."""
-        return self._free[queue]
-
-    def place(self, step: Step, waits: list[tuple[str, int]]) -> tuple[int, int]:
-        """Start the next instruction of the program; ``waits``: queue and completion of whatever
-        it waits for. Returns when it starts and when it is complete."""
+    def place(self, step: Step, waits: int) -> tuple[int, int]:
+        """Start the next instruction of the program; ``waits``: the last completion that it waits
+        for (0: none). Returns when it starts and when it is complete."""
         queue, depth = step.queue, self._config.queue_depth + 1
         starts = self._starts[queue]
         self._fetched += self._fetch_beats
         self._bus += self._fetch_beats
         self._dispatched = max(self._dispatched + 1, self._fetched,
                                starts[-depth] if len(starts) >= depth else 0)
-        start = max([self._free[queue], self._dispatched + DISPATCH,
-                     *(end + WAIT for _, end in waits)])
+        start = max(self.free[queue], self._dispatched + DISPATCH, waits + WAIT)
         if queue == "tensor":
             start = max(start, self._handed[0] + HANDED)
             end = self._tensor(step, start)
@@ -213,12 +213,12 @@ class Machine:
             self._bus = first + step.cycles
             if latency:
                 self._loaded = self._bus
-            self._free[queue] = max(start + 1, self._bus - latency)
+            self.free[queue] = max(start + 1, self._bus - latency)
             end = self._bus + step.tail
         else:
             end = start + step.cycles + step.tail
             # a VECTOR starts when the one before is complete
-            self._free[queue] = end if queue == "vector" else start + step.cycles
+            self.free[queue] = end if queue == "vector" else start + step.cycles
         starts.append(start)
         return start, end
 
@@ -238,7 +238,7 @@ class Machine:
             rest = max(0, count - self.STEADY) * max(work, drain)
             at, older, newer = at + rest, older + rest, newer + rest
         self._banks = [older, newer]
-        self._free["tensor"] = at + 1
+        self.free["tensor"] = at + 1
         end = (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
         self._handed = [self._handed[1], end]
         return end
@@ -250,12 +250,12 @@ def predict(steps: list[Step], config: Config) -> list[int]:
     done: dict[str, list[int]] = {q: [] for q in QUEUES}
     latest, added = 0, []
     for step in steps:
-        waits = []
+        waits = 0
         for i, q in enumerate(QUEUES):
             if step.fields["wait_mask"] >> i & 1:
                 want = step.fields[f"wait_{q}"]
                 count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
-                waits.append((q, done[q][count - 1]))
+                waits = max(waits, done[q][count - 1])
         _, end = machine.place(step, waits)
         done[step.queue].append(end)
         added.append(max(0, end - latest))

@@ -13,59 +13,51 @@ start before the one in front has completed. What an earlier instruction of the 
 waited for need not be waited for again.
 """
 
-import numpy as np
+from collections.abc import Iterator
 
-from compiler.machine.steps import Step
-from isa.config import Config
-from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Region
+from compiler.machine.steps import Extent, Step
+from compiler.order.stretches import TRACKED, Stretches
+from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH
 
-DRAM_GRAIN = 64
-"""Bytes of DRAM that are tracked as one."""
-
-
-class _Space:
-    """Last reader and writer of every grain, for each queue, as counts of completions."""
-
-    def __init__(self, grains: int, grain: int):
-        self.grain = grain
-        self.readers = np.zeros((len(QUEUES), grains), np.int32)
-        self.writers = np.zeros((len(QUEUES), grains), np.int32)
-
-    def span(self, start: int, end: int) -> slice:
-        return slice(start // self.grain, -(-end // self.grain))
+_State = tuple[list[int], list[int]]
 
 
-def waits(steps: list[Step], config: Config, sizes: dict[int, int]) -> None:
-    """Set ``wait_mask`` and ``wait_<queue>`` of every step; ``sizes`` are the regions' bytes."""
-    spaces = {-1: _Space(config.spm_words, 1)}
-    for region in (Region.WORKSPACE, Region.OUTPUT):
-        spaces[region] = _Space(-(-sizes.get(region, 0) // DRAM_GRAIN) + 1, DRAM_GRAIN)
-    issued = np.zeros(len(QUEUES), np.int64)
-    reached = np.zeros((len(QUEUES), len(QUEUES)), np.int64)
+class _Words(Stretches[_State]):
+    """The last writer and reader of every word in each queue, as counts of completions."""
+
+    def __init__(self, space: int):
+        none = [0] * len(QUEUES)
+        super().__init__(space, (none, none[:]), lambda state: (state[0][:], state[1][:]))
+
+
+def waits(steps: list[Step]) -> None:
+    """Set ``wait_mask`` and ``wait_<queue>`` of every step."""
+    spaces = {space: _Words(space) for space in TRACKED}
+
+    def touched(extents: list[Extent]) -> Iterator[_State]:
+        for where, start, end in extents:
+            if where in spaces:
+                yield from spaces[where].states[spaces[where].span(start, end)]
+
+    issued = [0] * len(QUEUES)
+    reached = [[0] * len(QUEUES) for _ in QUEUES]
     for step in steps:
         queue = QUEUES.index(step.queue)
-        need = np.zeros(len(QUEUES), np.int64)
-        for kind, extents in (("r", step.reads), ("w", step.writes)):
-            for where, start, end in extents:
-                if where not in spaces:
-                    continue
-                space = spaces[where]
-                span = space.span(start, end)
-                np.maximum(need, space.writers[:, span].max(1, initial=0), out=need)
-                if kind == "w":
-                    np.maximum(need, space.readers[:, span].max(1, initial=0), out=need)
+        counts = [writers for writers, _ in touched(step.reads)]
+        for both in touched(step.writes):
+            counts += both
+        need = [max(c) for c in zip([0] * len(QUEUES), *counts)]
         mask = 0
         for other in range(len(QUEUES)):
-            if need[other] > reached[queue, other]:
+            if need[other] > reached[queue][other]:
                 # a wait for something older is raised: the counters are modular
-                count = max(int(need[other]), int(issued[other]) - WAIT_REACH)
-                reached[queue, other] = count
+                count = max(need[other], issued[other] - WAIT_REACH)
+                reached[queue][other] = count
                 mask |= 1 << other
                 step.fields[f"wait_{QUEUES[other]}"] = count & ((1 << WAIT_BITS) - 1)
         step.fields["wait_mask"] = mask
         issued[queue] += 1
-        for table, extents in (("readers", step.reads), ("writers", step.writes)):
-            for where, start, end in extents:
-                if where in spaces:
-                    space = spaces[where]
-                    getattr(space, table)[queue, space.span(start, end)] = issued[queue]
+        for _, readers in touched(step.reads):
+            readers[queue] = issued[queue]
+        for writers, _ in touched(step.writes):
+            writers[queue] = issued[queue]
