@@ -54,6 +54,10 @@ MAPS = (64, 256)
 CHAINS = (12, 5, 0)
 """Operators of a chain that are tried."""
 
+EXPOSED = (1.0, 0.25)
+"""Parts of a layer's first weights that are loaded only when the layer before is through, as the
+choice of chunks counts with."""
+
 ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
 """What the report calls the engine of an opcode."""
 
@@ -115,12 +119,12 @@ class Backend:
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0}
+                                  "channels": 0, "exposed": EXPOSED[0]}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
         others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
-            ("channels", v) for v in MAPS] + [
+            ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
         for name, value in others:
             attempt = {**choice, name: value}
@@ -134,9 +138,10 @@ class Backend:
                 found, choice = (s, steps, cycles), attempt
         return self._encoded(*found[:2])
 
-    def _emitted(self, grain: int, spread: bool, longest: int, channels: int) -> Schedule:
+    def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
+                 exposed: float) -> Schedule:
         """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed)
         ops = self.graph.ops
         at = 0
         while at < len(ops):

@@ -40,7 +40,7 @@ def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
     here = s.resident(op.residual.x) is not None if op.residual else None
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
     found = plans(Task(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
-                       s.resident(op.y) is not None, here, s.grain, tail))
+                       s.resident(op.y) is not None, here, s.grain, tail, s.exposed))
     if not found:
         return False
     _Emitter(s, op, shape, found[0]).run()

@@ -69,6 +69,7 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
     s.settle(op.y)
     each = taps.words(s.config)
     size = room(s, op, _need(s, op, 0, each))
+    most = _need(s, op, 0, 0)(*size)  # the first box may have fewer rows of input than others
     blocks, operands, loaded = op.y.blocks(s.lanes), None, None
     for area in boxes(blocks, *op.y.nchw[2:], op.y.nchw[0], size):
         source, rest = _source(s, op, area), words(s, op.y, area)
@@ -77,8 +78,7 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
                 s.spm.release(operands.at)
             loaded = area.b0, area.b1
             mine = range(area.b0, area.b1)
-            operands = load_operands(s, *depthwise_stream(op, taps, s.config, mine), mine,
-                                     words(s, op.x, source) + rest)
+            operands = load_operands(s, *depthwise_stream(op, taps, s.config, mine), mine, most)
         assert operands is not None
         x, release = fetch(s, op.x, source, rest)
         out, done = output(s, op.y, area)

@@ -13,6 +13,7 @@ from compiler.machine.place import Layout
 from compiler.machine.spm import ALIGN
 from compiler.machine.timing import TENSOR_LATENCY, TENSOR_PIPE
 from isa.config import PARAM_WORDS, Config
+from isa.instructions import INSTRUCTION_BYTES
 
 INPUT_SLACK = 2 * ALIGN
 """Words that the allocation of an input box may take beyond its pixels: rounding, and a guard word
@@ -29,14 +30,14 @@ NOT_HIDDEN = 0.05
 """Part of the shorter one of computing and loading that does not hide behind the longer: the two
 wait for each other now and then even with room for two of everything."""
 
-
 @dataclass(frozen=True)
 class Task:
     """A convolution that is to be cut, and where.
 
     ``room``: words of the hole; ``x_here``, ``y_here``, ``r_here``: input, output and residual are
     resident (``r_here`` None: there is no residual); ``grain``: cycles of an instruction; ``tail``:
-    cycles that the only reader still takes for each channel block when the last group is complete.
+    cycles that the only reader still takes for each channel block when the last group is complete;
+    ``exposed``: part of the first weights' load that the layer before does not hide.
     """
 
     shape: Shape
@@ -47,6 +48,7 @@ class Task:
     r_here: bool | None
     grain: int
     tail: int
+    exposed: float
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,13 @@ class Price:
         return sum(run.last - run.first for run in self.runs)
 
     def cycles(self, words: Words, traffic: int, overlaps: bool) -> float:
-        """Computing and loading, the first load, and the reader's tail."""
-        task, lanes = self.task, self.task.shape.lanes
-        compute, dram = self.compute(), traffic * lanes / task.config.bus_bytes
+        """Computing, loading and the instructions for it, the first load, and the reader's tail."""
+        task, lanes, bus = self.task, self.task.shape.lanes, self.task.config.bus_bytes
+        pairs = len(self.chunks) * self.tiles * self.parts  # a LOAD and a TENSOR
+        compute, dram = self.compute(), (traffic * lanes + 2 * pairs * INSTRUCTION_BYTES) / bus
         cost = (max(compute, dram) + NOT_HIDDEN * min(compute, dram) if overlaps
                 else compute + dram)
-        first = (words.weights + words.x + words.r) * lanes / task.config.bus_bytes
+        first = (task.exposed * words.weights + words.x + words.r) * lanes / bus
         return cost + first + self.gn * task.tail
 
     def compute(self) -> int:

@@ -59,12 +59,15 @@ class Schedule:
         place; otherwise the lowest, so that larger holes remain.
     channels : int
         Pixels up to which a map is cut by channels instead of rows.
+    exposed : float
+        Part of a layer's first weights that are expected not to be loaded ahead: little makes few
+        large chunks of weights, much a quick start.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
-                 spread: bool, channels: int):
+                 spread: bool, channels: int, exposed: float):
         self.graph, self.config = graph, config
-        self.grain, self.spread, self.channels = grain, spread, channels
+        self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.lanes = config.lanes
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []

@@ -9,7 +9,7 @@ from compiler.emit import conv
 from compiler.emit.price import MARGIN, Plan, Price, Task
 from compiler.emit.tiling import PLANS
 from compiler.machine.place import Layout
-from isa.instructions import Opcode
+from isa.instructions import INSTRUCTION_BYTES, Opcode
 from isa.presets import PRESETS
 from isa.program import Program
 from tests.compiler.models import Net
@@ -65,3 +65,29 @@ def test_both_orders_and_a_cut_reduction_are_chosen(monkeypatch: pytest.MonkeyPa
     chosen = [compiled(*layer, monkeypatch)[1][0] for layer in LAYERS]
     assert {p.weights_outer for p in chosen} == {True, False}
     assert {p.cut.reduction is None for p in chosen} == {True, False}
+
+
+def test_small_matrix_products_are_few_instructions() -> None:
+    """An autoencoder that the bus bounds: instructions share it with the weights."""
+    rng, net = np.random.default_rng(0), Net()
+    sizes = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
+    x = net.dq(net.input("x", "int8", (1, sizes[0])), 0.5, 0, "int8")
+    for a, b in zip(sizes, sizes[1:]):
+        weight = net.weights(rng.integers(-8, 8, (b, a)).astype(np.int8), 0.01)
+        y = net.q(net.op("Gemm", x, weight, transB=1), 0.5, 0, "int8")
+        x = net.dq(y, 0.5, 0, "int8")
+    model = net.model(y)
+    for machine in ("core256", "core1024"):
+        program = compile_model(model, PRESETS[machine])
+        fetched = program.instruction_count * INSTRUCTION_BYTES
+        assert fetched <= 0.045 * program.compulsory_bytes
+        assert sum(program.predicted_cycles) <= 1.1 * program.roofline_cycles
+
+
+def test_weights_leave_room_for_the_largest_box() -> None:
+    """The first box of a padded layer has fewer rows of input than the next one."""
+    net = Net()
+    weight = net.weights(np.ones((64, 1, 5, 5), np.int8), 0.01)
+    y = net.op("Conv", net.dq(net.input("x", "int8", (1, 64, 57, 28)), 0.5, 0, "int8"), weight,
+               pads=[2] * 4, strides=[2, 2], group=64)
+    compile_model(net.model(net.q(y, 0.5, 0, "int8")), PRESETS["tiny"])
