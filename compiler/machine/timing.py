@@ -141,11 +141,13 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     inside = max(0, high - low)
     step = f["nr"] * f["ng"]
     slices = config.lanes // config.window_lanes
+    lost = 1.0
+    if f["ng"] == 1:  # a word that takes several steps comes in time for the next ones
+        lost += CONFLICTS / config.spm_banks
+        # rows of pixel streams read the same words, kernel rows apart
+        if f["nr"] > 1 and f["stride"] == 1:
+            lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW)
     # the sums of columns behind the image come one behind the other
-    lost = 1 + CONFLICTS / config.spm_banks
-    # rows of pixel streams read the same words, kernel rows apart
-    if f["nr"] > 1 and f["stride"] == 1:
-        lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW)
     row = inside * step * lost + columns - inside
     row += (slices - 1) * (high < columns)
     params = FLOAT_PARAM_WORDS if f["dtype"] else PARAM_WORDS
