@@ -9,6 +9,9 @@ waits are met. What it adds to the program is by how much it moves the latest co
 
 import functools
 import math
+from dataclasses import replace
+
+import numpy as np
 
 from compiler.machine.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
@@ -132,9 +135,10 @@ def vector_cycles(config: Config, f: dict[str, int]) -> int:
     return round(f["nx"] * f["ny"] * f["ncb"] * max(taps, slices))
 
 
-def window_cycles(config: Config, f: dict[str, int]) -> int:
+def window_cycles(config: Config, f: dict[str, int], words: float = CONFLICTS) -> int:
     """A WINDOW instruction: a step a cycle, a cycle for a column outside the image, no faster than
-    outputs and weights come and go."""
+    outputs and weights come and go; ``words``: what others take from the scratchpad in a cycle
+    meanwhile."""
     columns = (f["nx"] - 1) * f["stride"] + f["ns"]
     low = max(0, -(f["ix0"] // f["ix_x"]))
     high = min(columns, -(-(f["iw"] - f["ix0"]) // f["ix_x"]))
@@ -143,7 +147,7 @@ def window_cycles(config: Config, f: dict[str, int]) -> int:
     slices = config.lanes // config.window_lanes
     lost = 1.0
     if f["ng"] == 1:  # a word that takes several steps comes in time for the next ones
-        lost += CONFLICTS / config.spm_banks
+        lost += words / config.spm_banks
         # rows of pixel streams read the same words, kernel rows apart
         if f["nr"] > 1 and f["stride"] == 1:
             lost += SHARED_ROWS * ((1 << f["m_split"]) - 1) * min(1, f["nx"] / LONG_ROW)
@@ -246,11 +250,12 @@ class Machine:
         return end
 
 
-def predict(steps: list[Step], config: Config) -> list[int]:
-    """Cycles that each step adds to the program."""
+def _placed(steps: list[Step], config: Config) -> list[tuple[int, int, int]]:
+    """For each step of a program with waits its start, when its engine is free again, and its
+    completion."""
     machine = Machine(config)
     done: dict[str, list[int]] = {q: [] for q in QUEUES}
-    latest, added = 0, []
+    times = []
     for step in steps:
         waits = 0
         for i, q in enumerate(QUEUES):
@@ -258,8 +263,34 @@ def predict(steps: list[Step], config: Config) -> list[int]:
                 want = step.fields[f"wait_{q}"]
                 count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
                 waits = max(waits, done[q][count - 1])
-        _, end = machine.place(step, waits)
+        start, end = machine.place(step, waits)
         done[step.queue].append(end)
+        times.append((start, machine.free[step.queue], end))
+    return times
+
+
+def _beside(steps: list[Step], config: Config) -> list[Step]:
+    """The steps, with what each WINDOW loses to the array while that works, and to its groups."""
+    times = _placed(steps, config)
+    array = [time[:2] for step, time in zip(steps, times) if step.queue == "tensor"]
+    edges = np.array([(0, 0), *array]).ravel()
+    worked = np.array([[0, b - a] for a, b in [(0, 0), *array]]).ravel().cumsum()
+    out = []
+    for step, (start, _, _) in zip(steps, times):
+        if step.queue == "window":
+            low, high = np.interp([start, start + step.cycles], edges, worked)
+            words = CONFLICTS * (high - low) / step.cycles
+            if step.fields["stride"] == 1:
+                words += config.tiles - 1
+            step = replace(step, cycles=window_cycles(config, step.fields, words))
+        out.append(step)
+    return out
+
+
+def predict(steps: list[Step], config: Config) -> list[int]:
+    """Cycles that each step adds to the program."""
+    latest, added = 0, []
+    for _, _, end in _placed(_beside(steps, config), config):
         added.append(max(0, end - latest))
         latest = max(latest, end)
     return added

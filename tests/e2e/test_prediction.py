@@ -18,7 +18,7 @@ from tests.compiler.models import Net
 BOUND = 0.025
 """How far a prediction may be off, as a share."""
 
-DEPTHWISE = [(5, 1, 64, 28), (7, 1, 64, 28), (5, 1, 32, 56), (7, 1, 128, 14)]
+DEPTHWISE = [(5, 1, 64, 28), (7, 1, 64, 28), (5, 1, 32, 56), (7, 1, 128, 14), (5, 2, 64, 28)]
 """Kernel, stride, channels, rows and columns."""
 
 CONVOLUTIONS = [(1, 64, 64, 14), (3, 32, 32, 16), (3, 64, 64, 7), (5, 16, 32, 14)]
@@ -61,3 +61,9 @@ def test_depthwise(machine: str, kernel: int, stride: int, channels: int, size: 
 @pytest.mark.parametrize(("kernel", "channels", "outputs", "size"), CONVOLUTIONS)
 def test_convolution(machine: str, kernel: int, channels: int, outputs: int, size: int) -> None:
     holds(machine, layer(kernel, 1, channels, outputs, size))
+
+
+@pytest.mark.parametrize(("channels", "size"), [(64, 28), (32, 28), (128, 14)])
+def test_windows_whose_words_take_one_step(channels: int, size: int) -> None:
+    """The array, which would take words from them, has no work."""
+    holds("core256", layer(3, 1, channels, channels, size, channels))
