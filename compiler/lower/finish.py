@@ -42,16 +42,16 @@ def aligned(build: Builder, a: Deq, b: Deq) -> tuple[Tensor, Tensor, np.ndarray]
     """The tensors of two values, the second brought into the order of the first, or one pixel of
     it; and the index of the first."""
     ta = build.settle(a.q)
-    index = a.q.positions()
+    index, shape, same = a.q.positions(), canonical(a.q.shape), b.q.shape == a.q.shape
     if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
-            (np.bincount(index.ravel(), minlength=index.size) != 1).any():
-        shape = canonical(index.shape)
+            (np.bincount(index.ravel(), minlength=index.size) != 1).any() or \
+            not same and (ta.nchw != shape or (index.ravel() != np.arange(index.size)).any()):
         if shape is None:
             raise Unsupported("it adds tensors of more than four dimensions",
                               "reshape them to four or less")
         ta = demand(build, a.q, a.q.index.reshape(shape), a.zero_point)
         index = identity(ta.nchw).reshape(index.shape)
-    if b.q.shape == a.q.shape:
+    if same:
         order = np.empty(index.size, np.int32)
         order[index.ravel()] = b.q.index.ravel()
         return ta, demand(build, b.q, order.reshape(ta.nchw), b.zero_point), index

@@ -209,3 +209,18 @@ def test_extremes_of_integers(op: str, dtype: str, scaled: bool) -> None:
         y = net.q(y, 0.1, 3, dtype)
     got, = run(net.model(y, kind=dtype), PRESETS["tiny"], feeds)
     np.testing.assert_array_equal(got, (np.maximum if op == "Max" else np.minimum)(*feeds.values()))
+
+
+def test_a_number_a_channel_times_what_lies_in_rows() -> None:
+    """A normalization leaves its rows as pixels; a factor for each channel is not one of those."""
+    net = Net()
+    shape = (1, 8, 6, 6)
+    rows = net.op("LayerNormalization", net.input("x", "float32", shape),
+                  net.constant(np.ones(6, np.float32)), axis=-1)
+    factor = net.op("ReduceL2", net.input("z", "float32", shape), net.constant(np.array([2, 3])),
+                    keepdims=1)
+    x, z = data(shape), data(shape)[:, ::-1]
+    got = run_floats(net, net.op("Mul", rows, factor), "tiny_fp", x=x, z=np.ascontiguousarray(z))
+    unit = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    want = unit * np.sqrt((z ** 2).sum((2, 3), keepdims=True))
+    assert np.abs(got - want).max() < 4e-3 * np.abs(want).max()
