@@ -18,15 +18,15 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
-from compiler.ir.graph import Conv, Graph, Port
+from compiler.ir.graph import Conv, Graph
 from compiler.lower.builder import Builder
 from compiler.lower.cut import Constraints, Cut
-from compiler.lower.finish import as_number, channels_of, settled, stored
-from compiler.lower.moves import copied, demand
+from compiler.lower.edges import Edges
+from compiler.lower.finish import channels_of, settled, stored
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
-from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Weights,
-                                   as_view, canonical, identity, is_number)
+from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Value,
+                                   Weights)
 from compiler.source.frontend import Source, attributes
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
@@ -41,8 +41,6 @@ AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 
 GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}
 """Operators that take integers which are clipped, but not quantized again."""
-
-Value = Quantized | Real | Weights | Host | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -148,15 +146,11 @@ class _Walk:
         for n in source.nodes:
             for name in n.input:
                 self.readers.setdefault(name, []).append(n)
-        self.makers = {o: n for n in source.nodes for o in n.output}
         self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
         self.blocked: dict[int, Unsupported | None] = {}
-        self.pre: list[onnx.NodeProto] = []
-        self.post: list[onnx.NodeProto] = []
-        self.passing: set[str] = set()
-        self.placement: list[dict[str, str]] = []
-        self.crossing: dict[str, Quantized] = {}
+        self.edges = Edges(source, self.build, self.host, self.values)
+        self.makers, self.get = self.edges.makers, self.edges.get
 
     def lower(self) -> None:
         """Lower every node, or leave it to the host."""
@@ -176,10 +170,11 @@ class _Walk:
 
     def legal(self) -> Legal:
         """Bind inputs and outputs."""
-        self._bind_edges()
+        edges = self.edges
+        edges.bind()
         inputs = [s for s in self.build.inputs if s.tensor is not None]
-        return Legal(self.build.graph, inputs, self.crossing, self.pre, self.post, self.passing,
-                     self.placement, self.build.quantization)
+        return Legal(self.build.graph, inputs, edges.crossing, edges.pre, edges.post,
+                     edges.passing, edges.placement, self.build.quantization)
 
     def _shared(self, node: onnx.NodeProto) -> bool:
         """A DequantizeLinear that the machine knows, of a value that passes between host and
@@ -252,14 +247,6 @@ class _Walk:
                 or (n.op_type in RIDE_ALONG and self._quantized_before(n.output[0])))
             for n in self.readers[name])
 
-    def get(self, name: str) -> Value | None:
-        """The value of an input name; None for an absent optional input."""
-        if not name:
-            return None
-        if name in self.values:
-            return self.values[name]
-        return self.source.constants.get(name)
-
     def _to_machine(self, node: onnx.NodeProto, inputs: list) -> None:
         plain = node.domain in ("", "ai.onnx")
         handler = HANDLERS.get(node.op_type if plain else f"{node.domain}.{node.op_type}")
@@ -280,7 +267,7 @@ class _Walk:
         except Unsupported as e:
             return self._not_here(node, inputs, e)
         self.values.update(zip(node.output, outputs))
-        self.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
+        self.edges.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
                                "reason": "folded into its neighbors"})
 
     def _not_here(self, node: onnx.NodeProto, inputs: list, why: Unsupported | None) -> None:
@@ -321,124 +308,16 @@ class _Walk:
 
     def _to_host(self, node: onnx.NodeProto, inputs: list, early: bool) -> None:
         why = self.why.get(self.build.node)
-        nodes = self.pre if early else self.post
+        nodes = self.edges.pre if early else self.edges.post
         nodes.append(node)
-        self.placement.append({
+        self.edges.placement.append({
             "node": node.name, "op": node.op_type, "engine": "host",
             "reason": why.reason if why else "its input or output is the host's"})
         for name, v in zip(node.input, inputs):
             maker = self.makers.get(name)
             if isinstance(v, Weights) or (early and maker is not None and self._shared(maker)):
-                self._computed_twice(name, nodes)
+                self.edges.computed_twice(name, nodes)
             elif not early and v is not None and not isinstance(v, np.ndarray):
-                self._leave(name, v)
+                self.edges.leave(name, v)
         for name in node.output:
             self.values[name] = (self._entering(name) if early else None) or Host(early, node.name)
-
-    def _computed_twice(self, name: str, nodes: list[onnx.NodeProto]) -> None:
-        """The host needs quantized weights as well: it dequantizes them itself."""
-        maker = self.makers[name]
-        if any(maker is n for n in nodes):
-            return
-        for given in maker.input:
-            if isinstance(self.get(given), Weights):
-                self._computed_twice(given, nodes)
-        nodes.append(maker)
-
-    def _leave(self, name: str, value: Value | None) -> None:
-        """The host needs a value behind the machine. One from before it passes by; of the machine's
-        the quantized value crosses, and what makes a real one of it runs on the host."""
-        made = self.makers.get(name)
-        if isinstance(value, Host):
-            if value.early:
-                self.passing.add(name)
-        elif made is None or any(made is n for n in self.pre):
-            self.passing.add(name)
-        else:
-            self._cross(name, value)
-
-    def _cross(self, name: str, value: Value | None) -> None:
-        if isinstance(value, Quantized):
-            self.crossing[name] = value
-            return
-        if isinstance(value, Real) and isinstance(value.expr, Deq) and is_number(value.expr):
-            self.crossing[name] = value.expr.q
-            return
-        maker = self.makers.get(name)
-        if maker is None or maker.op_type not in RIDE_ALONG or not isinstance(value, Real) \
-                or not isinstance(value.expr, Deq):
-            raise CompileError(f"value {name!r}", "the host needs it, but it is not quantized",
-                               "quantize it (QuantizeLinear and DequantizeLinear behind it)")
-        if not any(maker is n for n in self.post):
-            self.post.append(maker)
-            for row in self.placement:
-                if row["node"] == maker.name:
-                    row.update(engine="host", reason="gives the host a real value")
-        self._leave(maker.input[0], self.values[maker.input[0]])
-
-    def _bind_edges(self) -> None:
-        for value in self.source.model.graph.output:
-            v = self.get(value.name)
-            self.build.node = self._position(value.name)
-            if isinstance(v, Quantized):
-                self.crossing[value.name] = v
-            elif isinstance(v, Real):
-                maker = self.makers.get(value.name)
-                allowed = maker is not None and self.host.may(maker.op_type)
-                if self.build.floats and isinstance(v.expr, Deq) and not allowed:
-                    v = Real(as_number(self.build, v.expr))
-                number = isinstance(v.expr, Deq) and is_number(v.expr)
-                if not allowed and not number:
-                    op = maker.op_type if maker else "Identity"
-                    where = f"node {maker.name!r} ({op})" if maker else f"output {value.name!r}"
-                    raise CompileError(
-                        where, f"the network's output {value.name!r} is a float value, and the "
-                        "machine gives INT8", self.host.cure(op)
-                        if isinstance(v.expr, Deq) else
-                        "quantize it (QuantizeLinear and DequantizeLinear behind it)")
-                self._cross(value.name, v)
-            elif not isinstance(v, Host) or v.early:
-                raise self.host.nothing_for(value.name, v, self.values)
-        if not self.crossing:  # the host computes it all: what it reads goes through the machine
-            for name in sorted(self.passing):
-                if isinstance(self.values[name], Quantized | Real):
-                    self.passing.discard(name)
-                    self._cross(name, self.values[name])
-        for name, q in self.crossing.items():
-            self.build.node = self._position(name)
-            self.build.graph.outputs.append(self._output(name, q))
-        for s in self.build.inputs:
-            if s.tensor is not None:
-                self.build.graph.inputs.append(Port(s.name, s.tensor, s.shape, s.view, s.perm,
-                                              s.tensor.nchw))
-        if not self.build.graph.outputs:
-            name = self.source.model.graph.output[0].name
-            raise self.host.nothing_for(name, self.get(name), self.values)
-
-    def _position(self, name: str) -> int:
-        """Position of the node that made a value; -1: the host or nobody did."""
-        maker = self.makers.get(name)
-        if maker is None or any(maker is n for n in (*self.pre, *self.post)):
-            return -1
-        return self.build.graph.nodes.index(maker.name)
-
-    def _output(self, name: str, q: Quantized) -> Port:
-        if not q.index.size:
-            raise CompileError(f"output {name!r}", "it has no elements",
-                               "remove it from the model")
-        tensor = self.build.settle(q)
-        index = q.positions()
-        if any(s.tensor is tensor for s in self.build.inputs):
-            tensor = copied(self.build, q, name)
-        view = None
-        if index.size == int(np.prod(tensor.nchw)) and (index >= 0).all():
-            order = np.full(index.size, -1, np.int32)
-            order[index.ravel()] = np.arange(index.size, dtype=np.int32)
-            if (order >= 0).all():
-                view = as_view(order.reshape(tensor.nchw))
-        if view is None:
-            shape = canonical(index.shape) or (1, 1, 1, index.size)
-            tensor = demand(self.build, q, q.index.reshape(shape), tensor.zero_point)
-            view = as_view(identity(tensor.nchw))
-            assert view is not None
-        return Port(name, tensor, tuple(index.shape), *view, tensor.nchw)

@@ -228,6 +228,10 @@ class Host:
     node: str = ""
 
 
+Value = Quantized | Real | Weights | Host | np.ndarray
+"""What becomes of a value of the network."""
+
+
 def canonical(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """The NCHW shape of an ONNX shape of up to four dimensions."""
     if len(shape) == 4:

@@ -54,9 +54,9 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
     """Compile MODEL into a program file.
 
     MODEL is an ONNX file; a TensorFlow SavedModel folder or frozen GraphDef (.pb), Keras (.keras,
-    .h5) or TensorFlow Lite (.tflite), with the extra makalu[tf]; or a PyTorch ExportedProgram
-    (.pt2), with makalu[torch]. Such a model is converted by its framework's libraries, once, and
-    compared with the original.
+    .h5) or TensorFlow Lite (.tflite), with the extra makalu[tf]; a PyTorch ExportedProgram (.pt2),
+    with makalu[torch]; or a Caffe2 net (predict_net.pb with init_net.pb beside it). What comes of
+    TensorFlow and PyTorch is converted by their libraries, once, and compared with the original.
 
     It is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not run
     is an error that names the node, unless --host allows its operator on the host.

@@ -16,6 +16,7 @@ from isa.config import DTYPES
 from isa.presets import PRESETS
 from isa.program import Program
 import makalu
+from compiler.compile import QUANTIZERS
 from compiler.source.imports.foreign import Edges
 from compiler.source.imports.formats import is_model
 from makalu import api, models
@@ -112,9 +113,10 @@ class How:
             with np.load(self.calibration) as file:
                 return dict(file)
         except (OSError, ValueError, EOFError, BadZipFile) as e:
-            raise click.ClickException(
-                f"{self.calibration}: not a numpy archive ({e}); make one with "
-                "numpy.savez(file, input_name=array)") from None
+            what = ("there is no such file" if isinstance(e, FileNotFoundError)
+                    else f"not a numpy archive ({e})")
+            raise click.ClickException(f"{self.calibration}: {what}; make one with "
+                                       "numpy.savez(file, input_name=array)") from None
 
 
 def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,7 +152,7 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
                          help="What an FP32 model becomes; the 16-bit types need a machine that "
                               "has them. mixed: INT8 but for some layers."),
             click.option("--quantize", "quantizer", default="ort", show_default=True,
-                         type=click.Choice(("ort", "nncf")),
+                         type=click.Choice(tuple(QUANTIZERS)),
                          help="Who makes INT8 of an FP32 model: ONNX Runtime, or NNCF, which "
                               "makalu[nncf] installs."),
             click.option("--keep", multiple=True, metavar="LAYER=fp16",

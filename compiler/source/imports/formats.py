@@ -86,7 +86,8 @@ def format_of(path: Path) -> Format:
         raise CompileError(where, *TORCH)
     wanted = {".hdf5": ".h5"}.get(path.suffix, path.suffix)
     if ending != (wanted if wanted in MARKED else ""):
-        raise CompileError(where, f"its contents are not {found.value}, or not of {path.suffix}",
+        raise CompileError(where,
+                           f"its contents are not those of a {path.suffix} file ({found.value})",
                            f"name it net{ending}, which is what it holds" if ending else
                            "check the file, or whether its name has the right ending")
     return found
