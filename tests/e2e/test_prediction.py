@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiler predicts the cycles of single layers whose shapes no constant of its model was
-fitted to; the RTL counts them."""
+"""The compiler predicts the cycles of single layers, and the RTL counts them: a guard for the shapes
+that the model of time gets right. Those that it gets wrong are named in docs/performance.md."""
 
 import functools
 
