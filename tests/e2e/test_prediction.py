@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiler predicts the cycles of single layers, and the RTL counts them: a guard for the shapes
-that the model of time gets right. Those that it gets wrong are named in docs/performance.md."""
+"""The compiler predicts the cycles of single layers, and the RTL counts them.
+
+A guard for the shapes that the model of time gets right; docs/performance.md names those that it
+gets wrong."""
 
 import functools
 
