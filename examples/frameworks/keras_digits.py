@@ -48,11 +48,11 @@ def trials(folder: Path) -> list[Trial]:
             Trial("Keras", "digits.keras", folder / "digits.keras", test, wanted, answers,
                   "Keras", calibration),
             Trial("TensorFlow Lite", "digits_int8.tflite", folder / "digits_int8.tflite", test,
-                  wanted, _lite(folder / "digits_int8.tflite", test), "TensorFlow Lite")]
+                  wanted, lite(folder / "digits_int8.tflite", test), "TensorFlow Lite")]
 
 
-def _lite(path: Path, images: np.ndarray) -> np.ndarray:
-    """The interpreter's answers, with its default kernels."""
+def lite(path: Path, images: np.ndarray) -> np.ndarray:
+    """TensorFlow Lite's answers, with its default kernels."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(str(path))

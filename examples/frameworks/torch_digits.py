@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.digits import split
-from examples.frameworks.trial import CONFIG, Trial
+from examples.frameworks.trial import CONFIGS, Trial
 
 EPOCHS, CALIBRATION, BATCH = 12, 128, 8
 
@@ -57,7 +57,7 @@ def compiled_agrees() -> tuple[int, int]:
     net = trained()
     train, _, test, _ = map(torch.from_numpy, split())
     quick = torch.compile(net, backend="makalu", options={
-        "config": CONFIG, "precision": "int8",
+        "config": CONFIGS["int8"], "precision": "int8",
         "calibration": [(x[None],) for x in train[:CALIBRATION]]})
     with torch.no_grad():
         found = torch.cat([quick(x) for x in test.split(BATCH)])

@@ -9,14 +9,17 @@ import numpy as np
 import onnxruntime
 
 import makalu
+from compiler.source.imports.foreign import Edges
 from isa.program import Program
 from makalu.measure.witness import Agreement, compare
 from makalu.models import onnx_file
 from runtime.session import Session
 
-CONFIG = "core256"
+CONFIGS = {"int8": "core256", "fp16": "core256_fp"}
+"""The machine by precision."""
+
 ON_RTL = 8
-"""Pictures that run on the simulated hardware; all run on the golden model."""
+"""Inputs that run on the simulated hardware; all run on the golden model."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Trial:
         Who gave them.
     calibration : np.ndarray, optional
         Inputs to quantize an FP32 model with.
+    precision : str
+        Of the machine; ``int8`` or ``fp16``.
+    edges : Edges
+        What the file does not say of its inputs.
+    on_rtl : int
+        Inputs for the simulated hardware.
     """
 
     framework: str
@@ -49,6 +58,9 @@ class Trial:
     answers: np.ndarray
     witness: str
     calibration: np.ndarray | None = None
+    precision: str = "int8"
+    edges: Edges = Edges()
+    on_rtl: int = ON_RTL
 
 
 @dataclass(frozen=True)
@@ -87,17 +99,19 @@ def measure(trial: Trial, say: Callable[[str], None]) -> Row:
     RuntimeError
         If the hardware's bits are not the golden model's.
     """
-    path = onnx_file(trial.model, say=say)
+    path = onnx_file(trial.model, trial.edges, say=say)
     (port,) = onnxruntime.InferenceSession(path).get_inputs()
     samples = trial.calibration
-    program = makalu.compile(path, CONFIG, host=("all",), name=trial.network,
+    program = makalu.compile(path, CONFIGS[trial.precision], host=("all",), name=trial.network,
+                             precision=trial.precision,
                              calibration=None if samples is None else {port.name: samples})
-    with makalu.open_device("golden", CONFIG) as machine:
+    with makalu.open_device("golden", program.config) as machine:
         golden = _answers(Session(program, machine), trial.images)
-    cycles = _on_rtl(program, trial.images[:ON_RTL], golden[:ON_RTL])
+    cycles = _on_rtl(program, trial.images[:trial.on_rtl], golden[:trial.on_rtl])
     right, right_here = (None if trial.labels is None else float(
         (answers.argmax(1) == trial.labels).mean()) for answers in (trial.answers, golden))
-    return Row(trial, _difference(path, trial), compare(golden, trial.answers), right, right_here,
+    wanted = trial.answers.reshape(len(golden), -1)
+    return Row(trial, _difference(path, trial), compare(golden, wanted), right, right_here,
                cycles, golden.argmax(1))
 
 
@@ -121,5 +135,5 @@ def _difference(path: Path, trial: Trial) -> float:
     whole = len(trial.images) // batch * batch
     got = np.concatenate([session.run(None, {port.name: trial.images[k:k + batch]})[0]
                           for k in range(0, whole, batch)]).reshape(whole, -1)
-    wanted = trial.answers[:whole]
+    wanted = trial.answers[:whole].reshape(whole, -1)
     return float(np.abs(got.astype(np.float32) - wanted).max() / np.abs(wanted).max())
