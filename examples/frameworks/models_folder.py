@@ -55,7 +55,7 @@ def _spoken(path: Path) -> np.ndarray:
 
 
 def _photos(path: Path) -> np.ndarray:
-    port = Port("photo", (1, 128, 128, 3), np.dtype(np.uint8))
+    port = Port("photo", np.dtype(np.uint8), (1, 128, 128, 3))
     return np.concatenate([PHOTOS.read(p, port) for p in sorted((path.parent / "photos").iterdir())
                            if p.suffix in SUFFIXES])
 
