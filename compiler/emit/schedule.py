@@ -29,7 +29,7 @@ RESIDENT_SHARE = 0.75
 """Share of the scratchpad for tensors that stay: tiles and weights need the rest."""
 
 
-def _covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Words of one side of a transfer: for each outer repetition the runs of the inner loop, or
     their hull where they are close."""
     (count, step), *rest = loops
@@ -117,6 +117,10 @@ class Schedule:
             self.sizes[region] += size
         return self.homes[t]
 
+    def made_home(self, t: Tensor) -> Home:
+        """Where a tensor goes in DRAM: the WORKSPACE unless it is an output."""
+        return self._home(t, Region.WORKSPACE)
+
     # -- instructions ---------------------------------------------------------------------------
 
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list,
@@ -160,9 +164,9 @@ class Schedule:
                 fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
             run = loops[0][0]
             inside = [(SPM, at + a, at + b)
-                      for a, b in _covered(run, [(n, step) for n, _, step in loops[1:]])]
+                      for a, b in covered(run, [(n, step) for n, _, step in loops[1:]])]
             outside = [(int(region), dram + a * size, dram + b * size)
-                       for a, b in _covered(run, [(n, step) for n, step, _ in loops[1:]])]
+                       for a, b in covered(run, [(n, step) for n, step, _ in loops[1:]])]
             reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
             self.emit(opcode, fields, reads, writes, stream)
 
@@ -185,9 +189,8 @@ class Schedule:
         self._transfer(Opcode.LOAD, t, home, view, box or view.box)
 
     def store_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
-        """STORE the view's box, or a part of it, to the tensor's home, the WORKSPACE unless it is
-        an output."""
-        self._transfer(Opcode.STORE, t, self._home(t, Region.WORKSPACE), view, box or view.box)
+        """STORE the view's box, or a part of it, to the tensor's home."""
+        self._transfer(Opcode.STORE, t, self.made_home(t), view, box or view.box)
 
     def _transfer(self, opcode: Opcode, t: Tensor, home: Home, view: View, box: Box) -> None:
         for y0, y1 in view.runs(box.y0, box.y1):

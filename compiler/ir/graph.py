@@ -11,7 +11,7 @@ Pool      maximum or sum over a window, or a function; a window of 1 x 1 requant
           engine
 Add       sum or product of two tensors: the vector engine
 Concat    tensors side by side along the channels: either engine
-Move      elements in another order: the array, with one-hot weights
+Move      elements of tensors in another order: the array, with one-hot weights
 ========  =========================================================================================
 """
 
@@ -193,22 +193,30 @@ class Add:
         return [self.a, self.b]
 
 
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One operand of a move: element ``i`` of the output is element ``wanted[i]`` of the flattened
+    ``x`` (int32, the output's shape), another one's where that is -1; zero point and factor."""
+
+    x: Tensor
+    wanted: np.ndarray
+    zp: int
+    scale: np.float32
+
+
 @dataclass(eq=False, kw_only=True)
 class Move:
-    """``clip(rint(f32(x[wanted] - a_zp) * scale) + z)``: element ``i`` of the output is element
-    ``wanted[i]`` of the flattened input (int32, the output's shape), a zero where that is -1."""
+    """``clip(rint(f32(x[wanted] - zp) * scale) + z)``, ``x`` the source that has the element; a
+    zero where none has it."""
 
     node: int
-    x: Tensor
+    sources: tuple[Source, ...]
     y: Tensor
-    wanted: np.ndarray
-    a_zp: int
-    scale: np.float32
     clip: Clip
 
     @property
     def inputs(self) -> list[Tensor]:
-        return [self.x]
+        return [source.x for source in self.sources]
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,9 +343,11 @@ def verify(graph: Graph) -> None:
             check(sum(p.x.nchw[1] for p in op.parts) == op.y.nchw[1], where, "channels")
             check_scale(np.array([p.scale for p in op.parts]), where)
         elif isinstance(op, Move):
-            check(op.wanted.shape == op.y.nchw and op.wanted.max() < np.prod(op.x.nchw), where,
-                   "positions do not fit")
-            check_scale(np.array([op.scale]), where)
+            check(all(s.wanted.shape == op.y.nchw and s.wanted.max() < np.prod(s.x.nchw)
+                      for s in op.sources), where, "positions do not fit")
+            check(bool((np.sum([s.wanted >= 0 for s in op.sources], 0) <= 1).all()), where,
+                  "two sources have an element")
+            check_scale(np.array([s.scale for s in op.sources]), where)
         else:
             check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
                    where, "shapes do not fit")

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving bytes: concatenation, padding, cropping, striding and channel permutations.
 
-Each part becomes a 1 x 1 convolution with one-hot weights, whose pad and stride place it, and which
-adds the part before as its residual. Every output element comes from at most one part, all others
-contribute an exact zero, so nothing is rounded but the requantization itself. What is no such
-placement is a :class:`compiler.ir.graph.Move` first.
+Whole tensors side by side along the channels are a :class:`compiler.ir.graph.Concat`. A single
+tensor that is cropped, padded or strided, its channels in any order, is a 1 x 1 convolution with
+one-hot weights, whose pad and stride place it. All else is a :class:`compiler.ir.graph.Move`.
 """
-
-from dataclasses import replace
 
 import numpy as np
 
 from compiler.ir.floats import one_hot
-from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Residual, Tensor
+from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Source, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.values import Deq, Quantized, Storage, identity
 
@@ -71,51 +68,33 @@ def _concat(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndar
 def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
            scale: np.float32, zero_point: int, dtype: str, name: str,
            clip: Clip | None = None) -> Tensor:
-    """A tensor whose element ``i`` is element ``wanted[i]`` of ``parts[which[i]]``, requantized:
-    one-hot convolutions, each adding to the one before."""
-    shape = wanted.shape
-    assert len(shape) == 4
+    """A tensor whose element ``i`` is element ``wanted[i]`` of ``parts[which[i]]``, requantized: a
+    concatenation, a one-hot convolution of the only part, or else a move."""
+    assert len(wanted.shape) == 4
     lo, hi = RANGE[dtype]
     final = clip or Clip(zero_point, lo, hi)
-    one = np.float32(1)
-    before: Tensor | None = None
     joined = _concat(build, parts, which, wanted, scale)
+    y = Tensor(name, wanted.shape, dtype, float(scale), zero_point)
     if joined is not None:
-        y = Tensor(name, tuple(shape), dtype, float(scale), zero_point)
         build.emit(Concat(node=build.node, parts=joined, y=y, clip=final))
         return y
+    sources = []
     for i, part in enumerate(parts):
-        source = build.settle(part.q)
-        mine = np.where(which == i, wanted, -1)
-        if (mine < 0).all():
-            continue
-        found = _placement(shape, source.nchw, mine)
-        if found is None:
-            scattered = Tensor(f"{name}:{i}:moved", tuple(shape), dtype, float(scale), zero_point)
-            build.emit(Move(node=build.node, x=source, y=scattered, wanted=mine,
-                            a_zp=part.zero_point, scale=np.float32(part.scale / scale),
-                            clip=final))
-            source, part = scattered, replace(part, scale=np.float32(scale),
-                                              zero_point=zero_point)
-            if len(parts) == 1:
-                return scattered
-            found = np.arange(shape[1]), (1, 1), (0, 0)
-        channels, stride, pad = found
-        rows = np.flatnonzero(channels >= 0)
-        weight = one_hot(rows, channels[rows], (shape[1], source.nchw[1]), source.dtype)
-        last = i == len(parts) - 1
-        y = Tensor(name if last else f"{name}:{i}", tuple(shape), dtype, float(scale), zero_point)
-        factor = np.float32(part.scale / scale)
-        residual = None
-        if before is not None:
-            residual = Residual(x=before, zp=zero_point, scale_a=one, scale_b=one, clip=final)
-        none = np.zeros(shape[1], np.float32 if source.floating else np.int32)
-        build.emit(Conv(node=build.node, x=source, y=y, weight=weight, bias=none,
-                        scale=np.full(shape[1], factor), a_zp=part.zero_point, clip=final,
-                        stride=stride, pad=pad, residual=residual, counted=False))
-        before = y
-    assert before is not None
-    return before
+        x, mine = build.settle(part.q), np.where(which == i, wanted, -1)
+        if (mine >= 0).any():
+            sources.append(Source(x, mine, part.zero_point, np.float32(part.scale / scale)))
+    found = _placement(wanted.shape, sources[0].x.nchw, sources[0].wanted)
+    if len(sources) > 1 or found is None:
+        build.emit(Move(node=build.node, sources=tuple(sources), y=y, clip=final))
+        return y
+    (source,), (channels, stride, pad) = sources, found
+    rows = np.flatnonzero(channels >= 0)
+    weight = one_hot(rows, channels[rows], (len(channels), source.x.nchw[1]), source.x.dtype)
+    build.emit(Conv(node=build.node, x=source.x, y=y, weight=weight,
+                    bias=np.zeros(len(channels), np.float32 if source.x.floating else np.int32),
+                    scale=np.full(len(channels), source.scale), a_zp=source.zp, clip=final,
+                    stride=stride, pad=pad, counted=False))
+    return y
 
 
 def demand(build: Builder, q: Quantized, order: np.ndarray, zero_point: int) -> Tensor:

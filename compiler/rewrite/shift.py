@@ -102,8 +102,11 @@ def _reading(op: Op, gone: Pool) -> Op:
     if isinstance(op, Concat):
         parts = [(p, *at(p.x, p.zp)) for p in op.parts]
         return replace(op, parts=tuple(replace(p, x=x, zp=zp) for p, x, zp in parts))
+    if isinstance(op, Move):
+        sources = [(p, *at(p.x, p.zp)) for p in op.sources]
+        return replace(op, sources=tuple(replace(p, x=x, zp=zp) for p, x, zp in sources))
     x, a_zp = at(op.x, op.a_zp)
-    if isinstance(op, Move | Pool):
+    if isinstance(op, Pool):
         return replace(op, x=x, a_zp=a_zp)
     residual = op.residual
     if residual:

@@ -126,3 +126,17 @@ def test_who_takes_over(maker: str, machine: str) -> None:
     (got,), (want,) = execute(program, data).values(), onnxruntime(model, data)
     wrong = np.abs(got.astype(int) - want.astype(int))
     assert wrong.max() <= (maker == "AveragePool") and len(np.unique(want)) > 20
+
+
+@pytest.mark.parametrize("machine", ["tiny", "core256"])
+def test_tables_of_maps_that_are_quantized_twice(machine: str) -> None:
+    """What moves bytes reads the first of the values, and its zero point."""
+    net = Net()
+    y = net.op("MaxPool", net.dq(net.input("x", "int8", (1, 3, 8, 8)), 0.5, 0, "int8"),
+               kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    y = net.dq(net.q(y, 0.5, 0, "int8"), 0.5, 0, "int8")
+    again = net.dq(net.q(y, 0.5, 128, "uint8"), 0.5, 128, "uint8")
+    parts = [net.op("Reshape", net.op("Transpose", v, perm=[0, 2, 3, 1]),
+                    net.constant(np.array([1, -1, 3]))) for v in (y, again)]
+    same(net, net.q(net.op("Concat", *parts, axis=1), 1.0, 5, "int8"),
+         RNG.integers(-30, 30, (1, 3, 8, 8)).astype(np.int8), machine)
