@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions for a convolution, with the LOADs and STOREs of its boxes."""
 
+from dataclasses import replace
 
 from compiler.emit.conv_instructions import ConvInstructions
 from compiler.emit.price import Plan, Task
@@ -12,6 +13,7 @@ from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
+from compiler.machine.timing import dma_cycles
 from isa.config import PARAM_WORDS
 
 SLACK = 24
@@ -26,6 +28,7 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     CompileError
         If not even the smallest tile fits.
     """
+    whole, op = op.x, _sparse(s, op)
     shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
     s.bring(op.x)
     if op.residual:
@@ -33,6 +36,25 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     s.settle(op.y)
     while not _attempt(s, op, shape):
         s.make_room(op.node, op.y, op.inputs)
+    if op.x is not whole:
+        s.used(op.x)
+
+
+def _sparse(s: Schedule, op: Conv) -> Conv:
+    """The same convolution over the rows that it reads, and the columns if these take the bus no
+    longer than the others between them: a strided one of 1 x 1 whose input is in DRAM and has no
+    other reader, or no room."""
+    if op.kernel != (1, 1) or op.stride == (1, 1) or op.pad != (0, 0) or op.x in s.packed:
+        return op
+    if s.uses[op.x] > 1:
+        s.bring(op.x)
+    if s.resident(op.x) is not None:
+        return op
+    (rows, columns), width = op.stride, op.x.nchw[3]
+    used = -(-width // columns)
+    if dma_cycles(s.config, used, used) > dma_cycles(s.config, width, 1):
+        columns = 1
+    return replace(op, x=s.every(op.x, rows, columns), stride=(1, op.stride[1] // columns))
 
 
 def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:

@@ -121,6 +121,17 @@ class Schedule:
         """Where a tensor goes in DRAM: the WORKSPACE unless it is an output."""
         return self._home(t, Region.WORKSPACE)
 
+    def every(self, t: Tensor, rows: int, columns: int) -> Tensor:
+        """Of a tensor in DRAM every so many rows and columns, as one that is there already. Its
+        only reader is the operator under way."""
+        home, y, (n, c, h, w) = self.home(t), self.layout(t), t.nchw
+        assert home is not None
+        part = Tensor(f"{t.name}[::{rows},::{columns}]", (n, c, -(-h // rows), -(-w // columns)),
+                      t.dtype, t.scale, t.zero_point)
+        self.homes[part] = replace(home, pitches=(columns, rows * y.row, y.block, y.image))
+        self.uses[part] = 1
+        return part
+
     # -- instructions ---------------------------------------------------------------------------
 
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list,
@@ -175,12 +186,13 @@ class Schedule:
         self.dma(Opcode.LOAD, Region.PROGRAM, 0, at, [(stream.words, 1, 1)], stream)
         return [(SPM, at, at + stream.words)]
 
-    def _box_dims(self, t: Tensor, box: Box, view: View) -> tuple[int, list]:
+    def _box_dims(self, t: Tensor, home: Home, box: Box, view: View) -> tuple[int, list]:
         y = self.layout(t)
-        start = box.n0 * y.image + box.b0 * y.block + box.y0 * y.row + box.x0
-        return start, [(box.x1 - box.x0, 1, 1), (box.y1 - box.y0, y.row, view.row),
-                       (box.b1 - box.b0, y.block, view.block),
-                       (box.n1 - box.n0, y.image, view.image)]
+        column, row, block, image = home.pitches or (1, y.row, y.block, y.image)
+        start = box.n0 * image + box.b0 * block + box.y0 * row + box.x0 * column
+        return start, [(1, 1, 1), (box.x1 - box.x0, column, 1), (box.y1 - box.y0, row, view.row),
+                       (box.b1 - box.b0, block, view.block),
+                       (box.n1 - box.n0, image, view.image)]
 
     def load_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
         """LOAD the view's box, or a part of it, from the tensor's home."""
@@ -194,7 +206,7 @@ class Schedule:
 
     def _transfer(self, opcode: Opcode, t: Tensor, home: Home, view: View, box: Box) -> None:
         for y0, y1 in view.runs(box.y0, box.y1):
-            start, dims = self._box_dims(t, replace(box, y0=y0, y1=y1), view)
+            start, dims = self._box_dims(t, home, replace(box, y0=y0, y1=y1), view)
             self.dma(opcode, home.region, home.offset + start * self.lanes,
                      view.at(box.n0, box.b0, y0, box.x0), dims, home.stream)
 

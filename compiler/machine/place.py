@@ -133,11 +133,13 @@ class Layout:
 
 @dataclass
 class Home:
-    """A tensor in DRAM: region and byte offset, in a stream that is a constant."""
+    """A tensor in DRAM: region and byte offset, in a stream that is a constant; words from one
+    column, row, channel block and image to the next, those of its layout unless given."""
 
     region: int
     offset: int
     stream: Stream | None = None
+    pitches: tuple[int, int, int, int] | None = None
 
 
 Loop = tuple[int, int, int]
