@@ -20,6 +20,7 @@ import numpy as np
 from compiler.emit.add import emit_add
 from compiler.emit.concat import emit_concat
 from compiler.emit.conv import emit_conv
+from compiler.emit.join import joined
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
 from compiler.emit.schedule import Schedule
@@ -119,13 +120,14 @@ class Backend:
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0, "exposed": EXPOSED[0]}
+                                  "channels": 0, "exposed": EXPOSED[0], "joins": False}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
         others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
             ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
-            ("grain", g) for g in GRAINS if g != start and 2 * g >= start]
+            ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
+            ("joins", True)] * bool(joined(self.graph, self.config))
         for name, value in others:
             attempt = {**choice, name: value}
             s = self._emitted(**attempt)
@@ -139,9 +141,9 @@ class Backend:
         return self._encoded(*found[:2])
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
-                 exposed: float) -> Schedule:
+                 exposed: float, joins: bool) -> Schedule:
         """All operators' instructions, in a legal order."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins)
         ops = self.graph.ops
         at = 0
         while at < len(ops):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A concatenation along the channels, part by part into the blocks of the output.
 
-A part that begins and ends on a word boundary is requantized into its place by the vector engine.
-Another one goes through the array with one-hot weights, which shift its channels inside the words;
+Nothing is left to do for a part that was made in its place (:mod:`compiler.emit.join`). Another one
+that begins and ends on a word boundary is requantized into its place by the vector engine. All
+others go through the array with one-hot weights, which shift their channels inside the words;
 in the word that it shares with the part before, the residual adds what is there already: every
 lane gets a value from one side and an exact zero from the other.
 """
@@ -24,16 +25,18 @@ def emit_concat(s: Schedule, op: Concat) -> None:
     CompileError
         If not even the smallest tile fits.
     """
-    s.settle(op.y)
-    s.partial.add(op.y)
+    s.begin(op.y)
     per = s.lanes // op.y.size
     for part in op.parts:
+        if part.x in s.joined:
+            continue
+        s.partial[op.y] += 1
         end = part.channel + part.x.nchw[1]
         if part.channel % per == 0 and (end % per == 0 or end == op.y.nchw[1]):
             _copy(s, op, part)
         else:
             _shift(s, op, part)
-    s.partial.discard(op.y)
+    del s.partial[op.y]
 
 
 def _slice(s: Schedule, y: Tensor, first: int, last: int) -> Tensor:

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 
+from compiler.emit.join import joined
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Pool, Tensor
 from compiler.machine.constants import Stream, aligned
@@ -62,10 +63,14 @@ class Schedule:
     exposed : float
         Part of a layer's first weights that are expected not to be loaded ahead: little makes few
         large chunks of weights, much a quick start.
+    joins : bool
+        Operands of a concatenation are written into its result where they can be
+        (:mod:`compiler.emit.join`). That takes the room of the result as soon as there is the first
+        of them.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
-                 spread: bool, channels: int, exposed: float):
+                 spread: bool, channels: int, exposed: float, joins: bool):
         self.graph, self.config = graph, config
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.lanes = config.lanes
@@ -76,9 +81,10 @@ class Schedule:
         self.homes: dict[Tensor, Home] = {}
         self.views: dict[Tensor, View] = {}
         self.packed = packed
+        self.joined = joined(graph, config) if joins else {}
         self.uses = Counter(x for op in graph.ops for x in op.inputs)
         self.node = 0
-        self.partial: set[Tensor] = set()
+        self.partial: dict[Tensor, int] = {}  # how many parts of it are written, at least in part
         for port in graph.inputs:
             self._home(port.tensor, Region.INPUT)
         for port in graph.outputs:
@@ -89,25 +95,31 @@ class Schedule:
             self.homes[t] = Home(Region.PROGRAM, 0, Stream(
                 y.words, partial(y.image_of, t, values, self.lanes)))
 
+    def part_of(self, t: Tensor) -> tuple[Tensor | None, int]:
+        """The tensor of which this one is a part, if it is, and its first channel block there."""
+        return self.joined.get(t, (t.parent, t.block))
+
     # -- DRAM -----------------------------------------------------------------------------------
 
     def layout(self, t: Tensor) -> Layout:
         """The tensor's layout; a part of another one has that one's pitch between images."""
-        if t.parent is not None:
-            return replace(Layout.of(t, self.lanes), image=self.layout(t.parent).image)
+        whole, _ = self.part_of(t)
+        if whole is not None:
+            return replace(Layout.of(t, self.lanes), image=self.layout(whole).image)
         return Layout.of(t, self.lanes, t in self.packed)
 
     def home(self, t: Tensor) -> Home | None:
         """Where the tensor is in DRAM, if it is."""
-        if t.parent is None:
+        whole, first = self.part_of(t)
+        if whole is None:
             return self.homes.get(t)
-        whole = self.home(t.parent)
-        skip = t.block * self.layout(t.parent).block * self.lanes
-        return None if whole is None else replace(whole, offset=whole.offset + skip)
+        home, skip = self.home(whole), first * self.layout(whole).block * self.lanes
+        return None if home is None else replace(home, offset=home.offset + skip)
 
     def _home(self, t: Tensor, region: int) -> Home:
-        if t.parent is not None:
-            self._home(t.parent, region)
+        whole, _ = self.part_of(t)
+        if whole is not None:
+            self._home(whole, region)
             found = self.home(t)
             assert found is not None
             return found
@@ -234,10 +246,12 @@ class Schedule:
         return t.nchw[0] * self.pitches(t)[2] + 2 * (t in self.packed)
 
     def settle(self, t: Tensor) -> View | None:
-        """Allocate the whole tensor, if a quarter of the scratchpad stays free. (Whoever writes a
-        part of a tensor has placed the whole.)"""
-        if t.parent is not None:
-            return None
+        """Allocate the whole tensor, if a quarter of the scratchpad stays free; for a part, the
+        tensor that it is a part of, unless that was placed when its first part was."""
+        whole, _ = self.part_of(t)
+        if whole is not None:
+            self.begin(whole)
+            return self.resident(t)
         words = self.words(t)
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
         if spare > RESIDENT_SHARE * self.spm.words:
@@ -250,20 +264,29 @@ class Schedule:
         self.views[t] = view
         return view
 
+    def begin(self, t: Tensor) -> None:
+        """Place a tensor that is written part by part, once."""
+        if t not in self.partial:
+            self.partial[t] = 0
+            self.settle(t)
+
     def resident(self, t: Tensor) -> View | None:
         """The tensor's place in the scratchpad, if it has one."""
-        if t.parent is None:
+        whole, first = self.part_of(t)
+        if whole is None:
             return self.views.get(t)
-        view = self.views.get(t.parent)
+        view = self.views.get(whole)
         if view is None:
             return None
         y = self.layout(t)
-        return replace(view, base=view.base + t.block * view.block, box=y.whole(t))
+        return replace(view, base=view.base + first * view.block, box=y.whole(t))
 
     def bring(self, t: Tensor) -> None:
         """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
         not wait for all of it."""
-        if t.parent is None and t not in self.views and (view := self.settle(t)) is not None:
+        if self.part_of(t)[0] is not None or t in self.views:
+            return
+        if (view := self.settle(t)) is not None:
             box = view.box
             row = (box.b1 - box.b0) * view.row
             step = max(1, LOAD_WORDS // row)
@@ -279,20 +302,24 @@ class Schedule:
 
     def evict(self, t: Tensor) -> None:
         """Move a resident to DRAM, where it may be already."""
-        if t not in self.homes or t in self.partial:
+        if self.partial.get(t, t not in self.homes):
             self.store_box(t, self.views[t])
         self.drop(t)
 
     def give_up(self, t: Tensor) -> None:
         """The output of the operator under way will not be resident: nothing of it is written,
         unless it is a part of a tensor."""
-        if t.parent is not None:
-            self.evict(t.parent)
+        whole, _ = self.part_of(t)
+        if whole is not None:
+            self.evict(whole)
         else:
             self.drop(t)
 
     def made(self, t: Tensor) -> None:
         """A tensor is complete: an output that is resident goes to its region now."""
+        whole, _ = self.part_of(t)
+        if whole is not None:
+            self.partial[whole] += 1
         view = self.views.get(t)
         if view is not None and t in self.kept:
             self.store_box(t, view)

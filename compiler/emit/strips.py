@@ -110,10 +110,11 @@ class Chain:
 
         for t in (*self.read, *self.made):
             whole = s.resident(t)
-            if whole is None and (t in self.read or t in self.leaves) and t.parent is None:
-                whole = s.settle(t)
-                if whole is not None:
-                    settled.append(t)
+            own = s.part_of(t)[0] or t
+            if whole is None and (t in self.read or t in self.leaves) and own not in s.partial:
+                if s.settle(own) is not None:
+                    settled.append(own)
+                whole = s.resident(t)
             if whole is not None:
                 views[t] = whole
                 continue
@@ -183,6 +184,8 @@ class Chain:
         s = self.s
         for op, w, at in zip(self.ops, self.workers, weights):
             s.node = op.node
+            if op.y in s.joined:
+                s.partial.setdefault(s.joined[op.y][0], 0)
             w.load(at)
         for n in range(self.ops[-1].y.nchw[0]):
             # the places of a tensor that does not stay hold one image after the other
