@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: shares of accelerators that are attached, resized, moved and detached while running."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from makalu.serve.requests import Failure, ServeError
+from makalu.serve.tenants import Tenant
+
+QUEUE = 256
+"""Requests that wait for one lease, unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a lease is of.
+
+    Parameters
+    ----------
+    device : str
+        Name of the accelerator.
+    share : float
+        Weight against the other leases there: under load each gets cycles in proportion.
+    cores : int
+        Of a device with several: so many belong to this lease alone. 0: it shares the others.
+    priority : int
+        Requests of a higher priority go first, whatever the shares say.
+    rate : float, optional
+        Elements a second, in bursts of one second's; None is no limit.
+    memory_bytes : int, optional
+        Of the programs that it may hold on the device; None is no limit.
+    queue : int
+        Requests that may wait.
+    """
+
+    device: str
+    share: float = 1.0
+    cores: int = 0
+    priority: int = 0
+    rate: float | None = None
+    memory_bytes: int | None = None
+    queue: int = QUEUE
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, good in (
+            ("share", self.share > 0 and math.isfinite(self.share)),
+            ("cores", self.cores >= 0),
+            ("rate", self.rate is None or self.rate > 0 and math.isfinite(self.rate)),
+            ("memory_bytes", self.memory_bytes is None or self.memory_bytes >= 0),
+            ("queue", self.queue > 0)) if not good]
+        if wrong:
+            raise ServeError(Failure.BAD, f"a lease cannot have {wrong[0]} "
+                             f"{getattr(self, wrong[0])!r}: it has to be positive and finite")
+
+    def changed(self, **changes: Any) -> "Terms":
+        """These terms with others in some places.
+
+        Raises
+        ------
+        ServeError
+            If a name or a value is not a lease's.
+        """
+        unknown = changes.keys() - {f.name for f in fields(Terms)}
+        if unknown:
+            raise ServeError(Failure.BAD, f"a lease has no {', '.join(sorted(unknown))}; it has "
+                             f"{', '.join(f.name for f in fields(Terms))}")
+        try:
+            return replace(self, **changes)
+        except TypeError as e:
+            raise ServeError(Failure.BAD, f"a lease's terms are numbers, and its device's name: {e}"
+                             ) from None
+
+
+@dataclass
+class Lease:
+    """A share of an accelerator that a tenant has.
+
+    Attributes
+    ----------
+    cycles, elements : int
+        What it has used.
+    waiting : int
+        Requests in its queue.
+    """
+
+    id: str
+    tenant: Tenant
+    terms: Terms
+    cycles: int = 0
+    elements: int = 0
+    waiting: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+    """Bytes on the device by program."""
+
+    def json(self) -> dict[str, Any]:
+        """As the service shows it."""
+        return {"id": self.id, "tenant": self.tenant.name,
+                **{f.name: getattr(self.terms, f.name) for f in fields(Terms)},
+                "cycles": self.cycles, "elements": self.elements, "waiting": self.waiting,
+                "held_bytes": sum(self.held.values())}
+
+
+class Leases:
+    """All leases on some accelerators.
+
+    Parameters
+    ----------
+    devices : mapping of str to int
+        Cores of each accelerator by name.
+    """
+
+    def __init__(self, devices: Mapping[str, int]):
+        self._devices = dict(devices)
+        self._numbers = itertools.count(1)
+        self._all: dict[str, Lease] = {}
+
+    def __iter__(self) -> Iterable[Lease]:
+        return iter(list(self._all.values()))
+
+    def of(self, tenant: Tenant) -> list[Lease]:
+        """A tenant's, in the order of their making."""
+        return [lease for lease in self._all.values() if lease.tenant.name == tenant.name]
+
+    def visible(self, tenant: Tenant) -> list[Lease]:
+        """A tenant's, or all for an administrator."""
+        return list(self._all.values()) if tenant.admin else self.of(tenant)
+
+    def get(self, tenant: Tenant, id: str) -> Lease:
+        """A lease that the tenant may change.
+
+        Raises
+        ------
+        ServeError
+            If there is none.
+        """
+        lease = self._all.get(id)
+        if lease is None or lease.tenant.name != tenant.name and not tenant.admin:
+            raise ServeError(Failure.NOT_FOUND, f"there is no lease {id!r}: makalu ls shows yours")
+        return lease
+
+    def attach(self, tenant: Tenant, terms: Terms) -> Lease:
+        """A new lease.
+
+        Raises
+        ------
+        ServeError
+            If it is beyond the tenant's quota, or the device has not so many cores.
+        """
+        if len(self.of(tenant)) >= tenant.leases:
+            raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have {tenant.leases} "
+                             "leases: detach one, or ask for a larger quota")
+        self._check(tenant, terms)
+        lease = Lease(f"{tenant.name}-{next(self._numbers)}", tenant, terms)
+        self._all[lease.id] = lease
+        return lease
+
+    def change(self, lease: Lease, **changes: Any) -> Lease:
+        """Resize a lease, or move it to another device: its waiting requests go with it.
+
+        Raises
+        ------
+        ServeError
+            As :meth:`attach`; the lease stays as it was.
+        """
+        terms = lease.terms.changed(**changes)
+        self._check(lease.tenant, terms, lease)
+        lease.terms = terms
+        return lease
+
+    def detach(self, lease: Lease) -> None:
+        """End a lease: nothing new is taken for it."""
+        del self._all[lease.id]
+
+    def free_cores(self, device: str, but: Lease | None = None) -> int:
+        """Cores that no lease has for itself."""
+        held = sum(lease.terms.cores for lease in self._all.values()
+                   if lease.terms.device == device and lease is not but)
+        return self._devices[device] - held
+
+    def _check(self, tenant: Tenant, terms: Terms, lease: Lease | None = None) -> None:
+        if terms.device not in self._devices:
+            raise ServeError(Failure.NOT_FOUND, f"there is no device {terms.device!r}: one of "
+                             f"{', '.join(self._devices)}")
+        shares = terms.share + sum(other.terms.share for other in self.of(tenant)
+                                   if other is not lease)
+        if shares > tenant.shares:
+            raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have shares of "
+                             f"{tenant.shares:g} together, and this makes {shares:g}: take less, "
+                             "or ask for a larger quota")
+        others = [other for other in self._all.values()
+                  if other is not lease and other.terms.device == terms.device]
+        free = self.free_cores(terms.device, lease) - terms.cores
+        sharing = not terms.cores or any(not other.terms.cores for other in others)
+        if free < sharing:
+            raise ServeError(Failure.CONFLICT, f"device {terms.device!r} has "
+                             f"{free + terms.cores} cores that no lease has for itself, and one "
+                             "stays for those that share: take fewer")
