@@ -26,7 +26,8 @@ from isa.presets import load_config
 from isa.program import Program, ProgramError
 from makalu.api import compile, load, open_device, run
 from runtime.device import Device, DeviceFault
-from runtime.session import InputError, Port, Session
+from runtime.ports import InputError, Port
+from runtime.session import Session
 
 if TYPE_CHECKING:
     from compiler.ir.errors import CompileError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 TOP = 5
 

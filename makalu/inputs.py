@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from makalu.pictures import SUFFIXES, Pictures
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 KINDS = ".npy, .npz, .pb (an ONNX tensor) or a picture"
 

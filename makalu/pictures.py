@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 

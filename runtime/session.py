@@ -9,53 +9,20 @@ copies of its last element, whose outputs are dropped.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from isa.errors import UserError
 from isa.instructions import Region
 from isa.layout import Buffer, host_dtype, pack, unpack
 from isa.program import Program, ProgramError
 from runtime.device import Device
+from runtime.ports import InputError, Port, Takes
 
 FATAL = 4
 """ONNX Runtime's severity of what it writes to standard error: errors are raised."""
-
-
-TYPES = {"float32": "float", "float64": "double"}
-"""Types that ONNX Runtime calls otherwise than numpy."""
-
-
-class InputError(UserError, ValueError):
-    """Inputs that the program does not take; the message says what it takes."""
-
-
-@dataclass(frozen=True)
-class Port:
-    """A named input or output; a dimension of 0 is free. ``scale`` and ``zero_point`` are the
-    quantization of integers, and 0 where it is not known."""
-
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    scale: float = 0.0
-    zero_point: int = 0
-
-    def __str__(self) -> str:
-        dims = ", ".join(str(d) if d else "any" for d in self.shape)
-        return f"{self.name}: {self.dtype} [{dims}]"
-
-    def __repr__(self) -> str:
-        return f"<Port {self}>"
-
-    @property
-    def type(self) -> str:
-        """The element type as ONNX Runtime writes it: ``tensor(float)``."""
-        return f"tensor({TYPES.get(self.dtype.name, self.dtype.name)})"
 
 
 Progress = Callable[[int, int], None]
@@ -155,6 +122,8 @@ class Session:
     ----------
     inputs, outputs : list[Port]
         What :meth:`run` takes and gives.
+    takes : Takes
+        The rules of the inputs.
     counters : list[dict[str, int]]
         The machine's counters in each execution of the last :meth:`run`.
 
@@ -173,11 +142,17 @@ class Session:
                        else list(dict.fromkeys(map(_buffer_port, program.inputs))))
         self.outputs = (self._post.outputs if self._post
                         else [_buffer_port(b) for b in program.outputs])
+        self.takes = Takes(program.name, tuple(self.inputs))
         self.counters: list[dict[str, int]] = []
         made = _names(self.inputs) | _names(self._pre.outputs if self._pre else [])
         self._need(made, program.inputs)
         self._need(made | _names(program.outputs), self._post.inputs if self._post else [])
-        device.load(program)
+        self.load()
+
+    def load(self) -> None:
+        """Load the program into the device, again if another one was there since; what executions
+        have left is cleared."""
+        self.device.load(self.program)
 
     def _need(self, made: set[str], wanted: Sequence[Port | Buffer]) -> None:
         for name in sorted(_names(wanted) - made):
@@ -200,12 +175,7 @@ class Session:
     @property
     def batch(self) -> int:
         """Elements that one execution takes along the first axis of every input."""
-        return self.inputs[0].shape[0] or 1 if self.inputs and self.inputs[0].shape else 1
-
-    @property
-    def _alike(self) -> bool:
-        """Whether the first axes of all inputs count the same."""
-        return len({port.shape[0] for port in self.inputs if port.shape}) < 2
+        return self.takes.batch
 
     @overload
     def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, /, *,
@@ -257,11 +227,11 @@ class Session:
 
     def _run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None
              ) -> dict[str, np.ndarray]:
-        values = self._named(inputs)
-        total = self._check(values)
+        values = self.takes.named(inputs)
+        total = self.takes.elements(values)
         self.counters = []
         pieces: list[dict[str, np.ndarray]] = []
-        if not self._alike:
+        if not self.takes.alike:
             return self._execute(values)    # there are no batches
         for start in range(0, total, self.batch):
             piece = {k: v[start:start + self.batch] for k, v in values.items()}
@@ -296,37 +266,3 @@ class Session:
         if self._post:
             made |= self._post(made)
         return {port.name: made[port.name] for port in self.outputs}
-
-    def _named(self, inputs: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
-        takes = "; ".join(str(port) for port in self.inputs)
-        if isinstance(inputs, np.ndarray):
-            if len(self.inputs) != 1:
-                raise InputError(f"program {self.program.name!r} takes {len(self.inputs)} inputs, "
-                                 f"give them by name: {takes}")
-            return {self.inputs[0].name: inputs}
-        unknown = inputs.keys() - {port.name for port in self.inputs}
-        missing = {port.name for port in self.inputs} - inputs.keys()
-        for names, verb in ((unknown, "has no input"), (missing, "is missing input")):
-            if names:
-                raise InputError(f"program {self.program.name!r} {verb} "
-                                 f"{', '.join(map(repr, sorted(names)))}; it takes {takes}")
-        return {port.name: np.asarray(inputs[port.name]) for port in self.inputs}
-
-    def _check(self, values: dict[str, np.ndarray]) -> int:
-        totals = {}
-        for port in self.inputs:
-            got = values[port.name]
-            whole = not port.shape and not got.shape
-            fixed = 1 if self._alike else 0
-            tail = len(got.shape) == len(port.shape) > 0 and got.shape[0] > 0 and all(
-                want in (0, have) for want, have in zip(port.shape[fixed:], got.shape[fixed:],
-                                                        strict=True))
-            if got.dtype != port.dtype or not (whole or tail):
-                raise InputError(f"program {self.program.name!r} takes {port}"
-                                 f"{', with any first dimension' if self._alike else ''}; got "
-                                 f"{got.dtype} {list(got.shape)}")
-            totals[port.name] = got.shape[0] if got.shape else self.batch
-        if len(set(totals.values())) > 1 and self._alike:
-            raise InputError(f"program {self.program.name!r}: the inputs differ in their first "
-                             f"dimension: {totals}")
-        return next(iter(totals.values()), self.batch)

@@ -20,7 +20,7 @@ from examples.frameworks.keras_digits import lite
 from examples.frameworks.trial import Trial
 from makalu.measure.samples import PHOTOS
 from makalu.pictures import SUFFIXES
-from runtime.session import Port
+from runtime.ports import Port
 
 MNIST, LSTM, RANDOM, CALIBRATION = 1000, 50, 16, 128
 """Inputs of a trial: pictures of MNIST, those for an LSTM of 28 steps, random ones where there is

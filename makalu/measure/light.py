@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 
 from compiler.source import frontend, quantize
 from makalu.measure.samples import random_inputs
-from runtime.session import Port
+from runtime.ports import Port
 from sim.cache import digest, kept, say
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

@@ -14,7 +14,7 @@ import numpy as np
 
 from makalu.inputs import arrays, fits
 from makalu.pictures import SUFFIXES, Pictures
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 PHOTOS = Pictures(crop=128 / 146)
 """The middle of a photo whose shorter side is 146 pixels for a network of 128."""

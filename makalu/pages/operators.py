@@ -20,7 +20,7 @@ from compiler.ir.errors import CompileError
 from compiler.lower.operators import HANDLERS
 from makalu.backend import MACHINE, MakaluBackend, precision_of
 from makalu.pages.isa_pages import DOCS, NOTE, table
-from runtime.session import InputError
+from runtime.ports import InputError
 
 TOLERANCE = 2e-3
 

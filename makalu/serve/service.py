@@ -7,7 +7,7 @@ from typing import Any
 from makalu.serve.leases import Lease, Leases
 from makalu.serve.requests import Reply, Request, Totals
 from makalu.serve.tenants import Tenant
-from runtime.session import Port
+from runtime.ports import Port
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Service:
         raise NotImplementedError
 
     def status(self, tenant: Tenant) -> dict[str, Any]:
-        """Devices, leases, models and their numbers, for ``makalu ls``, ``top``, ``monitor`` and the
-        page::
+        """Devices, leases, models and their numbers, for ``makalu ls``, ``top``, ``monitor`` and
+        the page::
 
             {"time": s, "draining": bool,
              "devices": [{"name", "kind", "config", "mhz", "cores": [{"state", "pid", "restarts",

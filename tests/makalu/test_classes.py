@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from makalu.classes import best, check, class_names
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 OUTPUT = [Port("y", np.dtype(np.int8), (1, 6))]
 

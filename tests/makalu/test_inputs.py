@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from makalu.inputs import read_inputs, unusual
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 GRAY = Port("x", np.dtype(np.float32), (1, 1, 4, 6))
 COLOR = Port("x", np.dtype(np.uint8), (1, 4, 6, 3))

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from makalu.pictures import Pictures
-from runtime.session import InputError, Port
+from runtime.ports import InputError, Port
 
 FLOAT = Port("x", np.dtype(np.float32), (1, 3, 4, 4))
 

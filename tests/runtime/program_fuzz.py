@@ -23,7 +23,8 @@ from isa.presets import PRESETS
 from isa.program import Program, ProgramError
 from runtime.device import DeviceFault
 from runtime.golden_device import GoldenDevice
-from runtime.session import Port, Session
+from runtime.ports import Port
+from runtime.session import Session
 from tests.compiler.models import Net
 from tests.sim.standin import noise
 

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from isa.instructions import Region
 from isa.presets import PRESETS
 from runtime.device import Result
-from runtime.session import InputError, Session
+from runtime.ports import InputError
+from runtime.session import Session
 from tests.sim import standin
 
 TINY = PRESETS["tiny"]

@@ -17,7 +17,7 @@ from makalu.measure.networks import HALVES, LIGHT, networks
 from makalu.measure.nodes import compare_nodes, is_exact
 from makalu.measure.samples import random_inputs
 from makalu.measure.witness import saturates
-from runtime.session import Port
+from runtime.ports import Port
 
 
 def shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from makalu.measure.samples import random_inputs, samples
-from runtime.session import Port
+from runtime.ports import Port
 
 BYTES = Port("x", np.dtype(np.int8), (1, 4, 3))
 COLOR = Port("x", np.dtype(np.uint8), (1, 64, 64, 3))
