@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which execution is next: weighted fair queueing of leases by predicted cycles, with batching.
+
+Start-time fair queueing (Goyal, Vin and Cheng, 1996): an execution of a lease starts, in virtual
+time, when the lease's last one is finished or now, whichever is later, and is finished ``cycles /
+share`` later; the execution with the earliest start goes first, and its start is the virtual time.
+Leases that always wait get cycles in proportion to their shares, up to one execution of the longest
+program; a lease that comes back after a pause gets no more than that.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from makalu.serve.core import Held
+from makalu.serve.leases import Lease
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model's version for one machine.
+
+    Parameters
+    ----------
+    name, version : str
+    programs : dict of int to Held
+        By batch, ascending.
+    cycles : dict of int to int
+        Predicted, by batch.
+    bytes : int
+        DRAM of the programs together.
+    delay : float
+        Seconds that a request may wait for others to fill a batch.
+    """
+
+    name: str
+    version: str
+    programs: dict[int, Held]
+    cycles: dict[int, int]
+    bytes: int
+    delay: float
+
+    @property
+    def most(self) -> int:
+        """The largest batch."""
+        return max(self.programs)
+
+    def batch(self, elements: int) -> int:
+        """The smallest compiled batch that takes so many elements."""
+        return min(b for b in self.programs if b >= elements)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What came of a part: its outputs, its share of the cycles, the seconds of the execution, and
+    the program that gave them."""
+
+    outputs: dict[str, np.ndarray]
+    cycles: int
+    seconds: float
+    program: str
+
+
+@dataclass(eq=False)
+class Part:
+    """As much of a request as fits into one execution."""
+
+    model: Compiled
+    inputs: dict[str, np.ndarray]
+    elements: int
+    arrived: float
+    answer: "asyncio.Future[Piece]"
+    dispatched: float = 0.0
+    deaths: int = 0
+
+
+@dataclass
+class Batch:
+    """Parts of one lease that run together."""
+
+    lease: Lease
+    model: Compiled
+    parts: list[Part]
+
+    @property
+    def elements(self) -> int:
+        """Of all parts."""
+        return sum(p.elements for p in self.parts)
+
+    @property
+    def size(self) -> int:
+        """The compiled batch."""
+        return self.model.batch(self.elements)
+
+    @property
+    def cycles(self) -> int:
+        """Predicted."""
+        return self.model.cycles[self.size]
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Those of all parts, one behind the other."""
+        if len(self.parts) == 1:
+            return self.parts[0].inputs
+        return {name: np.concatenate([p.inputs[name] for p in self.parts])
+                for name in self.parts[0].inputs}
+
+
+@dataclass
+class _Queue:
+    lease: Lease
+    parts: deque[Part] = field(default_factory=deque)
+    finish: float = 0.0
+
+
+class Queues:
+    """What waits for an accelerator.
+
+    Parameters
+    ----------
+    clock : function
+        Seconds, as the event loop counts them.
+    """
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock, self._queues, self._now = clock, dict[str, _Queue](), 0.0
+
+    def __len__(self) -> int:
+        return sum(len(q.parts) for q in self._queues.values())
+
+    def put(self, lease: Lease, parts: Iterable[Part], first: bool = False) -> None:
+        """Queue parts of a lease, at its end or, what has been there already, in front."""
+        queue = self._queues.setdefault(lease.id, _Queue(lease, finish=self._now))
+        parts = list(parts)
+        if first:
+            queue.parts.extendleft(reversed(parts))
+        else:
+            queue.parts.extend(parts)
+        lease.waiting = len(queue.parts)
+
+    def take(self, lease: Lease) -> list[Part]:
+        """All that waits for a lease, taken out: it moves, or ends."""
+        queue = self._queues.pop(lease.id, None)
+        lease.waiting = 0
+        return list(queue.parts) if queue else []
+
+    def forget(self, lease: Lease, part: Part) -> None:
+        """Take out a part that nobody wants any more."""
+        queue = self._queues.get(lease.id)
+        if queue and part in queue.parts:
+            queue.parts.remove(part)
+            lease.waiting = len(queue.parts)
+
+    def next(self, served: Callable[[Lease], bool]) -> tuple[Batch | None, float | None]:
+        """The batch that runs next on a core which serves some leases; or none, and the time at
+        which the first batch will not wait for more requests any longer, if there is one."""
+        now = self._clock()
+        waiting = [q for q in self._queues.values() if q.parts and served(q.lease)]
+        ready, later = [], []
+        for queue in waiting:
+            batch = _gather(queue)
+            due = batch.parts[0].arrived + batch.model.delay
+            if batch.elements >= batch.model.most or due <= now:
+                ready.append((queue, batch))
+            else:
+                later.append(due)
+        if not ready:
+            return None, min(later, default=None)
+        queue, batch = min(ready, key=lambda r: (
+            -r[0].lease.terms.priority, max(self._now, r[0].finish), r[1].parts[0].arrived))
+        self._now = max(self._now, queue.finish)
+        queue.finish = self._now + batch.cycles / queue.lease.terms.share
+        for part in batch.parts:
+            queue.parts.remove(part)
+            part.dispatched = now
+        queue.lease.waiting = len(queue.parts)
+        return batch, None
+
+
+def _gather(queue: _Queue) -> Batch:
+    """The oldest part, and those behind it that are for the same model as far as they fit."""
+    batch = Batch(queue.lease, queue.parts[0].model, [])
+    room = batch.model.most
+    for part in queue.parts:
+        if part.model is batch.model and part.elements <= room:
+            batch.parts.append(part)
+            room -= part.elements
+            if not room:
+                break
+    return batch

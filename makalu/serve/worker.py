@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that owns a device: it takes programs and inputs by a socket, and gives outputs.
+
+It may die at any time, and loses nothing that its parent does not have. What is on the device
+belongs to one program and one owner; when either changes, the program is loaded again, which clears
+scratchpad, PSUM and every region that executions write.
+"""
+
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from isa.errors import UserError
+from isa.program import Program
+from makalu.api import open_device
+from runtime.device import Device, DeviceFault, MachineError
+from runtime.ports import InputError, Port
+from runtime.session import Session
+
+
+@dataclass(frozen=True)
+class Load:
+    """Take a program; answered with :class:`Loaded`."""
+
+    program: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a program that was taken, for an owner; answered with :class:`Ran`."""
+
+    program: str
+    owner: str
+    inputs: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Forget a program; answered with :class:`Loaded` without ports."""
+
+    program: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a program takes and gives."""
+
+    program: str
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An execution: which program gave these outputs, the cycles that the machine counted (0: it
+    counts none), and the seconds it took."""
+
+    program: str
+    outputs: dict[str, np.ndarray]
+    cycles: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What was asked for is not done; ``fatal``: the machine is not to be used again."""
+
+    text: str
+    input: bool = False
+    fatal: bool = False
+
+
+Message = Load | Run | Drop
+Answer = Loaded | Ran | Failed
+
+
+@dataclass
+class Owner:
+    """The device and the programs that were taken."""
+
+    device: Device
+    sessions: dict[str, Session] = field(default_factory=dict)
+    there: tuple[str, str] = "", ""
+    """Program and owner of what is on the device."""
+
+    def answer(self, message: Message) -> Answer:
+        """Do what a message asks for."""
+        try:
+            match message:
+                case Load():
+                    return self._load(message)
+                case Run():
+                    return self._run(message)
+                case Drop():
+                    self.sessions.pop(message.program, None)
+                    return Loaded(message.program)
+        except (DeviceFault, InputError) as e:
+            self.there = "", ""
+            return Failed(str(e), input=isinstance(e, InputError))
+        except (MachineError, UserError, MemoryError) as e:
+            self.there = "", ""
+            return Failed(str(e), fatal=isinstance(e, MachineError))
+
+    def _load(self, message: Load) -> Loaded:
+        session = Session(Program.from_bytes(message.data), self.device)
+        self.sessions[message.program], self.there = session, (message.program, "")
+        return Loaded(message.program, tuple(session.inputs), tuple(session.outputs),
+                      session.batch)
+
+    def _run(self, message: Run) -> Ran:
+        session = self.sessions[message.program]
+        start = time.monotonic()
+        if self.there != (message.program, message.owner):
+            self.there = "", ""
+            session.load()
+            self.there = message.program, message.owner
+        outputs = session.run(message.inputs)
+        cycles = sum(c.get("CYCLES", 0) for c in session.counters)
+        return Ran(message.program, outputs, cycles, time.monotonic() - start)
+
+
+def serve(link: Connection, device: str, config: str) -> None:
+    """Answer until the other end is closed."""
+    with open_device(device, config) as machine:
+        owner = Owner(machine)
+        link.send(None)     # ready
+        while True:
+            try:
+                number, message = link.recv()
+            except EOFError:
+                return
+            link.send((number, owner.answer(message)))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)    # the parent decides
+    serve(Connection(int(sys.argv[1])), sys.argv[2], sys.argv[3])
