@@ -10,9 +10,9 @@ from typing import Any
 
 from makalu.serve.core import Core, Died, Held
 from makalu.serve.leases import Lease
+from makalu.serve.messages import Loaded, Ran
 from makalu.serve.queues import Batch, Part, Piece, Queues
 from makalu.serve.requests import Failure, ServeError
-from makalu.serve.worker import Loaded, Ran
 
 WINDOW = 1.0
 """Seconds over which the busy share is taken."""
@@ -153,6 +153,9 @@ class Accelerator:
         try:
             ran = await core.run(batch.model.programs[batch.size], batch.lease.tenant.name,
                                  batch.inputs())
+            self._ran.append((begin, time.monotonic()))
+            self._account(batch, ran)
+            _answer(batch, ran)
         except ServeError as e:
             self._say("fault", device=self.name, model=batch.model.name, error=str(e))
             self.fail(batch.parts, e)
@@ -162,10 +165,6 @@ class Accelerator:
         except Exception as e:      # the core goes on, whatever is wrong with this batch
             self._say("error", device=self.name, model=batch.model.name, error=repr(e))
             self.fail(batch.parts, ServeError(Failure.BROKEN, f"the server failed: {e!r}"))
-        else:
-            self._ran.append((begin, time.monotonic()))
-            self._account(batch, ran)
-            _answer(batch, ran)
 
     def _again(self, batch: Batch) -> None:
         for part in batch.parts:

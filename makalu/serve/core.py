@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from makalu.serve.messages import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
 from makalu.serve.requests import Failure, ServeError
-from makalu.serve.worker import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
 
 START = 600.0
 """Seconds that a device may take to open: the simulation of a machine may have to be built."""

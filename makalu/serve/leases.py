@@ -3,7 +3,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -92,6 +92,7 @@ class Lease:
     cycles: int = 0
     elements: int = 0
     waiting: int = 0
+    closed: bool = False
     held: dict[str, int] = field(default_factory=dict)
     """Bytes on the device by program."""
 
@@ -117,12 +118,14 @@ class Leases:
         self._numbers = itertools.count(1)
         self._all: dict[str, Lease] = {}
 
-    def __iter__(self) -> Iterable[Lease]:
-        return iter(list(self._all.values()))
+    def all(self) -> list[Lease]:
+        """Everybody's, in the order of their making."""
+        return list(self._all.values())
 
     def of(self, tenant: Tenant) -> list[Lease]:
         """A tenant's, in the order of their making."""
-        return [lease for lease in self._all.values() if lease.tenant.name == tenant.name]
+        return [lease for lease in self._all.values()
+                if lease.tenant.name == tenant.name and not lease.closed]
 
     def visible(self, tenant: Tenant) -> list[Lease]:
         """A tenant's, or all for an administrator."""
@@ -137,7 +140,7 @@ class Leases:
             If there is none.
         """
         lease = self._all.get(id)
-        if lease is None or lease.tenant.name != tenant.name and not tenant.admin:
+        if lease is None or lease.closed or lease.tenant.name != tenant.name and not tenant.admin:
             raise ServeError(Failure.NOT_FOUND, f"there is no lease {id!r}: makalu ls shows yours")
         return lease
 
@@ -170,9 +173,13 @@ class Leases:
         lease.terms = terms
         return lease
 
+    def close(self, lease: Lease) -> None:
+        """Take nothing new for a lease; what waits keeps its share."""
+        lease.closed = True
+
     def detach(self, lease: Lease) -> None:
-        """End a lease: nothing new is taken for it."""
-        del self._all[lease.id]
+        """End a lease."""
+        self._all.pop(lease.id, None)
 
     def free_cores(self, device: str, but: Lease | None = None) -> int:
         """Cores that no lease has for itself."""

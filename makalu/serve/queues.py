@@ -19,7 +19,7 @@ from makalu.serve.core import Held
 from makalu.serve.leases import Lease
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """A model's version for one machine.
 

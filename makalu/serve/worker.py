@@ -12,72 +12,13 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-import numpy as np
-
 from isa.errors import UserError
 from isa.program import Program
 from makalu.api import open_device
+from makalu.serve.messages import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
 from runtime.device import Device, DeviceFault, MachineError
-from runtime.ports import InputError, Port
+from runtime.ports import InputError
 from runtime.session import Session
-
-
-@dataclass(frozen=True)
-class Load:
-    """Take a program; answered with :class:`Loaded`."""
-
-    program: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Run:
-    """Run a program that was taken, for an owner; answered with :class:`Ran`."""
-
-    program: str
-    owner: str
-    inputs: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Forget a program; answered with :class:`Loaded` without ports."""
-
-    program: str
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a program takes and gives."""
-
-    program: str
-    inputs: tuple[Port, ...] = ()
-    outputs: tuple[Port, ...] = ()
-    batch: int = 1
-
-
-@dataclass(frozen=True)
-class Ran:
-    """An execution: which program gave these outputs, the cycles that the machine counted (0: it
-    counts none), and the seconds it took."""
-
-    program: str
-    outputs: dict[str, np.ndarray]
-    cycles: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What was asked for is not done; ``fatal``: the machine is not to be used again."""
-
-    text: str
-    input: bool = False
-    fatal: bool = False
-
-
-Message = Load | Run | Drop
-Answer = Loaded | Ran | Failed
 
 
 @dataclass
