@@ -203,23 +203,23 @@ class Service:
     async def _answers(self, lease: Lease, parts: list[Part], timeout: float | None) -> list[Piece]:
         """The answers of all parts. Those that have not been dispatched when the time is over, or
         when nobody waits any more, never will be."""
-        wanted = asyncio.gather(*(p.answer for p in parts))
+        answers = [p.answer for p in parts]
         try:
-            if timeout is None:
-                return await wanted
-            done, _ = await asyncio.wait([wanted], timeout=timeout)
-            late = not done and not all(p.dispatched for p in parts)
-            if late:
+            _, late = await asyncio.wait(answers, timeout=timeout,
+                                         return_when=asyncio.FIRST_EXCEPTION)
+            if late and timeout is not None and not all(p.dispatched for p in parts):
                 raise ServeError(Failure.EXPIRED, f"the request was still waiting after {timeout:g}"
                                  " s, which is its deadline, and was dropped")
-            return await wanted
+            if late:
+                await asyncio.wait(answers, return_when=asyncio.FIRST_EXCEPTION)
+            for a in answers:
+                if a.done():
+                    a.result()      # the error of a part, whichever has one
+            return [a.result() for a in answers]
         finally:
-            if not wanted.done():
-                wanted.cancel()
-            elif not wanted.cancelled():
-                wanted.exception()      # seen, if this is for another reason
             for part in parts:
-                part.answer.cancel()
+                if not part.answer.cancel() and not part.answer.cancelled():
+                    part.answer.exception()     # seen, if another part's was raised
                 self.accelerators[lease.terms.device].queues.forget(lease, part)
 
     def _hold(self, lease: Lease, compiled: Compiled) -> None:

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service on real device processes: what it answers, and what it survives."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import makalu
+from makalu.serve.requests import Failure, Request, ServeError
+from makalu.serve.service import Hardware, Service
+from makalu.serve.tenants import Tenant, Tenants
+
+GOLDEN = Hardware("a", "golden", "tiny")
+
+
+def network(scale):
+    """int8 [N, 16] times a weight, the same for every channel: its answers tell who gave them."""
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["xf"]),
+             helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wf"]),
+             helper.make_node("MatMul", ["xf", "wf"], ["yf"]),
+             helper.make_node("QuantizeLinear", ["yf", "s", "z"], ["y"])]
+    weights = [numpy_helper.from_array(np.float32(1), "s"), numpy_helper.from_array(np.int8(0), "z"),
+               numpy_helper.from_array((scale * np.eye(16)).astype(np.int8), "w")]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.INT8, ["n", 16]) for n in "xy")
+    graph = helper.make_graph(nodes, "net", [x], [y], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, scale in (("double", 2), ("triple", 3)):
+        (tmp_path / name / "1").mkdir(parents=True)
+        onnx.save(network(scale), tmp_path / name / "1" / "model.onnx")
+        (tmp_path / name / "makalu.json").write_text(json.dumps({"batches": [1, 4]}))
+    return tmp_path
+
+
+def served(folder, test, hardware=(GOLDEN,), **options):
+    """Run a test in a service, which is closed whatever happens."""
+    async def run():
+        service = Service(folder, hardware, **options)
+        try:
+            await service.start()
+            await test(service, service.tenants.all[0])
+        finally:
+            await service.close()
+    asyncio.run(run())
+
+
+def ask(service, me, name, value, rows=1, **more):
+    x = np.full((rows, 16), value, np.int8)
+    return service.infer(me, Request(name, {"x": x}, **more))
+
+
+def failing(failure, words):
+    return pytest.raises(ServeError, match=words, check=lambda e: e.failure is failure)
+
+
+def test_answers_carry_their_program_and_version(folder):
+    async def test(service, me):
+        two, three = await asyncio.gather(ask(service, me, "double", 5, id="a"),
+                                          ask(service, me, "triple", 5))
+        assert (two.outputs["y"] == 10).all() and (three.outputs["y"] == 15).all()
+        assert two.program != three.program and (two.version, two.id) == ("1", "a")
+        assert two.program in {p.hash for v in service.models.all() if v.name == "double"
+                               for c in v.compiled.values() for p in c.programs.values()}
+        assert two.cycles == service.model(me, "double").cycles[1]
+
+    served(folder, test)
+
+
+def test_requests_join_into_batches_and_large_ones_are_cut(folder):
+    async def test(service, me):
+        answers = await asyncio.gather(*(ask(service, me, "double", k) for k in range(9)))
+        assert [int(a.outputs["y"][0, 0]) for a in answers] == [2 * k for k in range(9)]
+        assert service.accelerators["a"].executions < 9
+        whole = await service.infer(me, Request("double", {"x": np.arange(11, dtype=np.int8)[
+            :, None].repeat(16, 1)}))
+        assert whole.outputs["y"][:, 0].tolist() == list(range(0, 22, 2))
+
+    served(folder, test)
+
+
+@pytest.mark.parametrize("request_, failure, words", [
+    (Request("none", {}), Failure.NOT_FOUND, "model 'none' is not served"),
+    (Request("double", {}, version="7"), Failure.NOT_FOUND, "version 7 .* there is version 1"),
+    (Request("double", {}), Failure.BAD, "is missing input 'x'"),
+    (Request("double", {"x": np.zeros((1, 16), np.float32)}), Failure.BAD, "got float32"),
+    (Request("double", {"x": np.zeros((1, 15), np.int8)}), Failure.BAD, r"got int8 \[1, 15\]"),
+    (Request("double", {"x": np.zeros((0, 16), np.int8)}), Failure.BAD, r"got int8 \[0, 16\]"),
+    (Request("double", {"x": np.zeros((1, 16), np.int8)}, outputs=("q",)), Failure.BAD,
+     "no output 'q'; it gives y"),
+    (Request("double", {"x": np.zeros((1, 16), np.int8)}, lease="q"), Failure.NOT_FOUND,
+     "no lease 'q'"),
+])
+def test_bad_requests_are_refused_with_a_sentence(folder, request_, failure, words):
+    async def test(service, me):
+        with failing(failure, words):
+            await service.infer(me, request_)
+        assert (await ask(service, me, "double", 1)).outputs["y"][0, 0] == 2
+
+    served(folder, test)
+
+
+def test_a_killed_process_loses_nothing_and_answers_once(folder):
+    async def test(service, me):
+        core = service.accelerators["a"].cores[0]
+        for round in range(5):
+            tasks = [asyncio.create_task(ask(service, me, ("double", "triple")[k % 2], k))
+                     for k in range(40)]
+            await asyncio.sleep(0.003 * round)
+            os.kill(core.pid, signal.SIGKILL)
+            answers = await asyncio.gather(*tasks)
+            assert [int(a.outputs["y"][0, 0]) for a in answers] == [
+                np.int8(k * (2 + k % 2)) for k in range(40)]
+        assert core.restarts == 5
+        assert sum(v.totals.answered for v in service.models.all()) == 200
+
+    served(folder, test)
+
+
+def test_a_request_over_which_the_process_dies_twice_fails(folder):
+    async def test(service, me):
+        core, run = service.accelerators["a"].cores[0], service.accelerators["a"].cores[0].run
+
+        async def dying(program, owner, inputs):
+            os.kill(core.pid, signal.SIGKILL)
+            return await run(program, owner, inputs)
+
+        core.run = dying
+        with failing(Failure.DOWN, "died twice over this request"):
+            await ask(service, me, "double", 1)
+        core.run = run
+        assert (await ask(service, me, "double", 1)).outputs["y"][0, 0] == 2
+
+    served(folder, test)
+
+
+def test_deadlines_rates_and_queues(folder):
+    async def test(service, me):
+        lease = await service.attach(me, {"rate": 2.0})
+        await ask(service, me, "double", 1, 2, lease=lease.id)
+        with failing(Failure.TOO_MANY, "a rate of 2 elements a second") as e:
+            await ask(service, me, "double", 1, 2, lease=lease.id)
+        assert 0 < e.value.retry_after <= 1
+        full = await service.attach(me, {"queue": 1})
+        async with service.accelerators["a"]._idle[0]:     # the core is busy
+            waits = asyncio.create_task(ask(service, me, "double", 1, lease=full.id))
+            await asyncio.sleep(0.01)
+            with failing(Failure.TOO_MANY, "1 requests wait for lease"):
+                await ask(service, me, "double", 1, lease=full.id)
+            with failing(Failure.EXPIRED, "which is its deadline"):
+                await ask(service, me, "double", 1, timeout=0.02)
+            gone = asyncio.create_task(ask(service, me, "double", 1))
+            await asyncio.sleep(0.01)
+            gone.cancel()
+            await asyncio.wait([gone])
+            assert len(service.accelerators["a"].queues) == 1
+        assert (await waits).outputs["y"][0, 0] == 2
+
+    served(folder, test)
+
+
+def test_a_new_version_takes_over_while_requests_run(folder):
+    async def test(service, me):
+        shutil.copytree(folder / "triple" / "1", folder / "double" / "2")
+        asking = [asyncio.create_task(ask(service, me, "double", 4)) for _ in range(20)]
+        await service.load(me, "double")
+        answers = await asyncio.gather(*asking)
+        assert {(a.version, int(a.outputs["y"][0, 0])) for a in answers} == {("1", 8)}
+        new = await ask(service, me, "double", 4)
+        assert (new.version, int(new.outputs["y"][0, 0])) == ("2", 12)
+        await service.unload(me, "double")
+        with failing(Failure.NOT_FOUND, "'double' is not served"):
+            await ask(service, me, "double", 4)
+        assert ("double", "UNLOADED") in {(e.name, e.state) for e in service.index(me)}
+
+    served(folder, test)
+
+
+def test_a_model_that_does_not_compile_is_said_and_others_are_served(folder):
+    (folder / "bad" / "1").mkdir(parents=True)
+    (folder / "bad" / "1" / "model.onnx").write_bytes(b"no model")
+
+    async def test(service, me):
+        with failing(Failure.DOWN, "'bad' is unavailable: .*does not compile for tiny"):
+            await ask(service, me, "bad", 1)
+        assert (await ask(service, me, "triple", 2)).outputs["y"][0, 0] == 6
+
+    served(folder, test)
+
+
+def test_leases_move_between_devices_with_what_waits(folder):
+    async def test(service, me):
+        lease = await service.attach(me, {"device": "a"})
+        async with service.accelerators["a"]._idle[0]:
+            waits = [asyncio.create_task(ask(service, me, "double", k, lease=lease.id))
+                     for k in range(6)]
+            await asyncio.sleep(0.02)
+            await service.change(me, lease.id, {"device": "b"})
+            answers = await asyncio.gather(*waits)
+        assert [int(a.outputs["y"][0, 0]) for a in answers] == [0, 2, 4, 6, 8, 10]
+        assert service.accelerators["b"].executions and not service.accelerators["a"].executions
+        await service.detach(me, lease.id)
+        with failing(Failure.NOT_FOUND, "no lease"):
+            await ask(service, me, "double", 1, lease=lease.id)
+
+    served(folder, test, (GOLDEN, Hardware("b", "golden", "ecp5")))
+
+
+def test_tenants_see_their_own_models_and_hold_their_own_memory(folder):
+    small = Tenant("small", "0" * 64, ("double",), memory_bytes=10)
+    other = Tenant("other", "1" * 64, ("triple",), shares=2, leases=2)
+
+    async def test(service, me):
+        with failing(Failure.NOT_FOUND, "'triple' is not served"):
+            await ask(service, small, "triple", 1)
+        with failing(Failure.NO_MEMORY, "tenant 'small' may hold 10 bytes"):
+            await ask(service, small, "double", 1)
+        with failing(Failure.FORBIDDEN, "may not load or unload"):
+            await service.load(other, "triple")
+        assert {e.name for e in service.index(other)} == {"triple"}
+        assert [x["tenant"] for x in service.status(other)["leases"]] == ["other"]
+        assert [m["name"] for m in service.status(other)["models"]] == ["triple"]
+
+    served(folder, test, tenants=Tenants((small, other)))
+
+
+def test_the_device_is_cleared_between_tenants(folder):
+    """The program is loaded again when its owner changes, and not otherwise."""
+    from makalu.serve.messages import Load, Loaded, Run
+    from makalu.serve.worker import Owner
+
+    program = makalu.compile(folder / "double" / "1" / "model.onnx", "tiny")
+    with makalu.open_device("golden", "tiny") as device:
+        loads, load = [], device.load
+        device.load = lambda p: (loads.append(p.name), load(p))
+        owner = Owner(device)
+        assert isinstance(owner.answer(Load("p", program.to_bytes())), Loaded)
+        x = {"x": np.ones((1, 16), np.int8)}
+        for who in ("a", "a", "b", "b", "a"):
+            assert (owner.answer(Run("p", who, x)).outputs["y"] == 2).all()
+        assert len(loads) == 1 + 3
+
+
+def test_a_draining_server_answers_what_it_has_and_takes_nothing(folder):
+    async def test(service, me):
+        waits = [asyncio.create_task(ask(service, me, "double", 3)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await service.drain(10)
+        assert all(task.done() for task in waits) and not service.ready
+        with failing(Failure.DOWN, "is stopping"):
+            await ask(service, me, "double", 3)
+
+    served(folder, test)
