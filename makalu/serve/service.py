@@ -5,7 +5,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Served:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     batches: tuple[int, ...]
-    cycles: dict[int, int]
+    cycles: dict[int, int] = field(hash=False)
     bytes: int
     config: str
 
