@@ -28,7 +28,7 @@ from runtime.ports import InputError, Port, Takes
 
 TOKEN, ADMIN = "vision's", "root's"
 
-BODY_BYTES, BODY_SECONDS = 2 << 20, 0.5
+BODY_BYTES, BODY_SECONDS = 2 << 20, 1.0
 
 WIDE = 150_000
 

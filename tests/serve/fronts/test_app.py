@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What HTTP does whatever the protocol: tokens, bounds of bodies, errors, leases, metrics."""
+
+import gzip
+import re
+import socket
+import subprocess
+import sys
+import time
+import zlib
+
+import httpx
+import pytest
+
+from tests.serve.fronts.conftest import Served
+from tests.serve.fronts.stand_in import BODY_BYTES, BODY_SECONDS, TOKEN
+
+INFER = "/v2/models/scale/infer"
+
+ONE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}]}
+
+
+def error(reply: httpx.Response) -> str:
+    """The sentence of a v2 error."""
+    assert list(reply.json()) == ["error"]
+    return reply.json()["error"]
+
+
+def exchange(served: Served, *parts: bytes, pause: float = 0.0) -> str:
+    """What comes for bytes that are sent as they are, until the connection ends."""
+    with socket.create_connection(("127.0.0.1", served.http), timeout=10) as s:
+        for part in parts:
+            s.sendall(part)
+            time.sleep(pause)
+        received = b""
+        while more := s.recv(65536):
+            received += more
+        return received.decode()
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: h", f"Authorization: Bearer {TOKEN}",
+                        *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize(("token", "said"), [("", "wants a token"), ("x", "nobody has this")])
+def test_tokens(served: Served, token: str, said: str) -> None:
+    with served.client(token) as client:
+        for reply in (client.post(INFER, json=ONE), client.get("/makalu/status"),
+                      client.get("/metrics"), client.get("/v2/models/scale")):
+            assert reply.status_code == 401 and said in error(reply)
+            assert reply.headers["www-authenticate"] == "Bearer"
+        assert client.get("/v2/health/live").status_code == 200
+
+
+def test_content_length_too_large(served: Served) -> None:
+    said = exchange(served, head(f"Content-Length: {BODY_BYTES + 1}"))
+    assert said.startswith("HTTP/1.1 413") and "larger than" in said
+
+
+def test_chunks_too_large(served: Served, http: httpx.Client) -> None:
+    chunk = bytes(BODY_BYTES // 8)
+    reply = http.post(INFER, content=(chunk for _ in range(9)))
+    assert reply.status_code == 413 and "larger than" in error(reply)
+
+
+def test_largest_is_taken(http: httpx.Client) -> None:
+    reply = http.post(INFER, content=bytes(BODY_BYTES))
+    assert reply.status_code == 400 and "no JSON" in error(reply)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compressed_too_large(http: httpx.Client, coding: str) -> None:
+    compress = gzip.compress if coding == "gzip" else zlib.compress
+    reply = http.post(INFER, content=compress(bytes(100 * BODY_BYTES)),
+                      headers={"content-encoding": coding})
+    assert reply.status_code == 413
+
+
+@pytest.mark.parametrize(("coding", "body", "said"), [
+    ("gzip", b"no gzip", "not gzip"), ("gzip", gzip.compress(b"{}")[:-4], "ends within"),
+    ("br", b"", "coded as 'br'")])
+def test_compressed_badly(http: httpx.Client, coding: str, body: bytes, said: str) -> None:
+    reply = http.post(INFER, content=body, headers={"content-encoding": coding})
+    assert reply.status_code == 400 and said in error(reply)
+
+
+def test_body_that_does_not_arrive(served: Served) -> None:
+    began = time.monotonic()
+    said = exchange(served, head("Content-Length: 100"), b"{")
+    assert said.startswith("HTTP/1.1 408") and "did not arrive" in said
+    assert BODY_SECONDS <= time.monotonic() - began < BODY_SECONDS + 3
+
+
+def test_body_that_drips(served: Served) -> None:
+    began = time.monotonic()
+    said = exchange(served, head("Content-Length: 100"), *[b" "] * 3, pause=BODY_SECONDS / 5)
+    assert said.startswith("HTTP/1.1 408")
+    assert time.monotonic() - began < BODY_SECONDS * 1.5    # a bound of each part ends at 1.6
+
+
+def test_client_that_leaves_takes_its_request_along(served: Served, admin: httpx.Client) -> None:
+    before = admin.get("/metrics").json()["cancelled"]
+    with served.client() as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/v2/models/slow/infer", json=ONE, timeout=0.3)
+    until = time.monotonic() + 5
+    while admin.get("/metrics").json()["cancelled"] == before:
+        assert time.monotonic() < until, "the request goes on"
+        time.sleep(0.02)
+
+
+def test_unexpected(http: httpx.Client) -> None:
+    reply = http.post("/v2/models/broken/infer", json=ONE, headers={"x-request-id": "r-5"})
+    assert reply.status_code == 500 and reply.headers["x-request-id"] == "r-5"
+    assert "r-5" in error(reply) and "inner" not in reply.text and "Zero" not in reply.text
+
+
+def test_request_id(http: httpx.Client) -> None:
+    said = http.get("/v2", headers={"x-request-id": "a b"}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", said)
+
+
+def test_retry_after(http: httpx.Client) -> None:
+    reply = http.post("/v2/models/full/infer", json=ONE)
+    assert reply.status_code == 429 and reply.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/nothing", 404), ("DELETE", "/v2", 405), ("GET", INFER, 405)])
+def test_no_such_path(http: httpx.Client, method: str, path: str, status: int) -> None:
+    reply = http.request(method, path)
+    assert reply.status_code == status and path in error(reply)
+
+
+def test_leases(served: Served, http: httpx.Client, admin: httpx.Client) -> None:
+    made = http.post("/makalu/leases", json={"share": 2, "rate": 5.5})
+    assert made.status_code == 201
+    lease = made.json()
+    assert lease["tenant"] == "vision" and lease["device"] == "card" and lease["rate"] == 5.5
+    path = f"/makalu/leases/{lease['id']}"
+    assert http.patch(path, json={"share": 3, "rate": None}).json() \
+        == {**lease, "share": 3.0, "rate": None}
+    assert [e["id"] for e in http.get("/makalu/leases").json()] == [lease["id"]]
+    assert [e["id"] for e in http.get("/makalu/status").json()["leases"]] == [lease["id"]]
+    other = admin.post("/makalu/leases", json={}).json()["id"]
+    assert [e["id"] for e in admin.get("/makalu/leases").json()] == [lease["id"], other]
+    reply = http.delete(f"/makalu/leases/{other}")
+    assert reply.status_code == 404 and "there is no lease" in error(reply)
+    for id in (lease["id"], other):
+        assert admin.delete(f"/makalu/leases/{id}").status_code == 204
+    assert admin.get("/makalu/leases").json() == []
+
+
+@pytest.mark.parametrize(("terms", "status", "said"), [
+    ({"share": 9}, 403, "shares"), ({"share": -1}, 400, "share"), ({"size": 1}, 400, "size"),
+    ({"share": "2"}, 400, "share"), ({"cores": 1.5}, 400, "cores"), ([], 400, "body"),
+    ({"device": "none"}, 404, "no device"), ({"cores": 5}, 409, "cores")])
+def test_leases_refused(http: httpx.Client, terms: object, status: int, said: str) -> None:
+    reply = http.post("/makalu/leases", json=terms)
+    assert reply.status_code == status and said in error(reply)
+    assert http.get("/makalu/leases").json() == []
+
+
+def test_metrics_are_an_administrators(http: httpx.Client, admin: httpx.Client) -> None:
+    assert http.get("/metrics").status_code == 403
+    assert admin.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+def test_no_server_is_imported_by_the_rest_of_makalu() -> None:
+    code = ("import sys, makalu, makalu.cli.main as m\n"
+            "sys.argv = ['makalu', '--help']\n"
+            "try: m.main()\n"
+            "except SystemExit as e: assert not e.code\n"
+            "print({'fastapi', 'starlette', 'grpc', 'uvicorn'} & sys.modules.keys())")
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "Usage: makalu" in done.stdout and done.stdout.endswith("set()\n")
