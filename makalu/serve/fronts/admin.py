@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from makalu.serve.fronts.caller import ERRORS, Calling
-from makalu.serve.leases import Lease
+from makalu.serve.leases import QUEUE, Lease
 from makalu.serve.requests import Failure, ServeError
 
 router = APIRouter(responses=ERRORS, tags=["Administration"])
@@ -18,16 +18,16 @@ class Terms(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    device: str | None = None
-    share: float | None = None
-    cores: int | None = None
-    priority: int | None = None
+    device: str = ""
+    share: float = 1.0
+    cores: int = 0
+    priority: int = 0
     rate: float | None = None
     memory_bytes: int | None = None
-    queue: int | None = None
+    queue: int = QUEUE
 
     def given(self) -> dict[str, Any]:
-        """The terms that were sent; a null is sent, too: it lifts a limit."""
+        """The terms that were sent; a null is, too: it lifts a limit."""
         return self.model_dump(exclude_unset=True)
 
 

@@ -69,7 +69,7 @@ router = APIRouter(tags=["SageMaker"], responses={
     "default": {"model": Trouble, "description": "not answered"}})
 
 
-@router.get("/ping")
+@router.get("/ping", response_class=Response)
 async def ping(http: Request) -> Response:
     """Whether all models that should be are served."""
     return Response(status_code=200 if http.app.state.service.ready else Failure.DOWN.http)
@@ -115,7 +115,7 @@ async def model(by: Calling, name: str) -> Loaded:
     return _said(_loaded(by, name))
 
 
-@router.delete("/models/{name}")
+@router.delete("/models/{name}", response_class=Response)
 async def unload(by: Calling, name: str) -> Response:
     """Stop serving a model."""
     await by.service.unload(by.tenant, _loaded(by, name))

@@ -129,13 +129,13 @@ router = APIRouter(prefix="/v2", responses=ERRORS, tags=["Open Inference Protoco
                    strict_content_type=False)   # tritonclient sends JSON without its type
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_class=Response)
 async def live() -> Response:
     """Whether the server runs."""
     return Response()
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", response_class=Response)
 async def ready(http: Request) -> Response:
     """Whether all models that should be are served."""
     return Response(status_code=200 if http.app.state.service.ready else Failure.DOWN.http)
@@ -155,8 +155,8 @@ async def stats(by: Calling, model: str = "", version: str = "") -> dict[str, An
     return v2.statistics(by.service.totals(by.tenant, model, version))
 
 
-@router.get("/models/{model}/ready")
-@router.get("/models/{model}/versions/{version}/ready")
+@router.get("/models/{model}/ready", response_class=Response)
+@router.get("/models/{model}/versions/{version}/ready", response_class=Response)
 async def model_ready(by: Calling, model: str, version: str = "") -> Response:
     """Whether a model is served."""
     by.service.model(by.tenant, model, version)
@@ -185,7 +185,7 @@ async def index(by: Calling, body: Annotated[IndexRequest | None, Body()] = None
     return [IndexEntry(**e) for e in v2.index(by.service, by.tenant, ready)]
 
 
-@router.post("/repository/models/{model}/load")
+@router.post("/repository/models/{model}/load", response_class=Response)
 async def load(by: Calling, model: str, body: Annotated[ChangeRequest | None, Body()] = None
                ) -> Response:
     """Read a model's folder again and serve what it has."""
@@ -193,7 +193,7 @@ async def load(by: Calling, model: str, body: Annotated[ChangeRequest | None, Bo
     return Response()
 
 
-@router.post("/repository/models/{model}/unload")
+@router.post("/repository/models/{model}/unload", response_class=Response)
 async def unload(by: Calling, model: str, body: Annotated[ChangeRequest | None, Body()] = None
                  ) -> Response:
     """Stop serving a model."""

@@ -2,6 +2,7 @@
 """What HTTP does whatever the protocol: tokens, bounds of bodies, errors, leases, metrics."""
 
 import gzip
+import os
 import re
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.serve.fronts.conftest import Served
-from tests.serve.fronts.stand_in import BODY_BYTES, BODY_SECONDS, TOKEN
+from tests.serve.fronts.stand_in import ADMIN, BODY_BYTES, BODY_SECONDS, TOKEN
 
 INFER = "/v2/models/scale/infer"
 
@@ -153,12 +154,29 @@ def test_leases(served: Served, http: httpx.Client, admin: httpx.Client) -> None
 
 @pytest.mark.parametrize(("terms", "status", "said"), [
     ({"share": 9}, 403, "shares"), ({"share": -1}, 400, "share"), ({"size": 1}, 400, "size"),
-    ({"share": "2"}, 400, "share"), ({"cores": 1.5}, 400, "cores"), ([], 400, "body"),
+    ({"priority": None}, 400, "priority"), ({"share": "2"}, 400, "share"),
+    ({"cores": 1.5}, 400, "cores"), ([], 400, "body"),
     ({"device": "none"}, 404, "no device"), ({"cores": 5}, 409, "cores")])
 def test_leases_refused(http: httpx.Client, terms: object, status: int, said: str) -> None:
     reply = http.post("/makalu/leases", json=terms)
     assert reply.status_code == status and said in error(reply)
     assert http.get("/makalu/leases").json() == []
+
+
+def test_nothing_that_the_description_allows_breaks_it(served: Served, admin: httpx.Client) -> None:
+    """Schemathesis makes requests of /openapi.json; a 503 of a health check is an answer, too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run",
+         f"http://127.0.0.1:{served.http}/openapi.json", "-H", f"Authorization: Bearer {ADMIN}",
+         "--exclude-path-regex", "health/ready|ping|/load|/unload|^/models|broken",
+         "--phases", "fuzzing", "--max-examples", "4", "--seed", "1", "--no-color", "--checks",
+         ("not_a_server_error,status_code_conformance,content_type_conformance,"
+          "response_schema_conformance")],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "NO_PROXY": "127.0.0.1"})
+    for lease in admin.get("/makalu/leases").json():
+        admin.delete(f"/makalu/leases/{lease['id']}")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Tested: \d\d", done.stdout), done.stdout
 
 
 def test_metrics_are_an_administrators(http: httpx.Client, admin: httpx.Client) -> None:
