@@ -35,7 +35,8 @@ async def programs(source: Source, config: str) -> list[Made]:
         BAD with the compiler's sentence, if it does not compile.
     """
     if source.model.suffix == ".mkl":
-        return [_made(source, source.model.read_bytes())]
+        return [_made(source, path.read_bytes()) for path in sorted(
+            source.model.parent.glob("*.mkl"))]
     return [_made(source, await _compile(source, config, batch))
             for batch in source.settings.batches]
 

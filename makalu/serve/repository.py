@@ -2,7 +2,7 @@
 """A folder of models: ``NAME/VERSION/model.onnx``, as Triton and TensorFlow Serving have it.
 
 A version is a number, and its folder has one model of any format that ``makalu compile`` takes, or
-a ``.mkl`` program. ``NAME/makalu.json``, which may be left out, says how it is served::
+``.mkl`` programs of it, one for each batch. ``NAME/makalu.json``, which may be left out, says how it is served::
 
     {"batches": [1, 4], "delay_ms": 2, "serve": "latest",
      "options": {"precision": "fp16", "host": "all", "calibration": "samples.npz"}}
@@ -143,9 +143,9 @@ def _model(folder: Path) -> Path:
     names = {p.name for p in folder.iterdir()}
     if names & {"saved_model.pb", "predict_net.pb", "predict_net.pbtxt"}:
         return folder
-    if len(found) != 1:
+    if not found or len(found) > 1 and any(p.suffix != ".mkl" for p in found):
         raise ServeError(Failure.BAD, f"{where} has {len(found)} models: put one there, as "
-                         "model.onnx, model.tflite or model.mkl")
+                         "model.onnx or model.tflite, or a .mkl program for each batch")
     return found[0]
 
 

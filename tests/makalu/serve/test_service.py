@@ -26,15 +26,32 @@ def network(scale):
              helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wf"]),
              helper.make_node("MatMul", ["xf", "wf"], ["yf"]),
              helper.make_node("QuantizeLinear", ["yf", "s", "z"], ["y"])]
-    weights = [numpy_helper.from_array(np.float32(1), "s"), numpy_helper.from_array(np.int8(0), "z"),
-               numpy_helper.from_array((scale * np.eye(16)).astype(np.int8), "w")]
+    weights = [numpy_helper.from_array(v, name) for name, v in (
+        ("s", np.float32(1)), ("z", np.int8(0)), ("w", (scale * np.eye(16)).astype(np.int8)))]
     x, y = (helper.make_tensor_value_info(n, TensorProto.INT8, ["n", 16]) for n in "xy")
     graph = helper.make_graph(nodes, "net", [x], [y], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
+@pytest.fixture(scope="module")
+def programs():
+    """Files of each network by its scale: one for each batch."""
+    return {scale: [makalu.compile(network(scale), "tiny", batch=batch).to_bytes()
+                    for batch in (1, 4)] for scale in (2, 3)}
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, programs):
+    for name, scale in (("double", 2), ("triple", 3)):
+        (tmp_path / name / "1").mkdir(parents=True)
+        for k, data in enumerate(programs[scale]):
+            (tmp_path / name / "1" / f"{k}.mkl").write_bytes(data)
+    return tmp_path
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A folder of models to compile, for two batches."""
     for name, scale in (("double", 2), ("triple", 3)):
         (tmp_path / name / "1").mkdir(parents=True)
         onnx.save(network(scale), tmp_path / name / "1" / "model.onnx")
@@ -197,7 +214,7 @@ def test_a_model_that_does_not_compile_is_said_and_others_are_served(folder):
     served(folder, test)
 
 
-def test_leases_move_between_devices_with_what_waits(folder):
+def test_leases_move_between_devices_with_what_waits(models):
     async def test(service, me):
         lease = await service.attach(me, {"device": "a"})
         async with service.accelerators["a"]._idle[0]:
@@ -212,7 +229,7 @@ def test_leases_move_between_devices_with_what_waits(folder):
         with failing(Failure.NOT_FOUND, "no lease"):
             await ask(service, me, "double", 1, lease=lease.id)
 
-    served(folder, test, (GOLDEN, Hardware("b", "golden", "ecp5")))
+    served(models, test, (GOLDEN, Hardware("b", "golden", "ecp5")))
 
 
 def test_tenants_see_their_own_models_and_hold_their_own_memory(folder):
@@ -238,7 +255,7 @@ def test_the_device_is_cleared_between_tenants(folder):
     from makalu.serve.messages import Load, Loaded, Run
     from makalu.serve.worker import Owner
 
-    program = makalu.compile(folder / "double" / "1" / "model.onnx", "tiny")
+    program = makalu.load(folder / "double" / "1" / "0.mkl")
     with makalu.open_device("golden", "tiny") as device:
         loads, load = [], device.load
         device.load = lambda p: (loads.append(p.name), load(p))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP and gRPC on their ports, until the process is told to stop."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from makalu.serve.fronts import v2_grpc
+from makalu.serve.fronts.app import application
+from makalu.serve.log import say
+from makalu.serve.metrics import Metrics
+from makalu.serve.service import Service
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen; a port of 0 is any that is free. ``drain`` is how many seconds requests that
+    were taken may need when the server stops."""
+
+    host: str
+    http: int
+    grpc: int
+    drain: float
+
+
+class Http(uvicorn.Server):
+    """uvicorn, whose signals are the caller's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+async def run(service: Service, metrics: Metrics, address: Address) -> None:
+    """Serve until SIGTERM or SIGINT; then take nothing new, and answer what was taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    metrics.watch(service)
+    http = Http(uvicorn.Config(application(service, metrics.text), address.host, address.http,
+                               log_config=None, access_log=False, lifespan="on"))
+    rpc = v2_grpc.server(service)
+    grpc_port = rpc.add_insecure_port(f"{address.host}:{address.grpc}")
+    await rpc.start()
+    listening = asyncio.create_task(http.serve())
+    starting = asyncio.create_task(service.start())
+    try:
+        await asyncio.wait([starting, asyncio.create_task(stop.wait()), listening],
+                           return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            say("ready", http=_port(http), grpc=grpc_port, models=[
+                f"{v.name}/{v.number}" for v in service.models.all() if v.state == "READY"])
+            await asyncio.wait([asyncio.create_task(stop.wait()), listening],
+                               return_when=asyncio.FIRST_COMPLETED)
+        say("drain", seconds=address.drain)
+        await service.drain(address.drain)
+    finally:
+        starting.cancel()
+        http.should_exit = True
+        await asyncio.gather(listening, rpc.stop(1.0), return_exceptions=True)
+        await service.close()
+        say("stopped")
+
+
+def _port(http: uvicorn.Server) -> int:
+    return int(http.servers[0].sockets[0].getsockname()[1])
