@@ -170,6 +170,7 @@ async def main() -> None:
     # asyncio sends at once (TCP_NODELAY) on sockets that are of TCP by name only
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()
         rest = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         serving = asyncio.create_task(rest.serve([listening]))
         print(listening.getsockname()[1], rpc_port, flush=True)
