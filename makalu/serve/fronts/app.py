@@ -35,7 +35,7 @@ def application(service: Service, metrics: Callable[[], bytes], limits: Limits |
     app.state.service, app.state.metrics, app.state.texts = service, metrics, Texts()
     for front in (v2_rest, tfserving, sagemaker, admin):
         app.include_router(front.router)
-    app.add_middleware(Guard, limits=limits or Limits())
+    app.add_middleware(Guard, service=service, limits=limits or Limits())
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.openapi = lambda: _described(app)   # type: ignore[method-assign]

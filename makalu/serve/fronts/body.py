@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from makalu.serve.fronts import errors
 from makalu.serve.fronts.tensors import bad
+from makalu.serve.fronts.tokens import token
 from makalu.serve.requests import Failure, ServeError
+from makalu.serve.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,18 @@ class Gone(Exception):
 
 
 class Guard:
-    """ASGI middleware around all protocols."""
+    """ASGI middleware around all protocols.
 
-    def __init__(self, app: ASGIApp, limits: Limits):
-        self._app, self._limits = app, limits
+    Parameters
+    ----------
+    app : ASGI application
+    service : Service
+        Who has no token of it sends no body.
+    limits : Limits
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, limits: Limits):
+        self._app, self._service, self._limits = app, service, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,6 +100,7 @@ class Guard:
         """The whole body, decompressed; None if the request has none."""
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return None
+        self._service.tenant(token(headers.get("authorization")))
         if int(headers.get("content-length", "0")) > self._limits.body_bytes:
             raise self._too_large()
         try:

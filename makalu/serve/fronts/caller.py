@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from makalu.serve import requests
 from makalu.serve.fronts.body import Gone
 from makalu.serve.fronts.text import Texts
+from makalu.serve.fronts.tokens import token
 from makalu.serve.requests import Failure, Reply
 from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
 
 BEARER = HTTPBearer(auto_error=False, description="A token that `makalu token` made.")
+"""Puts tokens into the OpenAPI description; :func:`caller` reads them."""
 
 
 class Error(BaseModel):
@@ -65,11 +67,10 @@ async def _left(http: Request) -> None:
         pass
 
 
-async def caller(http: Request, bearer: Annotated[HTTPAuthorizationCredentials | None,
-                                                  Depends(BEARER)]) -> Caller:
+async def caller(http: Request, described: Annotated[Any, Depends(BEARER)]) -> Caller:
     """The caller that a token names; ServeError NO_TOKEN."""
     service, texts = cast(Service, http.app.state.service), http.app.state.texts
-    return Caller(service, texts, service.tenant(bearer.credentials if bearer else None), http)
+    return Caller(service, texts, service.tenant(token(http.headers.get("authorization"))), http)
 
 
 Calling = Annotated[Caller, Depends(caller)]

@@ -20,6 +20,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from makalu.serve.fronts import v2
 from makalu.serve.fronts.tensors import bad, datatype_of, dtype_of, from_json, from_raw, to_raw
+from makalu.serve.fronts.tokens import token
 from makalu.serve.requests import Failure, Reply, Request, ServeError
 from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
@@ -74,9 +75,8 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._service = service
 
     def _tenant(self, context: Any) -> Tenant:
-        sent = dict(context.invocation_metadata() or ()).get("authorization", "")
-        kind, _, token = sent.partition(" ")
-        return self._service.tenant(token.strip() if kind.lower() == "bearer" else None)
+        sent = dict(context.invocation_metadata() or ())
+        return self._service.tenant(token(sent.get("authorization")))
 
     @_answered
     async def ServerLive(self, message: Any, context: Any) -> Any:

@@ -54,6 +54,15 @@ def test_tokens(served: Served, token: str, said: str) -> None:
         assert client.get("/v2/health/live").status_code == 200
 
 
+def test_no_body_is_read_without_a_token(served: Served) -> None:
+    """The reply comes though the body does not, and long before the body's time is over."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", served.http), timeout=10) as s:
+        s.sendall(f"POST {INFER} HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n".encode())
+        assert s.recv(12) == b"HTTP/1.1 401"
+    assert time.monotonic() - began < BODY_SECONDS
+
+
 def test_content_length_too_large(served: Served) -> None:
     said = exchange(served, head(f"Content-Length: {BODY_BYTES + 1}"))
     assert said.startswith("HTTP/1.1 413") and "larger than" in said

@@ -172,7 +172,7 @@ def test_only_what_is_ready(http: httpx.Client) -> None:
 
 def test_shared_memory(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="shared memory") as e:
-        client.register_system_shared_memory("m", "/m", 8)
+        client.register_system_shared_memory("m", "/m", 8, headers=bearer())
     assert e.value.status() == "501"
 
 
