@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import httpx
 import pytest
@@ -172,7 +173,8 @@ def test_leases_refused(http: httpx.Client, terms: object, status: int, said: st
     assert http.get("/makalu/leases").json() == []
 
 
-def test_nothing_that_the_description_allows_breaks_it(served: Served, admin: httpx.Client) -> None:
+def test_nothing_that_the_description_allows_breaks_it(served: Served, admin: httpx.Client,
+                                                           tmp_path: Path) -> None:
     """Schemathesis makes requests of /openapi.json; a 503 of a health check is an answer, too."""
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run",
@@ -181,7 +183,8 @@ def test_nothing_that_the_description_allows_breaks_it(served: Served, admin: ht
          "--phases", "fuzzing", "--max-examples", "4", "--seed", "1", "--no-color", "--checks",
          ("not_a_server_error,status_code_conformance,content_type_conformance,"
           "response_schema_conformance")],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "NO_PROXY": "127.0.0.1"})
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"})
     for lease in admin.get("/makalu/leases").json():
         admin.delete(f"/makalu/leases/{lease['id']}")
     assert done.returncode == 0, done.stdout
