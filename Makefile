@@ -12,7 +12,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long frameworks bench verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
+.PHONY: help run test long frameworks bench serve verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -37,6 +37,14 @@ prove: $(READY)  ## prove the properties of the blocks formally: docs/verificati
 
 bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
 	@$(BIN)/makalu bench $(if $(QUICK),--quick)
+
+serve: $(READY)  ## serve the shipped digits on the golden model: HTTP on port 8080, gRPC on 8081 (docs/serving.md)
+	@mkdir -p build/models/digits/1
+	@cp examples/digits_int8.onnx build/models/digits/1/model.onnx
+	@$(BIN)/python -m examples.ask_digits > build/models/one_digit.json
+	@echo "makalu: when it says ready, in another terminal:"
+	@echo "  curl -s localhost:8080/v2/models/digits/infer -d @build/models/one_digit.json"
+	@$(BIN)/makalu serve build/models
 
 verilog: $(READY)  ## write build/verilog/$(CONFIG): Verilog, register map, FuseSoC core, Vivado script (CONFIG=tiny, ecp5, core256, … or a .json file)
 	@$(BIN)/makalu verilog --config $(CONFIG) --package build/verilog/$(basename $(notdir $(CONFIG)))

@@ -48,6 +48,7 @@ class Terms:
         wrong = [name for name, good in (
             ("share", self.share > 0 and math.isfinite(self.share)),
             ("cores", self.cores >= 0),
+            ("priority", abs(self.priority) <= 1e6),
             ("rate", self.rate is None or self.rate > 0 and math.isfinite(self.rate)),
             ("memory_bytes", self.memory_bytes is None or self.memory_bytes >= 0),
             ("queue", self.queue > 0)) if not good]

@@ -2,7 +2,8 @@
 """A folder of models: ``NAME/VERSION/model.onnx``, as Triton and TensorFlow Serving have it.
 
 A version is a number, and its folder has one model of any format that ``makalu compile`` takes, or
-``.mkl`` programs of it, one for each batch. ``NAME/makalu.json``, which may be left out, says how it is served::
+``.mkl`` programs of it, one for each batch. ``NAME/makalu.json``, which may be left out, says how
+it is served::
 
     {"batches": [1, 4], "delay_ms": 2, "serve": "latest",
      "options": {"precision": "fp16", "host": "all", "calibration": "samples.npz"}}

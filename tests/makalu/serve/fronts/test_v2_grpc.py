@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from makalu.serve.fronts.tensors import DTYPES, NAMES
 from makalu.serve.fronts.v2_grpc import CONTENTS
-from tests.serve.fronts.conftest import Served
-from tests.serve.fronts.stand_in import ADMIN, BODY_BYTES, TOKEN, WIDE
+from tests.makalu.serve.fronts.conftest import Served
+from tests.makalu.serve.fronts.stand_in import ADMIN, BODY_BYTES, TOKEN, WIDE
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -13,8 +13,8 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from makalu.serve.fronts.tensors import DTYPES, NAMES
-from tests.serve.fronts.conftest import Served
-from tests.serve.fronts.stand_in import ADMIN, TOKEN, WIDE
+from tests.makalu.serve.fronts.conftest import Served
+from tests.makalu.serve.fronts.stand_in import ADMIN, TOKEN, WIDE
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve.fronts.stand_in import ADMIN, TOKEN
+from tests.makalu.serve.fronts.stand_in import ADMIN, TOKEN
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Served:
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Served]:
-    with subprocess.Popen([sys.executable, "-m", "tests.serve.fronts.stand_in"], text=True,
+    with subprocess.Popen([sys.executable, "-m", "tests.makalu.serve.fronts.stand_in"], text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield Served(*map(int, process.stdout.readline().split()))

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serve.fronts.stand_in import WIDE
+from tests.makalu.serve.fronts.stand_in import WIDE
 
 PREDICT = "/v1/models/scale:predict"
 

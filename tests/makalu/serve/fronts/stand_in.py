@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Service whose models are numpy functions, and a process that serves it on loopback.
 
-``python -m tests.serve.fronts.stand_in`` prints its HTTP and its gRPC port, and ends with its
-input.
+``python -m tests.makalu.serve.fronts.stand_in`` prints its HTTP and its gRPC port, and ends with
+its input.
 """
 
 import asyncio
