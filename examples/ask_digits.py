@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints a request of the Open Inference Protocol for one held-out digit, as ``make serve`` uses it.
-"""
+"""Prints a request of the Open Inference Protocol for one held-out digit; ``make serve`` uses it."""
 
 import json
 
