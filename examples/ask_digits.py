@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints a request of the Open Inference Protocol for one held-out digit; ``make serve`` uses it."""
+"""Prints a request of the Open Inference Protocol for one held-out digit, for ``make serve``."""
 
 import json
 
