@@ -3,8 +3,7 @@
 
 A tensor is a datatype's name, a shape, and its elements: row-major little-endian bytes, or numbers
 in JSON, flat or nested as the shape is. Whatever does not fit is refused and never converted: a
-fraction is no integer, booleans are no numbers (though one among numbers counts as 0 or 1), and
-nothing wraps around or becomes infinite.
+fraction is no integer, a boolean no number, and nothing wraps around or becomes infinite.
 """
 
 import math
@@ -133,7 +132,8 @@ def condensed(value: Any) -> Any:
 
 
 def _plain(values: list[Any]) -> np.ndarray | None:
-    """An array of booleans, integers or floats; None if it is none or integers would be rounded."""
+    """An array of booleans, integers or floats. None if it is none, integers would be rounded, or
+    booleans are among numbers, of which numpy makes 0 and 1."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -141,7 +141,13 @@ def _plain(values: list[Any]) -> np.ndarray | None:
     kinds = array.dtype.kind
     if kinds not in "bif" or kinds == "f" and (np.abs(array) >= EXACT).any():
         return None
-    return array
+    may = kinds != "b" and ((array == 0) | (array == 1)).any()
+    return None if may and bool in _types(np.asarray(values, dtype=object)) else array
+
+
+def _types(objects: np.ndarray) -> set[type]:
+    """Python's types of an array's elements."""
+    return set(map(type, objects.flat))
 
 
 def _numbers(name: str, data: Any, dtype: np.dtype) -> np.ndarray:
@@ -152,10 +158,10 @@ def _numbers(name: str, data: Any, dtype: np.dtype) -> np.ndarray:
         return array
     try:
         objects = np.asarray(data, dtype=object)
-        if objects.ndim and all(type(v) is int for v in objects.flat):
+        types = _types(objects) if objects.ndim else {type(None)}
+        if types <= {int}:
             return objects.astype(np.uint64 if min(objects.flat) >= 0 else np.int64)
-        if objects.ndim and dtype.kind not in "biu" and all(
-                type(v) in (int, float) for v in objects.flat):
+        if types <= {int, float}:
             return objects.astype(np.float64)
     except OverflowError:
         raise bad(f"tensor {name!r}: its data has a number beyond {datatype_of(dtype)}; keep to "

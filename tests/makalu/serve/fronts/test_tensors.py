@@ -106,10 +106,17 @@ def test_no_elements_and_no_dimensions() -> None:
     ("INT8", [1], [1.5], "no integers"),
     ("INT8", [1], [1.0], "no integers"),
     ("INT8", [1], [float("nan")], "no integers"),
+    ("INT8", [1], [float("inf")], "no integers"),
+    ("INT8", [2], [True, 2], "no array of numbers"),
+    ("FP32", [2, 2], [[1.5, 2.0], [3.0, False]], "no array of numbers"),
+    ("UINT64", [2], [2 ** 63, True], "no array of numbers"),
 ])
-def test_malformed_json(datatype: str, shape: list[int], data: Any, said: str) -> None:
+@pytest.mark.parametrize("condensed", [False, True])
+def test_malformed_json(datatype: str, shape: list[int], data: Any, said: str, condensed: bool
+                        ) -> None:
+    sent = tensors.condensed(data) if condensed else data
     with pytest.raises(ServeError) as e:
-        tensors.from_json("picture", datatype, shape, data)
+        tensors.from_json("picture", datatype, shape, sent)
     assert e.value.failure is Failure.BAD
     assert "tensor 'picture'" in str(e.value) and said in str(e.value)
 
