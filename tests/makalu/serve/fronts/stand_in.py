@@ -25,6 +25,7 @@ from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
 from makalu.serve.service import Entry, Served, Service
 from makalu.serve.tenants import Tenant, Tenants
 from runtime.ports import InputError, Port, Takes
+from tests.makalu.serve.conformance.arithmetic import INPUTS, OUTPUTS, WIDTH, arithmetic
 
 TOKEN, ADMIN = "vision's", "root's"
 
@@ -49,6 +50,9 @@ MODELS: dict[str, tuple[tuple[Port, ...], tuple[Port, ...], Function]] = {
     "pair": ((_port("a", "INT8", 0, 2), _port("b", "FP32", 0, 2)),
              (_port("sum", "FP32", 0, 2), _port("odd", "BOOL", 0, 2)), _pair),
     "wide": ((_port("x", "FP32", 1, WIDE),), (_port("y", "FP32", 1, WIDE),), lambda x: {"y": -x}),
+    **{model: (tuple(_port(n, v2, 0, WIDTH) for n in INPUTS),
+               tuple(_port(n, v2, 0, WIDTH) for n in OUTPUTS), arithmetic)
+       for model, v2 in (("floats", "FP32"), ("integers", "INT32"))},
     **{f"turn-{name}": ((_port("x", name, 0, 2),), (_port("y", name, 0, 2),),
                         lambda x: {"y": x[:, ::-1]}) for name in DTYPES},
     **{name: ((_port("x", "FP32", 0, 1),), (_port("y", "FP32", 0, 1),), lambda x: {"y": x})
