@@ -98,10 +98,11 @@ class Guard:
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body, decompressed; None if the request has none."""
-        if "content-length" not in headers and "transfer-encoding" not in headers:
+        length = int(headers.get("content-length", "0"))
+        if not length and "transfer-encoding" not in headers:
             return None
         self._service.tenant(token(headers.get("authorization")))
-        if int(headers.get("content-length", "0")) > self._limits.body_bytes:
+        if length > self._limits.body_bytes:
             raise self._too_large()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
