@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ from makalu.serve import requests
 from makalu.serve.fronts.body import Gone
 from makalu.serve.fronts.text import Texts
 from makalu.serve.fronts.tokens import token
-from makalu.serve.requests import Failure, Reply
+from makalu.serve.requests import Failure, Reply, ServeError
 from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
 
@@ -74,6 +74,14 @@ async def caller(http: Request, described: Annotated[Any, Depends(BEARER)]) -> C
 
 
 Calling = Annotated[Caller, Depends(caller)]
+
+
+def probe(http: Request) -> Response:
+    """The reply to a probe, which has no token: ServeError DOWN unless the service is ready."""
+    if not http.app.state.service.ready:
+        raise ServeError(Failure.DOWN, "the server is starting, stopping, or without a device: try "
+                         "again later", 1.0)
+    return Response()
 
 
 def headers(reply: Reply) -> dict[str, str]:

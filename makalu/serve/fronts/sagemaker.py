@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from makalu.serve import requests
 from makalu.serve.fronts import tfserving, v2_rest
-from makalu.serve.fronts.caller import Calling, headers
+from makalu.serve.fronts.caller import Calling, headers, probe
 from makalu.serve.fronts.tensors import DTYPES, NAMES, bad, cast, from_raw
 from makalu.serve.requests import Failure, Reply, ServeError
 from makalu.serve.service import Entry, Served
@@ -27,11 +27,14 @@ BINARY = "application/vnd.sagemaker-triton.binary+json"
 SIZE = "json-header-size="
 """Parameter of :data:`BINARY`."""
 
-BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {
-    JSON: {"schema": {"anyOf": [{"$ref": "#/components/schemas/InferRequest"},
-                                {"$ref": "#/components/schemas/PredictRequest"}]}},
-    NPY: {"schema": {"type": "string", "format": "binary"}},
-    BINARY: {"schema": {"type": "string", "format": "binary"}}}}}
+INFER: dict[str, Any] = {
+    "responses": {200: {"content": {JSON: {}, NPY: {}, v2_rest.BINARY: {}}}},
+    "openapi_extra": {"requestBody": {"required": True, "content": {
+        JSON: {"schema": {"anyOf": [{"$ref": "#/components/schemas/InferRequest"},
+                                    {"$ref": "#/components/schemas/PredictRequest"}]}},
+        NPY: {"schema": {"type": "string", "format": "binary"}},
+        BINARY: {"schema": {"type": "string", "format": "binary"}}}}}}
+"""How an inference is described."""
 
 
 class Trouble(BaseModel):
@@ -71,11 +74,11 @@ router = APIRouter(tags=["SageMaker"], responses={
 
 @router.get("/ping", response_class=Response)
 async def ping(http: Request) -> Response:
-    """Whether all models that should be are served."""
-    return Response(status_code=200 if http.app.state.service.ready else Failure.DOWN.http)
+    """Whether the server answers inferences."""
+    return probe(http)
 
 
-@router.post("/invocations", openapi_extra=BODY)
+@router.post("/invocations", **INFER)
 async def invocations(by: Calling, x_amzn_sagemaker_target_model: Annotated[str, Header()] = ""
                       ) -> Response:
     """Answer an inference of the only model, or of the one that the header names."""
@@ -122,7 +125,7 @@ async def unload(by: Calling, name: str) -> Response:
     return Response()
 
 
-@router.post("/models/{name}/invoke", openapi_extra=BODY)
+@router.post("/models/{name}/invoke", **INFER)
 async def invoke(by: Calling, name: str) -> Response:
     """Answer an inference of a model."""
     return await _answer(by, _loaded(by, name))

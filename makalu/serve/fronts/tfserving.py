@@ -65,6 +65,12 @@ class ModelStatus(BaseModel):
     model_version_status: list[VersionStatus]
 
 
+PREDICT: dict[str, Any] = {
+    "response_model": PredictReply,
+    "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {
+        "schema": {"$ref": "#/components/schemas/PredictRequest"}}}}}}
+"""How a prediction is described."""
+
 router = APIRouter(prefix="/v1/models", responses=ERRORS, tags=["TensorFlow Serving"])
 
 
@@ -95,12 +101,8 @@ async def metadata(by: Calling, model: str, version: str = "") -> dict[str, Any]
             "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}}}
 
 
-@router.post("/{model}:predict", response_model=PredictReply, openapi_extra={
-    "requestBody": {"required": True, "content": {"application/json": {
-        "schema": {"$ref": "#/components/schemas/PredictRequest"}}}}})
-@router.post("/{model}/versions/{version}:predict", response_model=PredictReply, openapi_extra={
-    "requestBody": {"required": True, "content": {"application/json": {
-        "schema": {"$ref": "#/components/schemas/PredictRequest"}}}}})
+@router.post("/{model}:predict", **PREDICT)
+@router.post("/{model}/versions/{version}:predict", **PREDICT)
 async def predict(by: Calling, model: str, version: str = "") -> Response:
     """Answer a prediction."""
     return await answer(by, model, version, await by.texts.read(await by.http.body()))

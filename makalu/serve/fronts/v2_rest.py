@@ -15,9 +15,9 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from makalu.serve.fronts import v2
-from makalu.serve.fronts.caller import ERRORS, Calling, headers
+from makalu.serve.fronts.caller import ERRORS, Calling, headers, probe
 from makalu.serve.fronts.tensors import bad, datatype_of, from_json, from_raw, to_raw
-from makalu.serve.requests import Failure, Reply
+from makalu.serve.requests import Reply
 
 LENGTH = "inference-header-content-length"
 
@@ -125,6 +125,13 @@ class ChangeRequest(Strict):
     parameters: dict[str, Any] = {}
 
 
+INFER: dict[str, Any] = {
+    "response_model": InferReply, "responses": {200: {"content": {BINARY: {}}}},
+    "openapi_extra": {"requestBody": {"required": True, "content": {
+        JSON: {"schema": {"$ref": "#/components/schemas/InferRequest"}},
+        BINARY: {"schema": {"type": "string", "format": "binary"}}}}}}
+"""How an inference is described."""
+
 router = APIRouter(prefix="/v2", responses=ERRORS, tags=["Open Inference Protocol v2"],
                    strict_content_type=False)   # tritonclient sends JSON without its type
 
@@ -137,8 +144,8 @@ async def live() -> Response:
 
 @router.get("/health/ready", response_class=Response)
 async def ready(http: Request) -> Response:
-    """Whether all models that should be are served."""
-    return Response(status_code=200 if http.app.state.service.ready else Failure.DOWN.http)
+    """Whether the server answers inferences."""
+    return probe(http)
 
 
 @router.get("")
@@ -201,14 +208,8 @@ async def unload(by: Calling, model: str, body: Annotated[ChangeRequest | None, 
     return Response()
 
 
-@router.post("/models/{model}/infer", response_model=InferReply, openapi_extra={
-    "requestBody": {"required": True, "content": {
-        JSON: {"schema": {"$ref": "#/components/schemas/InferRequest"}},
-        BINARY: {"schema": {"type": "string", "format": "binary"}}}}})
-@router.post("/models/{model}/versions/{version}/infer", response_model=InferReply, openapi_extra={
-    "requestBody": {"required": True, "content": {
-        JSON: {"schema": {"$ref": "#/components/schemas/InferRequest"}},
-        BINARY: {"schema": {"type": "string", "format": "binary"}}}}})
+@router.post("/models/{model}/infer", **INFER)
+@router.post("/models/{model}/versions/{version}/infer", **INFER)
 async def infer(by: Calling, model: str, version: str = "") -> Response:
     """Answer an inference."""
     return await answer(by, model, version, by.http.headers.get(LENGTH))

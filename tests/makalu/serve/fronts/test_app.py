@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from makalu.serve.requests import Failure
 from tests.makalu.serve.fronts.conftest import Served
 from tests.makalu.serve.fronts.stand_in import ADMIN, BODY_BYTES, BODY_SECONDS, TOKEN
 
@@ -190,6 +191,35 @@ def test_nothing_that_the_description_allows_breaks_it(served: Served, admin: ht
         admin.delete(f"/makalu/leases/{lease['id']}")
     assert done.returncode == 0, done.stdout
     assert re.search(r"Tested: \d\d", done.stdout), done.stdout
+
+
+OPEN = {"/v2", "/v2/health/live", "/v2/health/ready", "/ping"}
+"""Paths of probes."""
+
+
+def test_every_path_but_probes_wants_a_token(served: Served) -> None:
+    with served.client("") as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        for path, operations in paths.items():
+            for method, described in operations.items():
+                status = client.request(method, re.sub("[{}]", "", path)).status_code
+                assert status == (200 if path in OPEN else 401), (method, path)
+                assert {str(f.http) for f in Failure} <= described["responses"].keys()
+    assert OPEN < paths.keys()
+
+
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/ping"])
+def test_probes_while_a_model_is_unloaded(http: httpx.Client, admin: httpx.Client, path: str
+                                          ) -> None:
+    """The stand-in is ready if no model is unloaded."""
+    admin.post("/v2/repository/models/turn-INT8/unload")
+    try:
+        reply = http.get(path)
+    finally:
+        admin.post("/v2/repository/models/turn-INT8/load")
+    assert reply.status_code == 503 and "try again" in reply.text
+    assert reply.headers["retry-after"] == "1"
+    assert http.get(path).status_code == 200
 
 
 def test_metrics_are_an_administrators(http: httpx.Client, admin: httpx.Client) -> None:
