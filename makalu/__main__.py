@@ -3,4 +3,5 @@
 
 from makalu.cli.main import main
 
-main()
+if __name__ == "__main__":      # and not in a process that a server starts
+    main()
