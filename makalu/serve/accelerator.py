@@ -53,8 +53,17 @@ class Accelerator:
         self.cycles = self.executions = 0
 
     async def start(self) -> None:
-        """Start all cores; they take work from then on."""
-        await asyncio.gather(*(core.start() for core in self.cores))
+        """Start all cores; they take work from then on.
+
+        Raises
+        ------
+        ServeError
+            If one does not come up.
+        """
+        try:
+            await asyncio.gather(*(core.start() for core in self.cores))
+        except Died as e:
+            raise ServeError(Failure.BROKEN, f"device {self.name!r} does not start: {e}") from None
         self._tasks = [asyncio.create_task(self._work(k)) for k in range(len(self.cores))]
 
     async def close(self) -> None:

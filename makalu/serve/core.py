@@ -72,7 +72,7 @@ class Core:
         Raises
         ------
         Died
-            If it does not come up; what it said is on standard error.
+            If it does not come up, with what it said of it.
         """
         mine, theirs = socket.socketpair()
         with theirs:
@@ -81,7 +81,9 @@ class Core:
                  self.config], pass_fds=[theirs.fileno()], start_new_session=True)
         self._link = Connection(mine.detach())
         self._has.clear()
-        await self._within(START, self._link.recv)
+        said = await self._within(START, self._link.recv)
+        if isinstance(said, Failed):
+            raise Died(said.text)
         self.pid = self._process.pid
 
     async def restart(self) -> None:

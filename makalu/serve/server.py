@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from makalu.serve.fronts import v2_grpc
 from makalu.serve.fronts.app import application
 from makalu.serve.log import say
 from makalu.serve.metrics import Metrics
+from makalu.serve.requests import Failure, ServeError
 from makalu.serve.service import Service
 
 
@@ -46,16 +48,20 @@ async def run(service: Service, metrics: Metrics, address: Address) -> None:
     http = Http(uvicorn.Config(application(service, metrics.text), address.host, address.http,
                                log_config=None, access_log=False, lifespan="on"))
     rpc = v2_grpc.server(service)
-    grpc_port = rpc.add_insecure_port(f"{address.host}:{address.grpc}")
+    try:
+        grpc_port = rpc.add_insecure_port(f"{address.host}:{address.grpc}")
+    except RuntimeError:
+        raise _taken(address.host, address.grpc, "--grpc-port") from None
+    listener = _listen(address)
     await rpc.start()
-    listening = asyncio.create_task(http.serve())
+    listening = asyncio.create_task(http.serve([listener]))
     starting = asyncio.create_task(service.start())
     try:
         await asyncio.wait([starting, asyncio.create_task(stop.wait()), listening],
                            return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            say("ready", http=_port(http), grpc=grpc_port, models=[
+            say("ready", http=listener.getsockname()[1], grpc=grpc_port, models=[
                 f"{v.name}/{v.number}" for v in service.models.all() if v.state == "READY"])
             await asyncio.wait([asyncio.create_task(stop.wait()), listening],
                                return_when=asyncio.FIRST_COMPLETED)
@@ -69,5 +75,19 @@ async def run(service: Service, metrics: Metrics, address: Address) -> None:
         say("stopped")
 
 
-def _port(http: uvicorn.Server) -> int:
-    return int(http.servers[0].sockets[0].getsockname()[1])
+def _listen(address: Address) -> socket.socket:
+    """The socket of HTTP. It names TCP, without which asyncio leaves small replies waiting."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.http))
+    except OSError:
+        listener.close()
+        raise _taken(address.host, address.http, "--port") from None
+    return listener
+
+
+def _taken(host: str, port: int, option: str) -> ServeError:
+    return ServeError(Failure.CONFLICT, f"port {port} of {host} cannot be listened on: another "
+                      f"program may have it, or {host} is not this computer's; choose another with "
+                      f"{option} or --host")

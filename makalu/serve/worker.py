@@ -67,10 +67,15 @@ class Owner:
 
 
 def serve(link: Connection, device: str, config: str) -> None:
-    """Answer until the other end is closed."""
-    with open_device(device, config) as machine:
+    """Say whether the device is there, and answer until the other end is closed."""
+    try:
+        machine = open_device(device, config)
+    except (UserError, ValueError, OSError) as e:
+        link.send(Failed(str(e), fatal=True))
+        return
+    link.send(None)
+    with machine:
         owner = Owner(machine)
-        link.send(None)     # ready
         while True:
             try:
                 number, message = link.recv()
