@@ -43,7 +43,7 @@ class Accelerator:
                  leases: Callable[[], Iterable[Lease]], seen: Callable[[Batch, Ran], None],
                  say: Callable[..., None]):
         self.name, self.device, self.config = name, device, config
-        self.cores = [Core(device, config, limit) for _ in range(cores)]
+        self.cores = [Core(device, config, limit, self.wake) for _ in range(cores)]
         self._leases, self._seen, self._say = leases, seen, say
         self._changed = asyncio.Event()
         self.queues = Queues(time.monotonic)
@@ -79,7 +79,7 @@ class Accelerator:
     @property
     def ready(self) -> bool:
         """Whether every core has its process."""
-        return all(core.pid for core in self.cores)
+        return all(core.pid and core.alive for core in self.cores)
 
     @property
     def busy(self) -> float:
@@ -144,6 +144,8 @@ class Accelerator:
     async def _work(self, k: int) -> None:
         while True:
             async with self._idle[k]:
+                if not self.cores[k].alive:
+                    await self._revive(k, Died("the process died with nothing to do"))
                 batch, due = self.queues.next(lambda lease: self._serves(k, lease))
                 if batch is not None:
                     await self._run(k, batch)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Core:
         As :func:`makalu.api.open_device` takes them.
     limit : float
         Seconds that an execution may take before the process counts as dead.
+    ended : function
+        Called in the event loop when the process has ended, whatever it was doing.
 
     Attributes
     ----------
@@ -58,8 +61,9 @@ class Core:
         Hash of the program that ran last.
     """
 
-    def __init__(self, device: str, config: str, limit: float):
-        self.device, self.config, self.limit = device, config, limit
+    def __init__(self, device: str, config: str, limit: float,
+                 ended: Callable[[], None] = lambda: None):
+        self.device, self.config, self.limit, self._ended = device, config, limit, ended
         self.pid, self.restarts, self.program = 0, 0, ""
         self._thread = ThreadPoolExecutor(1, "core")
         self._numbers = itertools.count()
@@ -85,6 +89,18 @@ class Core:
         if isinstance(said, Failed):
             raise Died(said.text)
         self.pid = self._process.pid
+        threading.Thread(target=self._watch, args=(self._process, asyncio.get_running_loop()),
+                         daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def _watch(self, process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        process.wait()
+        with contextlib.suppress(RuntimeError):     # the loop is closed: nobody wants to know
+            loop.call_soon_threadsafe(self._ended)
 
     async def restart(self) -> None:
         """Kill what is left of the process, and start another one."""

@@ -76,6 +76,12 @@ def ask(service, me, name, value, rows=1, **more):
     return service.infer(me, Request(name, {"x": x}, **more))
 
 
+async def until(so, seconds=60.0):
+    async with asyncio.timeout(seconds):
+        while not so():
+            await asyncio.sleep(0.001)
+
+
 def failing(failure, words):
     return pytest.raises(ServeError, match=words, check=lambda e: e.failure is failure)
 
@@ -129,16 +135,28 @@ def test_bad_requests_are_refused_with_a_sentence(folder, request_, failure, wor
 def test_a_killed_process_loses_nothing_and_answers_once(folder):
     async def test(service, me):
         core = service.accelerators["a"].cores[0]
-        for round in range(5):
+        for deaths in range(5):
             tasks = [asyncio.create_task(ask(service, me, ("double", "triple")[k % 2], k))
                      for k in range(40)]
-            await asyncio.sleep(0.003 * round)
+            await asyncio.sleep(0.003 * deaths)
             os.kill(core.pid, signal.SIGKILL)
             answers = await asyncio.gather(*tasks)
             assert [int(a.outputs["y"][0, 0]) for a in answers] == [
                 np.int8(k * (2 + k % 2)) for k in range(40)]
-        assert core.restarts == 5
+            await until(lambda times=deaths: service.ready and core.restarts > times)
         assert sum(v.totals.answered for v in service.models.all()) == 200
+
+    served(folder, test)
+
+
+def test_a_process_killed_with_nothing_to_do_is_started_again(folder):
+    async def test(service, me):
+        core = service.accelerators["a"].cores[0]
+        os.kill(core.pid, signal.SIGKILL)
+        await until(lambda: not service.ready)
+        await until(lambda: service.ready)
+        assert core.restarts == 1
+        assert (await ask(service, me, "double", 1)).outputs["y"][0, 0] == 2
 
     served(folder, test)
 
