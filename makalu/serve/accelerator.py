@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from makalu.serve.core import Core, Died, Held
+from makalu.serve.core import Core, Died, Held, Link
 from makalu.serve.leases import Lease
 from makalu.serve.messages import Loaded, Ran
 from makalu.serve.queues import Batch, Part, Piece, Queues
@@ -26,8 +26,10 @@ class Accelerator:
 
     Parameters
     ----------
-    name, device, config : str
-        Its name, and what :func:`makalu.api.open_device` opens for each core.
+    name, config : str
+        Its name, and the configuration of its machine.
+    begin : function
+        Begins the process of a core.
     cores : int
     limit : float
         Seconds that an execution may take.
@@ -39,11 +41,11 @@ class Accelerator:
         Called with events for the log.
     """
 
-    def __init__(self, name: str, device: str, config: str, cores: int, limit: float, *,
-                 leases: Callable[[], Iterable[Lease]], seen: Callable[[Batch, Ran], None],
+    def __init__(self, name: str, config: str, begin: Callable[[], Link], cores: int, limit: float,
+                 *, leases: Callable[[], Iterable[Lease]], seen: Callable[[Batch, Ran], None],
                  say: Callable[..., None]):
-        self.name, self.device, self.config = name, device, config
-        self.cores = [Core(device, config, limit, self.wake) for _ in range(cores)]
+        self.name, self.config = name, config
+        self.cores = [Core(begin, limit, self.wake) for _ in range(cores)]
         self._leases, self._seen, self._say = leases, seen, say
         self._changed = asyncio.Event()
         self.queues = Queues(time.monotonic)
@@ -79,7 +81,7 @@ class Accelerator:
     @property
     def ready(self) -> bool:
         """Whether every core has its process."""
-        return all(core.pid and core.alive for core in self.cores)
+        return all(core.ready for core in self.cores)
 
     @property
     def busy(self) -> float:
@@ -144,7 +146,7 @@ class Accelerator:
     async def _work(self, k: int) -> None:
         while True:
             async with self._idle[k]:
-                if not self.cores[k].alive:
+                if not self.cores[k].ready:
                     await self._revive(k, Died("the process died with nothing to do"))
                 batch, due = self.queues.next(lambda lease: self._serves(k, lease))
                 if batch is not None:

@@ -3,18 +3,11 @@
 
 import asyncio
 import contextlib
-import itertools
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,13 +33,42 @@ class Held:
     data: bytes
 
 
+class Link(Protocol):
+    """A process with a device, wherever it is. Methods that block raise OSError or EOFError when it
+    dies."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def host(self) -> str:
+        """The computer that it runs on."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+
+    def open(self) -> Failed | None:
+        """Wait until it has its device; or what it says is wrong."""
+
+    def ask(self, message: Message) -> Answer:
+        """Have it do something, and wait for the answer."""
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 class Core:
     """The process of a core, asked by one caller at a time.
 
     Parameters
     ----------
-    device, config : str
-        As :func:`makalu.api.open_device` takes them.
+    begin : function
+        Begins a process.
     limit : float
         Seconds that an execution may take before the process counts as dead.
     ended : function
@@ -54,21 +76,19 @@ class Core:
 
     Attributes
     ----------
-    pid : int
-        0: there is no process.
     restarts : int
     program : str
         Hash of the program that ran last.
     """
 
-    def __init__(self, device: str, config: str, limit: float,
+    def __init__(self, begin: Callable[[], Link], limit: float,
                  ended: Callable[[], None] = lambda: None):
-        self.device, self.config, self.limit, self._ended = device, config, limit, ended
-        self.pid, self.restarts, self.program = 0, 0, ""
+        self._begin, self.limit, self._ended = begin, limit, ended
+        self.restarts, self.program = 0, ""
         self._thread = ThreadPoolExecutor(1, "core")
-        self._numbers = itertools.count()
         self._has: set[str] = set()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._open = False
 
     async def start(self) -> None:
         """Start the process, and wait until it has its device.
@@ -78,27 +98,32 @@ class Core:
         Died
             If it does not come up, with what it said of it.
         """
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "makalu.serve.worker", str(theirs.fileno()), self.device,
-                 self.config], pass_fds=[theirs.fileno()], start_new_session=True)
-        self._link = Connection(mine.detach())
         self._has.clear()
-        said = await self._within(START, self._link.recv)
+        self._link = link = self._begin()
+        said = await self._within(START, link.open)
         if isinstance(said, Failed):
             raise Died(said.text)
-        self.pid = self._process.pid
-        threading.Thread(target=self._watch, args=(self._process, asyncio.get_running_loop()),
+        self._open = True
+        threading.Thread(target=self._watch, args=(link, asyncio.get_running_loop()),
                          daemon=True).start()
 
     @property
-    def alive(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+    def ready(self) -> bool:
+        """Whether the process is there, and has its device."""
+        return self._open and self._link is not None and self._link.alive
 
-    def _watch(self, process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        process.wait()
+    @property
+    def pid(self) -> int:
+        """The process; 0: there is none."""
+        return self._link.pid if self._link and self._open else 0
+
+    @property
+    def host(self) -> str:
+        """The computer that it runs on."""
+        return self._link.host if self._link and self._open else ""
+
+    def _watch(self, link: Link, loop: asyncio.AbstractEventLoop) -> None:
+        link.wait()
         with contextlib.suppress(RuntimeError):     # the loop is closed: nobody wants to know
             loop.call_soon_threadsafe(self._ended)
 
@@ -110,12 +135,9 @@ class Core:
 
     def kill(self) -> None:
         """End the process at once."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._link.close()
-        self._process, self.pid = None, 0
+        if self._link is not None:
+            self._link.kill()
+        self._link, self._open = None, False
 
     def close(self) -> None:
         """End the process, and the thread that talks to it."""
@@ -160,19 +182,13 @@ class Core:
             await self._ask(Drop(program))
 
     async def _ask(self, message: Message) -> Loaded | Ran:
-        number = next(self._numbers)
-        answer = await self._within(self.limit, self._exchange, number, message)
+        if self._link is None:
+            raise Died("there is no process")
+        answer = await self._within(self.limit, self._link.ask, message)
         if isinstance(answer, Failed):
             if answer.fatal:
                 raise Died(answer.text)
             raise ServeError(Failure.BAD if answer.input else Failure.BROKEN, answer.text)
-        return answer
-
-    def _exchange(self, number: int, message: Message) -> Answer:
-        self._link.send((number, message))
-        got, answer = self._link.recv()
-        if got != number:
-            raise EOFError(f"answer {got} to question {number}")
         return answer
 
     async def _within(self, seconds: float, call: Callable[..., T], *arguments: Any) -> T:
@@ -186,4 +202,4 @@ class Core:
                 await future
             raise Died(f"the process did not answer within {seconds:g} s") from None
         except (EOFError, OSError) as e:
-            raise Died(f"the process of {self.device} died ({type(e).__name__})") from None
+            raise Died(f"the process died ({str(e) or type(e).__name__})") from None

@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from makalu.serve.accelerator import Accelerator
+from makalu.serve.core import Link
 from makalu.serve.leases import Lease, Leases, Terms
 from makalu.serve.messages import Ran
 from makalu.serve.models import Models, Version
+from makalu.serve.process import Process
 from makalu.serve.queues import Batch, Compiled, Part, Piece
 from makalu.serve.repository import Repository
 from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
@@ -94,16 +97,20 @@ class Service:
         Called with events for the log.
     seen : function of Batch and Ran
         Called after each execution, for metrics.
+    begin : function of device and config
+        Begins the process of a core: here, or elsewhere.
     """
 
     def __init__(self, folder: Path, hardware: Sequence[Hardware], tenants: Tenants | None = None,
                  poll: float = 0.0, say: Callable[..., None] = lambda event, **facts: None,
-                 seen: Callable[[Batch, Ran], None] = lambda batch, ran: None):
+                 seen: Callable[[Batch, Ran], None] = lambda batch, ran: None,
+                 begin: Callable[[str, str], Link] = Process):
         self.hardware = {h.name: h for h in hardware}
         self.tenants = tenants or Tenants()
         self.leases = Leases({h.name: h.cores for h in hardware})
         self.accelerators: Mapping[str, Accelerator] = {
-            h.name: Accelerator(h.name, h.device, h.config, h.cores, h.limit,
+            h.name: Accelerator(h.name, h.config, partial(begin, h.device, h.config), h.cores,
+                                h.limit,
                                 leases=lambda name=h.name: self._on(name),  # type: ignore[misc]
                                 seen=self._ran, say=say) for h in hardware}
         self.models = Models(Repository(folder), self.accelerators, say)
@@ -383,9 +390,9 @@ class Service:
         the page::
 
             {"time": s, "draining": bool,
-             "devices": [{"name", "kind", "config", "mhz", "cores": [{"state", "pid", "restarts",
-                          "program"}], "busy": share of the last second, "cycles", "waiting",
-                          "executions"}],
+             "devices": [{"name", "kind", "config", "mhz", "cores": [{"state", "host", "pid",
+                          "restarts", "program"}], "busy": share of the last second, "cycles",
+                          "waiting", "executions"}],
              "leases": [Lease.json()],
              "models": [{"name", "version", "state", "reason", "program", "batches", "cycles",
                          "bytes", "answered", "failed", "elements"}]}
@@ -400,8 +407,8 @@ class Service:
         return {"name": name, "kind": hardware.device, "config": hardware.config,
                 "mhz": hardware.mhz, "busy": round(a.busy, 4), "cycles": a.cycles,
                 "executions": a.executions, "waiting": len(a.queues),
-                "cores": [{"state": "ready" if core.pid else "down", "pid": core.pid,
-                           "restarts": core.restarts, "program": core.program}
+                "cores": [{"state": "ready" if core.ready else "down", "host": core.host,
+                           "pid": core.pid, "restarts": core.restarts, "program": core.program}
                           for core in a.cores]}
 
 
