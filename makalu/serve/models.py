@@ -148,6 +148,7 @@ class Models:
         if name not in self._all:
             raise ServeError(Failure.NOT_FOUND, f"model {name!r} is not served here")
         self._unloaded.add(name)
+        self.repository.unlink(name)
         await self._drop(name)
 
     async def _drop(self, name: str) -> None:

@@ -2,7 +2,8 @@
 """A folder of models: ``NAME/VERSION/model.onnx``, as Triton and TensorFlow Serving have it.
 
 A version is a number, and its folder has one model of any format that ``makalu compile`` takes, or
-``.mkl`` programs of it, one for each batch. ``NAME/makalu.json``, which may be left out, says how
+``.mkl`` programs of it, one for each batch; a model right in ``NAME`` is version 1.
+``NAME/makalu.json``, which may be left out, says how
 it is served::
 
     {"batches": [1, 4], "delay_ms": 2, "serve": "latest",
@@ -73,14 +74,33 @@ class Repository:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._elsewhere: dict[str, Path] = {}
         if not folder.is_dir():
             raise ServeError(Failure.NOT_FOUND, f"there is no folder {str(folder)!r}: make one "
                              "with NAME/VERSION/model.onnx in it, as digits/1/model.onnx")
 
     def names(self) -> list[str]:
         """The models' names."""
-        return sorted(p.name for p in self.folder.iterdir()
-                      if p.is_dir() and not p.name.startswith("."))
+        return sorted({*self._elsewhere, *(p.name for p in self.folder.iterdir()
+                                           if p.is_dir() and not p.name.startswith("."))})
+
+    def link(self, name: str, folder: Path) -> None:
+        """Have a folder somewhere in the repository be the model of this name.
+
+        Raises
+        ------
+        ServeError
+            If it is not there.
+        """
+        inside = folder.resolve().is_relative_to(self.folder.resolve())
+        if not inside or not folder.is_dir():
+            raise ServeError(Failure.BAD, f"{str(folder)!r} is no folder of the repository: put "
+                             "the model into it")
+        self._elsewhere[name] = folder
+
+    def unlink(self, name: str) -> None:
+        """Undo :meth:`link`."""
+        self._elsewhere.pop(name, None)
 
     def versions(self, name: str) -> list[Source]:
         """The versions of a model that are to be served, ascending.
@@ -92,15 +112,17 @@ class Repository:
         """
         if name not in self.names():
             raise ServeError(Failure.NOT_FOUND, f"there is no model {name!r} in the repository")
-        folder = self.folder / name
+        folder = self._elsewhere.get(name, self.folder / name)
         settings = _settings(folder)
         numbers = sorted(int(p.name) for p in folder.iterdir()
                          if p.is_dir() and p.name.isdecimal() and str(int(p.name)) == p.name)
+        if not numbers and any(p.is_file() and p.name != SETTINGS for p in folder.iterdir()):
+            return [Source(name, 1, _model(folder), settings, _stamp(folder, folder))]
         if not numbers:
             raise ServeError(Failure.BAD, f"model {name!r} has no version: put it into "
                              f"{name}/1/model.onnx")
-        return [Source(name, n, _model(folder / str(n)), settings, _stamp(folder, n))
-                for n in settings.wanted(numbers)]
+        return [Source(name, n, _model(folder / str(n)), settings,
+                       _stamp(folder, folder / str(n))) for n in settings.wanted(numbers)]
 
 
 def _settings(folder: Path) -> Settings:
@@ -150,7 +172,6 @@ def _model(folder: Path) -> Path:
     return found[0]
 
 
-def _stamp(folder: Path, version: int) -> tuple[tuple[str, int, int], ...]:
-    files = [folder / SETTINGS, *(folder / str(version)).rglob("*")]
-    found = [(p, p.stat()) for p in files if p.is_file()]
+def _stamp(folder: Path, version: Path) -> tuple[tuple[str, int, int], ...]:
+    found = [(p, p.stat()) for p in {folder / SETTINGS, *version.rglob("*")} if p.is_file()]
     return tuple((str(p), s.st_mtime_ns, s.st_size) for p, s in sorted(found, key=lambda f: f[0]))

@@ -318,10 +318,13 @@ class Service:
                 if name not in there]
         return [e for e in known + rest if tenant.sees(e.name)]
 
-    async def load(self, tenant: Tenant, name: str) -> None:
-        """Read a model's folder again and serve what it has; returns when it is ready. ServeError
-        FORBIDDEN, NOT_FOUND, BAD (does not compile: the sentence of the compiler)."""
+    async def load(self, tenant: Tenant, name: str, folder: Path | None = None) -> None:
+        """Read a model's folder again, which may be another one in the repository than that of its
+        name, and serve what it has; returns when it is ready. ServeError FORBIDDEN, NOT_FOUND, BAD
+        (does not compile: the sentence of the compiler)."""
         self._administers(tenant, name)
+        if folder is not None:
+            self.models.repository.link(name, folder)
         await self.models.load(name)
 
     async def unload(self, tenant: Tenant, name: str) -> None:

@@ -7,6 +7,7 @@ type, as Triton has it, or in a header. Without ``Accept`` the reply is of the r
 """
 
 import io
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Trouble(BaseModel):
 
 
 class Loading(BaseModel):
-    """A model of the repository; the last part of ``url`` is its name, too."""
+    """A model; ``url`` is its folder in the repository, or ends in its name."""
 
     model_config = ConfigDict(strict=True)
 
@@ -99,16 +100,14 @@ async def models(by: Calling) -> AllLoaded:
 
 @router.post("/models")
 async def load(by: Calling, body: Annotated[Loading, Body()]) -> Loaded:
-    """Load a model of the repository."""
-    name = body.url.rstrip("/").rpartition("/")[2]
-    if name != body.model_name or name not in {e.name for e in by.service.index(by.tenant)}:
-        raise bad(f"url {body.url!r} does not name the model {body.model_name!r} of the "
-                  "repository; put its folder there, and let url end in the same name as "
-                  "model_name")
+    """Load a model of the repository, or what SageMaker has put into a folder in it under a name of
+    its own."""
+    name, folder = body.model_name, Path(body.url)
     if _is_served(by, name):
         raise ServeError(Failure.CONFLICT, f"model {name!r} is loaded already; DELETE it first to "
                          "load it again")
-    await by.service.load(by.tenant, name)
+    known = folder.name == name and name in {e.name for e in by.service.index(by.tenant)}
+    await by.service.load(by.tenant, name, None if known else folder)
     return _said(name)
 
 

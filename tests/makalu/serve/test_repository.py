@@ -2,6 +2,7 @@
 """Folders of models, good and bad."""
 
 import json
+import shutil
 
 import pytest
 
@@ -46,6 +47,28 @@ def test_settings_that_are_none_are_refused_with_the_file(folder, values, words)
     (folder / "net" / "makalu.json").write_text(json.dumps(values))
     with pytest.raises(ServeError, match=f"net/makalu.json: .*{words}"):
         Repository(folder).versions("net")
+
+
+def test_a_model_without_a_folder_of_its_version_is_version_1(folder):
+    (folder / "net" / "model.onnx").write_bytes(b"")
+    for number in ("1", "2", "10"):
+        shutil.rmtree(folder / "net" / number)
+    assert [(s.version, s.model.name) for s in Repository(folder).versions("net")] == [
+        (1, "model.onnx")]
+
+
+def test_a_folder_gets_another_name(folder, tmp_path_factory):
+    repository = Repository(folder)
+    with pytest.raises(ServeError, match="no folder of the repository"):
+        repository.link("5e88", tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(ServeError, match="no folder of the repository"):
+        repository.link("5e88", folder / "net" / ".." / "..")
+    repository.link("5e88", folder / "net")
+    assert repository.names() == ["5e88", "net"]
+    linked, own = repository.versions("5e88"), repository.versions("net")
+    assert [s.model for s in linked] == [s.model for s in own] and linked[0].name == "5e88"
+    repository.unlink("5e88")
+    assert repository.names() == ["net"]
 
 
 def test_a_stamp_changes_with_a_file(folder):

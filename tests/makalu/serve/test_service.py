@@ -285,6 +285,19 @@ def test_the_device_is_cleared_between_tenants(folder):
         assert len(loads) == 1 + 3
 
 
+def test_a_folder_is_served_under_another_name_until_it_is_unloaded(folder):
+    async def test(service, me):
+        await service.load(me, "5e88", folder / "triple")
+        assert (await ask(service, me, "5e88", 2)).outputs["y"][0, 0] == 6
+        await service.unload(me, "5e88")
+        await service.models.refresh()
+        assert {e.name for e in service.index(me)} == {"double", "triple"}
+        with failing(Failure.NOT_FOUND, "5e88"):
+            await service.load(me, "5e88")
+
+    served(folder, test)
+
+
 def test_a_draining_server_answers_what_it_has_and_takes_nothing(folder):
     async def test(service, me):
         waits = [asyncio.create_task(ask(service, me, "double", 3)) for _ in range(20)]

@@ -11,6 +11,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,10 @@ class StandIn(Service):
                             Entry("odd", "2", "UNAVAILABLE", "no such operator")]
                 if tenant.sees(e.name)]
 
-    async def load(self, tenant: Tenant, name: str) -> None:
+    async def load(self, tenant: Tenant, name: str, folder: Path | None = None) -> None:
         self._changeable(tenant, name)
+        if folder is not None:
+            raise ServeError(Failure.BAD, f"{str(folder)!r} is no folder of the repository")
         self._unloaded.discard(name)
 
     async def unload(self, tenant: Tenant, name: str) -> None:
