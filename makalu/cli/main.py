@@ -19,7 +19,7 @@ from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
                                 load_net)
 from makalu.cli.run_command import run
-from makalu.cli.serve_command import serve, token
+from makalu.cli.serve_command import fleet, serve, token
 from makalu.text import plain
 
 
@@ -156,7 +156,7 @@ def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -
 
 
 for command in (compile_command, run, report, disassemble, verilog, bench, zoo, accuracy, profile,
-                bisect, examples, serve, token):
+                bisect, examples, serve, fleet, token):
     cli.add_command(command)
 
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``makalu serve``: models in a folder, for stock clients."""
+"""``makalu serve`` and ``makalu fleet``: models in a folder, for stock clients."""
 
 import asyncio
 import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,35 +18,88 @@ NEEDS = {"fastapi": "fastapi", "uvicorn": "uvicorn", "grpc": "grpcio",
          "tritonclient": "tritonclient", "prometheus_client": "prometheus-client"}
 
 
+@dataclass(frozen=True)
+class Serving:
+    """The options that all servers have."""
+
+    folder: Path
+    devices: tuple[str, ...]
+    config: str
+    host: str
+    port: int
+    grpc_port: int
+    tenants: Path | None
+    poll: float
+    mhz: float
+    limit: float
+    drain: float
+    log: str
+
+    def run(self, cores: int, begin: Callable[[str, str], Any]) -> None:
+        """Serve until told to stop; each device has so many cores, which ``begin`` begins."""
+        from makalu.serve import log, server, tenants
+        from makalu.serve.metrics import Metrics
+        from makalu.serve.service import Hardware, Service
+
+        log.set_up(self.log)
+        metrics = Metrics()
+        hardware = [Hardware(name, device, self.config, cores, self.mhz, self.limit)
+                    for name, device in _named(self.devices).items()]
+
+        async def run() -> None:
+            service = Service(
+                self.folder, hardware, tenants.load(self.tenants) if self.tenants else None,
+                self.poll, log.say, metrics.seen, begin)
+            await server.run(service, metrics, server.Address(
+                self.host, self.port, self.grpc_port, self.drain))
+
+        asyncio.run(run())
+
+
+def serving(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the options of :class:`Serving`, which the command takes as ``how``."""
+    def gathered(**given: Any) -> None:
+        how = Serving(**{name: given.pop(name) for name in Serving.__dataclass_fields__})
+        command(how=how, **given)
+
+    made: Callable[..., None] = update_wrapper(gathered, command)
+    for option in reversed((
+            click.argument("folder", type=click.Path(path_type=Path)),
+            click.option("--device", "devices", multiple=True, type=DeviceName(),
+                         default=("golden",), show_default=True, metavar="DEVICE",
+                         help="golden, rtl, board or uart:PORT; given several times, leases "
+                              "choose."),
+            config_option,
+            click.option("--host", default="127.0.0.1", show_default=True,
+                         help="Address to listen on; 0.0.0.0 is every network."),
+            click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+                         help="Of HTTP; 0: any that is free."),
+            click.option("--grpc-port", type=click.IntRange(0, 65535), default=8081,
+                         show_default=True),
+            click.option("--tenants", type=click.Path(path_type=Path), metavar="FILE.json",
+                         help="Who may ask, with digests of their tokens (makalu token).  "
+                              "[default: anybody]"),
+            click.option("--poll", type=click.FloatRange(0), default=2.0, show_default=True,
+                         help="Seconds between two looks at the folder; 0: only when asked."),
+            click.option("--mhz", type=click.FloatRange(0, min_open=True), default=100.0,
+                         show_default=True,
+                         help="Clock of the machine, for the times that are quoted."),
+            click.option("--limit", type=click.FloatRange(0, min_open=True), default=600.0,
+                         show_default=True, help="Seconds that an execution may take."),
+            click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True,
+                         help="Seconds that requests may need when the server is told to stop."),
+            click.option("--log", default="info", show_default=True,
+                         type=click.Choice(("debug", "info", "warning", "error")),
+                         help="Lines of JSON on standard error."))):
+        made = option(made)
+    return made
+
+
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--device", "devices", multiple=True, type=DeviceName(), default=("golden",),
-              show_default=True, metavar="DEVICE",
-              help="golden, rtl, board or uart:PORT; given several times, leases choose.")
-@config_option
+@serving
 @click.option("--cores", type=click.IntRange(1), default=1, show_default=True,
               help="Processes of each device: its cores.")
-@click.option("--host", "address", default="127.0.0.1", show_default=True,
-              help="Address to listen on; 0.0.0.0 is every network.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="Of HTTP; 0: any that is free.")
-@click.option("--grpc-port", type=click.IntRange(0, 65535), default=8081, show_default=True)
-@click.option("--tenants", "tenants_file", type=click.Path(path_type=Path), metavar="FILE.json",
-              help="Who may ask, with digests of their tokens (makalu token).  [default: anybody]")
-@click.option("--poll", type=click.FloatRange(0), default=2.0, show_default=True,
-              help="Seconds between two looks at the folder; 0: only when asked.")
-@click.option("--mhz", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True,
-              help="Clock of the machine, for the times that are quoted.")
-@click.option("--limit", type=click.FloatRange(0, min_open=True), default=600.0,
-              show_default=True, help="Seconds that an execution may take.")
-@click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True,
-              help="Seconds that requests may need when the server is told to stop.")
-@click.option("--log", "level", default="info", show_default=True,
-              type=click.Choice(("debug", "info", "warning", "error")),
-              help="Lines of JSON on standard error.")
-def serve(folder: Path, devices: tuple[str, ...], config: str, cores: int, address: str, port: int,
-          grpc_port: int, tenants_file: Path | None, poll: float, mhz: float, limit: float,
-          drain: float, level: str) -> None:
+def serve(how: Serving, cores: int) -> None:
     """Serve the models in FOLDER, as NAME/VERSION/model.onnx (or another format, or a .mkl
     program), with the Open Inference Protocol over HTTP and gRPC, TensorFlow Serving's REST and
     SageMaker's container contract. NAME/makalu.json may say how: {"batches": [1, 4], "delay_ms": 2,
@@ -55,25 +112,45 @@ def serve(folder: Path, devices: tuple[str, ...], config: str, cores: int, addre
       makalu serve models --tenants tenants.json --host 0.0.0.0
       curl localhost:8080/makalu/status
     """
-    missing = [package for module, package in NEEDS.items() if not importlib.util.find_spec(module)]
+    _need(NEEDS, "serve")
+    from makalu.serve.process import Process
+
+    how.run(cores, Process)
+
+
+@click.command()
+@serving
+@click.option("--cores", type=click.IntRange(1), default=2, show_default=True,
+              help="Of each device, wherever the cluster has room for them.")
+@click.option("--address", metavar="HOST:PORT",
+              help="The head of a Ray cluster; auto: the cluster that this computer is in.  "
+                   "[default: a new one, of this computer alone]")
+def fleet(how: Serving, cores: int, address: str | None) -> None:
+    """Serve the models in FOLDER as makalu serve does, with cores on the computers of a Ray cluster
+    (makalu[ray]). A computer says how many it takes; when one goes, its cores are started again
+    where there is room, and what they were running is run again.
+
+    \b
+    Examples:
+      makalu fleet models
+      ray start --head --resources='{"makalu_core": 2}'
+      ray start --address=HEAD:6379 --resources='{"makalu_core": 4}'    (on another computer)
+      makalu fleet models --address HEAD:6379 --cores 6 --config core1024 --device rtl
+    """
+    _need(NEEDS, "serve")
+    _need({"ray": "ray"}, "ray")
+    from makalu.serve import fleet
+
+    fleet.join(address, cores * len(how.devices))
+    how.run(cores, fleet.Actor)
+
+
+def _need(modules: dict[str, str], extra: str) -> None:
+    missing = [package for module, package in modules.items()
+               if not importlib.util.find_spec(module)]
     if missing:
-        raise click.ClickException(f"serving needs {', '.join(missing)}: pip install "
-                                   "'makalu[serve]'")
-    from makalu.serve import log, server, tenants
-    from makalu.serve.metrics import Metrics
-    from makalu.serve.service import Hardware, Service
-
-    log.set_up(level)
-    metrics = Metrics()
-    hardware = [Hardware(name, device, config, cores, mhz, limit)
-                for name, device in _named(devices).items()]
-
-    async def run() -> None:
-        service = Service(folder, hardware, tenants.load(tenants_file) if tenants_file else None,
-                          poll, log.say, metrics.seen)
-        await server.run(service, metrics, server.Address(address, port, grpc_port, drain))
-
-    asyncio.run(run())
+        raise click.ClickException(f"this needs {', '.join(missing)}: pip install "
+                                   f"'makalu[{extra}]'")
 
 
 def _named(devices: tuple[str, ...]) -> dict[str, str]:
