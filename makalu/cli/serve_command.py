@@ -17,6 +17,8 @@ from makalu.cli.options import DeviceName, config_option
 NEEDS = {"fastapi": "fastapi", "uvicorn": "uvicorn", "grpc": "grpcio",
          "tritonclient": "tritonclient", "prometheus_client": "prometheus-client"}
 
+ENVIRONMENT = {"auto_envvar_prefix": "MAKALU_SERVE"}
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -64,7 +66,8 @@ def serving(command: Callable[..., None]) -> Callable[..., None]:
 
     made: Callable[..., None] = update_wrapper(gathered, command)
     for option in reversed((
-            click.argument("folder", type=click.Path(path_type=Path)),
+            click.argument("folder", type=click.Path(path_type=Path),
+                           envvar="MAKALU_SERVE_FOLDER"),
             click.option("--device", "devices", multiple=True, type=DeviceName(),
                          default=("golden",), show_default=True, metavar="DEVICE",
                          help="golden, rtl, board or uart:PORT; given several times, leases "
@@ -95,7 +98,7 @@ def serving(command: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
-@click.command()
+@click.command(context_settings=ENVIRONMENT)
 @serving
 @click.option("--cores", type=click.IntRange(1), default=1, show_default=True,
               help="Processes of each device: its cores.")
@@ -104,6 +107,9 @@ def serve(how: Serving, cores: int) -> None:
     program), with the Open Inference Protocol over HTTP and gRPC, TensorFlow Serving's REST and
     SageMaker's container contract. NAME/makalu.json may say how: {"batches": [1, 4], "delay_ms": 2,
     "serve": "all", "options": {"precision": "fp16"}}.
+
+    In a container, FOLDER and each option may come from the environment, as MAKALU_SERVE_FOLDER,
+    MAKALU_SERVE_DEVICES and so on.
 
     \b
     Examples:
@@ -118,7 +124,7 @@ def serve(how: Serving, cores: int) -> None:
     how.run(cores, Process)
 
 
-@click.command()
+@click.command(context_settings=ENVIRONMENT)
 @serving
 @click.option("--cores", type=click.IntRange(1), default=2, show_default=True,
               help="Of each device, wherever the cluster has room for them.")
