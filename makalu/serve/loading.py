@@ -9,6 +9,7 @@ that starts again does not compile again.
 import asyncio
 import functools
 import hashlib
+import inspect
 import json
 import shutil
 import sys
@@ -17,8 +18,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import compiler
-import isa
+from compiler import compile as compiler
+from isa import program as isa
 from isa.instructions import Region
 from isa.presets import load_config
 from isa.program import Program, ProgramError
@@ -108,6 +109,6 @@ def _key(source: Source, config: str) -> str:
 @functools.cache
 def _compiler() -> str:
     """The hash of what compiles."""
-    folders = [Path(path) for package in (compiler, isa) for path in package.__path__]
+    folders = [Path(inspect.getfile(module)).parent for module in (compiler, isa)]
     return digest(*(version(package) for package in ("onnx", "onnxruntime", "numpy")),
                   *(p.read_bytes() for folder in folders for p in sorted(folder.rglob("*.py"))))
