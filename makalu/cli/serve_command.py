@@ -40,8 +40,9 @@ class Serving:
     def run(self, cores: int, begin: Callable[[str, str], Any]) -> None:
         """Serve until told to stop; each device has so many cores, which ``begin`` begins."""
         from makalu.serve import log, server, tenants
+        from makalu.serve.accelerator import Hardware
         from makalu.serve.metrics import Metrics
-        from makalu.serve.service import Hardware, Service
+        from makalu.serve.service import Service
 
         log.set_up(self.log)
         metrics = Metrics()

@@ -6,6 +6,8 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from makalu.serve.core import Core, Died, Held, Link
@@ -21,18 +23,38 @@ PAUSE = 1.0
 """Seconds before a process that does not come up is tried again."""
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """An accelerator as it is asked for.
+
+    Parameters
+    ----------
+    name : str
+    device, config : str
+        What :func:`makalu.api.open_device` opens for each core.
+    cores : int
+    mhz : float
+        The clock that times are quoted at.
+    limit : float
+        Seconds that an execution may take.
+    """
+
+    name: str
+    device: str
+    config: str
+    cores: int = 1
+    mhz: float = 100.0
+    limit: float = 600.0
+
+
 class Accelerator:
     """A device of one or more cores.
 
     Parameters
     ----------
-    name, config : str
-        Its name, and the configuration of its machine.
-    begin : function
+    hardware : Hardware
+    begin : function of device and config
         Begins the process of a core.
-    cores : int
-    limit : float
-        Seconds that an execution may take.
     leases : function
         The leases that it has at the moment.
     seen : function of Batch and Ran
@@ -41,11 +63,12 @@ class Accelerator:
         Called with events for the log.
     """
 
-    def __init__(self, name: str, config: str, begin: Callable[[], Link], cores: int, limit: float,
-                 *, leases: Callable[[], Iterable[Lease]], seen: Callable[[Batch, Ran], None],
+    def __init__(self, hardware: Hardware, begin: Callable[[str, str], Link], *,
+                 leases: Callable[[], Iterable[Lease]], seen: Callable[[Batch, Ran], None],
                  say: Callable[..., None]):
-        self.name, self.config = name, config
-        self.cores = [Core(begin, limit, self.wake) for _ in range(cores)]
+        self.hardware, self.name, self.config = hardware, hardware.name, hardware.config
+        self.cores = [Core(partial(begin, hardware.device, hardware.config), hardware.limit,
+                           self.wake) for _ in range(hardware.cores)]
         self._leases, self._seen, self._say = leases, seen, say
         self._changed = asyncio.Event()
         self.queues = Queues(time.monotonic)

@@ -2,77 +2,39 @@
 """Leases: shares of accelerators that are attached, resized, moved and detached while running."""
 
 import itertools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from makalu.serve.requests import Failure, ServeError
 from makalu.serve.tenants import Tenant
-
-QUEUE = 256
-"""Requests that wait for one lease, unless it says otherwise."""
+from makalu.serve.terms import Terms
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What a lease is of.
+@dataclass(frozen=True, kw_only=True)
+class Shown(Terms):
+    """A lease as the service shows it: its terms, and what it has used.
 
     Parameters
     ----------
-    device : str
-        Name of the accelerator.
-    share : float
-        Weight against the other leases there: under load each gets cycles in proportion.
-    cores : int
-        Of a device with several: so many belong to this lease alone. 0: it shares the others.
-    priority : int
-        Requests of a higher priority go first, whatever the shares say.
-    rate : float, optional
-        Elements a second, in bursts of one second's; None is no limit.
-    memory_bytes : int, optional
-        Of the programs that it may hold on the device; None is no limit.
-    queue : int
-        Requests that may wait.
+    id, tenant : str
+    cycles, elements : int
+    answered, failed : int
+        Requests.
+    waiting : int
+        Requests in its queue.
+    held_bytes : int
+        DRAM of the programs that it holds on the device.
     """
 
-    device: str
-    share: float = 1.0
-    cores: int = 0
-    priority: int = 0
-    rate: float | None = None
-    memory_bytes: int | None = None
-    queue: int = QUEUE
-
-    def __post_init__(self) -> None:
-        wrong = [name for name, good in (
-            ("share", self.share > 0 and math.isfinite(self.share)),
-            ("cores", self.cores >= 0),
-            ("priority", abs(self.priority) <= 1e6),
-            ("rate", self.rate is None or self.rate > 0 and math.isfinite(self.rate)),
-            ("memory_bytes", self.memory_bytes is None or self.memory_bytes >= 0),
-            ("queue", self.queue > 0)) if not good]
-        if wrong:
-            raise ServeError(Failure.BAD, f"a lease cannot have {wrong[0]} "
-                             f"{getattr(self, wrong[0])!r}: it has to be positive and finite")
-
-    def changed(self, **changes: Any) -> "Terms":
-        """These terms with others in some places.
-
-        Raises
-        ------
-        ServeError
-            If a name or a value is not a lease's.
-        """
-        unknown = changes.keys() - {f.name for f in fields(Terms)}
-        if unknown:
-            raise ServeError(Failure.BAD, f"a lease has no {', '.join(sorted(unknown))}; it has "
-                             f"{', '.join(f.name for f in fields(Terms))}")
-        try:
-            return replace(self, **changes)
-        except TypeError as e:
-            raise ServeError(Failure.BAD, f"a lease's terms are numbers, and its device's name: {e}"
-                             ) from None
+    id: str
+    tenant: str
+    cycles: int
+    elements: int
+    answered: int
+    failed: int
+    waiting: int
+    held_bytes: int
 
 
 @dataclass
@@ -81,10 +43,8 @@ class Lease:
 
     Attributes
     ----------
-    cycles, elements : int
-        What it has used.
-    waiting : int
-        Requests in its queue.
+    cycles, elements, answered, failed, waiting : int
+        As in :class:`Shown`.
     """
 
     id: str
@@ -92,17 +52,19 @@ class Lease:
     terms: Terms
     cycles: int = 0
     elements: int = 0
+    answered: int = 0
+    failed: int = 0
     waiting: int = 0
     closed: bool = False
     held: dict[str, int] = field(default_factory=dict)
     """Bytes on the device by program."""
 
-    def json(self) -> dict[str, Any]:
+    def shown(self) -> Shown:
         """As the service shows it."""
-        return {"id": self.id, "tenant": self.tenant.name,
-                **{f.name: getattr(self.terms, f.name) for f in fields(Terms)},
-                "cycles": self.cycles, "elements": self.elements, "waiting": self.waiting,
-                "held_bytes": sum(self.held.values())}
+        return Shown(**{f.name: getattr(self.terms, f.name) for f in fields(Terms)},
+                     id=self.id, tenant=self.tenant.name, cycles=self.cycles,
+                     elements=self.elements, answered=self.answered, failed=self.failed,
+                     waiting=self.waiting, held_bytes=sum(self.held.values()))
 
 
 class Leases:
@@ -127,6 +89,10 @@ class Leases:
         """A tenant's, in the order of their making."""
         return [lease for lease in self._all.values()
                 if lease.tenant.name == tenant.name and not lease.closed]
+
+    def on(self, device: str) -> list[Lease]:
+        """Those on a device, in the order of their making."""
+        return [lease for lease in self._all.values() if lease.terms.device == device]
 
     def visible(self, tenant: Tenant) -> list[Lease]:
         """A tenant's, or all for an administrator."""
@@ -184,8 +150,7 @@ class Leases:
 
     def free_cores(self, device: str, but: Lease | None = None) -> int:
         """Cores that no lease has for itself."""
-        held = sum(lease.terms.cores for lease in self._all.values()
-                   if lease.terms.device == device and lease is not but)
+        held = sum(lease.terms.cores for lease in self.on(device) if lease is not but)
         return self._devices[device] - held
 
     def _check(self, tenant: Tenant, terms: Terms, lease: Lease | None = None) -> None:
@@ -198,8 +163,7 @@ class Leases:
             raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have shares of "
                              f"{tenant.shares:g} together, and this makes {shares:g}: take less, "
                              "or ask for a larger quota")
-        others = [other for other in self._all.values()
-                  if other is not lease and other.terms.device == terms.device]
+        others = [other for other in self.on(terms.device) if other is not lease]
         free = self.free_cores(terms.device, lease) - terms.cores
         sharing = not terms.cores or any(not other.terms.cores for other in others)
         if free < sharing:

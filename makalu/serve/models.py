@@ -13,6 +13,7 @@ from makalu.serve.loading import Made, programs
 from makalu.serve.queues import Compiled
 from makalu.serve.repository import Repository, Source
 from makalu.serve.requests import Failure, ServeError, Totals
+from makalu.serve.tenants import Tenant
 from runtime.ports import Port, Takes
 
 
@@ -91,6 +92,12 @@ class Models:
         last = wanted[-1]
         raise ServeError(Failure.DOWN, f"{which} is {last.state.lower()}"
                          + (f": {last.reason}" if last.reason else ""), retry_after=1.0)
+
+    def seen(self, tenant: Tenant, name: str, version: str = "") -> Version:
+        """As :meth:`get`; a model that the tenant does not see is not served."""
+        if not tenant.sees(name):
+            raise ServeError(Failure.NOT_FOUND, f"model {name!r} is not served here")
+        return self.get(name, version)
 
     def of(self, compiled: Compiled) -> Version | None:
         """The version that something was compiled from, unless it is unloaded."""

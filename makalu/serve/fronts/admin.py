@@ -1,74 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases, the state of the service, and its metrics."""
 
-from typing import Any
+from dataclasses import fields
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import TypeAdapter, WithJsonSchema
 
 from makalu.serve.fronts.caller import ERRORS, Calling
-from makalu.serve.leases import QUEUE, Lease
+from makalu.serve.leases import Shown
 from makalu.serve.requests import Failure, ServeError
+from makalu.serve.terms import Terms
 
 router = APIRouter(responses=ERRORS, tags=["Administration"])
 
 
-class Terms(BaseModel):
-    """What a lease is of; what is left out stays, or gets its default."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    device: str = ""
-    share: float = 1.0
-    cores: int = 0
-    priority: int = 0
-    rate: float | None = None
-    memory_bytes: int | None = None
-    queue: int = QUEUE
-
-    def given(self) -> dict[str, Any]:
-        """The terms that were sent; a null is, too: it lifts a limit."""
-        return self.model_dump(exclude_unset=True)
+def _described() -> dict[str, Any]:
+    """JSON schema of the terms that a request may give, all of which it may leave out."""
+    schema = TypeAdapter(Terms).json_schema()
+    for f in fields(Terms):
+        schema["properties"][f.name]["description"] = f"{f.metadata['about']} {f.metadata['must']}"
+        schema["properties"][f.name].pop("default", None)
+    return {**schema, "required": [], "additionalProperties": False,
+            "description": "What is left out gets its default, or stays."}
 
 
-class LeaseReply(BaseModel):
-    """A lease and what it has used."""
-
-    id: str
-    tenant: str
-    device: str
-    share: float
-    cores: int
-    priority: int
-    rate: float | None
-    memory_bytes: int | None
-    queue: int
-    cycles: int
-    elements: int
-    waiting: int
-    held_bytes: int
-
-
-def _said(lease: Lease) -> LeaseReply:
-    return LeaseReply(**lease.json())
+Given = Annotated[dict[str, Any], WithJsonSchema(_described())]
+"""Terms as they are sent; :class:`makalu.serve.terms.Terms` checks them."""
 
 
 @router.get("/makalu/leases")
-async def leases(by: Calling) -> list[LeaseReply]:
+async def leases(by: Calling) -> list[Shown]:
     """The tenant's leases, or all for an administrator."""
-    return [_said(lease) for lease in by.service.leases.visible(by.tenant)]
+    return [lease.shown() for lease in by.service.leases.visible(by.tenant)]
 
 
 @router.post("/makalu/leases", status_code=201)
-async def attach(by: Calling, terms: Terms) -> LeaseReply:
+async def attach(by: Calling, terms: Given) -> Shown:
     """A new lease; without ``device`` on the least loaded one."""
-    return _said(await by.service.attach(by.tenant, terms.given()))
+    return (await by.service.attach(by.tenant, terms)).shown()
 
 
 @router.patch("/makalu/leases/{id}")
-async def change(by: Calling, id: str, changes: Terms) -> LeaseReply:
-    """Resize a lease, or move it to another device."""
-    return _said(await by.service.change(by.tenant, id, changes.given()))
+async def change(by: Calling, id: str, changes: Given) -> Shown:
+    """Resize a lease, or move it to another device; a null lifts a limit."""
+    return (await by.service.change(by.tenant, id, changes)).shown()
 
 
 @router.delete("/makalu/leases/{id}", status_code=204)

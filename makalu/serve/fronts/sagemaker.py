@@ -19,7 +19,7 @@ from makalu.serve.fronts import tfserving, v2_rest
 from makalu.serve.fronts.caller import Calling, headers, probe
 from makalu.serve.fronts.tensors import DTYPES, NAMES, bad, cast, from_raw
 from makalu.serve.requests import Failure, Reply, ServeError
-from makalu.serve.service import Entry, Served
+from makalu.serve.view import Entry, Served
 
 JSON, NPY = "application/json", "application/x-npy"
 

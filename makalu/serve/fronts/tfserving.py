@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from makalu.serve.fronts.caller import ERRORS, Calling, headers
 from makalu.serve.fronts.tensors import bad, cast, datatype_of
 from makalu.serve.requests import Failure, Reply, Request, ServeError
-from makalu.serve.service import Served
+from makalu.serve.view import Served
 from runtime.ports import Port
 
 SIGNATURE = "serving_default"

@@ -9,8 +9,9 @@ import numpy as np
 
 from makalu.serve.fronts.tensors import bad, datatype_of
 from makalu.serve.requests import Failure, Request, ServeError, Totals
-from makalu.serve.service import Served, Service
+from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
+from makalu.serve.view import Served
 from runtime.ports import Port
 
 SERVER: dict[str, Any] = {

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makalu.serve.core import Held
-from makalu.serve.leases import Lease, Terms
+from makalu.serve.leases import Lease
 from makalu.serve.queues import Compiled, Part, Queues
 from makalu.serve.tenants import Tenant
+from makalu.serve.terms import Terms
 
 TENANT = Tenant("t", shares=100)
 

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import makalu
+from makalu.serve.accelerator import Hardware
 from makalu.serve.requests import Failure, Request, ServeError
-from makalu.serve.service import Hardware, Service
+from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant, Tenants
 
 GOLDEN = Hardware("a", "golden", "tiny")

@@ -11,6 +11,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from makalu.serve.fronts.app import application
 from makalu.serve.fronts.body import Limits
 from makalu.serve.fronts.tensors import DTYPES
 from makalu.serve.fronts.v2_grpc import server
-from makalu.serve.leases import Lease, Leases, Terms
+from makalu.serve.leases import Lease, Leases
 from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
-from makalu.serve.service import Entry, Served, Service
+from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant, Tenants
+from makalu.serve.terms import Terms
+from makalu.serve.view import Entry, Served
 from runtime.ports import InputError, Port, Takes
 from tests.makalu.serve.conformance.arithmetic import INPUTS, OUTPUTS, WIDTH, arithmetic
 
@@ -162,8 +165,9 @@ class StandIn(Service):
         self.leases.detach(self.leases.get(tenant, id))
 
     def status(self, tenant: Tenant) -> dict[str, Any]:
-        return {"time": 0.0, "draining": False, "devices": [],
-                "leases": [lease.json() for lease in self.leases.visible(tenant)], "models": []}
+        return {"time": 0.0, "tenant": tenant.name, "draining": False, "devices": [],
+                "leases": [asdict(lease.shown()) for lease in self.leases.visible(tenant)],
+                "models": []}
 
 
 async def main() -> None:
