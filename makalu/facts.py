@@ -2,11 +2,13 @@
 """What is known of a program without running it, and what a run's counters mean."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from isa.errors import SUPPORTED
-from isa.instructions import INSTRUCTION_BYTES, Opcode
+from isa.instructions import INSTRUCTION_BYTES, Opcode, Region
 from isa.program import Program
+from runtime.device import region_bytes
 
 PRODUCTS = ("Conv", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention")
 """Parts of the names of operators that are made of products."""
@@ -17,6 +19,43 @@ def dram_bytes(program: Program) -> int:
     words = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
                 if i.opcode in (Opcode.LOAD, Opcode.STORE))
     return words * program.config.word_bytes + program.instruction_count * INSTRUCTION_BYTES
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an execution of a program costs on its machine, without the nodes that the host runs.
+
+    Parameters
+    ----------
+    cycles : int
+        The compiler's prediction; of a program without one the roofline.
+    roofline_cycles : int
+    held_bytes : int
+        DRAM of its regions, for as long as it is loaded.
+    moved_bytes : int
+        Between DRAM and the machine.
+    """
+
+    cycles: int
+    roofline_cycles: int
+    held_bytes: int
+    moved_bytes: int
+
+    def at(self, mhz: float, batch: int) -> dict[str, Any]:
+        """The numbers at a clock, of a program that takes so many elements at once."""
+        microseconds = self.cycles / mhz
+        return {"batch": batch, "cycles": self.cycles, "microseconds": round(microseconds, 3),
+                "elements_per_second": round(batch / microseconds * 1e6, 3),
+                "roofline_cycles": self.roofline_cycles,
+                "roofline_share": share(self.roofline_cycles, self.cycles),
+                "moved_bytes": self.moved_bytes, "held_bytes": self.held_bytes}
+
+
+def cost(program: Program) -> Cost:
+    """What an execution costs."""
+    return Cost(sum(program.predicted_cycles) or program.roofline_cycles or 1,
+                program.roofline_cycles, sum(region_bytes(program, r) for r in Region),
+                dram_bytes(program))
 
 
 def node_cycles(program: Program) -> dict[str, int]:

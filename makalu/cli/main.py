@@ -18,6 +18,7 @@ from makalu.cli.examples_command import examples
 from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
                                 load_net)
+from makalu.cli.quote_command import quote
 from makalu.cli.run_command import run
 from makalu.cli.serve_command import fleet, serve, token
 from makalu.text import plain
@@ -155,8 +156,8 @@ def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -
     console.out.print(f"{output}: {len(text.splitlines()):,} lines of Verilog")
 
 
-for command in (compile_command, run, report, disassemble, verilog, bench, zoo, accuracy, profile,
-                bisect, examples, serve, fleet, token):
+for command in (compile_command, run, report, quote, disassemble, verilog, bench, zoo, accuracy,
+                profile, bisect, examples, serve, fleet, token):
     cli.add_command(command)
 
 

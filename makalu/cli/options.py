@@ -45,6 +45,9 @@ device_option = click.option(
 config_option = click.option(
     "--config", default="core256", show_default=True, metavar="NAME",
     help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")
+mhz_option = click.option(
+    "--mhz", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True,
+    help="Clock of the machine, for the times that are quoted.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -121,8 +124,21 @@ class How:
 
 def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
     """The options that decide what a model compiles to, which the command gets as ``how``."""
+    return _compile_options(f, click.option(
+        "--batch", type=click.IntRange(1), metavar="N",
+        help="Size of a dynamic first dimension.  [default: 1]"))
+
+
+def compile_options_of_batches(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that compiles for several batches, which it gets as ``batches``."""
+    return _compile_options(f, click.option(
+        "--batch", "batches", type=click.IntRange(1), multiple=True, metavar="N",
+        help="Size of a dynamic first dimension; can be given several times.  [default: 1]"))
+
+
+def _compile_options(f: Callable[..., Any], batch_option: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
-    def command(*, config: str, host: str, batch: int | None, calibration: str | None,
+    def command(*, config: str, host: str, batch: int | None = None, calibration: str | None,
                 precision: str, quantizer: str, keep: tuple[str, ...], sqnr: float | None,
                 agreement: float | None, model_input: tuple[str, ...],
                 model_output: tuple[str, ...], shape: tuple[str, ...], set_: tuple[str, ...],
@@ -143,8 +159,7 @@ def compile_options(f: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--host", default="none", show_default=True, metavar="OP,…",
                          help="ONNX operators that the host may run at the network's edges, with "
                               "the conversions and reshapes next to them; 'all': any."),
-            click.option("--batch", type=click.IntRange(1), metavar="N",
-                         help="Size of a dynamic first dimension.  [default: 1]"),
+            batch_option,
             click.option("--calibration", type=click.Path(), metavar="FILE.npz",
                          help="Inputs by name to quantize an FP32 model with."),
             click.option("--precision", default="int8", show_default=True,

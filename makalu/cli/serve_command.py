@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from makalu.cli.console import out
-from makalu.cli.options import DeviceName, config_option
+from makalu.cli.options import DeviceName, config_option, mhz_option
 
 NEEDS = {"fastapi": "fastapi", "uvicorn": "uvicorn", "grpc": "grpcio",
          "tritonclient": "tritonclient", "prometheus_client": "prometheus-client"}
@@ -85,9 +85,7 @@ def serving(command: Callable[..., None]) -> Callable[..., None]:
                               "[default: anybody]"),
             click.option("--poll", type=click.FloatRange(0), default=2.0, show_default=True,
                          help="Seconds between two looks at the folder; 0: only when asked."),
-            click.option("--mhz", type=click.FloatRange(0, min_open=True), default=100.0,
-                         show_default=True,
-                         help="Clock of the machine, for the times that are quoted."),
+            mhz_option,
             click.option("--limit", type=click.FloatRange(0, min_open=True), default=600.0,
                          show_default=True, help="Seconds that an execution may take."),
             click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True,

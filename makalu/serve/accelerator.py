@@ -211,7 +211,7 @@ class Accelerator:
         self.put(batch.lease, [p for p in batch.parts if p.deaths == 1], first=True)
 
     def _account(self, batch: Batch, ran: Ran) -> None:
-        cycles = ran.cycles or batch.cycles
+        cycles = ran.cycles or batch.cost.cycles
         self.cycles += cycles
         self.executions += 1
         batch.lease.cycles += cycles
@@ -237,6 +237,6 @@ def _answer(batch: Batch, ran: Ran) -> None:
         piece = ran.outputs if len(batch.parts) == 1 else {
             name: v[at:at + part.elements] for name, v in ran.outputs.items()}
         at += part.elements
-        cycles = (ran.cycles or batch.cycles) * part.elements // batch.elements
+        cycles = (ran.cycles or batch.cost.cycles) * part.elements // batch.elements
         if not part.answer.done():
             part.answer.set_result(Piece(piece, cycles, ran.seconds, ran.program))

@@ -34,7 +34,7 @@ class Admission:
             TOO_MANY, NO_MEMORY.
         """
         if lease.waiting >= lease.terms.queue:
-            wait = compiled.cycles[compiled.most] * lease.waiting / 1e6 / mhz
+            wait = compiled.costs[compiled.most].cycles * lease.waiting / 1e6 / mhz
             raise ServeError(Failure.TOO_MANY, f"{lease.waiting} requests wait for lease "
                              f"{lease.id!r}, which is all it may have: try again later", max(
                                  0.01, wait))

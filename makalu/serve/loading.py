@@ -20,23 +20,22 @@ from pathlib import Path
 
 from compiler import compile as compiler
 from isa import program as isa
-from isa.instructions import Region
 from isa.presets import load_config
 from isa.program import Program, ProgramError
+from makalu import facts
+from makalu.facts import Cost
 from makalu.serve.core import Held
 from makalu.serve.repository import FILES, Source
 from makalu.serve.requests import Failure, ServeError
-from runtime.device import region_bytes
 from sim.cache import digest, in_cache, kept
 
 
 @dataclass(frozen=True)
 class Made:
-    """A program with its predicted cycles, and the bytes of its regions on the device."""
+    """A program and what it costs."""
 
     held: Held
-    cycles: int
-    bytes: int
+    cost: Cost
 
 
 async def programs(source: Source, config: str) -> list[Made]:
@@ -60,9 +59,7 @@ def _made(source: Source, data: bytes) -> Made:
         program = Program.from_bytes(data, str(source.model))
     except ProgramError as e:
         raise ServeError(Failure.BAD, str(e)) from None
-    return Made(Held(hashlib.sha256(data).hexdigest()[:16], data),
-                sum(program.predicted_cycles) or program.roofline_cycles or 1,
-                sum(region_bytes(program, region) for region in Region))
+    return Made(Held(hashlib.sha256(data).hexdigest()[:16], data), facts.cost(program))
 
 
 async def _program(source: Source, config: str, batch: int, name: str) -> bytes:

@@ -39,7 +39,7 @@ class Metrics(Collector):
     def seen(self, batch: Batch, ran: Ran) -> None:
         """Count an execution."""
         labels = batch.lease.tenant.name, batch.model.name, batch.model.version
-        self._cycles.labels(*labels).inc(ran.cycles or batch.cycles)
+        self._cycles.labels(*labels).inc(ran.cycles or batch.cost.cycles)
         self._elements.labels(*labels).inc(batch.elements)
         self._seconds.labels(*labels).observe(ran.seconds)
         for part in batch.parts:

@@ -41,11 +41,12 @@ class Version:
         return str(self.source.version)
 
     def count(self, answered: int = 0, failed: int = 0, elements: int = 0, executions: int = 0,
-              queued: float = 0.0, ran: float = 0.0) -> None:
+              cycles: int = 0, queued: float = 0.0, ran: float = 0.0) -> None:
         """Add to the totals."""
         t = self.totals
         self.totals = Totals(t.answered + answered, t.failed + failed, t.elements + elements,
-                             t.executions + executions, t.queued + queued, t.ran + ran,
+                             t.executions + executions, t.cycles + cycles,
+                             t.queued + queued, t.ran + ran,
                              time.time() if answered else t.last)
 
 
@@ -197,7 +198,7 @@ class Models:
                              "out, or export it with a dynamic first dimension")
         version.compiled[accelerator.config] = Compiled(
             version.name, version.number, {b: m.held for b, m in by_batch.items()},
-            {b: m.cycles for b, m in by_batch.items()}, sum(m.bytes for m in made),
+            {b: m.cost for b, m in by_batch.items()},
             version.source.settings.delay_ms / 1000)
         loaded = max((f[0] for f in found), key=lambda f: f.batch)
         version.takes = Takes(version.name, loaded.inputs)

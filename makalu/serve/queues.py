@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from makalu.facts import Cost
 from makalu.serve.core import Held
 from makalu.serve.leases import Lease
 
@@ -28,10 +29,8 @@ class Compiled:
     name, version : str
     programs : dict of int to Held
         By batch, ascending.
-    cycles : dict of int to int
-        Predicted, by batch.
-    bytes : int
-        DRAM of the programs together.
+    costs : dict of int to Cost
+        By batch.
     delay : float
         Seconds that a request may wait for others to fill a batch.
     """
@@ -39,9 +38,13 @@ class Compiled:
     name: str
     version: str
     programs: dict[int, Held]
-    cycles: dict[int, int]
-    bytes: int
+    costs: dict[int, Cost]
     delay: float
+
+    @property
+    def bytes(self) -> int:
+        """DRAM of the programs together."""
+        return sum(cost.held_bytes for cost in self.costs.values())
 
     @property
     def most(self) -> int:
@@ -96,9 +99,9 @@ class Batch:
         return self.model.batch(self.elements)
 
     @property
-    def cycles(self) -> int:
-        """Predicted."""
-        return self.model.cycles[self.size]
+    def cost(self) -> Cost:
+        """Of the execution."""
+        return self.model.costs[self.size]
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Those of all parts, one behind the other."""
@@ -171,7 +174,7 @@ class Queues:
         queue, batch = min(ready, key=lambda r: (
             -r[0].lease.terms.priority, max(self._now, r[0].finish), r[1].parts[0].arrived))
         self._now = max(self._now, queue.finish)
-        queue.finish = self._now + batch.cycles / queue.lease.terms.share
+        queue.finish = self._now + batch.cost.cycles / queue.lease.terms.share
         for part in batch.parts:
             queue.parts.remove(part)
             part.dispatched = now

@@ -121,7 +121,7 @@ class Totals:
     ----------
     answered, failed : int
         Requests.
-    elements, executions : int
+    elements, executions, cycles : int
     queued, ran : float
         Seconds of the answered ones together.
     """
@@ -130,6 +130,7 @@ class Totals:
     failed: int = 0
     elements: int = 0
     executions: int = 0
+    cycles: int = 0
     queued: float = 0.0
     ran: float = 0.0
     last: float = field(default=0.0)

@@ -143,7 +143,8 @@ class Service:
     def _ran(self, batch: Batch, ran: Ran) -> None:
         version = self.models.of(batch.model)
         if version is not None:
-            version.count(elements=batch.elements, executions=1)
+            version.count(elements=batch.elements, executions=1,
+                          cycles=ran.cycles or batch.cost.cycles)
         self._seen(batch, ran)
 
     async def _look(self) -> None:

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from makalu.serve.accelerator import Accelerator
@@ -27,12 +27,8 @@ class Served:
         A first dimension of 0 takes any number of elements.
     batches : tuple of int
         Sizes that it is compiled for, ascending.
-    cycles : dict of int to int
-        Predicted, by batch.
-    bytes : int
-        DRAM that its programs hold on the device.
-    config : str
-        The machine.
+    costs : tuple of dict
+        Of each machine (``config``) and batch what :meth:`makalu.facts.Cost.at` says.
     """
 
     name: str
@@ -41,9 +37,7 @@ class Served:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     batches: tuple[int, ...]
-    cycles: dict[int, int] = field(hash=False)
-    bytes: int
-    config: str
+    costs: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class View:
 
     def model(self, tenant: Tenant, name: str, version: str = "") -> Served:
         """A model that is ready; ServeError NOT_FOUND, or DOWN while it loads or does not load."""
-        return _served(self._models.seen(tenant, name, version))
+        return self._served(self._models.seen(tenant, name, version))
 
     def totals(self, tenant: Tenant, name: str = "", version: str = "") -> dict[Served, Totals]:
         """What was served of a model's ready versions (``name`` "": of all that the tenant sees).
@@ -85,7 +79,7 @@ class View:
         """
         if name:
             self._models.seen(tenant, name, version)
-        return {_served(v): v.totals for v in self._models.all()
+        return {self._served(v): v.totals for v in self._models.all()
                 if v.state == "READY" and tenant.sees(v.name) and name in ("", v.name)
                 and version in ("", v.number)}
 
@@ -105,13 +99,35 @@ class View:
                           "restarts", "program"}], "busy": share of the last second, "cycles",
                           "waiting", "executions"}],
              "leases": [the fields of Shown],
-             "models": [{"name", "version", "state", "reason", "program", "batches", "cycles",
-                         "bytes", "answered", "failed", "elements"}]}
+             "models": [{"name", "version", "state", "reason", "program", "batches",
+                         "costs": [of Served], "held_bytes", "cycles", "answered", "failed",
+                         "elements"}]}
         """
         return {"time": time.time(), "tenant": tenant.name,
                 "devices": [_device(a) for a in self._accelerators.values()],
                 "leases": [asdict(x.shown()) for x in self._leases.visible(tenant)],
-                "models": [_model(v) for v in self._models.all() if tenant.sees(v.name)]}
+                "models": [self._model(v) for v in self._models.all() if tenant.sees(v.name)]}
+
+    def _model(self, version: Version) -> dict[str, Any]:
+        t = version.totals
+        facts: dict[str, Any] = {
+            "name": version.name, "version": version.number, "state": version.state,
+            "reason": version.reason, "cycles": t.cycles, "answered": t.answered,
+            "failed": t.failed, "elements": t.elements}
+        if version.state == "READY":
+            served = self._served(version)
+            facts |= {"program": served.program, "batches": served.batches, "costs": served.costs,
+                      "held_bytes": max(c.bytes for c in version.compiled.values())}
+        return facts
+
+    def _served(self, version: Version) -> Served:
+        mhz = {a.config: a.hardware.mhz for a in self._accelerators.values()}
+        compiled = next(iter(version.compiled.values()))
+        return Served(version.name, version.number, compiled.programs[compiled.most].hash,
+                      version.inputs, version.outputs, tuple(compiled.programs),
+                      tuple({"config": config, **cost.at(mhz[config], batch)}
+                            for config, c in version.compiled.items()
+                            for batch, cost in c.costs.items()))
 
 
 def _device(a: Accelerator) -> dict[str, Any]:
@@ -121,22 +137,3 @@ def _device(a: Accelerator) -> dict[str, Any]:
             "cores": [{"state": "ready" if core.ready else "down", "host": core.host,
                        "pid": core.pid, "restarts": core.restarts, "program": core.program}
                       for core in a.cores]}
-
-
-def _model(version: Version) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "name": version.name, "version": version.number, "state": version.state,
-        "reason": version.reason, "answered": version.totals.answered,
-        "failed": version.totals.failed, "elements": version.totals.elements}
-    if version.state == "READY":
-        served = _served(version)
-        facts |= {"program": served.program, "batches": served.batches, "bytes": served.bytes,
-                  "cycles": {str(b): n for b, n in served.cycles.items()}}
-    return facts
-
-
-def _served(version: Version) -> Served:
-    config, compiled = next(iter(version.compiled.items()))
-    return Served(version.name, version.number, compiled.programs[compiled.most].hash,
-                  version.inputs, version.outputs, tuple(compiled.programs),
-                  compiled.cycles, compiled.bytes, config)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of programs and runs."""
 
-from isa.instructions import Instruction, Opcode
+from isa.instructions import Instruction, Opcode, Region
 from isa.presets import PRESETS
 from makalu import facts
+from runtime.device import region_bytes
 from tests.sim import standin
 
 CONFIG = PRESETS["core256"]
@@ -47,3 +48,15 @@ def test_measured_without_counters():
     m = facts.measured(program(), [{}, {}])
     assert m["cycles"] is None and m["roofline_share"] is None and m["dram_bytes_ahead"] == 0
     assert m["dram_bytes"] == facts.dram_bytes(program())
+
+
+def test_cost():
+    cost = facts.cost(program())
+    assert (cost.cycles, cost.roofline_cycles) == (35, 1000)
+    assert cost.moved_bytes == facts.dram_bytes(program())
+    assert cost.held_bytes == sum(region_bytes(program(), region) for region in Region)
+    said = cost.at(mhz=50.0, batch=2)
+    assert said["microseconds"] == 0.7 and said["elements_per_second"] == round(2 / 0.7e-6, 3)
+    empty = program()
+    empty.predicted_cycles = []
+    assert facts.cost(empty).cycles == 1000

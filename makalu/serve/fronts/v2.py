@@ -66,7 +66,8 @@ def metadata(model: Served) -> dict[str, Any]:
 
 def config(model: Served) -> dict[str, Any]:
     """Triton's configuration of a model. Its dimensions leave out the batch where all tensors have
-    one; then ``max_batch_size`` is the largest that the model is compiled for."""
+    one; then ``max_batch_size`` is the largest that the model is compiled for. The parameters have
+    the cost of an execution on each machine, by batch: ``cycles_core256_4``."""
     ports = model.inputs + model.outputs
     batched = all(p.shape and not p.shape[0] for p in ports)
 
@@ -75,8 +76,9 @@ def config(model: Served) -> dict[str, Any]:
         return {"name": port.name, "data_type": f"TYPE_{datatype}",
                 "dims": _dims(port.shape[1:] if batched else port.shape)}
 
-    described = {"program": model.program, "machine": model.config, "bytes": str(model.bytes),
-                 **{f"cycles_{batch}": str(n) for batch, n in model.cycles.items()}}
+    described = {"program": model.program, **{
+        f"{key}_{cost['config']}_{cost['batch']}": str(cost[key]) for cost in model.costs
+        for key in ("cycles", "microseconds", "moved_bytes", "held_bytes")}}
     return {"name": model.name, "platform": "makalu", "backend": "makalu",
             "version_policy": {"latest": {"num_versions": 1}},
             "max_batch_size": max(model.batches) if batched else 0,

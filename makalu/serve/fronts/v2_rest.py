@@ -95,13 +95,14 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """A model."""
+    """A model; the parameters have its program and what an execution costs (``costs``)."""
 
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: dict[str, Any] = {}
 
 
 class IndexRequest(Strict):
@@ -181,7 +182,9 @@ async def config(by: Calling, model: str, version: str = "") -> dict[str, Any]:
 @router.get("/models/{model}/versions/{version}")
 async def metadata(by: Calling, model: str, version: str = "") -> ModelMetadata:
     """Metadata of a model."""
-    return ModelMetadata(**v2.metadata(by.service.model(by.tenant, model, version)))
+    served = by.service.model(by.tenant, model, version)
+    return ModelMetadata(**v2.metadata(served), parameters={"program": served.program,
+                                                            "costs": served.costs})
 
 
 @router.post("/repository/index")

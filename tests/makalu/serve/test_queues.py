@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from makalu.facts import Cost
 from makalu.serve.core import Held
 from makalu.serve.leases import Lease
 from makalu.serve.queues import Compiled, Part, Queues
@@ -19,7 +20,7 @@ TENANT = Tenant("t", shares=100)
 
 def model(name="m", batches=(1,), cycles=1000, delay=0.0):
     return Compiled(name, "1", {b: Held(f"{name}{b}", b"") for b in batches},
-                    {b: cycles * b for b in batches}, 1, delay)
+                    {b: Cost(cycles * b, 1, 1, 1) for b in batches}, delay)
 
 
 def lease(name, **terms):
@@ -49,7 +50,7 @@ def test_leases_that_always_wait_get_cycles_in_proportion_to_their_shares(wanted
     for _ in range(300):
         batch, _ = queues.next(anyone)
         k = int(batch.lease.id)
-        got[k] += batch.cycles
+        got[k] += batch.cost.cycles
         queues.put(leases[k], [part(models[k])])
         each = [g / share for g, (share, _) in zip(got, wanted)]
         smallest = min(share for share, _ in wanted)

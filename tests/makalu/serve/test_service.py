@@ -95,9 +95,26 @@ def test_answers_carry_their_program_and_version(folder):
         assert two.program != three.program and (two.version, two.id) == ("1", "a")
         assert two.program in {p.hash for v in service.models.all() if v.name == "double"
                                for c in v.compiled.values() for p in c.programs.values()}
-        assert two.cycles == service.model(me, "double").cycles[1]
+        assert two.cycles == service.model(me, "double").costs[0]["cycles"]
 
     served(folder, test)
+
+
+def test_what_an_execution_costs_is_said_before_it_runs(folder):
+    async def test(service, me):
+        costs = service.model(me, "double").costs
+        assert [(c["config"], c["batch"]) for c in costs] == [("tiny", 1), ("tiny", 4)]
+        assert costs[1]["microseconds"] == costs[1]["cycles"] / 50 > costs[0]["microseconds"]
+        (said,) = (m for m in service.status(me)["models"] if m["name"] == "double")
+        assert said["costs"] == costs and said["cycles"] == 0
+        assert said["held_bytes"] == sum(c["held_bytes"] for c in costs)
+        await ask(service, me, "double", 1, 4)
+        (said,) = (m for m in service.status(me)["models"] if m["name"] == "double")
+        assert said["cycles"] == costs[1]["cycles"] and said["elements"] == 4
+        (lease,) = service.status(me)["leases"]
+        assert (lease["answered"], lease["failed"], lease["elements"]) == (1, 0, 4)
+
+    served(folder, test, (Hardware("a", "golden", "tiny", mhz=50),))
 
 
 def test_requests_join_into_batches_and_large_ones_are_cut(folder):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 
+from makalu.facts import Cost
 from makalu.serve.fronts.app import application
 from makalu.serve.fronts.body import Limits
 from makalu.serve.fronts.tensors import DTYPES
@@ -95,7 +96,9 @@ class StandIn(Service):
             raise ServeError(Failure.NOT_FOUND, f"there is no model {name!r} of version "
                              f"{version!r}")
         inputs, outputs, _ = MODELS[name]
-        return Served(name, "1", "ab" * 32, inputs, outputs, (1, 4), {1: 100, 4: 250}, 4096, "tiny")
+        return Served(name, "1", "ab" * 32, inputs, outputs, (1, 4), tuple(
+            {"config": "tiny", **Cost(cycles, 90, 4096, 512).at(100, batch)}
+            for batch, cycles in ((1, 100), (4, 250))))
 
     async def infer(self, tenant: Tenant, request: Request) -> Reply:
         served = self.model(tenant, request.model, request.version)

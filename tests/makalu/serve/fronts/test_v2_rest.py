@@ -120,7 +120,11 @@ def test_triton_client_metadata(client: Any) -> None:
     assert "binary_tensor_data" in client.get_server_metadata(headers=bearer())["extensions"]
     assert client.is_model_ready("scale", headers=bearer())
     assert not client.is_model_ready("late", headers=bearer())
-    assert client.get_model_metadata("pair", "1", headers=bearer()) == {
+    said = client.get_model_metadata("pair", "1", headers=bearer())
+    costs = said.pop("parameters")["costs"]
+    assert [(c["config"], c["batch"], c["cycles"], c["microseconds"]) for c in costs] == [
+        ("tiny", 1, 100, 1.0), ("tiny", 4, 250, 2.5)]
+    assert said == {
         "name": "pair", "versions": ["1"], "platform": "makalu",
         "inputs": [{"name": "a", "datatype": "INT8", "shape": [-1, 2]},
                    {"name": "b", "datatype": "FP32", "shape": [-1, 2]}],
@@ -129,6 +133,8 @@ def test_triton_client_metadata(client: Any) -> None:
     assert client.get_model_metadata("wide", headers=bearer())["inputs"][0]["shape"] == [1, WIDE]
     config = client.get_model_config("scale", headers=bearer())
     assert config["max_batch_size"] == 4
+    assert config["parameters"]["cycles_tiny_4"] == {"string_value": "250"}
+    assert config["parameters"]["held_bytes_tiny_1"] == {"string_value": "4096"}
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
     assert client.get_model_config("wide", headers=bearer())["max_batch_size"] == 0
 
