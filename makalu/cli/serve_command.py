@@ -42,6 +42,7 @@ class Serving:
         from makalu.serve import log, server, tenants
         from makalu.serve.accelerator import Hardware
         from makalu.serve.metrics import Metrics
+        from makalu.serve.requests import Record
         from makalu.serve.service import Service
 
         log.set_up(self.log)
@@ -49,10 +50,14 @@ class Serving:
         hardware = [Hardware(name, device, self.config, cores, self.mhz, self.limit)
                     for name, device in _named(self.devices).items()]
 
+        def answered(record: Record) -> None:
+            log.request(record)
+            metrics.answered(record)
+
         async def run() -> None:
             service = Service(
                 self.folder, hardware, tenants.load(self.tenants) if self.tenants else None,
-                self.poll, log.say, metrics.seen, begin)
+                self.poll, log.say, metrics.seen, answered, begin)
             await server.run(service, metrics, server.Address(
                 self.host, self.port, self.grpc_port, self.drain))
 

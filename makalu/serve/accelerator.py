@@ -76,6 +76,7 @@ class Accelerator:
         self._tasks: list[asyncio.Task[None]] = []
         self._ran: deque[tuple[float, float]] = deque()
         self.cycles = self.executions = 0
+        self.busy_seconds = 0.0
 
     async def start(self) -> None:
         """Start all cores; they take work from then on.
@@ -189,7 +190,9 @@ class Accelerator:
         try:
             ran = await core.run(batch.model.programs[batch.size], batch.lease.tenant.name,
                                  batch.inputs())
-            self._ran.append((begin, time.monotonic()))
+            end = time.monotonic()
+            self._ran.append((begin, end))
+            self.busy_seconds += end - begin
             self._account(batch, ran)
             _answer(batch, ran)
         except ServeError as e:

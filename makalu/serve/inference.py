@@ -5,7 +5,7 @@ answers of the parts together."""
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from makalu.serve.admission import Admission
 from makalu.serve.leases import Lease, Leases
 from makalu.serve.models import Models, Version
 from makalu.serve.queues import Part, Piece
-from makalu.serve.requests import Failure, Reply, Request, ServeError
+from makalu.serve.requests import Failure, Record, Reply, Request, ServeError
 from makalu.serve.tenants import Tenant
 from runtime.ports import InputError
 
@@ -29,37 +29,63 @@ class Inference:
     models : Models
     accelerators : mapping of str to Accelerator
         By name.
+    answered : function of Record
+        Called once for each request, however it ends.
 
     Attributes
     ----------
     open : int
         Requests that were taken and are not answered yet.
+    draining : bool
+        Whether nothing new is taken.
     """
 
     def __init__(self, leases: Leases, admission: Admission, models: Models,
-                 accelerators: Mapping[str, Accelerator]):
+                 accelerators: Mapping[str, Accelerator], answered: Callable[[Record], None]):
         self._leases, self._admission, self._models = leases, admission, models
-        self._accelerators = accelerators
-        self.open = 0
+        self._accelerators, self._answered = accelerators, answered
+        self.open, self.draining = 0, False
 
     async def answer(self, tenant: Tenant, request: Request) -> Reply:
         """Answer a request; ServeError. Whoever waits may be cancelled."""
-        version = self._models.seen(tenant, request.model, request.version)
-        lease = self._lease(tenant, request.lease)
+        record, begin = Record(request.id, tenant.name), time.monotonic()
         self.open += 1
         try:
-            inputs, elements = _inputs(version, request)
-            parts = self._queue(lease, version, inputs, elements)
+            return await self._answer(tenant, request, record)
+        except ServeError as e:
+            record.status, record.reason, e.logged = e.failure.name, str(e), True
+            raise
+        except asyncio.CancelledError:
+            record.status, record.reason = "CANCELLED", "nobody waits for the answer any more"
+            raise
+        except Exception as e:
+            record.status, record.reason = Failure.BROKEN.name, repr(e)
+            raise
+        finally:
+            self.open -= 1
+            record.seconds = time.monotonic() - begin
+            self._answered(record)
+
+    async def _answer(self, tenant: Tenant, request: Request, record: Record) -> Reply:
+        if self.draining:
+            raise ServeError(Failure.DOWN, "the server is stopping: ask another one", 1.0)
+        version = self._models.seen(tenant, request.model, request.version)
+        record.model, record.version = version.name, version.number
+        lease = self._lease(tenant, request.lease)
+        record.lease = lease.id
+        try:
+            inputs, record.elements = _inputs(version, request)
+            parts = self._queue(lease, version, inputs, record.elements)
             pieces = await self._answers(lease, parts, request.timeout)
             reply = _reply(version, request, parts, pieces)
         except BaseException:
             version.count(failed=1)
             lease.failed += 1
             raise
-        finally:
-            self.open -= 1
         version.count(answered=1, queued=reply.queued, ran=reply.ran)
         lease.answered += 1
+        record.program, record.cycles = reply.program, reply.cycles
+        record.queued, record.ran = reply.queued, reply.ran
         return reply
 
     def _lease(self, tenant: Tenant, id: str) -> Lease:

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+from makalu.serve.requests import Record
+
 LOG = logging.getLogger("makalu.serve")
 
 
@@ -26,6 +28,12 @@ class Lines(logging.Formatter):
 def say(event: str, **facts: Any) -> None:
     """Log an event; one with an ``error`` is a warning."""
     LOG.log(logging.WARNING if "error" in facts else logging.INFO, event, extra={"facts": facts})
+
+
+def request(record: Record) -> None:
+    """Log what became of a request: the fields of :class:`makalu.serve.requests.Record`."""
+    LOG.info("request", extra={"facts": {
+        k: round(v, 6) if type(v) is float else v for k, v in vars(record).items()}})
 
 
 def set_up(level: str) -> None:

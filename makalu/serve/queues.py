@@ -9,7 +9,7 @@ program; a lease that comes back after a pause gets no more than that.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -132,6 +132,11 @@ class Queues:
 
     def __len__(self) -> int:
         return sum(len(q.parts) for q in self._queues.values())
+
+    def waiting(self) -> Counter[tuple[str, str]]:
+        """Parts that wait, by tenant and model."""
+        return Counter((q.lease.tenant.name, p.model.name)
+                       for q in self._queues.values() for p in q.parts)
 
     def put(self, lease: Lease, parts: Iterable[Part], first: bool = False) -> None:
         """Queue parts of a lease, at its end or, what has been there already, in front."""

@@ -47,11 +47,16 @@ class ServeError(UserError, RuntimeError):
         One sentence: what is wrong, and the cure.
     retry_after : float, optional
         Seconds after which it is worth trying again.
+
+    Attributes
+    ----------
+    logged : bool
+        Whether there is a :class:`Record` of it.
     """
 
     def __init__(self, failure: Failure, text: str, retry_after: float | None = None):
         super().__init__(text)
-        self.failure, self.retry_after = failure, retry_after
+        self.failure, self.retry_after, self.logged = failure, retry_after, False
 
 
 @dataclass(frozen=True)
@@ -135,3 +140,36 @@ class Totals:
     ran: float = 0.0
     last: float = field(default=0.0)
     """Time of the last answer, seconds since 1970."""
+
+
+@dataclass
+class Record:
+    """What became of a request, for the log and the metrics; what is not known stays empty.
+
+    Parameters
+    ----------
+    id : str
+        The request's name.
+    tenant, model, version, lease, program : str
+    elements, cycles : int
+    queued, ran, seconds : float
+        Until its first dispatch, in the device process, and all together.
+    status : str
+        ``OK``, ``CANCELLED``, or the name of a :class:`Failure`.
+    reason : str
+        The sentence of a failure.
+    """
+
+    id: str
+    tenant: str
+    model: str = ""
+    version: str = ""
+    lease: str = ""
+    program: str = ""
+    elements: int = 0
+    cycles: int = 0
+    queued: float = 0.0
+    ran: float = 0.0
+    seconds: float = 0.0
+    status: str = "OK"
+    reason: str = ""

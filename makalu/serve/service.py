@@ -18,7 +18,7 @@ from makalu.serve.models import Models
 from makalu.serve.process import Process
 from makalu.serve.queues import Batch
 from makalu.serve.repository import Repository
-from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
+from makalu.serve.requests import Record, Reply, Request, Totals
 from makalu.serve.tenants import Tenant, Tenants
 from makalu.serve.terms import Terms
 from makalu.serve.view import Entry, Served, View
@@ -39,6 +39,8 @@ class Service:
         Called with events for the log.
     seen : function of Batch and Ran
         Called after each execution, for metrics.
+    answered : function of Record
+        Called after each request, for the log and metrics.
     begin : function of device and config
         Begins the process of a core: here, or elsewhere.
     """
@@ -46,6 +48,7 @@ class Service:
     def __init__(self, folder: Path, hardware: Sequence[Hardware], tenants: Tenants | None = None,
                  poll: float = 0.0, say: Callable[..., None] = lambda event, **facts: None,
                  seen: Callable[[Batch, Ran], None] = lambda batch, ran: None,
+                 answered: Callable[[Record], None] = lambda record: None,
                  begin: Callable[[str, str], Link] = Process):
         self.tenants = tenants or Tenants()
         self.leases = Leases({h.name: h.cores for h in hardware})
@@ -55,11 +58,12 @@ class Service:
                                 seen=self._ran, say=say) for h in hardware}
         self.models = Models(Repository(folder), self.accelerators, say)
         admission = Admission(self.leases)
-        self._inference = Inference(self.leases, admission, self.models, self.accelerators)
+        self._inference = Inference(self.leases, admission, self.models, self.accelerators,
+                                    answered)
         self._administration = Administration(self.leases, admission, self.models,
                                               self.accelerators, say)
         self._view = View(self.leases, self.models, self.accelerators)
-        self._draining = self._started = False
+        self._started = False
         self._poll, self._say, self._seen = poll, say, seen
         self._polling: asyncio.Task[None] | None = None
 
@@ -77,7 +81,7 @@ class Service:
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, and wait until everything is answered, or for so many seconds."""
-        self._draining = True
+        self._inference.draining = True
         end = time.monotonic() + seconds
         while self._inference.open and time.monotonic() < end:
             await asyncio.sleep(0.01)
@@ -91,7 +95,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether it has started, every device answers, and it is not draining."""
-        return (self._started and not self._draining
+        return (self._started and not self._inference.draining
                 and all(a.ready for a in self.accelerators.values()))
 
     def tenant(self, token: str | None) -> Tenant:
@@ -99,9 +103,7 @@ class Service:
         return self.tenants.of(token)
 
     async def infer(self, tenant: Tenant, request: Request) -> Reply:
-        """See :meth:`makalu.serve.inference.Inference.answer`; DOWN while it drains."""
-        if self._draining:
-            raise ServeError(Failure.DOWN, "the server is stopping: ask another one", 1.0)
+        """See :meth:`makalu.serve.inference.Inference.answer`."""
         return await self._inference.answer(tenant, request)
 
     def model(self, tenant: Tenant, name: str, version: str = "") -> Served:
@@ -118,7 +120,7 @@ class Service:
 
     def status(self, tenant: Tenant) -> dict[str, Any]:
         """See :meth:`makalu.serve.view.View.status`, and whether it is ``draining``."""
-        return {**self._view.status(tenant), "draining": self._draining}
+        return {**self._view.status(tenant), "draining": self._inference.draining}
 
     async def load(self, tenant: Tenant, name: str, folder: Path | None = None) -> None:
         """See :meth:`makalu.serve.administration.Administration.load`."""

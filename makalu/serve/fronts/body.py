@@ -4,8 +4,6 @@ within bounds, and whatever fails becomes a reply."""
 
 import asyncio
 import logging
-import re
-import uuid
 import zlib
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -14,16 +12,14 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from makalu.serve.fronts import errors
+from makalu.serve.fronts import errors, names
 from makalu.serve.fronts.tensors import bad
 from makalu.serve.fronts.tokens import token
+from makalu.serve.log import say
 from makalu.serve.requests import Failure, ServeError
 from makalu.serve.service import Service
 
 log = logging.getLogger(__name__)
-
-NAME = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-"""Requests' names that go into logs and replies as they come."""
 
 WINDOWS = {"gzip": 31, "deflate": 15}
 """zlib's parameter by the name of a content's coding."""
@@ -68,17 +64,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        name = given if NAME.fullmatch(given) else uuid.uuid4().hex
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = name
-        started = False
+        state["given"] = names.given(headers)
+        state["request_id"] = state["given"] or names.fresh()
+        status, reason = 0, ""
 
         async def named(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                status = message["status"]
+                message["headers"] = [*message["headers"], (
+                    names.HEADER.encode(), state["request_id"].encode())]
             await send(message)
 
         try:
@@ -88,13 +84,21 @@ class Guard:
             return
         except ServeError as e:
             await errors.reply(scope["path"], e)(scope, receive, named)
+            if e.logged:
+                return
+            reason = str(e)
         except Exception:
+            name = state["request_id"]
             log.exception("request %s failed", name)
-            if started:     # nothing can be taken back: the connection ends
+            if status:      # nothing can be taken back: the connection ends
                 raise
             hidden = ServeError(Failure.BROKEN, f"the server failed at request {name}; its log "
                                 "says where: send this name to who runs it")
             await errors.reply(scope["path"], hidden)(scope, receive, named)
+            reason = "see the traceback"
+        if status >= 400:
+            say("refused", id=state["request_id"], method=scope["method"], path=scope["path"],
+                status=status, reason=reason)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body, decompressed; None if the request has none."""

@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from makalu.serve import requests
+from makalu.serve.fronts import names
 from makalu.serve.fronts.body import Gone
 from makalu.serve.fronts.text import Texts
 from makalu.serve.fronts.tokens import token
@@ -42,10 +43,13 @@ class Caller:
     tenant: Tenant
     http: Request
 
-    @property
-    def request_id(self) -> str:
-        """The request's name."""
-        return self.http.state.request_id
+    def name(self, id: str = "") -> str:
+        """The request's name; the protocol's own id is it, if the headers have none."""
+        state = self.http.state
+        if not state.given:
+            state.given = names.given({}, id)
+            state.request_id = state.given or state.request_id
+        return state.request_id
 
     async def infer(self, request: requests.Request) -> Reply:
         """The service's answer; a client that leaves before it takes its request along."""

@@ -172,7 +172,7 @@ async def _answer(by: Calling, name: str) -> Response:
     else:
         raise bad(f"the content type {kind!r} is not supported; send {JSON}, {NPY}, or {BINARY} "
                   f"with {SIZE}N")
-    reply = await by.infer(requests.Request(name, inputs, id=by.request_id))
+    reply = await by.infer(requests.Request(name, inputs, id=by.name()))
     if wanted == JSON:
         return await tfserving.say(by, reply, rows=True)
     return Response(_npy(reply), media_type=NPY, headers=headers(reply))

@@ -112,7 +112,7 @@ async def answer(by: Calling, model: str, version: str, asked: Any) -> Response:
     """Answer the JSON of a prediction."""
     served = by.service.model(by.tenant, model, version)
     inputs, rows = inputs_of(served, asked)
-    return await say(by, await by.infer(Request(model, inputs, version, id=by.request_id)), rows)
+    return await say(by, await by.infer(Request(model, inputs, version, id=by.name())), rows)
 
 
 async def say(by: Calling, reply: Reply, rows: bool) -> Response:

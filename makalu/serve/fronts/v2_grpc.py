@@ -7,8 +7,8 @@ metadata.
 """
 
 import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -18,9 +18,10 @@ import numpy as np
 from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from makalu.serve.fronts import v2
+from makalu.serve.fronts import names, v2
 from makalu.serve.fronts.tensors import bad, datatype_of, dtype_of, from_json, from_raw, to_raw
 from makalu.serve.fronts.tokens import token
+from makalu.serve.log import say
 from makalu.serve.requests import Failure, Reply, Request, ServeError
 from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
@@ -38,16 +39,27 @@ CONTENTS = {
 }
 """Where a tensor's elements are, if they are not raw."""
 
+NAMED: ContextVar[str] = ContextVar("NAMED", default="")
+"""Name of the call that is answered; a stream has none, but its requests have."""
+
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def _answered(method: Method) -> Method:
-    """A method whose ServeError, or whatever it raises, becomes a status."""
+    """A method whose ServeError, or whatever it raises, becomes a status. The request's name is in
+    the trailing metadata."""
     @wraps(method)
     async def answer(self: Any, message: Any, context: Any) -> Any:
+        sent = dict(context.invocation_metadata() or ())
+        name = names.given(sent, getattr(message, "id", "")) or names.fresh()
+        NAMED.set(name)
+        context.set_trailing_metadata(((names.HEADER, name),))
         try:
             return await method(self, message, context)
         except ServeError as e:
+            if not e.logged:
+                say("refused", id=name, method=method.__name__, status=e.failure.name,
+                    reason=str(e))
             await _abort(context, e)
         except Exception as e:
             await _abort(context, _hidden(e))
@@ -55,14 +67,15 @@ def _answered(method: Method) -> Method:
 
 
 async def _abort(context: Any, error: ServeError) -> None:
-    trailing = () if error.retry_after is None \
-        else (("grpc-retry-pushback-ms", str(round(error.retry_after * 1e3))),)
-    await context.abort(getattr(grpc.StatusCode, error.failure.grpc), str(error), trailing)
+    trailing = [(names.HEADER, NAMED.get())] if NAMED.get() else []
+    if error.retry_after is not None:
+        trailing.append(("grpc-retry-pushback-ms", str(round(error.retry_after * 1e3))))
+    await context.abort(getattr(grpc.StatusCode, error.failure.grpc), str(error), tuple(trailing))
 
 
 def _hidden(e: Exception) -> ServeError:
     """What a client is told of an error that nobody expected."""
-    name = uuid.uuid4().hex
+    name = NAMED.get() or names.fresh()
     log.error("request %s failed", name, exc_info=e)
     return ServeError(Failure.BROKEN, f"the server failed at request {name}; its log says where: "
                       "send this name to who runs it")
@@ -176,9 +189,10 @@ def _request(message: Any) -> Request:
         inputs[tensor.name] = _array(tensor, raw)
     for wanted in message.outputs:
         v2.check(wanted.name, _plain(wanted.parameters))
+    name = NAMED.get() or names.given({}, message.id) or names.fresh()
     return v2.request(message.model_name, message.model_version, inputs,
-                      tuple(wanted.name for wanted in message.outputs),
-                      message.id or uuid.uuid4().hex, _plain(message.parameters))
+                      tuple(wanted.name for wanted in message.outputs), name,
+                      _plain(message.parameters))
 
 
 def _array(tensor: Any, raw: bytes | None) -> np.ndarray:

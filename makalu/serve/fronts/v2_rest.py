@@ -235,7 +235,7 @@ async def answer_json(by: Calling, model: str, version: str, value: Any, raw: me
         v2.check(wanted.name, wanted.parameters)
     reply = await by.infer(v2.request(model, version, inputs,
                                       tuple(wanted.name for wanted in asked.outputs),
-                                      asked.id or by.request_id, asked.parameters))
+                                      by.name(asked.id), asked.parameters))
     every = asked.parameters.get("binary_data_output", False)
     chosen = {wanted.name: wanted.parameters.get("binary_data", every) for wanted in asked.outputs}
     raws = {name: to_raw(array) for name, array in reply.outputs.items() if chosen.get(name, every)}

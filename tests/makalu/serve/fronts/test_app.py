@@ -128,9 +128,28 @@ def test_unexpected(http: httpx.Client) -> None:
     assert "r-5" in error(reply) and "inner" not in reply.text and "Zero" not in reply.text
 
 
-def test_request_id(http: httpx.Client) -> None:
-    said = http.get("/v2", headers={"x-request-id": "a b"}).headers["x-request-id"]
-    assert re.fullmatch("[0-9a-f]{32}", said)
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(("headers", "id", "name"), [
+    ({"x-request-id": "mine", "traceparent": PARENT}, "r1", "mine"),
+    ({"traceparent": PARENT}, "r1", TRACE), ({}, "r1", "r1"),
+    ({"x-request-id": "a b", "traceparent": "00-12"}, "r1", "r1"),
+    ({"x-request-id": "a b"}, "two words", None), ({}, "", None)])
+def test_request_id(http: httpx.Client, admin: httpx.Client, headers: dict[str, str], id: str,
+                    name: str | None) -> None:
+    """The reply's header and the service have the same."""
+    reply = http.post(INFER, json={**ONE, "id": id}, headers=headers)
+    said = reply.headers["x-request-id"]
+    assert said == name or name is None and re.fullmatch("[0-9a-f]{32}", said)
+    assert reply.json().get("id", "") == id or reply.status_code == 400
+    http.post(INFER, json={"inputs": [
+        {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1.0] * 3}], "id": id},
+        headers=headers).raise_for_status()
+    seen = admin.get("/metrics").json()["id"]
+    assert seen == name or name is None and re.fullmatch("[0-9a-f]{32}", seen)
 
 
 def test_retry_after(http: httpx.Client) -> None:

@@ -87,6 +87,25 @@ def test_parameters(client: Any, admin: httpx.Client) -> None:
     assert (seen["id"], seen["timeout"], seen["lease"]) == ("r8", 0.25, "vision-4")
 
 
+@pytest.mark.parametrize(("metadata", "id", "name"), [
+    ({"x-request-id": "mine"}, "r9", "mine"), ({}, "r9", "r9"), ({}, "", None)])
+def test_request_id(stub: Any, admin: httpx.Client, metadata: dict[str, str], id: str,
+                    name: str | None) -> None:
+    """The trailing metadata and the service have the same, and so has what is refused."""
+    message = service_pb2.ModelInferRequest(model_name="turn-INT8", id=id)
+    message.inputs.add(name="x", datatype="INT8", shape=[1, 2]).contents.int_contents.extend([1, 0])
+    sent = [*VISION.items(), *metadata.items()]
+    reply, call = stub.ModelInfer.with_call(message, metadata=sent)
+    said = dict(call.trailing_metadata())["x-request-id"]
+    assert said == admin.get("/metrics").json()["id"] and (name is None or said == name)
+    assert reply.id == id
+    message.model_name = "nothing"
+    with pytest.raises(grpc.RpcError) as e:
+        stub.ModelInfer(message, metadata=sent)
+    said = dict(e.value.trailing_metadata())["x-request-id"]
+    assert said == name or name is None and len(said) == 32
+
+
 def test_deadline_is_the_timeout(client: Any, admin: httpx.Client) -> None:
     client.infer("scale", [given("x", X)], client_timeout=5, timeout=60_000_000, headers=VISION)
     assert 4 < admin.get("/metrics").json()["timeout"] <= 5
