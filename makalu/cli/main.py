@@ -15,12 +15,14 @@ from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
 from makalu.cli.examples_command import examples
+from makalu.cli.lease_commands import lease
 from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
                                 load_net)
 from makalu.cli.quote_command import quote
 from makalu.cli.run_command import run
 from makalu.cli.serve_command import fleet, serve, token
+from makalu.cli.watch_commands import ls, monitor, top
 from makalu.text import plain
 
 
@@ -157,7 +159,7 @@ def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -
 
 
 for command in (compile_command, run, report, quote, disassemble, verilog, bench, zoo, accuracy,
-                profile, bisect, examples, serve, fleet, token):
+                profile, bisect, examples, serve, fleet, token, lease, ls, top, monitor):
     cli.add_command(command)
 
 

@@ -89,6 +89,7 @@ def serving(folder: Path, *options: object) -> Iterator[Live]:
             live.http, live.grpc = ready["http"], ready["grpc"]
             yield live
         finally:
-            process.send_signal(signal.SIGTERM)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
             reader.join()

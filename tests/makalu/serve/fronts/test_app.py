@@ -251,6 +251,6 @@ def test_no_server_is_imported_by_the_rest_of_makalu() -> None:
             "sys.argv = ['makalu', '--help']\n"
             "try: m.main()\n"
             "except SystemExit as e: assert not e.code\n"
-            "print({'fastapi', 'starlette', 'grpc', 'uvicorn'} & sys.modules.keys())")
+            "print({'fastapi', 'starlette', 'grpc', 'uvicorn', 'httpx'} & sys.modules.keys())")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "Usage: makalu" in done.stdout and done.stdout.endswith("set()\n")
