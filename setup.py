@@ -16,8 +16,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 MOVED = ("isa", "golden", "hw", "compiler", "runtime", "sim", "synth", "prove", "examples")
-DATA = {"makalu": ["py.typed"], "sim": ["*.cpp", "*.h"], "synth": ["boards/*", "cells/*"],
-        "examples": ["*.onnx", "*.npz"]}
+DATA = {"makalu": ["py.typed", "serve/fronts/*.html"], "sim": ["*.cpp", "*.h"],
+        "synth": ["boards/*", "cells/*"], "examples": ["*.onnx", "*.npz"]}
 
 FROM = re.compile(rf"^(\s*from )(?=(?:{'|'.join(MOVED)})\b)", re.MULTILINE)
 

@@ -98,6 +98,11 @@ def test_everything_that_the_package_exports_is_there(site: Path, tmp_path: Path
     assert "makalu.compiler.ir.errors" in found.split()
 
 
+def test_the_page_of_the_service_is_there(site: Path, tmp_path: Path) -> None:
+    found = run(site, tmp_path, "from makalu.serve.fronts.page import PAGE\nprint(PAGE)")
+    assert found.startswith("<!doctype html>") and "makalu/status" in found
+
+
 def test_the_simulation_finds_its_sources(site: Path, tmp_path: Path) -> None:
     found = run(site, tmp_path, "from makalu.sim.build import MACHINE\n"
                 "print(all(path.is_file() for path in MACHINE.sources))")

@@ -46,7 +46,8 @@ class Server:
         if not host or urlsplit(url).scheme not in ("http", "https"):
             raise NoServer(f"{url!r} is no address of a server: give one as {URL}")
         self.url, self._token = url.rstrip("/"), token
-        proxies = {} if host in LOOPBACK else None      # None: those of the environment
+        # None: the proxies of the environment
+        proxies: dict[str, str] | None = {} if host in LOOPBACK else None
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
 
     def ask(self, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:

@@ -45,11 +45,12 @@ def devices(entries: Sequence[Entry], busy: Mapping[str, Sequence[float]]) -> Re
 
 def cores(entries: Sequence[Entry]) -> RenderableType:
     """A row for each core of each device."""
-    rows = [[d["name"], str(k), c["state"], str(c["pid"] or "-"), str(c["restarts"]),
-             c["program"] or "-"] for d in entries for k, c in enumerate(d["cores"])]
+    rows = [[d["name"], str(k), c["state"], c["host"] or "-", str(c["pid"] or "-"),
+             str(c["restarts"]), c["program"] or "-"]
+            for d in entries for k, c in enumerate(d["cores"])]
     return table("cores", [("device", "left"), ("core", "right"), ("state", "left"),
-                           ("process", "right"), ("restarts", "right"), ("last program", "left")],
-                 rows)
+                           ("host", "left"), ("process", "right"), ("restarts", "right"),
+                           ("last program", "left")], rows)
 
 
 def leases(entries: Sequence[Entry]) -> RenderableType:

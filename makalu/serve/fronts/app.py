@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from makalu.serve.fronts import admin, errors, sagemaker, tfserving, v2_rest
+from makalu.serve.fronts import admin, errors, page, sagemaker, tfserving, v2_rest
 from makalu.serve.fronts.body import Guard, Limits
 from makalu.serve.fronts.tensors import bad
 from makalu.serve.fronts.text import Texts
@@ -33,7 +33,7 @@ def application(service: Service, metrics: Callable[[], bytes], limits: Limits |
     """
     app = FastAPI(title="Makalu", version=SERVER["version"], lifespan=_lifespan)
     app.state.service, app.state.metrics, app.state.texts = service, metrics, Texts()
-    for front in (v2_rest, tfserving, sagemaker, admin):
+    for front in (v2_rest, tfserving, sagemaker, admin, page):
         app.include_router(front.router)
     app.add_middleware(Guard, service=service, limits=limits or Limits())
     app.add_exception_handler(RequestValidationError, _invalid)

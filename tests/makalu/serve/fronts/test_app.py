@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from makalu.serve.fronts import page
 from makalu.serve.requests import Failure
 from tests.makalu.serve.fronts.conftest import Served
 from tests.makalu.serve.fronts.stand_in import ADMIN, BODY_BYTES, BODY_SECONDS, TOKEN
@@ -239,6 +240,16 @@ def test_probes_while_a_model_is_unloaded(http: httpx.Client, admin: httpx.Clien
     assert reply.status_code == 503 and "try again" in reply.text
     assert reply.headers["retry-after"] == "1"
     assert http.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/makalu"])
+def test_the_page_has_no_numbers_and_allows_its_own_script_alone(served: Served, path: str) -> None:
+    with served.client("") as client:
+        reply = client.get(path)
+    assert reply.status_code == 200 and reply.text == page.PAGE
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "http" not in re.sub(r"https?://www\.w3\.org/2000/svg", "", reply.text)
 
 
 def test_metrics_are_an_administrators(http: httpx.Client, admin: httpx.Client) -> None:
