@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 import makalu
-from tests.makalu.serve.test_service import network
+from tests.makalu.serve.bench import network
 
 
 @dataclass

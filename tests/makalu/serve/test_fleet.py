@@ -12,14 +12,7 @@ from ray.cluster_utils import Cluster
 from makalu.serve import fleet
 from makalu.serve.requests import Failure
 from makalu.serve.service import Hardware
-from tests.makalu.serve.test_service import (  # noqa: F401
-    ask,
-    failing,
-    folder,
-    programs,
-    served,
-    until,
-)
+from tests.makalu.serve.bench import ask, failing, served, until
 
 
 @pytest.fixture
@@ -34,7 +27,7 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-def test_a_fleet_outlives_its_workers(cluster, folder):  # noqa: F811
+def test_a_fleet_outlives_its_workers(cluster, folder):
     """A process is killed, and then a computer goes, while requests run: all are answered once."""
     async def burst(service, me, disturb):
         tasks = [asyncio.create_task(ask(service, me, ("double", "triple")[k % 2], k))

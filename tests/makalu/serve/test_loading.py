@@ -10,7 +10,7 @@ import pytest
 from makalu.serve import loading
 from makalu.serve.repository import Repository
 from makalu.serve.requests import ServeError
-from tests.makalu.serve.test_service import network
+from tests.makalu.serve.bench import network
 
 
 @pytest.fixture

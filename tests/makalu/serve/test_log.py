@@ -13,11 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from makalu.serve import log
 from makalu.serve.metrics import Metrics
 from makalu.serve.requests import Record, ServeError
-from tests.makalu.serve import test_service
+from tests.makalu.serve.bench import ask, served
 from tests.makalu.serve.live import infer, models, serving, until
-from tests.makalu.serve.test_service import ask
-
-folder, programs = test_service.folder, test_service.programs   # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +115,7 @@ def test_numbers_by_tenant_and_model(folder):
         assert found(text, "makalu_device_restarts_total", device="a") == 0
         assert 0 < found(text, "makalu_device_busy_ratio", device="a") <= 1
 
-    test_service.served(folder, test, seen=metrics.seen, answered=metrics.answered)
+    served(folder, test, seen=metrics.seen, answered=metrics.answered)
 
 
 def test_a_cancelled_request_is_counted_as_such(folder):
@@ -131,7 +128,7 @@ def test_a_cancelled_request_is_counted_as_such(folder):
             task.cancel()
             await asyncio.wait([task])
 
-    test_service.served(folder, test, answered=records.append)
+    served(folder, test, answered=records.append)
     (record,) = records
     assert (record.status, record.id, record.model, record.program) == ("CANCELLED", "c", "double",
                                                                         "")

@@ -2,89 +2,18 @@
 """The service on real device processes: what it answers, and what it survives."""
 
 import asyncio
-import json
 import os
 import shutil
 import signal
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import makalu
 from makalu.serve.accelerator import Hardware
-from makalu.serve.requests import Failure, Request, ServeError
-from makalu.serve.service import Service
+from makalu.serve.requests import Failure, Request
 from makalu.serve.tenants import Tenant, Tenants
-
-GOLDEN = Hardware("a", "golden", "tiny")
-
-
-def network(scale):
-    """int8 [N, 16] times a weight, the same for every channel: its answers tell who gave them."""
-    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["xf"]),
-             helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wf"]),
-             helper.make_node("MatMul", ["xf", "wf"], ["yf"]),
-             helper.make_node("QuantizeLinear", ["yf", "s", "z"], ["y"])]
-    weights = [numpy_helper.from_array(v, name) for name, v in (
-        ("s", np.float32(1)), ("z", np.int8(0)), ("w", (scale * np.eye(16)).astype(np.int8)))]
-    x, y = (helper.make_tensor_value_info(n, TensorProto.INT8, ["n", 16]) for n in "xy")
-    graph = helper.make_graph(nodes, "net", [x], [y], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-@pytest.fixture(scope="module")
-def programs():
-    """Files of each network by its scale: one for each batch."""
-    return {scale: [makalu.compile(network(scale), "tiny", batch=batch).to_bytes()
-                    for batch in (1, 4)] for scale in (2, 3)}
-
-
-@pytest.fixture
-def folder(tmp_path, programs):
-    for name, scale in (("double", 2), ("triple", 3)):
-        (tmp_path / name / "1").mkdir(parents=True)
-        for k, data in enumerate(programs[scale]):
-            (tmp_path / name / "1" / f"{k}.mkl").write_bytes(data)
-    return tmp_path
-
-
-@pytest.fixture
-def models(tmp_path):
-    """A folder of models to compile, for two batches."""
-    for name, scale in (("double", 2), ("triple", 3)):
-        (tmp_path / name / "1").mkdir(parents=True)
-        onnx.save(network(scale), tmp_path / name / "1" / "model.onnx")
-        (tmp_path / name / "makalu.json").write_text(json.dumps({"batches": [1, 4]}))
-    return tmp_path
-
-
-def served(folder, test, hardware=(GOLDEN,), **options):
-    """Run a test in a service, which is closed whatever happens."""
-    async def run():
-        service = Service(folder, hardware, **options)
-        try:
-            await service.start()
-            await test(service, service.tenants.all[0])
-        finally:
-            await service.close()
-    asyncio.run(run())
-
-
-def ask(service, me, name, value, rows=1, **more):
-    x = np.full((rows, 16), value, np.int8)
-    return service.infer(me, Request(name, {"x": x}, **more))
-
-
-async def until(so, seconds=60.0):
-    async with asyncio.timeout(seconds):
-        while not so():
-            await asyncio.sleep(0.001)
-
-
-def failing(failure, words):
-    return pytest.raises(ServeError, match=words, check=lambda e: e.failure is failure)
+from tests.makalu.serve.bench import GOLDEN, ask, failing, served, until
 
 
 def test_answers_carry_their_program_and_version(folder):
