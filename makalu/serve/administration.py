@@ -39,8 +39,7 @@ class Administration:
         """A new lease; without ``device`` on the one with the smallest shares. ServeError."""
         chosen = {"device": self._least_loaded(), **terms}
         lease = self._leases.attach(tenant, Terms(chosen["device"]).changed(**chosen))
-        self._say("attach", **asdict(lease.shown()))
-        self._wake()
+        self._changed("attach", lease)
         return lease
 
     def _least_loaded(self) -> str:
@@ -55,8 +54,7 @@ class Administration:
         self._leases.change(lease, **changes)
         if lease.terms.device != before:
             self._move(lease, self._accelerators[before], self._accelerators[lease.terms.device])
-        self._say("change", **asdict(lease.shown()))
-        self._wake()
+        self._changed("change", lease)
         return lease
 
     def _move(self, lease: Lease, old: Accelerator, new: Accelerator) -> None:
@@ -79,10 +77,12 @@ class Administration:
             await asyncio.sleep(0.005)
         self._leases.detach(lease)
         self._admission.forget(lease)
-        self._say("detach", lease=lease.id, tenant=lease.tenant.name)
-        self._wake()
+        self._changed("detach", lease)
 
-    def _wake(self) -> None:
+    def _changed(self, event: str, lease: Lease) -> None:
+        """Log what happened to a lease, and have cores look at whom they serve."""
+        facts = asdict(lease.shown())
+        self._say(event, lease=facts.pop("id"), **facts)
         for accelerator in self._accelerators.values():
             accelerator.wake()
 
