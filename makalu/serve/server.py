@@ -12,6 +12,7 @@ import uvicorn
 
 from makalu.serve.fronts import v2_grpc
 from makalu.serve.fronts.app import application
+from makalu.serve.fronts.connection import configuration
 from makalu.serve.log import say
 from makalu.serve.metrics import Metrics
 from makalu.serve.requests import Failure, ServeError
@@ -45,8 +46,7 @@ async def run(service: Service, metrics: Metrics, address: Address) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics.watch(service)
-    http = Http(uvicorn.Config(application(service, metrics.text), address.host, address.http,
-                               log_config=None, access_log=False, lifespan="on"))
+    http = Http(configuration(application(service, metrics.text)))
     rpc = v2_grpc.server(service)
     try:
         grpc_port = rpc.add_insecure_port(f"{address.host}:{address.grpc}")

@@ -6,6 +6,7 @@ request that fails and is worth sending again has ``grpc-retry-pushback-ms`` in 
 metadata.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -30,6 +31,12 @@ log = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 64 << 20
 """A message, at most, unless it is said otherwise."""
+
+STREAM_SECONDS, CALLS = 300.0, 512
+"""Silence on a stream, and calls at once, at most, unless it is said otherwise."""
+
+HANDSHAKE_MS = 10_000
+"""Milliseconds within which a connection has to begin with HTTP/2."""
 
 CONTENTS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents",
@@ -82,10 +89,11 @@ def _hidden(e: Exception) -> ServeError:
 
 
 class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """The protocol's methods for a service."""
+    """The protocol's methods for a service; streams on which nothing comes for so many seconds are
+    ended."""
 
-    def __init__(self, service: Service):
-        self._service = service
+    def __init__(self, service: Service, stream_seconds: float):
+        self._service, self._stream_seconds = service, stream_seconds
 
     def _tenant(self, context: Any) -> Tenant:
         sent = dict(context.invocation_metadata() or ())
@@ -149,10 +157,23 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any
                                ) -> AsyncIterator[Any]:
-        """Requests of a stream one after the other; what fails does not end it."""
-        async for message in messages:
+        """Requests of a stream one after the other; what fails does not end it, but silence."""
+        try:
+            tenant = self._tenant(context)
+        except ServeError as e:
+            await _abort(context, e)
+        while True:
             try:
-                reply = await self._infer(self._tenant(context), message, context.time_remaining())
+                async with asyncio.timeout(self._stream_seconds):
+                    message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                await _abort(context, ServeError(
+                    Failure.EXPIRED, f"nothing came on the stream for {self._stream_seconds:g} s; "
+                    "open it again when there is a request"))
+            try:
+                reply = await self._infer(tenant, message, context.time_remaining())
                 reply.parameters["triton_final_response"].bool_param = True
                 yield service_pb2.ModelStreamInferResponse(infer_response=reply)
             except ServeError as e:
@@ -235,7 +256,8 @@ def _failed(message: Any, error: ServeError) -> Any:
     return reply
 
 
-def server(service: Service, message_bytes: int = MESSAGE_BYTES) -> grpc.aio.Server:
+def server(service: Service, message_bytes: int = MESSAGE_BYTES,
+           stream_seconds: float = STREAM_SECONDS, calls: int = CALLS) -> grpc.aio.Server:
     """A server without an address yet: add a port and start it.
 
     Parameters
@@ -243,9 +265,14 @@ def server(service: Service, message_bytes: int = MESSAGE_BYTES) -> grpc.aio.Ser
     service : Service
     message_bytes : int
         A message, at most.
+    stream_seconds : float
+        Silence of a client after which its stream is ended.
+    calls : int
+        Calls and streams at once; more are refused.
     """
-    made = grpc.aio.server(options=[("grpc.max_receive_message_length", message_bytes),
-                                    ("grpc.max_send_message_length", -1),
-                                    ("grpc.so_reuseport", 0)])
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(service), made)
+    made = grpc.aio.server(maximum_concurrent_rpcs=calls, options=[
+        ("grpc.max_receive_message_length", message_bytes), ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0), ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+        Servicer(service, stream_seconds), made)
     return made

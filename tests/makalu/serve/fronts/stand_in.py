@@ -21,6 +21,7 @@ import uvicorn
 from makalu.facts import Cost
 from makalu.serve.fronts.app import application
 from makalu.serve.fronts.body import Limits
+from makalu.serve.fronts.connection import Connection, configuration
 from makalu.serve.fronts.tensors import DTYPES
 from makalu.serve.fronts.v2_grpc import server
 from makalu.serve.leases import Lease, Leases
@@ -36,7 +37,19 @@ TOKEN, ADMIN = "vision's", "root's"
 
 BODY_BYTES, BODY_SECONDS = 2 << 20, 1.0
 
+STREAM_SECONDS, CALLS = 1.0, 40
+
 WIDE = 150_000
+
+
+class Hasty(Connection):
+    """Bounds that a test can wait for."""
+
+    head_seconds = 1.0
+    head_bytes = 16 << 10
+    reply_seconds = 1.0
+    most = 40
+
 
 Function = Callable[..., dict[str, np.ndarray]]
 
@@ -178,14 +191,14 @@ async def main() -> None:
     service = StandIn()
     app = application(service, lambda: json.dumps(service.seen).encode(),
                       Limits(BODY_BYTES, BODY_SECONDS))
-    rpc = server(service, BODY_BYTES)
+    rpc = server(service, BODY_BYTES, STREAM_SECONDS, CALLS)
     rpc_port = rpc.add_insecure_port("127.0.0.1:0")
     await rpc.start()
     # asyncio sends at once (TCP_NODELAY) on sockets that are of TCP by name only
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        rest = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        rest = uvicorn.Server(configuration(app, Hasty))
         serving = asyncio.create_task(rest.serve([listening]))
         print(listening.getsockname()[1], rpc_port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
