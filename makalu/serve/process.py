@@ -25,11 +25,14 @@ class Process:
 
     host = "localhost"
 
+    worker = "makalu.serve.worker"
+    """The module that it runs."""
+
     def __init__(self, device: str, config: str):
         mine, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "makalu.serve.worker", str(theirs.fileno()), device, config],
+                [sys.executable, "-m", self.worker, str(theirs.fileno()), device, config],
                 pass_fds=[theirs.fileno()], start_new_session=True)
         self._link = Connection(mine.detach())
         self._numbers = itertools.count()

@@ -165,12 +165,15 @@ class Queues:
         """The batch that runs next on a core which serves some leases; or none, and the time at
         which the first batch will not wait for more requests any longer, if there is one."""
         now = self._clock()
+        if not len(self):       # the end of a busy period: everybody begins anew
+            self._now = max((q.finish for q in self._queues.values()), default=self._now)
+        self._queues = {k: q for k, q in self._queues.items() if q.parts or q.finish > self._now}
         waiting = [q for q in self._queues.values() if q.parts and served(q.lease)]
         ready, later = [], []
         for queue in waiting:
             batch = _gather(queue)
             due = batch.parts[0].arrived + batch.model.delay
-            if batch.elements >= batch.model.most or due <= now:
+            if batch.elements >= batch.model.most or due <= now or batch.parts[0].deaths:
                 ready.append((queue, batch))
             else:
                 later.append(due)
@@ -188,11 +191,15 @@ class Queues:
 
 
 def _gather(queue: _Queue) -> Batch:
-    """The oldest part, and those behind it that are for the same model as far as they fit."""
+    """The oldest part, and those behind it that are for the same model as far as they fit. What was
+    in a process that died runs alone, so that what killed it takes nothing along twice."""
     batch = Batch(queue.lease, queue.parts[0].model, [])
+    if queue.parts[0].deaths:
+        batch.parts.append(queue.parts[0])
+        return batch
     room = batch.model.most
     for part in queue.parts:
-        if part.model is batch.model and part.elements <= room:
+        if part.model is batch.model and part.elements <= room and not part.deaths:
             batch.parts.append(part)
             room -= part.elements
             if not room:

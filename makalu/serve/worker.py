@@ -84,6 +84,11 @@ def serve(link: Connection, device: str, config: str) -> None:
             link.send((number, owner.answer(message)))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The process: its arguments are the socket's number, the device and the configuration."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # the parent decides
     serve(Connection(int(sys.argv[1])), sys.argv[2], sys.argv[3])
+
+
+if __name__ == "__main__":
+    main()

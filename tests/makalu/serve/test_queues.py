@@ -127,3 +127,26 @@ def test_what_is_put_first_stays_in_order_in_front():
     queues.put(x, [part(m, value=1), part(m, value=2)], first=True)
     values = [int(queues.next(anyone)[0].inputs()["x"][0, 0]) for _ in range(3)]
     assert values == [1, 2, 3]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_leases_that_are_gone_leave_nothing(busy):
+    """A queue that is empty, and not ahead of the others, is none."""
+    queues, m, other = Queues(lambda: 0.0), model(), lease("other")
+    for k in range(100):
+        queues.put(lease(str(k)), [part(m)])
+        if busy:
+            queues.put(other, [part(m), part(m)])
+        for _ in range(2):
+            queues.next(anyone)
+    assert len(queues._queues) <= 3
+
+
+def test_what_a_process_died_over_runs_alone():
+    queues, m, x = Queues(lambda: 0.0), model(batches=(1, 4), delay=9.0), lease("x")
+    dead = [part(m), part(m)]
+    for p in dead:
+        p.deaths = 1
+    queues.put(x, [*dead, part(m), part(m)])
+    assert [len(queues.next(anyone)[0].parts) for _ in range(2)] == [1, 1]
+    assert queues.next(anyone) == (None, 9.0)     # the others wait for more, together
