@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device's process on this computer, and the socket to it."""
+"""A device's process on this computer."""
 
 import contextlib
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
-from multiprocessing.connection import Connection
 
+from makalu.serve.channel import Channel
 from makalu.serve.messages import Answer, Failed, Message
 
 
@@ -29,12 +28,11 @@ class Process:
     """The module that it runs."""
 
     def __init__(self, device: str, config: str):
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.worker, str(theirs.fileno()), device, config],
-                pass_fds=[theirs.fileno()], start_new_session=True)
-        self._link = Connection(mine.detach())
+        self._channel, theirs = Channel.pair()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self.worker, *map(str, theirs), device, config],
+            pass_fds=theirs, start_new_session=True)
+        os.close(theirs[0])
         self._numbers = itertools.count()
 
     @property
@@ -49,13 +47,13 @@ class Process:
 
     def open(self) -> Failed | None:
         """Wait until it has its device; or what it says is wrong."""
-        return self._link.recv()
+        return self._channel.receive()
 
     def ask(self, message: Message) -> Answer:
         """Have it do something."""
         number = next(self._numbers)
-        self._link.send((number, message))
-        got, answer = self._link.recv()
+        self._channel.send((number, message))
+        got, answer = self._channel.receive()
         if got != number:
             raise EOFError(f"answer {got} to question {number}")
         return answer
@@ -69,4 +67,4 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._link.close()
+        self._channel.close()

@@ -7,14 +7,15 @@ scratchpad, PSUM and every region that executions write.
 """
 
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 
 from isa.errors import UserError
 from isa.program import Program
 from makalu.api import open_device
+from makalu.serve.channel import Channel
 from makalu.serve.messages import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
 from runtime.device import Device, DeviceFault, MachineError
 from runtime.ports import InputError
@@ -66,28 +67,29 @@ class Owner:
         return Ran(message.program, outputs, cycles, time.monotonic() - start)
 
 
-def serve(link: Connection, device: str, config: str) -> None:
+def serve(channel: Channel, device: str, config: str) -> None:
     """Say whether the device is there, and answer until the other end is closed."""
     try:
         machine = open_device(device, config)
     except (UserError, ValueError, OSError) as e:
-        link.send(Failed(str(e), fatal=True))
+        channel.send(Failed(str(e), fatal=True))
         return
-    link.send(None)
+    channel.send(None)
     with machine:
         owner = Owner(machine)
         while True:
             try:
-                number, message = link.recv()
+                number, message = channel.receive()
             except EOFError:
                 return
-            link.send((number, owner.answer(message)))
+            channel.send((number, owner.answer(message)))
 
 
 def main() -> None:
-    """The process: its arguments are the socket's number, the device and the configuration."""
+    """The process: its arguments are its end of the channel, the device and the configuration."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # the parent decides
-    serve(Connection(int(sys.argv[1])), sys.argv[2], sys.argv[3])
+    end, out, into = map(int, sys.argv[1:4])
+    serve(Channel(socket.socket(fileno=end), out, into, copies=False), *sys.argv[4:])
 
 
 if __name__ == "__main__":

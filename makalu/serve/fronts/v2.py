@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from makalu.serve.fronts.tensors import bad, datatype_of
-from makalu.serve.requests import Failure, Request, ServeError, Totals
+from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
 from makalu.serve.service import Service
 from makalu.serve.tenants import Tenant
 from makalu.serve.view import Served
@@ -40,6 +40,13 @@ def request(model: str, version: str, inputs: dict[str, np.ndarray], outputs: tu
     if parameters.get("sequence_id"):
         raise bad("models here keep no state between requests; send no 'sequence_id'")
     return Request(model, inputs, version, outputs, id, timeout / 1e6 if timeout else None, lease)
+
+
+def parameters(reply: Reply) -> dict[str, str | int]:
+    """What a reply says of itself: which program gave it, its cycles, and the microseconds that it
+    waited and that its executions took in the device's process."""
+    return {"program": reply.program, "cycles": reply.cycles,
+            "queue_us": round(reply.queued * 1e6), "device_us": round(reply.ran * 1e6)}
 
 
 def check(name: str, parameters: Mapping[str, Any]) -> None:

@@ -241,8 +241,9 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _message(reply: Reply, id: str) -> Any:
     message = service_pb2.ModelInferResponse(model_name=reply.model, model_version=reply.version,
                                              id=id)
-    message.parameters["program"].string_param = reply.program
-    message.parameters["cycles"].int64_param = reply.cycles
+    for name, value in v2.parameters(reply).items():
+        field = "string_param" if isinstance(value, str) else "int64_param"
+        setattr(message.parameters[name], field, value)
     for name, array in reply.outputs.items():
         message.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
         message.raw_output_contents.append(bytes(to_raw(array)))

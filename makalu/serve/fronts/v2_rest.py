@@ -7,12 +7,13 @@ the bytes of those inputs whose parameters have a ``binary_data_size``, in their
 views of the body; outputs are copied once, into the reply.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from makalu.serve.fronts import v2
 from makalu.serve.fronts.caller import ERRORS, Calling, headers, probe
@@ -24,6 +25,23 @@ LENGTH = "inference-header-content-length"
 JSON = "application/json"
 
 BINARY = "application/octet-stream"
+
+
+class Pieces(Response):
+    """A binary reply that is sent piece by piece, and never put together."""
+
+    def __init__(self, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str]):
+        length = str(sum(map(len, pieces)))
+        super().__init__(headers={**headers, "content-length": length}, media_type=BINARY)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code,
+                    "headers": self.raw_headers})
+        for k, piece in enumerate(self._pieces, 1):
+            await send({"type": "http.response.body", "body": piece,
+                        "more_body": k < len(self._pieces)})
 
 
 class Strict(BaseModel):
@@ -242,8 +260,7 @@ async def answer_json(by: Calling, model: str, version: str, value: Any, raw: me
     text = await by.texts.write(_said(reply, asked.id, raws))
     if not raws:
         return Response(text, media_type=JSON, headers=headers(reply))
-    return Response(b"".join((text, *raws.values())), media_type=BINARY,
-                    headers={**headers(reply), LENGTH: str(len(text))})
+    return Pieces((text, *raws.values()), {**headers(reply), LENGTH: str(len(text))})
 
 
 def parsed(value: Any) -> InferRequest:
@@ -300,7 +317,7 @@ def _said(reply: Reply, id: str, raws: Mapping[str, memoryview]) -> dict[str, An
 
     return {**({"id": id} if id else {}),
             "model_name": reply.model, "model_version": reply.version,
-            "parameters": {"program": reply.program, "cycles": reply.cycles},
+            "parameters": v2.parameters(reply),
             "outputs": [entry(name, array) for name, array in reply.outputs.items()]}
 
 
