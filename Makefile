@@ -12,12 +12,12 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long frameworks bench serve verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
+.PHONY: help run test long frameworks bench bench-serve serve verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | \
-	  while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
+	  while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 run: $(READY)  ## classify digits on the simulated hardware, and compare with ONNX Runtime
 	@$(BIN)/python -m examples.run_digits
@@ -37,6 +37,9 @@ prove: $(READY)  ## prove the properties of the blocks formally: docs/verificati
 
 bench: $(READY)  ## measure networks on the simulated hardware: docs/benchmarks.md (MAKALU_MODELS=folder: more; QUICK=1: only small ones)
 	@$(BIN)/makalu bench $(if $(QUICK),--quick)
+
+bench-serve: $(READY)  ## measure serving with stock clients: docs/serving_benchmarks.md (MAKALU_TRITON=python with nvidia-pytriton: beside Triton; QUICK=1: hardly at all)
+	@$(BIN)/python -m examples.serving $(if $(QUICK),--quick)
 
 serve: $(READY)  ## serve the shipped digits on the golden model: HTTP on port 8080, gRPC on 8081 (docs/serving.md)
 	@mkdir -p build/models/digits/1

@@ -130,7 +130,8 @@ class StandIn(Service):
         self._totals[served.name] = Totals(done.answered + 1, 0, done.elements + elements,
                                            done.executions + 1, queued=0.25, ran=0.5, last=7.0)
         return Reply(served.name, served.version, served.program,
-                     {name: outputs[name] for name in request.outputs or outputs}, request.id, 123)
+                     {name: outputs[name] for name in request.outputs or outputs}, request.id, 123,
+                     queued=0.25, ran=0.5)
 
     async def _special(self, request: Request) -> None:
         if request.model == "broken":

@@ -56,7 +56,8 @@ def test_json(http: httpx.Client, version: str) -> None:
     assert reply.headers["makalu-program"] == "ab" * 32 and reply.headers["makalu-version"] == "1"
     assert reply.json() == {
         "id": "mine", "model_name": "scale", "model_version": "1",
-        "parameters": {"program": "ab" * 32, "cycles": 123},
+        "parameters": {"program": "ab" * 32, "cycles": 123, "queue_us": 250000,
+                       "device_us": 500000},
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [2, 3],
                      "data": [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]}]}
 
