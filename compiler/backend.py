@@ -27,7 +27,7 @@ from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import Concat, Conv, Graph, Move, Op, Pool, Port
+from compiler.ir.graph import Add, Concat, Conv, Graph, Move, Op, Pool, Port, Product
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
@@ -79,10 +79,11 @@ class Work:
     @classmethod
     def of(cls, graph: Graph) -> "Work":
         convs = [op for op in graph.ops if isinstance(op, Conv) and op.counted]
+        products: list[Conv | Product] = [op for op in graph.ops if isinstance(op, Product)]
         macs: Counter[int] = Counter()
-        for op in convs:
+        for op in convs + products:
             macs[op.node] += op.macs
-        return cls(macs, sum(op.macs * op.x.size for op in convs),
+        return cls(macs, sum(op.macs * op.x.size for op in convs + products),
                    sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
                        for op in convs)
                    + sum(values.nbytes for values in graph.constants.values()))
@@ -110,7 +111,7 @@ class Backend:
         pixel = GRANULE * port.tensor.size
         return (port.tensor.nchw[1] <= GRANULE and pixel < self.config.lanes and bool(readers)
                 and all(
-            isinstance(op, Conv) and op.x is port.tensor and op.groups == 1
+            isinstance(op, Conv) and op.x is port.tensor and op.groups == 1 and not op.matrix
             and op.dilation[1] == 1 and not (op.residual and op.residual.x is port.tensor)
             and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
@@ -170,8 +171,10 @@ class Backend:
             emit_move(s, op)
         elif isinstance(op, Concat):
             emit_concat(s, op)
-        else:
+        elif isinstance(op, Add):
             emit_add(s, op)
+        else:
+            raise AssertionError(f"pass matrices has left {op}")
 
     def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
         """Waits, addresses of the weights, tables."""

@@ -9,6 +9,7 @@ legalize              quantized operators on NCHW tensors; host edges; shape ope
 dead                  operators without a reader go
 shift                 requantizations at the same scale go
 fuse                  additions become residuals
+matrices              matrix products of two tensors become convolutions
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
 backend               instructions, their order, waits, predicted cycles
@@ -32,6 +33,7 @@ from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
+from compiler.rewrite.matrices import MATRICES
 from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
@@ -150,7 +152,7 @@ def _numbers(precision: str, config: Config) -> str:
 PASSES = (DEAD, SHIFT, FUSE)
 """From graph to graph, whatever the machine."""
 
-MACHINE_PASSES = (PREPARE, STEM)
+MACHINE_PASSES = (MATRICES, PREPARE, STEM)
 """The same for one machine."""
 
 

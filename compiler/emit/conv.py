@@ -3,13 +3,12 @@
 
 from dataclasses import replace
 
-from compiler.emit.conv_instructions import ConvInstructions
+from compiler.emit.conv_instructions import ConvInstructions, Cut
 from compiler.emit.price import Plan, Task
 from compiler.emit.rectangles import bands
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv
-from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -33,6 +32,8 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     s.bring(op.x)
     if op.residual:
         s.bring(op.residual.x)
+    if op.matrix:
+        s.in_dram(op.matrix.x.whole)
     s.settle(op.y)
     while not _attempt(s, op, shape):
         s.make_room(op.node, op.y, op.inputs)
@@ -118,11 +119,12 @@ class _Emitter:
     # -- boxes ----------------------------------------------------------------------------------
 
     def _load_whole(self, chunk: Run) -> int:
-        return self._load(self.make.stream(chunk))[0]
+        return self._load(chunk)[0]
 
-    def _load(self, stream: Stream) -> tuple[int, list]:
-        at = self._take(stream.words)
-        return at, self.s.load_weights(stream, at)
+    def _load(self, chunk: Run, cut: Cut | None = None, params: bool = True, addend: int = 0
+              ) -> tuple[int, list]:
+        at = self._take(self.make.words(chunk, cut, params))
+        return at, self.make.load(chunk, at, cut, params, addend)
 
     def _take(self, words: int) -> int:
         """Allocate such that what this tile still needs fits beside it."""
@@ -230,7 +232,7 @@ class _Emitter:
             hold = i < len(pieces) - 1
             (b0, b1), rows, taps = cut
             x, release = self._input(box, chunk.low + b0, chunk.low + b1, rows, taps)
-            at, extent = self._load(self.make.stream(chunk, cut, not hold, addend))
+            at, extent = self._load(chunk, cut, not hold, addend)
             self.make.emit(chunk, box, x, out, None if hold else res, at, extent, cut, i > 0, hold,
                            addend)
             self.s.spm.release(at)

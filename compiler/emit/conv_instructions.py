@@ -6,6 +6,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from compiler.emit.matrix import load_matrix
 from compiler.emit.schedule import Schedule
 from compiler.emit.rectangles import rectangles
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds
@@ -13,9 +14,14 @@ from compiler.ir.graph import DTYPE, Conv
 from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
+from compiler.machine.steps import SPM
 from compiler.machine.weights import Coding, addends, dense, parameters, stream
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
+
+
+Cut = tuple[tuple[int, int], ...]
+"""A part of a reduction: from and to of blocks, kernel rows and kernel steps."""
 
 
 def bits(value: np.float32) -> int:
@@ -23,8 +29,8 @@ def bits(value: np.float32) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
-def _bytes(shape: Shape, gn: int, chunk: Run, cut: tuple[tuple[int, int], ...] | None,
-           params: bool, addend: int) -> bytes:
+def _bytes(shape: Shape, gn: int, chunk: Run, cut: Cut | None, params: bool, addend: int
+           ) -> bytes:
     """What a weight stream is made of."""
     op, count = shape.op, chunk.last - chunk.first
     weight, coding = addends(op.weight)[addend]
@@ -59,22 +65,33 @@ class ConvInstructions:
     @cached_property
     def addends(self) -> list[tuple[np.ndarray, Coding]]:
         """The weights as a sum of arrays that the machine can read."""
+        matrix = self.op.matrix
+        if matrix:
+            return [(self.op.weight, Coding(matrix.x.dtype == "int8", matrix.zp))]
         return addends(self.op.weight)
 
-    def passes(self, chunk: Run, cut: tuple[tuple[int, int], ...] | None = None) -> int:
+    def passes(self, chunk: Run, cut: Cut | None = None) -> int:
         """Passes of an output block, over the whole reduction or a part of it."""
         if cut is None:
             return chunk.ncb * math.prod(self.shape.kernel)
         return math.prod(b - a for a, b in cut)
 
-    def stream(self, chunk: Run, cut: tuple[tuple[int, int], ...] | None = None,
-               params: bool = True, addend: int = 0) -> Stream:
-        """Weights of a chunk, or of a part of its reduction, in machine order."""
-        words = (chunk.last - chunk.first) * self.gn * (
+    def words(self, chunk: Run, cut: Cut | None = None, params: bool = True) -> int:
+        """Words of the weights of a chunk, or of a part of its reduction."""
+        return (chunk.last - chunk.first) * self.gn * (
             self.passes(chunk, cut) * self.s.lanes + (PARAM_WORDS if params else 0))
-        return self.s.streams.setdefault(
+
+    def load(self, chunk: Run, at: int, cut: Cut | None = None, params: bool = True,
+             addend: int = 0) -> list[tuple[int, int, int]]:
+        """LOAD these weights in machine order to the scratchpad; returns their extent there."""
+        words = self.words(chunk, cut, params)
+        if self.op.matrix:
+            load_matrix(self.s, self.op, self.gn, chunk, at, cut[0] if cut else None, params)
+            return [(SPM, at, at + words)]
+        stream = self.s.streams.setdefault(
             (self.op, addend, self.gn, chunk, cut, params),
             Stream(words, partial(_bytes, self.shape, self.gn, chunk, cut, params, addend)))
+        return self.s.load_weights(stream, at)
 
     def out_box(self, chunk: Run, box: tuple) -> Box:
         """Outputs of a chunk in a box (image, first and last row, first and last column)."""
@@ -87,7 +104,7 @@ class ConvInstructions:
         return Box(n, n + 1, b0, b1, y0, y1, x0, x1)
 
     def emit(self, chunk: Run, box: tuple, x: View, out: View, res: View | None, w: int,
-             extent: list, cut: tuple | None = None, acc: bool = False, hold: bool = False,
+             extent: list, cut: Cut | None = None, acc: bool = False, hold: bool = False,
              addend: int = 0) -> None:
         """Append one instruction; ``w`` and ``extent``: where its weights lie."""
         s, op, shape, gm = self.s, self.op, self.shape, self.gm

@@ -300,6 +300,11 @@ class Schedule:
         view = self.views.pop(t)
         self.spm.release(view.base - (1 if t in self.packed else 0))
 
+    def in_dram(self, t: Tensor) -> None:
+        """See that a tensor is in DRAM, whether or not it stays."""
+        if t in self.views and t not in self.homes:
+            self.store_box(t, self.views[t])
+
     def evict(self, t: Tensor) -> None:
         """Move a resident to DRAM, where it may be already."""
         if self.partial.get(t, t not in self.homes):

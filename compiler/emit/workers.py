@@ -106,7 +106,7 @@ class ConvWorker(_Windowed):
     def load(self, at: int) -> None:
         self._places = []
         for run, words in self._chunks:
-            self._places.append((at, self.s.load_weights(self._make.stream(run), at)))
+            self._places.append((at, self._make.load(run, at)))
             at += self.s.spm.rounded(words)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
@@ -192,6 +192,6 @@ def worker(s: Schedule, op: Op) -> Worker | None:
         return None
     if windowed(op, s.config):
         return DepthwiseWorker(s, op)
-    if len(addends(op.weight)) > 1 or max(op.kernel) > KERNEL_MAX:
+    if op.matrix or op.x.parent or len(addends(op.weight)) > 1 or max(op.kernel) > KERNEL_MAX:
         return None
     return ConvWorker(s, op)

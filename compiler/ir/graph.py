@@ -2,7 +2,7 @@
 """Quantized operators on NCHW tensors: what the back end compiles.
 
 Every tensor has four dimensions. Every operator carries the integers and
-binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Five operators
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Six operators
 remain:
 
 ========  =========================================================================================
@@ -12,6 +12,7 @@ Pool      maximum or sum over a window, or a function; a window of 1 x 1 requant
 Add       sum or product of two tensors: the vector engine
 Concat    tensors side by side along the channels: either engine
 Move      elements of tensors in another order: the array, with one-hot weights
+Product   matrix products of two tensors; becomes convolutions whose weights are tensors
 ========  =========================================================================================
 """
 
@@ -48,6 +49,11 @@ class Tensor:
     block: int = 0
 
     @property
+    def whole(self) -> "Tensor":
+        """The tensor that this one is a part of, or itself."""
+        return self.parent or self
+
+    @property
     def size(self) -> int:
         """Bytes of an element."""
         return DTYPE[self.dtype].size
@@ -82,6 +88,15 @@ class Residual:
     clip: Clip
 
 
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Weights that are a tensor: element ``c`` of output channel ``k`` is channel ``c`` of pixel
+    ``k`` of ``x``, less ``zp``."""
+
+    x: Tensor
+    zp: int
+
+
 @dataclass(eq=False, kw_only=True)
 class Conv:
     """``clip(rint(f32(sum(x - a_zp) * weight + bias) * scale) + z)``.
@@ -94,6 +109,8 @@ class Conv:
     Floats: ``f32(f32(sum(x * weight)) * scale) + bias``, rounded to the output's type; ``weight``
     holds patterns (uint16), with :data:`isa.instructions.ABSENT` where there is none, ``bias`` is
     binary32, and the residual is added before the clip, its own.
+
+    Where a tensor has the weights, it is the ``matrix``, and only the shape of ``weight`` counts.
     """
 
     node: int
@@ -110,10 +127,12 @@ class Conv:
     groups: int = 1
     residual: Residual | None = None
     counted: bool = True
+    matrix: Matrix | None = None
 
     @property
     def inputs(self) -> list[Tensor]:
-        return [self.x] + ([self.residual.x] if self.residual else [])
+        return [x.whole for x in (self.x, self.residual and self.residual.x,
+                                  self.matrix and self.matrix.x) if x]
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -243,7 +262,45 @@ class Concat:
         return [p.x for p in self.parts]
 
 
-Op = Conv | Pool | Add | Move | Concat
+@dataclass(eq=False, kw_only=True)
+class Product:
+    """Matrix products ``clip(rint(f32(sum over c of (x - a_zp)[c] * (w - w_zp)[c, k]) * scale) +
+    z)`` of one image.
+
+    Product ``i`` makes channels ``i * k …`` of ``y`` of ``depth`` channels of ``x`` from
+    ``first[i] * depth`` on, pixel by pixel, and of matrix ``second[i]`` of ``w``, whose matrices
+    lie one behind the other along the channels. In a matrix, the pixels are the ``k`` outputs and
+    the channels what is summed over; if it is ``turned``, the other way round.
+    """
+
+    node: int
+    x: Tensor
+    w: Tensor
+    y: Tensor
+    depth: int
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    turned: bool
+    a_zp: int
+    w_zp: int
+    scale: np.float32
+    clip: Clip
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x, self.w]
+
+    @property
+    def outputs(self) -> int:
+        """Of each product: ``k``."""
+        return self.y.nchw[1] // len(self.first)
+
+    @property
+    def macs(self) -> int:
+        return int(np.prod(self.y.nchw)) * self.depth
+
+
+Op = Conv | Pool | Add | Move | Concat | Product
 
 
 @dataclass(eq=False)
@@ -336,6 +393,19 @@ def verify(graph: Graph) -> None:
                 floating = op.x.floating or op.y.floating or op.residual.x.floating
                 check_scale(np.array([op.residual.scale_a, abs(factor) if floating else factor]),
                             where)
+            if op.matrix:
+                check(op.matrix.x.nchw[0] == 1 == op.y.nchw[0] and op.kernel == (1, 1)
+                      and op.matrix.x.nchw[1] == c and np.prod(op.matrix.x.nchw[2:]) == k, where,
+                      "matrix")
+        elif isinstance(op, Product):
+            n, rows, columns = op.outputs, op.w.nchw[1], int(np.prod(op.w.nchw[2:]))
+            across, along = (columns, rows) if op.turned else (rows, columns)
+            check(op.y.nchw == (1, n * len(op.first), *op.x.nchw[2:]) and op.x.nchw[0] == 1
+                  and across % op.depth == 0 and along % n == 0
+                  and (max(op.first) + 1) * op.depth <= op.x.nchw[1]
+                  and (max(op.second) + 1) * (n if op.turned else op.depth) <= rows, where,
+                  "matrices do not fit")
+            check_scale(np.array([op.scale]), where)
         elif isinstance(op, Pool):
             check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)

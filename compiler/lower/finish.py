@@ -7,11 +7,11 @@ import numpy as np
 
 from compiler.ir.errors import Unsupported
 from compiler.ir.floats import filters
-from compiler.ir.graph import DTYPE, RANGE, Add, Clip, Conv, Part, Pool, Tensor
+from compiler.ir.graph import DTYPE, RANGE, Add, Clip, Conv, Part, Pool, Product, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.moves import demand, gather
-from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Quantized, Real, Storage,
-                                   Sum, Window, canonical, identity, is_number)
+from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Matrices, Quantized, Real,
+                                   Storage, Sum, Window, canonical, identity, is_number)
 from isa.instructions import DType
 
 
@@ -134,6 +134,17 @@ def linear(build: Builder, e: Linear, scale: np.float32, clip: Clip, dtype: str,
         stride=e.stride, dilation=e.dilation, pad=e.pad, groups=e.groups, counted=e.counted))
 
 
+def matrices(build: Builder, e: Matrices, scale: np.float32, clip: Clip, dtype: str,
+             name: str) -> Quantized:
+    """Matrix products, requantized."""
+    x, w = e.tensors
+    y = Tensor(name, (1, e.outputs * len(e.first), *x.nchw[2:]), dtype, float(scale), clip.z)
+    return build.emit(Product(
+        node=build.node, x=x, w=w, y=y, depth=e.depth, first=e.first, second=e.second,
+        turned=e.turned, a_zp=e.x.zero_point, w_zp=e.w.zero_point,
+        scale=np.float32(e.x.scale * e.w.scale / scale), clip=clip))
+
+
 def channels_of(e: Linear, index: np.ndarray) -> np.ndarray:
     """The output channel that each element of an index is of."""
     return index // (e.nchw[2] * e.nchw[3]) % e.nchw[1]
@@ -249,6 +260,9 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
         assert real.index is not None
         e, index = narrowed(e, real.index)
         return Quantized(name, linear(build, e, scale, clip, dtype, name).storage, index)
+    if isinstance(e, Matrices):
+        assert real.index is not None
+        return replace(matrices(build, e, scale, clip, dtype, name), index=real.index)
     if isinstance(e, Sum):
         return add(build, e, scale, clip, dtype, name)
     elif isinstance(e, Function):

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
-from compiler.ir.graph import Conv, Graph
+from compiler.ir.graph import Conv, Graph, Product
 from compiler.lower.builder import Builder
 from compiler.lower.cut import Constraints, Cut
 from compiler.lower.edges import Edges
@@ -209,7 +209,8 @@ class _Walk:
         nodes = self.source.nodes
         macs = Counter[int]()
         for op in self.build.graph.ops:
-            macs[op.node] += op.macs if isinstance(op, Conv) and op.counted else 0
+            macs[op.node] += op.macs if (isinstance(op, Product)
+                                         or isinstance(op, Conv) and op.counted) else 0
         found = Constraints([1 + len(nodes) * macs[i] for i in range(len(nodes))])
         for i, node in enumerate(nodes):
             if not self.host.may(node.op_type) and node.op_type not in RIDE_ALONG:

@@ -15,6 +15,7 @@ import onnx
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import as_number, quantize
+from compiler.lower.matrices import product
 from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, scalar
 from compiler.lower.values import INF, Deq, Linear, Quantized, Real, Weights, identity, is_number
@@ -195,10 +196,14 @@ def matrix_product(build: Builder, x: Deq, w: np.ndarray, w_scale: np.ndarray,
 
 
 def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Of an activation and constant weights [K, N], or [..., K, N] of one scale."""
+    """Of an activation and constant weights [K, N], or [..., K, N] of one scale; or of two
+    activations of one image.
+    """
     if isinstance(inputs[0], (Weights, np.ndarray)):
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
+    if isinstance(inputs[1], Real):
+        return [_of_activations(build, deq_of(inputs[0]), deq_of(inputs[1]))]
     x, w = factors(build, inputs[0], inputs[1])
     row, column = x.q.index.ndim == 1, w.data.ndim == 1
     if row:
@@ -210,6 +215,20 @@ def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     index = real.index[..., 0] if column else real.index
     return [replace(real, index=index[..., 0, :] if row and not column else
                     index[..., 0] if row else index)]
+
+
+def _of_activations(build: Builder, x: Deq, w: Deq) -> Real:
+    """Of two activations, either of which may be a vector."""
+    row, column = x.q.index.ndim == 1, w.q.index.ndim == 1
+    if row:
+        x = replace(x, q=replace(x.q, index=x.q.index[None, :]))
+    if column:
+        w = replace(w, q=replace(w.q, index=w.q.index[:, None]))
+    real = product(build, x, w)
+    assert real.index is not None
+    index = real.index[..., 0] if column else real.index
+    return replace(real, index=index[..., 0] if row and column else
+                   index[..., 0, :] if row else index)
 
 
 def _batched(build: Builder, x: Deq, w: Weights) -> Real:

@@ -160,6 +160,21 @@ class Sum:
 
 
 @dataclass(frozen=True, eq=False)
+class Matrices:
+    """Matrix products of two values, as :class:`compiler.ir.graph.Product` has them, of ``outputs``
+    channels each."""
+
+    x: Deq
+    w: Deq
+    tensors: tuple[Tensor, Tensor]
+    depth: int
+    outputs: int
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    turned: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Function:
     """A function of the vector engine of each element."""
 
@@ -195,7 +210,7 @@ class Real:
     """``min(max(expr, lo), hi)``; ``index`` places the expression's NCHW result (None for Deq,
     Sum, Function and Joined, whose operands carry their own order)."""
 
-    expr: Deq | Linear | Sum | Function | Window | Joined
+    expr: Deq | Linear | Matrices | Sum | Function | Window | Joined
     lo: float = -INF
     hi: float = INF
     index: np.ndarray | None = None

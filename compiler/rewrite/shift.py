@@ -15,7 +15,8 @@ zero points outside of the type.
 from collections import Counter
 from dataclasses import replace
 
-from compiler.ir.graph import RANGE, Add, Clip, Concat, Conv, Graph, Move, Op, Pool, Tensor
+from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Move, Op, Pool, Product,
+                               Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -106,6 +107,9 @@ def _reading(op: Op, gone: Pool) -> Op:
         sources = [(p, *at(p.x, p.zp)) for p in op.sources]
         return replace(op, sources=tuple(replace(p, x=x, zp=zp) for p, x, zp in sources))
     x, a_zp = at(op.x, op.a_zp)
+    if isinstance(op, Product):
+        w, w_zp = at(op.w, op.w_zp)
+        return replace(op, x=x, a_zp=a_zp, w=w, w_zp=w_zp)
     if isinstance(op, Pool):
         return replace(op, x=x, a_zp=a_zp)
     residual = op.residual

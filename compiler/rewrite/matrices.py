@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrix products of two tensors become convolutions whose weights are tensors.
+
+The operands of a product are channels of a tensor: words of it where they begin on a word boundary
+and end on one, otherwise a copy. A turned matrix is multiplied with the identity, which gives it
+the other way round: each value is the only one in its sum (-0 becomes 0). The results lie side by
+side along the channels, where their makers write them (:mod:`compiler.emit.join`).
+"""
+
+import numpy as np
+
+from compiler.ir.floats import one_hot, patterns
+from compiler.ir.graph import (RANGE, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Product,
+                               Tensor)
+from compiler.ir.passes import Pass
+from isa.config import Config
+
+
+def matrices(graph: Graph, config: Config) -> Graph:
+    """The graph without products."""
+    graph.ops = [made for op in graph.ops for made in (
+        _Made(graph, op, config.lanes).ops if isinstance(op, Product) else [op])]
+    return graph
+
+
+class _Made:
+    """What becomes of one product, in order."""
+
+    def __init__(self, graph: Graph, op: Product, lanes: int):
+        self.graph, self.op, self.lanes = graph, op, lanes
+        self.ops: list[Op] = []
+        self._parts: dict[tuple[Tensor, int], Tensor] = {}
+        each = [self._product(*pair, i) for i, pair in enumerate(zip(op.first, op.second))]
+        if len(each) > 1:
+            lo, hi = RANGE[op.y.dtype]
+            self.ops.append(Concat(node=op.node, y=op.y, clip=Clip(op.clip.z, lo, hi), parts=tuple(
+                Joint(y, i * op.outputs, op.clip.z, np.float32(1)) for i, y in enumerate(each))))
+
+    def _product(self, first: int, second: int, i: int) -> Tensor:
+        op, k = self.op, self.op.outputs
+        x = self._part(op.x, first * op.depth, op.depth, op.a_zp)
+        if op.turned:
+            w = self._turned(self._part(op.w, second * k, k, op.w_zp))
+        else:
+            w = self._part(op.w, second * op.depth, op.depth, op.w_zp)
+        y = op.y if len(op.first) == 1 else Tensor(
+            f"{op.y.name}[{i}]", (1, k, *op.y.nchw[2:]), op.y.dtype, op.y.scale, op.y.zero_point)
+        self._conv(x, y, w, op.scale, op.a_zp, op.w_zp, op.clip, True)
+        return y
+
+    def _conv(self, x: Tensor, y: Tensor, w: Tensor, scale: np.float32, a_zp: int, w_zp: int,
+              clip: Clip, counted: bool) -> None:
+        k, c = y.nchw[1], x.nchw[1]
+        none = np.zeros((), np.uint16 if x.floating else np.int16)
+        self.ops.append(Conv(
+            node=self.op.node, x=x, y=y, weight=np.broadcast_to(none, (k, c, 1, 1)),
+            bias=np.zeros(k, np.float32 if x.floating else np.int32),
+            scale=np.full(k, scale, np.float32), a_zp=a_zp, clip=clip, matrix=Matrix(w, w_zp),
+            counted=counted))
+
+    def _part(self, t: Tensor, first: int, count: int, zp: int) -> Tensor:
+        """Channels ``first … first + count - 1`` of a tensor."""
+        if (first, count) == (0, t.nchw[1]):
+            return t
+        if (t, first) not in self._parts:
+            shape, name = (1, count, *t.nchw[2:]), f"{t.name}[{first}]"
+            if first * t.size % self.lanes or count * t.size % self.lanes:
+                part = Tensor(name, shape, t.dtype, t.scale, t.zero_point)
+                self._copy(t, part, first, count, zp)
+            else:
+                part = Tensor(name, shape, t.dtype, t.scale, t.zero_point, t,
+                              first * t.size // self.lanes)
+            self._parts[t, first] = part
+        return self._parts[t, first]
+
+    def _copy(self, t: Tensor, part: Tensor, first: int, count: int, zp: int) -> None:
+        rows = np.arange(count)
+        weight = one_hot(rows, rows + first, (count, t.nchw[1]), t.dtype)
+        self.ops.append(Conv(
+            node=self.op.node, x=t, y=part, weight=weight,
+            bias=np.zeros(count, np.float32 if t.floating else np.int32),
+            scale=np.ones(count, np.float32), a_zp=zp, clip=Clip(zp, *RANGE[t.dtype]),
+            counted=False))
+
+    def _turned(self, t: Tensor) -> Tensor:
+        """Pixels as channels and channels as pixels."""
+        key = t, -1
+        if key not in self._parts:
+            k, pixels = t.nchw[1], int(np.prod(t.nchw[2:]))
+            unit = Tensor(f"{t.name}:identity", (1, k, 1, k), t.dtype if t.floating else "int8")
+            eye = np.eye(k, dtype=np.int8)
+            self.graph.constants[unit] = (patterns(eye, t.dtype) if t.floating else eye
+                                          ).reshape(1, k, 1, k)
+            y = Tensor(f"{t.name}:turned", (1, pixels, 1, k), t.dtype, t.scale, t.zero_point)
+            zp = self.op.w_zp
+            self._conv(unit, y, t, np.float32(1), 0, zp, Clip(zp, *RANGE[t.dtype]), False)
+            self._parts[key] = y
+        return self._parts[key]
+
+
+MATRICES = Pass("matrices", matrices,
+                lambda graph, _: [op for op in graph.ops if isinstance(op, Product)],
+                "it is no product of two tensors")
