@@ -22,7 +22,7 @@ from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.shape import broadcast
 from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Quantized, Real, Storage,
-                                   Sum, Weights, identity, is_number)
+                                   Sum, Weights, identity, is_number, scaled)
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -159,7 +159,12 @@ def _plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
 
 
 def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
-    """``x * c``: scales take the magnitude, weights and bias the sign."""
+    """``x * c``: scales take the magnitude, weights and bias the sign. A positive number goes into
+    the scale of a float, whose reader multiplies by it."""
+    factor = _values(c)
+    if (isinstance(x.expr, Deq) and is_number(x.expr) and (x.lo, x.hi) == (-INF, INF)
+            and factor.size == 1 and factor.ndim <= len(x.shape) and factor.item() > 0):
+        return replace(x, expr=scaled(x.expr, factor.item()))
     x = _widened(x, c)
     if (parts := _each(times, build, x, c)) is not None:
         return parts

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.ir.errors import Unsupported
 from compiler.ir.graph import Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.finish import as_number
@@ -19,19 +18,10 @@ from compiler.lower.values import Deq, Matrices, Real, identity, is_number
 
 
 def product(build: Builder, x: Deq, w: Deq) -> Real:
-    """``x`` [..., M, C] times ``w`` [..., C, N]; the axes in front are broadcast.
-
-    Raises
-    ------
-    Unsupported
-        If the shapes do not fit.
-    """
+    """``x`` [..., M, C] times ``w`` [..., C, N]; the axes in front are broadcast."""
     if build.floats and (is_number(x) or is_number(w)):
         x, w = as_number(build, x), as_number(build, w)
-    (m, depth), (other, n) = x.q.shape[-2:], w.q.shape[-2:]
-    if depth != other:
-        raise Unsupported(f"its operands have {depth} columns and {other} rows",
-                          "give matrices that fit")
+    (m, depth), n = x.q.shape[-2:], w.q.shape[-1]
     lead = np.broadcast_shapes(x.q.shape[:-2], w.q.shape[:-2])
     first, rows = _each(x, lead)
     second, columns = _each(w, lead)

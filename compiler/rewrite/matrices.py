@@ -5,6 +5,9 @@ The operands of a product are channels of a tensor: words of it where they begin
 and end on one, otherwise a copy. A turned matrix is multiplied with the identity, which gives it
 the other way round: each value is the only one in its sum (-0 becomes 0). The results lie side by
 side along the channels, where their makers write them (:mod:`compiler.emit.join`).
+
+A reduction that does not end with a word goes over what lies behind its last element, in both
+operands. That is nothing where a convolution has made an operand, or a copy of it.
 """
 
 import numpy as np
@@ -18,18 +21,25 @@ from isa.config import Config
 
 def matrices(graph: Graph, config: Config) -> Graph:
     """The graph without products."""
-    graph.ops = [made for op in graph.ops for made in (
-        _Made(graph, op, config.lanes).ops if isinstance(op, Product) else [op])]
+    ops: list[Op] = []
+    for op in graph.ops:
+        ops += _Made(graph, ops, op, config.lanes).ops if isinstance(op, Product) else [op]
+    graph.ops = ops
     return graph
 
 
 class _Made:
-    """What becomes of one product, in order."""
+    """What becomes of one product behind the operators ``before``, in order."""
 
-    def __init__(self, graph: Graph, op: Product, lanes: int):
+    def __init__(self, graph: Graph, before: list[Op], op: Product, lanes: int):
         self.graph, self.op, self.lanes = graph, op, lanes
         self.ops: list[Op] = []
+        self._makers = {made.y: made for made in before}
         self._parts: dict[tuple[Tensor, int], Tensor] = {}
+        behind = op.depth * op.x.size % lanes > 0
+        clean = op.turned or self._clean(op.w, op.w_zp)
+        self._copies = {op.x: behind and not self._clean(op.x, op.a_zp) and (
+            op.x.floating or not clean), op.w: behind and not clean and op.x.floating}
         each = [self._product(*pair, i) for i, pair in enumerate(zip(op.first, op.second))]
         if len(each) > 1:
             lo, hi = RANGE[op.y.dtype]
@@ -60,11 +70,11 @@ class _Made:
 
     def _part(self, t: Tensor, first: int, count: int, zp: int) -> Tensor:
         """Channels ``first … first + count - 1`` of a tensor."""
-        if (first, count) == (0, t.nchw[1]):
+        if (first, count) == (0, t.nchw[1]) and not self._copies[t]:
             return t
         if (t, first) not in self._parts:
             shape, name = (1, count, *t.nchw[2:]), f"{t.name}[{first}]"
-            if first * t.size % self.lanes or count * t.size % self.lanes:
+            if first * t.size % self.lanes or count * t.size % self.lanes or self._copies[t]:
                 part = Tensor(name, shape, t.dtype, t.scale, t.zero_point)
                 self._copy(t, part, first, count, zp)
             else:
@@ -72,6 +82,14 @@ class _Made:
                               first * t.size // self.lanes)
             self._parts[t, first] = part
         return self._parts[t, first]
+
+    def _clean(self, t: Tensor, zp: int) -> bool:
+        """Whether what lies behind the last channel of each pixel is ``zp``."""
+        maker = self._makers.get(t)
+        if isinstance(maker, Conv) and maker.groups == 1 and maker.residual is None:
+            low, high = maker.clip.lo, maker.clip.hi
+            return low <= 0 <= high if t.floating else low <= maker.clip.z == zp <= high
+        return maker is None and (t.floating or zp == 0)
 
     def _copy(self, t: Tensor, part: Tensor, first: int, count: int, zp: int) -> None:
         rows = np.arange(count)

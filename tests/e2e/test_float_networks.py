@@ -75,6 +75,32 @@ def test_constants_beside_the_weights(machine: str, precision: str) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("machine,precision", [("tiny", "int8"), ("tiny_fp", "fp16"),
+                                               ("tiny_fp", "bf16")])
+def test_products_of_activations(machine: str, precision: str) -> None:
+    """Weights that the program has made itself, three matrices of them, in both orders: as the
+    golden model."""
+    kind = "int8" if precision == "int8" else "float32"
+    shapes = {"a": (3, 6, 7), "b": (3, 7, 9), "c": (3, 5, 9)}
+    rng, net = np.random.default_rng(6), Net()
+    data = {n: (rng.standard_normal(s) * (40 if kind == "int8" else 1)).astype(kind)
+            for n, s in shapes.items()}
+    a, b, c = (net.input(n, kind, s) for n, s in shapes.items())
+    if kind == "int8":
+        a, b, c = (net.dq(v, 0.25, z, kind) for v, z in ((a, 3), (b, -4), (c, 5)))
+    y = net.op("MatMul", a, b)
+    if kind == "int8":
+        y = net.dq(net.q(y, 8.0, -6, kind), 8.0, -6, kind)
+    y = net.op("MatMul", y, net.op("Transpose", c, perm=[0, 2, 1]))
+    y = net.q(y, 200.0, 9, kind) if kind == "int8" else net.op("Sigmoid", y)
+    program = compile_model(net.model(y, kind=kind), PRESETS[machine], precision=precision)
+    want = Session(program, GoldenDevice(program.config)).run(data)[y]
+    assert len(np.unique(want)) > 50
+    for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
+        got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_steps(kind: str) -> None:
     """A recurrent node, unrolled: as the golden model."""
