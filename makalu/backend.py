@@ -97,12 +97,14 @@ class MakaluBackend(Backend):
     def run_model(cls, model: onnx.ModelProto, inputs: Sequence[np.ndarray], device: str = "CPU",
                   **kwargs: Any) -> tuple[Any, ...]:
         """Compile and run with as few of the inputs as constants as the machine takes: none; those
-        of a type that it has not, masks and indices for instance; all behind the first."""
+        of a type that it has not, masks and indices for instance; one more; all behind the
+        first."""
         given = {v.name: value for v, value in zip(model.graph.input, inputs, strict=True)}
         foreign = {v.name for v in model.graph.input
                    if v.type.tensor_type.elem_type not in (*INTEGERS, *NUMBERS)}
         choices = [set[str]()]
-        choices += [names for names in (foreign, {*list(given)[1:]})
+        more = [foreign | {name} for name in list(given)[:0:-1]]
+        choices += [names for names in (foreign, *more, {*list(given)[1:]})
                     if names not in choices and len(names) < len(given)]
         for constants in choices:
             try:

@@ -17,14 +17,20 @@ PRODUCT_ANCHOR, SUM_ANCHOR = -50, -30
 """Exponents of the lowest bits of BF16 sums: products may be up to 2^30, elements up to 2^18."""
 
 
-def patterns(values: np.ndarray, dtype: str) -> np.ndarray:
+def patterns(values: np.ndarray, dtype: str, infinite: bool = False) -> np.ndarray:
     """Numbers rounded to ``dtype`` as uint16 patterns, -0 as +0.
 
     Raises
     ------
     Unsupported
-        If one is NaN or infinite, or too large for the type.
+        If one is NaN or, unless they may be, infinite, or too large for the type.
     """
+    if infinite and not np.isnan(values).any():
+        where = np.isfinite(values)
+        finite = patterns(np.where(where, values, 0), dtype)
+        with np.errstate(over="ignore"):
+            return np.where(where, finite, np.asarray(values, np.float32).astype(_NUMPY[dtype]
+                                                                                 ).view(np.uint16))
     if not np.isfinite(values).all():
         raise Unsupported("one of its weights is NaN or infinite",
                           "export the model again: its weights are damaged")

@@ -16,7 +16,7 @@ def operand(build: Builder, c: np.ndarray | Weights, shape: tuple[int, ...]) -> 
     its own integers, or its numbers rounded to :data:`STEPS` of their largest."""
     real = c.real if isinstance(c, Weights) else c
     if build.floats:
-        data = patterns(np.broadcast_to(real, shape), build.floats)
+        data = patterns(np.broadcast_to(real, shape), build.floats, infinite=True)
         return Deq(build.constant(data, build.floats), np.float32(1), 0)
     if isinstance(c, Weights) and c.scale.size == 1 and c.data.dtype in (np.int8, np.uint8):
         q = build.constant(np.broadcast_to(c.data, shape), str(c.data.dtype))

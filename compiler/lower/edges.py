@@ -7,7 +7,7 @@ import onnx
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Port
 from compiler.lower.builder import Builder
-from compiler.lower.finish import as_number
+from compiler.lower.finish import as_number, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (Deq, Host, Quantized, Real, Value, Weights, as_view, canonical,
@@ -84,7 +84,8 @@ class Edges:
             self.crossing[name] = value
             return
         if isinstance(value, Real) and isinstance(value.expr, Deq) and is_number(value.expr):
-            self.crossing[name] = value.expr.q
+            number = value.expr if value.expr.scale == 1 else stored(self.build, value, name)
+            self.crossing[name] = number.q
             return
         maker = self.makers.get(name)
         if maker is None or maker.op_type not in RIDE_ALONG or not isinstance(value, Real) \

@@ -53,7 +53,14 @@ def per_channel(values: np.ndarray, count: int) -> np.ndarray:
 def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32, s_w: np.ndarray,
                   floating: bool = False) -> np.ndarray:
     """A bias as INT32 of scale ``s_x * s_w``; integers of that scale are taken as they are. With
-    floats the bias itself."""
+    floats the bias itself.
+
+    Raises
+    ------
+    Unsupported
+        If it is not constant.
+    """
+    _constant(bias)
     count = len(s_w)
     if floating:
         real = bias.real if isinstance(bias, Weights) else 0 if bias is None else bias
@@ -72,6 +79,11 @@ def bias_integers(bias: np.ndarray | Weights | None, s_x: np.float32, s_w: np.nd
         return np.broadcast_to(bias.ravel(), (count,)).astype(np.int32)
     real = np.broadcast_to(bias.ravel(), (count,)).astype(np.float64)
     return np.clip(np.rint(real / unit.astype(np.float64)), -2**31, 2**31 - 1).astype(np.int32)
+
+
+def _constant(bias: object) -> None:
+    if not isinstance(bias, np.ndarray | Weights | None):
+        raise Unsupported("its bias is not constant", "add it behind")
 
 
 def pads(at: dict, sizes: list[int], kernel: list[int], stride: list[int],
@@ -277,6 +289,7 @@ def _gemm(build: Builder, x: Deq, w: Weights, bias: object, at: dict) -> Real:
         q = x.q
         x = Deq(replace(q, index=q.index.T), x.scale, x.zero_point)
     alpha, beta = at.get("alpha", 1.0), at.get("beta", 1.0)
+    _constant(bias)
     if alpha <= 0:
         raise Unsupported(f"alpha is {alpha}", "use a positive alpha")
     n = data.shape[1]

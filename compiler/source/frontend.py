@@ -20,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 
 from compiler.ir.errors import CompileError
 from compiler.source.check import check_names, check_sizes, check_windows
+from compiler.source.newer import spelled_out
 
 OPSET, IR_VERSION = 20, 10
 """What the compiler works with internally."""
@@ -158,6 +159,12 @@ def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     if version < 7:
         raise CompileError(where, f"operator set {version} is too old",
                            "export the model with opset 13 or later")
+    if version > OPSET:
+        try:
+            model = spelled_out(model, OPSET)
+        except RuntimeError as e:
+            raise CompileError(where, "an operator of a newer opset cannot be replaced by its "
+                               f"definition ({e})", "export the model with opset 20") from e
     if version > OPSET and _is_older(model):
         del model.opset_import[:]
         model.opset_import.extend(others)
@@ -191,6 +198,17 @@ def _infer(source: Source) -> None:
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
             source.shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
     source.model = model
+
+
+def _casts_to_the_same(source: Source) -> None:
+    """A conversion into the type that its input has is none."""
+    for node in source.model.graph.node:
+        if node.op_type in ("Cast", "CastLike") and node.domain in ("", "ai.onnx"):
+            to = (attributes(node)["to"] if node.op_type == "Cast"
+                  else source.types.get(node.input[1]))
+            if to is not None and source.types.get(node.input[0]) == to:
+                node.op_type = "Identity"
+                del node.input[1:], node.attribute[:]
 
 
 def _evaluate(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> list[np.ndarray] | None:
@@ -284,6 +302,7 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     source = Source(where, proto)
     for _ in range(3):  # a folded shape lets inference see further
         _infer(source)
+        _casts_to_the_same(source)
         constants = {i.name: tuple(i.dims) for i in source.model.graph.initializer}
         check_windows(source.nodes, source.shapes | constants)
         check_sizes(source.shapes)

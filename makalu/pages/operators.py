@@ -18,6 +18,8 @@ from onnx.reference import ReferenceEvaluator
 
 from compiler.ir.errors import CompileError
 from compiler.lower.operators import HANDLERS
+from compiler.source.frontend import OPSET
+from compiler.source.newer import functions
 from makalu.backend import MACHINE, MakaluBackend, precision_of
 from makalu.pages.isa_pages import DOCS, NOTE, table
 from runtime.ports import InputError
@@ -40,8 +42,8 @@ class Row:
 
 
 def offered() -> set[str]:
-    """ONNX operators that the compiler lowers."""
-    return {op for op in HANDLERS if "." not in op}
+    """ONNX operators that the compiler lowers, or that stand for such."""
+    return {op for op in HANDLERS if "." not in op} | functions(OPSET)
 
 
 def cases() -> Iterator[Any]:

@@ -86,7 +86,7 @@ def test_constants() -> None:
     """A weight that is an input is named when the model is prepared."""
     values = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
               for n, s in (("x", (2, 3)), ("w", (3, 4)), ("y", (2, 4)))]
-    net = helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])],
+    net = helper.make_model(helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"])],
                                               "net", values[:2], values[2:]))
     x, w = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((3, 4), np.float32)
     with pytest.raises(CompileError, match="constant"):
