@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of VECTOR: exponential, reciprocal, sigmoid and hyperbolic tangent of binary32.
+"""The functions of VECTOR: exponential, reciprocal, sigmoid, hyperbolic tangent, reciprocal square
+root and GELU of binary32.
 
-All are made of two tables (:mod:`isa.functions`), in integers::
+All are made of tables (:mod:`isa.functions`), in integers, with ``|x| = 2^n * (1 + f)``::
 
     e^±|x| = 2^i * POWER(f)     i.f = ±(X * log2 e), X = |x| rounded down to 2^-24 and below 2^8
-    1/x    = ±2^-n * INVERSE(f)                         |x| = 2^n * (1 + f)
+    1/x    = ±2^-n * INVERSE(f)
     sigmoid(|x|) = INVERSE(E)   sigmoid(-|x|) = E * INVERSE(E)              E = e^-|x|
     tanh(x) = ±(2 * INVERSE(E) - 1)                                         E = e^-2|x|
+    1/sqrt(x) = 2^-(n >> 1) * ROOTS[n & 1](f)
+    gelu(x) = x * P     P = E * T / 2 if x < 0, else 1 - E * T / 2          E = e^-(x*x/2)
+                        T = 2^-n * TAILS[n + 1](f), TAILS[0](|x|) if n < 0
 
 ``tanh(x)`` is ``x`` below 2^-8. A result is rounded to binary32 once, to nearest even; below 2^-126
-it is zero. 1/x is an infinity for zero and for subnormal x.
+it is zero. 1/x is an infinity for zero and for subnormal x, and so is 1/sqrt(x), of the sign of x;
+of other negative x it is NaN. gelu(-inf) is -0.
 """
 
 import numpy as np
 
-from isa.functions import INVERSE, LOG2_E, LOG2_E_BITS, POWER, VALUE_BITS, Table
+from isa.functions import (INVERSE, LOG2_E, LOG2_E_BITS, POWER, ROOTS, TAILS, VALUE_BITS, Table)
 from isa.instructions import VectorOp
 
 FIXED_BITS = 24
@@ -26,18 +31,27 @@ LARGEST = (1 << 32) - 1
 SMALL = np.float32(2.0 ** -8)
 """Below it tanh(x) is x."""
 
+FRACTION = (1 << 23) - 1
+"""The fraction bits of a binary32 number."""
+
 SMALLEST_NORMAL = 2.0 ** -126
 
 
 def evaluate(op: VectorOp, x: np.ndarray) -> np.ndarray:
     """``op`` of binary32 numbers, element by element."""
+    nan, x = np.isnan(x), np.where(np.isnan(x), np.float32(0), x)
     if op == VectorOp.RECIPROCAL:
         value = _reciprocal(x)
+    elif op == VectorOp.RSQRT:
+        value = _root(x)
+    elif op == VectorOp.GELU:
+        value = _gelu(x)
     elif op == VectorOp.EXP:
-        value = _float(*_power(np.where(np.signbit(x), -_exponent(x, 0), _exponent(x, 0))))
+        exponent = _exponent(_fixed(x.astype(np.float64)))
+        value = _float(*_power(np.where(np.signbit(x), -exponent, exponent)))
     else:
         tanh = op == VectorOp.TANH
-        power, i = _power(-_exponent(x, int(tanh)))
+        power, i = _power(-_exponent(_fixed(x.astype(np.float64)) << tanh))
         # E with as many bits as INVERSE takes; 1 itself is beyond the table
         e = power >> np.minimum(VALUE_BITS - INVERSE.fraction_bits - i, 63)
         whole = 1 << INVERSE.fraction_bits
@@ -48,7 +62,7 @@ def evaluate(op: VectorOp, x: np.ndarray) -> np.ndarray:
         else:
             value = np.where(np.signbit(x), _float(power * inverse >> VALUE_BITS, i),
                              _float(inverse, np.zeros_like(i)))
-    return np.where(np.isnan(x), np.float32(np.nan), value).astype(np.float32)
+    return np.where(nan, np.float32(np.nan), value).astype(np.float32)
 
 
 def lookup(table: Table, fraction: np.ndarray) -> np.ndarray:
@@ -58,11 +72,14 @@ def lookup(table: Table, fraction: np.ndarray) -> np.ndarray:
     return c0[k] + ((c1[k] + (c2[k] * u >> table.drop2)) * u >> table.drop1)
 
 
-def _exponent(x: np.ndarray, double: int) -> np.ndarray:
-    """``|x| * log2 e``, twice that if ``double``, with as many bits as POWER takes."""
-    magnitude = np.where(np.isnan(x), np.float32(0), np.abs(x)).astype(np.float64)
-    fixed = np.minimum(magnitude * 2.0 ** FIXED_BITS, LARGEST).astype(np.int64)
-    return (fixed << double) * LOG2_E >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits)
+def _fixed(x: np.ndarray) -> np.ndarray:
+    """The magnitude of a binary64 in fixed point, as the argument of an exponential."""
+    return np.minimum(np.abs(x) * 2.0 ** FIXED_BITS, LARGEST).astype(np.int64)
+
+
+def _exponent(fixed: np.ndarray) -> np.ndarray:
+    """``fixed * log2 e``, with as many bits as POWER takes."""
+    return fixed * LOG2_E >> (FIXED_BITS + LOG2_E_BITS - POWER.fraction_bits)
 
 
 def _power(exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,12 +88,50 @@ def _power(exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             exponent >> POWER.fraction_bits)
 
 
-def _reciprocal(x: np.ndarray) -> np.ndarray:
+def _parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Significands below 2^24, and ``n`` with ``|x| = significand * 2**(n - 23)``."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.int64)
-    exponent, mantissa = bits >> 23 & 255, bits & ((1 << 23) - 1)
-    value = _float(lookup(INVERSE, mantissa << (INVERSE.fraction_bits - 23)), 127 - exponent)
-    value = np.where(exponent == 0, np.float32(np.inf), value)
-    return np.copysign(np.where(exponent == 255, np.float32(0), value), x)
+    field = bits >> 23 & 255
+    return (bits & FRACTION) | (np.minimum(field, 1) << 23), np.maximum(field, 1) - 127
+
+
+def _fraction(significand: np.ndarray) -> np.ndarray:
+    """``f``, with as many bits as INVERSE takes."""
+    return (significand & FRACTION) << (INVERSE.fraction_bits - 23)
+
+
+def _reciprocal(x: np.ndarray) -> np.ndarray:
+    significand, n = _parts(x)
+    return np.copysign(_ends(x, _float(lookup(INVERSE, _fraction(significand)), -n)), x)
+
+
+def _root(x: np.ndarray) -> np.ndarray:
+    significand, n = _parts(x)
+    even, odd = (lookup(table, _fraction(significand)) for table in ROOTS)
+    value = _ends(x, _float(np.where(n & 1, odd, even), -(n >> 1)))
+    return np.where(x <= -SMALLEST_NORMAL, np.float32(np.nan), np.copysign(value, x))
+
+
+def _ends(x: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """What falls from infinity to zero: ``value``, but for ``x`` near zero or infinite."""
+    value = np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(np.inf), value)
+    return np.where(np.isinf(x), np.float32(0), value)
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    significand, n = _parts(x)
+    power, i = _power(-_exponent(_fixed(x.astype(np.float64) ** 2 / 2)))
+    below = significand << (INVERSE.fraction_bits - 23) >> np.clip(-n, 0, 63)
+    above = _fraction(significand)
+    tail = np.select([n < 0, *(n == k for k in range(3))],
+                     [lookup(TAILS[0], below % (1 << INVERSE.fraction_bits)),
+                      *(lookup(TAILS[k + 1], above) for k in range(3))], lookup(TAILS[4], above))
+    # E * T / 2 is product * 2**e
+    product, e = power * tail >> VALUE_BITS, i - np.maximum(n, 0) - 1
+    rest = (1 << VALUE_BITS) - (product >> np.minimum(-e, 63))
+    value = np.where(np.signbit(x), product, rest) * significand >> 23
+    value = np.copysign(_float(value, np.where(np.signbit(x), e, 0) + n), x)
+    return np.where(np.isinf(x), np.maximum(x, np.float32(-0.0)), value)
 
 
 def _float(value: np.ndarray, exponent: np.ndarray) -> np.ndarray:

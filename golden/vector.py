@@ -7,7 +7,7 @@ output of it, with A and B the operands' elements (INT8 less the zero point)::
 
     ADD  f32(f32(A * scale_a) + f32(B * scale_b))        MUL  f32(f32(A * scale_a) * B)
     MAX  f32(max(A) * scale_a)                           SUM  f32(f32(exact sum(A)) * scale_a)
-    EXP, RECIPROCAL, SIGMOID, TANH                f32(function(f32(A * scale_a)) * scale_b)
+    EXP, RECIPROCAL, SIGMOID, TANH, RSQRT, GELU   f32(function(f32(A * scale_a)) * scale_b)
 
 The functions are those of :mod:`golden.functions`; of INT8 alone there is none.
 MAX is NaN if an element is; of no taps it is -infinity. SUM takes integers, or floats as units of
@@ -49,6 +49,8 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     MachineFault
         BAD_FIELD or SPM_RANGE.
     """
+    if i.vop >= len(VectorOp):
+        raise MachineFault(Fault.BAD_FIELD, index)
     two = i.vop in (VectorOp.ADD, VectorOp.MUL)
     types = (i.a_type, i.o_type, *((i.b_type,) if two else ()))
     function = VectorOp(i.vop).function

@@ -117,6 +117,8 @@ class VectorOp(enum.IntEnum):
     RECIPROCAL = 5
     SIGMOID = 6
     TANH = 7
+    RSQRT = 8
+    GELU = 9
 
     @property
     def function(self) -> bool:
@@ -369,7 +371,7 @@ WINDOW_FIELDS = (
 )
 
 VECTOR_FIELDS = (
-    Field("vop", 3, ", ".join(f"{op.value} {op.name}" for op in VectorOp)),
+    Field("vop", 4, ", ".join(f"{op.value} {op.name}" for op in VectorOp)),
     Field("nx", 16, "output columns"),
     Field("ny", 16, "output rows"),
     Field("ncb", 12, "channel blocks: words of the operand or output with the largest type"),

@@ -212,8 +212,11 @@ def vector() -> Iterator[Rule]:
     for n in ("a_type", "b_type", "o_type"):
         yield rule(f"the machine has the {n}", {n: DType.BF16}, {})
     half = {"a_type": DType.FP16, "b_type": DType.FP16, "o_type": DType.FP16}
-    for vop in (VectorOp.MUL, VectorOp.EXP, VectorOp.RECIPROCAL, VectorOp.SIGMOID, VectorOp.TANH):
+    for vop in (VectorOp.MUL, *(op for op in VectorOp if op.function)):
         yield Rule(f"{vop.name} of floats", FLOATS, op, {"vop": vop}, {"vop": vop, **half})
+    for vop in range(len(VectorOp), 16):
+        yield Rule(f"there is no operation {vop}", FLOATS, op, {"vop": vop, **half},
+                   {"vop": VectorOp.GELU, **half})
     for vop in (VectorOp.ADD, VectorOp.EXP):
         yield from field_scales(FLOATS, op, "scale_b", {"vop": vop, **half},
                                 {"vop": VectorOp.MUL, **half}, negative=True)

@@ -166,7 +166,7 @@ class VectorEngine(wiring.Component):
             Mux(floating, is_factor(i.scale_a), is_scale(i.scale_a)),
             ~(function | (i.vop == VectorOp.ADD))
             | Mux(floating, is_factor(i.scale_b), is_scale(i.scale_b)),
-            *(known(self._config, t) for t in types.values()),
+            *(known(self._config, t) for t in types.values()), i.vop < len(VectorOp),
             ((i.vop != VectorOp.MUL) & ~function) | floating,
             (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),
             ~(two | function) | ((i.ns == 1) & (i.nr == 1)),

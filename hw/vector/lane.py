@@ -32,7 +32,7 @@ from isa.config import Config
 from isa.instructions import VectorOp
 
 VECTOR_CONSTANTS = data.StructLayout({
-    "vop": 3, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
+    "vop": 4, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
     "unit": signed(UNIT_BITS), "scale_a": 32, "scale_b": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""

@@ -130,9 +130,10 @@ def test_rows_outside(fields: dict[str, int], faulty: bool) -> None:
 
 @pytest.mark.parametrize("change,code", [
     ({"nr": 0}, Fault.BAD_FIELD), ({"vop": 3}, Fault.BAD_FIELD),
-    ({"vop": 4}, Fault.BAD_FIELD), ({"vop": 7}, Fault.BAD_FIELD), ({"ns": 2}, Fault.BAD_FIELD),
-    ({"o_wrap": 5}, Fault.BAD_FIELD), ({"a_base": 510}, Fault.SPM_RANGE),
-    ({"b_base": -2}, Fault.SPM_RANGE), ({"o_base": 490}, Fault.SPM_RANGE)])
+    ({"vop": 4}, Fault.BAD_FIELD), ({"vop": 9}, Fault.BAD_FIELD), ({"vop": 15}, Fault.BAD_FIELD),
+    ({"ns": 2}, Fault.BAD_FIELD), ({"o_wrap": 5}, Fault.BAD_FIELD),
+    ({"a_base": 510}, Fault.SPM_RANGE), ({"b_base": -2}, Fault.SPM_RANGE),
+    ({"o_base": 490}, Fault.SPM_RANGE)])
 def test_faults(change: dict[str, int], code: Fault) -> None:
     config = MACHINES["16 lanes by 4"]
     spm = np.zeros((config.spm_words, config.lanes), np.uint8)

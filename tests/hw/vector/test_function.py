@@ -22,6 +22,6 @@ def test_function(op: VectorOp) -> None:
     rng = np.random.default_rng(op)
     x = np.concatenate([arguments(rng, 1500), interesting(rng, 1500)])
     rng.shuffle(x)
-    dut = Bench(lambda m, a, _: function.function(m, "f", a, Signal(3, init=op)))
+    dut = Bench(lambda m, a, _: function.function(m, "f", a, Signal(4, init=op)))
     got = stream(dut, [(dut.a, x)], dut.out, function.LATENCY)
     np.testing.assert_array_equal(got, bits_of(evaluate(op, x.view(np.float32))))
