@@ -8,8 +8,12 @@ output of it, with A and B the operands' elements (INT8 less the zero point)::
     ADD  f32(f32(A * scale_a) + f32(B * scale_b))        MUL  f32(f32(A * scale_a) * B)
     MAX  f32(max(A) * scale_a)                           SUM  f32(f32(exact sum(A)) * scale_a)
     EXP, RECIPROCAL, SIGMOID, TANH, RSQRT, GELU   f32(function(f32(A * scale_a)) * scale_b)
+    … with ``plus``                 function(f32(f32(A * scale_a) + f32(B * scale_b)))
 
-The functions are those of :mod:`golden.functions`; of INT8 alone there is none.
+The functions are those of :mod:`golden.functions`; of INT8 alone there is none. The second operand
+is one number for all channels where ``b_cb`` is 0 and the elements of its word are equal, for all
+columns where ``b_x`` is 0, for all rows where ``b_y`` is: the largest of a token is subtracted with
+``plus`` and a negative scale.
 MAX is NaN if an element is; of no taps it is -infinity. SUM takes integers, or floats as units of
 2^-24 (FP16) or ``2**anchor`` (BF16: each loses its bits below the unit; one whose lowest bit lies
 above bit 40 counts as infinite and as an overflow); of FP32 there is none.
@@ -51,12 +55,14 @@ def execute(i: Instruction, index: int, spm: np.ndarray, config: Config,
     """
     if i.vop >= len(VectorOp):
         raise MachineFault(Fault.BAD_FIELD, index)
-    two = i.vop in (VectorOp.ADD, VectorOp.MUL)
+    two = i.vop in (VectorOp.ADD, VectorOp.MUL) or bool(i.plus)
     types = (i.a_type, i.o_type, *((i.b_type,) if two else ()))
     function = VectorOp(i.vop).function
     scales = [arith.from_bits(bits) for bits, used in (
         (i.scale_a, True), (i.scale_b, function or i.vop == VectorOp.ADD)) if used]
     legal = (0 not in (i.nx, i.ny, i.ncb, i.ns, i.nr) and (any(types) or not function)
+             and (function or not i.plus)
+             and (not i.fold or (i.vop in (VectorOp.MAX, VectorOp.SUM) and i.a_type and i.o_type))
              and known(config, i.a_type, i.b_type, i.o_type)
              and (not (two or function) or (i.ns, i.nr) == (1, 1))
              and (i.vop != VectorOp.MUL or any(types))
@@ -108,7 +114,7 @@ class Walk:
 
     def store(self, value: np.ndarray) -> None:
         """Write ``value`` (uint8 [cb, y, x, part of a word])."""
-        i, per = self.i, self.largest // DType(self.i.o_type).size
+        i, per = self.i, self._per(self.i.o_type)
         words = -(-i.ncb // per)
         whole = np.zeros((words * per, *value.shape[1:]), np.uint8)
         whole[:i.ncb] = value
@@ -117,10 +123,14 @@ class Walk:
         at = grid(i.o_base, (words, i.o_cb), (1, 0), (i.nx, i.o_x)) + row
         self.spm[checked(at, len(self.spm), self.index)] = whole.reshape(words, i.ny, i.nx, -1)
 
+    def _per(self, dtype: int) -> int:
+        """Channel blocks in a word."""
+        return 1 if self.i.fold else self.largest // DType(dtype).size
+
     def _parts(self, at: np.ndarray, step: int, dtype: int, used: np.ndarray | bool = True
                ) -> np.ndarray:
         """What lies at words ``at`` [...] and ``step`` further with each word: bytes [cb, ...]."""
-        per = self.largest // DType(dtype).size
+        per = self._per(dtype)
         cb = np.arange(self.i.ncb).reshape(-1, *(1 for _ in at.shape))
         parts = np.asarray(self.spm).reshape(len(self.spm) * per, -1)
         words = checked(at + cb // per * step, len(self.spm), self.index, used)
@@ -157,13 +167,20 @@ def _floats(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
                          none) for raw, inside in walk.taps()]
         value = functools.reduce(largest, (
             tap[:, :, :, r, s] for tap in taps for r, s in np.ndindex(tap.shape[3:5])))
+        if i.fold:
+            value = functools.reduce(largest, np.moveaxis(value, -1, 0))[..., None]
     value = value * arith.from_bits(i.scale_a)
-    if i.vop in (VectorOp.ADD, VectorOp.MUL):
+    scale = arith.from_bits(i.scale_b)
+    if i.vop in (VectorOp.ADD, VectorOp.MUL) or i.plus:
         b = to_float(walk.second(), DType(i.b_type), i.b_signed, i.b_zp)
-        value = (value + b * arith.from_bits(i.scale_b) if i.vop == VectorOp.ADD
-                 else value * b)
-    elif VectorOp(i.vop).function:
-        value = evaluate(VectorOp(i.vop), value) * arith.from_bits(i.scale_b)
+        value = value * b if i.vop == VectorOp.MUL else value + b * scale
+    if VectorOp(i.vop).function:
+        value = evaluate(VectorOp(i.vop), value)
+        value = value if i.plus else value * scale
+    if i.fold:
+        elements = walk.spm.shape[1] // DType(i.o_type).size
+        value = np.repeat(value, elements, axis=-1)
+        overflow = np.broadcast_to(overflow, value.shape)
     return value, overflow
 
 
@@ -195,4 +212,7 @@ def _sum(i: Instruction, walk: Walk) -> tuple[np.ndarray, np.ndarray]:
         some.high = (whole >> SPLIT).sum(axis=taps)
         some.low = (whole & ((1 << SPLIT) - 1)).sum(axis=taps)
         sums = sums + some
+    if i.fold:
+        sums = Sums.zeros(()) + Sums(*(v.sum(-1, v.dtype, keepdims=True) for v in sums.parts()))
+        overflow = np.asarray(overflow.any(axis=-1, keepdims=True))
     return sums.to_float(unit), overflow

@@ -393,7 +393,7 @@ VECTOR_FIELDS = (
     Field("iy_r", 8, "input rows per window row"),
     Field("iw", 16, "input width: taps outside are skipped"),
     Field("ih", 16, "input height: taps outside are skipped"),
-    _word("b_base", "second operand of ADD and MUL: address of output (0, 0), channel block 0"),
+    _word("b_base", "operand b of ADD, MUL and `plus`: address of output (0, 0), channel block 0"),
     _word("b_x", "step per output column"),
     _word("b_cb", "step per channel block"),
     _word("b_row", "first row position"),
@@ -415,6 +415,8 @@ VECTOR_FIELDS = (
     Field("lo", ZERO_POINT_BITS, "lower clip", True),
     Field("hi", ZERO_POINT_BITS, "upper clip", True),
     # floating point
+    Field("plus", 1, "1: a function's argument is the sum of both operands"),
+    Field("fold", 1, "1: a maximum or sum of floats goes over the channels of a block, too"),
     *_types(("a_type", "the first operand"), ("b_type", "the second operand"),
             ("o_type", "the output")),
     *FLOAT_FIELDS,

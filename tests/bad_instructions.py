@@ -214,6 +214,22 @@ def vector() -> Iterator[Rule]:
     half = {"a_type": DType.FP16, "b_type": DType.FP16, "o_type": DType.FP16}
     for vop in (VectorOp.MUL, *(op for op in VectorOp if op.function)):
         yield Rule(f"{vop.name} of floats", FLOATS, op, {"vop": vop}, {"vop": vop, **half})
+    for vop in VectorOp:
+        if not vop.function:
+            yield Rule(f"{vop.name} has no plus", FLOATS, op, {"vop": vop, "plus": 1, **half},
+                       {"vop": vop, **half})
+    yield from circle(FLOATS, op, "b", "b_row", "b_y", **half, vop=VectorOp.GELU, plus=1)
+    for vop in VectorOp:
+        if vop not in (VectorOp.MAX, VectorOp.SUM):
+            yield Rule(f"{vop.name} has no fold", FLOATS, op, {"vop": vop, "fold": 1, **half},
+                       {"vop": vop, **half})
+    for vop in (VectorOp.MAX, VectorOp.SUM):
+        for n in ("a_type", "o_type"):
+            folds = {"vop": vop, "fold": 1, **half}
+            yield Rule(f"{vop.name} with fold has no INT8, {n}", FLOATS, op,
+                       {**folds, n: DType.INT8}, folds)
+        yield Rule(f"fold of integers, {vop.name}", c, op, {"vop": vop, "fold": 1}, {"vop": vop})
+    yield Rule("plus of integers", c, op, {"vop": VectorOp.EXP, "plus": 1}, {})
     for vop in range(len(VectorOp), 16):
         yield Rule(f"there is no operation {vop}", FLOATS, op, {"vop": vop, **half},
                    {"vop": VectorOp.GELU, **half})

@@ -55,7 +55,7 @@ BLOCK_SWAP = 10
 VECTOR_LATENCY = 38
 """Cycles from the last read of a VECTOR instruction to its completion."""
 
-FLOAT_VECTOR_LATENCY, FUNCTION_LATENCY = 28, 39
+FLOAT_VECTOR_LATENCY, FUNCTION_LATENCY = 28, 40
 """What floats take longer, and functions of them longer still."""
 
 WINDOW_LATENCY = 36

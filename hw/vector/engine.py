@@ -9,10 +9,11 @@
 
 Port a reads the even rows of a window, port b the odd row below, so two taps a cycle enter; an odd
 last row comes alone. A word of L results leaves every ``ceil(nr / 2) * ns`` or ``L / vector_lanes``
-cycles, whichever is more. For an addition port b reads the second operand. One instruction
-at a time: the constants stand still until its last word has been accepted by the scratchpad. What
-follows from them is there when the walk begins, two cycles after the instruction has come. Behind
-the read ports nothing stalls: the last pair of a window waits in front for a place behind.
+cycles, whichever is more. Port b reads the second operand of an operation that has one. One
+instruction at a time: the constants stand still until its last word has been accepted by the
+scratchpad. What follows from them is there when the walk begins, two cycles after the instruction
+has come. Behind the read ports nothing stalls: the last pair of a window waits in front for a place
+behind.
 """
 
 from dataclasses import dataclass
@@ -167,6 +168,9 @@ class VectorEngine(wiring.Component):
             ~(function | (i.vop == VectorOp.ADD))
             | Mux(floating, is_factor(i.scale_b), is_scale(i.scale_b)),
             *(known(self._config, t) for t in types.values()), i.vop < len(VectorOp),
+            function | ~i.plus,
+            ~i.fold | (((i.vop == VectorOp.MAX) | (i.vop == VectorOp.SUM))
+                       & (types["a"] != DType.INT8) & (types["o"] != DType.INT8)),
             ((i.vop != VectorOp.MUL) & ~function) | floating,
             (i.vop != VectorOp.SUM) | (types["a"] != DType.FP32),
             ~(two | function) | ((i.ns == 1) & (i.nr == 1)),
@@ -175,21 +179,22 @@ class VectorEngine(wiring.Component):
 
     def _has_two(self, i: data.View) -> Value:
         """Whether the operation has two operands."""
-        return (i.vop == VectorOp.ADD) | (i.vop == VectorOp.MUL)
+        return (i.vop == VectorOp.ADD) | (i.vop == VectorOp.MUL) | i.plus
 
     def _units(self, m: Module) -> dict[str, Value]:
         """How the words of the operands and of the output share their elements, in logarithms, a
         cycle after the instruction has come: ``gather`` units make an output word, ``a`` and ``b``
-        units lie in a word of theirs. ``largest``: of the bytes of the largest type."""
+        units lie in a word of theirs. ``largest``: of the bytes of the largest type. With ``fold``
+        a word of the operand makes one of the output."""
         if not self._config.floats:
             return dict.fromkeys(("gather", "a", "b", "largest"), Const(0, 2))
         n, start = self.instr.payload, self.engine.start
         a, b, o = (log_size(n[f"{t}_type"]) for t in "abo")
-        larger, largest = Mux(a > o, a, o), Signal(2)
+        larger, largest = Mux((a > o) & ~n.fold, a, o), Signal(2)
         m.d.comb += largest.eq(Mux(self._has_two(n) & (b > larger), b, larger))
         logs = {name: Signal(2, name=f"log_{name}") for name in ("gather", "a", "b", "largest")}
         with m.If(start):
-            m.d.sync += [logs["gather"].eq(largest - o), logs["a"].eq(largest - a),
+            m.d.sync += [logs["gather"].eq(largest - o), logs["a"].eq(Mux(n.fold, 0, largest - a)),
                          logs["b"].eq(largest - b), logs["largest"].eq(largest)]
         return {**logs}
 

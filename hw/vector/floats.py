@@ -4,7 +4,8 @@
 ::
 
     words a, b ─► the unit's part ─► elements ─► taps ─► windows ─► slices ─► lanes ─► word
-                             word of operand b ─► part ─────────────┘                   └─► landing
+                                                         └ fold ┘     │                 └─► landing
+                             word of operand b ─► part ───────────────┘
 
 A unit is L / S elements, S being the size of the largest type (:mod:`golden.vector`): the whole
 word of that one, a part of the others' words. The lanes take a slice of a unit a cycle, and the
@@ -23,6 +24,7 @@ from hw.parts.delay import delay, later, register
 from hw.parts.fifo import Fifo
 from hw.parts.places import places
 from hw.scratchpad.words import behind, quarters
+from hw.vector.fold import fold, fold_latency
 from hw.vector.lane import VECTOR_CONSTANTS, VectorLane, is_function
 from hw.vector.post import Slices, side_layout, windows_depth
 from hw.vector.taps import TAP_CONSTANTS, accumulate, state_layout, tap, tap_latency
@@ -37,10 +39,10 @@ def log_size(dtype: Value) -> Value:
 
 
 class VectorFloat(wiring.Component):
-    """Latency: LATENCY of :class:`hw.vector.lane.VectorLane` from a slice to its bytes, and
-    FUNCTION more for a function. Throughput: a pair of taps, and a slice, a cycle. Stall: none; the
-    engine lets the last pair of a window in only if there is a place for the window, and a window's
-    slices start only if there is one for its word.
+    """Latency: that of :class:`hw.vector.lane.VectorLane` from a slice to its bytes. Throughput: a
+    pair of taps, and a slice, a cycle. Stall: none; the engine lets the last pair of a window in
+    only if there is a place for the window, and a window's slices start only if there is one for
+    its word.
 
     Parameters
     ----------
@@ -51,7 +53,8 @@ class VectorFloat(wiring.Component):
     instr : In(VECTOR's fields)
         Stands still until ``idle``, and for two cycles before the first taps.
     largest : In(2)
-        Logarithm of the bytes of the largest type; it stands still as ``instr`` does.
+        Logarithm of the bytes of the largest type, with ``fold`` of the output's; it stands still
+        as ``instr`` does.
     take, first, last : In(1)
         A pair of taps enters; it is the first, the last one of its window.
     from_a : In(2)
@@ -145,11 +148,13 @@ class VectorFloat(wiring.Component):
         for k, pair in enumerate(zip(*elements, strict=True)):
             taken = tap(m, f"lane{k}", config, c, list(zip(pair, counts, strict=True)))
             states.append(accumulate(m, f"window{k}", config, c, taken, first, enters))
-        m.submodules.windows = windows = Fifo(len(Cat(s.as_value() for s in states)),
-                                              windows_depth(config))
-        whole = register(m, "whole", enters & last)
-        m.d.comb += [windows.i.payload.eq(Cat(s.as_value() for s in states)),
-                     windows.i.valid.eq(whole)]
+        every = Cat(s.as_value() for s in states)
+        m.submodules.windows = windows = Fifo(len(every), windows_depth(config))
+        folds, whole = register(m, "folds", i.fold), register(m, "whole", enters & last)
+        folded = fold(m, config, c, states).as_value().replicate(len(states))
+        m.d.comb += [
+            windows.i.payload.eq(Mux(folds, folded, every)),
+            windows.i.valid.eq(Mux(folds, delay(m, whole, fold_latency(config), "folded"), whole))]
         return windows
 
     def _lanes(self, m: Module, windows: Fifo) -> None:
@@ -203,8 +208,8 @@ class VectorFloat(wiring.Component):
         i = self.instr
         c = view_of(VECTOR_CONSTANTS, name="lane_constants")
         m.d.comb += [*(c[f].eq(i[f]) for f, _ in OUTPUT),
-                     *(c[f].eq(i[f]) for f in ("vop", "a_type", "b_type", "b_signed", "b_zp",
-                                               "scale_a", "scale_b"))]
+                     *(c[f].eq(i[f]) for f in ("vop", "plus", "a_type", "b_type", "b_signed",
+                                               "b_zp", "scale_a", "scale_b"))]
         with m.Switch(i.a_type):
             with m.Case(DType.FP16):
                 m.d.comb += c.unit.eq(FP16_UNIT)

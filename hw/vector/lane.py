@@ -6,10 +6,12 @@
     sum ─ round ──┬─ × scale_a ─┬──────────────────────────────────────────────┐
     key ─ number ─┘             ├──────────── × b (MUL) ───────────────────────┤
                                 ├─ function ─ × scale_b ───────────────────────┼─ clip ─ to the type
-                                └──────────────────────────────── + (ADD) ─────┘    of the output
-    b ──────────────────────────────────────── × scale_b ─────────┘
+                                └─────────────────── + (ADD) ──┬───────────────┤    of the output
+    b ─────────────────────────── × scale_b ─────────┘         └─ function ────┘
+                                                                    (plus)
 
 The three products behind ``scale_a`` are those of one multiplier: an operation has one of them.
+There is one function, too, of one operand or of the sum.
 The arithmetic is that of :mod:`golden.vector`. There is no stall: what enters in cycle ``t`` is out
 in ``t + LATENCY``, and FUNCTION cycles later if there is a function. The constants of the
 instruction stand still.
@@ -32,7 +34,7 @@ from isa.config import Config
 from isa.instructions import VectorOp
 
 VECTOR_CONSTANTS = data.StructLayout({
-    "vop": 4, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
+    "vop": 4, "plus": 1, "a_type": 2, "b_type": 2, "b_signed": 1, "b_zp": signed(OPERAND_BITS),
     "unit": signed(UNIT_BITS), "scale_a": 32, "scale_b": 32,
     **{name: field.shape for name, field in OUTPUT}})
 """What stands still during an instruction. ``unit``: exponent of a sum's lowest bit."""
@@ -64,7 +66,7 @@ class VectorLane(wiring.Component):
 
     LATENCY = (STAGES["round_fixed"] + 2 * STAGES["multiply"] + 1 + STAGES["add"] + 1
                + OUTPUT_LATENCY)
-    FUNCTION = FUNCTION_LATENCY
+    FUNCTION = 1 + FUNCTION_LATENCY
 
     window: data.View
     b: Signal
@@ -91,22 +93,26 @@ class VectorLane(wiring.Component):
         b = later(m, b, STAGES["multiply"], "b_last")
 
         applied = register(m, "is_function", is_function(c.vop))
-        is_add = register(m, "is_add", c.vop == VectorOp.ADD)
-        value = function(m, "function", scaled, c.vop)
+        plus = register(m, "plus", c.plus)
+        adds = register(m, "adds", (c.vop == VectorOp.ADD) | c.plus)
+        argument, added = ieee.named("argument"), ieee.named("added")
+        m.d.comb += argument.eq(Mux(plus, added.as_value(), scaled.as_value()))
+        value = function(m, "function", later(m, argument, 1, "argument_later"), c.vop)
         factors = ieee.named("factor_a"), ieee.named("factor_b")
         m.d.comb += [
-            factors[0].eq(Mux(is_add, b.as_value(), Mux(applied, value.as_value(),
-                                                        scaled.as_value()))),
-            factors[1].eq(Mux(is_add | applied, scale_b.as_value(), b.as_value()))]
+            factors[0].eq(Mux(adds, b.as_value(), Mux(applied, value.as_value(),
+                                                      scaled.as_value()))),
+            factors[1].eq(Mux(adds | applied, scale_b.as_value(), b.as_value()))]
         product = ieee.multiply(m, "product", *(
             later(m, f, 1, f"factor{k}") for k, f in enumerate(factors)))
         scaled = later(m, scaled, 1 + STAGES["multiply"], "scaled_later")
-        added = ieee.add(m, "added", scaled, product)
+        m.d.comb += added.eq(ieee.add(m, "added", scaled, product))
         single = register(m, "is_single", (c.vop == VectorOp.MAX) | (c.vop == VectorOp.SUM))
         alone, result = ieee.named("alone"), ieee.named("result")
         m.d.comb += alone.eq(Mux(single, scaled.as_value(), product.as_value()))
         alone = later(m, alone, STAGES["add"], "alone_later")
-        m.d.comb += result.eq(Mux(is_add, added.as_value(), alone.as_value()))
+        m.d.comb += result.eq(Mux(plus, value.as_value(), Mux(adds, added.as_value(),
+                                                              alone.as_value())))
         result = later(m, result, 1, "result_later")
         out, kind = output(m, result, c)
         overflow = delay(m, self.window.flags.overflow & is_sum, self.LATENCY, "overflow")

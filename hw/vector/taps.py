@@ -40,8 +40,8 @@ def magnitude_bits(config: Config) -> int:
 
 
 def sum_bits(config: Config) -> int:
-    """Bits of the sum of a window, with its sign."""
-    return TAPS_LOG2 + magnitude_bits(config) + 1
+    """Bits of the sum of all windows of a word, with its sign."""
+    return TAPS_LOG2 + (config.lanes // 2).bit_length() - 1 + magnitude_bits(config) + 1
 
 
 def state_layout(config: Config) -> data.StructLayout:

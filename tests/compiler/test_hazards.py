@@ -105,12 +105,12 @@ def window(i: Instruction, program: Program) -> tuple[set, set, set]:
 def vector(i: Instruction) -> tuple[set, set]:
     x, y = np.arange(i.nx), np.arange(i.ny)
     reads, writes = set(), set()
-    two = i.vop in (VectorOp.ADD, VectorOp.MUL)
+    two = i.vop in (VectorOp.ADD, VectorOp.MUL) or i.plus
     largest = max(DType(t).size for t in (i.a_type, i.o_type, *((i.b_type,) if two else ())))
 
     def words(blocks: int, dtype: int) -> range:
         """Of so many blocks, with several of a smaller type in a word."""
-        return range(-(-blocks * DType(dtype).size // largest))
+        return range(blocks if i.fold else -(-blocks * DType(dtype).size // largest))
     for r in range(i.nr):
         for s in range(i.ns):
             ok = (((i.iy0 + y * i.iy_y + r * i.iy_r) >= 0)

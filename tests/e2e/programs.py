@@ -166,7 +166,9 @@ def vector(rng: np.random.Generator, config: Config) -> Instruction:
         if g.blocks * g.oh * g.ow <= eighth:
             break
     signs = [int(rng.integers(2)) << 31 if a or o else 0 for _ in range(2)]
-    types = dict(a_type=a, b_type=b, o_type=o, **bounds(rng, -20, -5)) if config.floats else {}
+    types = dict(a_type=a, b_type=b, o_type=o, plus=int(op.function and rng.integers(2)),
+                 fold=int(op in (VectorOp.MAX, VectorOp.SUM) and a and o and rng.integers(2)),
+                 **bounds(rng, -20, -5)) if config.floats else {}
     return Instruction(Opcode.VECTOR, dict(
         types, vop=op, nx=g.ow, ny=g.oh, ncb=g.blocks, ns=g.s, nr=g.r, a_base=-g.px,
         a_row=-g.py * g.pitch, a_x=g.sx, a_s=g.dx, a_cb=g.h * g.pitch, a_y=g.sy * g.pitch,

@@ -169,14 +169,15 @@ FLOATS = {
 
 @pytest.mark.parametrize("machine", FLOATS)
 def test_types(machine: str) -> None:
-    """Random instructions of every operation on elements of every type."""
+    """A random instruction of every operation, with a second operand and folded where it can be."""
     config = FLOATS[machine]
     rng = np.random.default_rng(len(machine))
-    program: list[Instruction] = []
-    while len(program) < 10:
+    found: dict[tuple[int, ...], Instruction] = {}
+    while len(found) < len(VectorOp) + sum(op.function for op in VectorOp) + 2:
         i = random_vector(rng, config)
-        if known(config, i.a_type, i.b_type, i.o_type):
-            program.append(i)
+        if known(config, i.a_type, i.b_type, i.o_type) and (i.a_type or i.o_type):
+            found.setdefault((i.vop, i.plus, i.fold), i)
+    program = list(found.values())
     spm = contents(rng, config, program)
     want, counts = spm.copy(), Exceptions()
     for k, i in enumerate(program):
