@@ -2,6 +2,7 @@
 """The vector engine against the golden model: the whole scratchpad afterwards, bit for bit."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -188,6 +189,60 @@ def test_types(machine: str) -> None:
     assert np.array_equal(got, want)
     assert machine_bench.kinds == {"nan": counts.nan, "infinite": counts.infinite,
                                    "overflow": counts.overflow}
+
+
+def small(config: Config, k: int, **fields: int) -> Instruction:
+    """Instruction ``k`` of a program of them: two columns of four blocks, from words below 200 to
+    8 of its own."""
+    return Instruction(Opcode.VECTOR, dict(dict(
+        nx=2, ny=1, ncb=4, ns=1, nr=1, a_base=7 * k % 150, a_x=1, a_cb=3, ix_x=1, iw=2, ih=1,
+        b_base=5 * k % 150, b_x=1, b_cb=k % 2, o_base=200 + 8 * k, o_x=4, o_cb=1, a_signed=1,
+        a_zp=3, b_zp=128, scale_a=bits(0.3), scale_b=bits(-0.05), z=-3, lo=-128, hi=127,
+        anchor=-20, lo_f=0xFC00, hi_f=0x7C00), **fields))
+
+
+def check(config: Config, program: list[Instruction]) -> None:
+    """Golden model and RTL, with another reader on the scratchpad."""
+    spm = contents(np.random.default_rng(1), config, program)
+    want = spm.copy()
+    for k, i in enumerate(program):
+        vector.execute(i, k, want, config)
+    got, _, fault = bench(config).run(spm, program, rivalry=0.3)
+    assert fault is None
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("machine", FLOATS)
+def test_folds(machine: str) -> None:
+    """Maxima and sums of two rows of blocks, of every type into every type."""
+    config = FLOATS[machine]
+    floats = [t for t in DType if t and known(config, t)]
+    kinds = [(vop, a, o) for vop in (VectorOp.MAX, VectorOp.SUM) for a in floats for o in floats
+             if (vop, a) != (VectorOp.SUM, DType.FP32)]
+    check(config, [small(config, k, vop=vop, fold=1, a_type=a, o_type=o, nr=3, a_r=5)
+                   for k, (vop, a, o) in enumerate(kinds)])
+
+
+def test_two_operands() -> None:
+    """Functions of sums of two operands of every type into every type."""
+    functions = [op for op in VectorOp if op.function]
+    kinds = [t for t in itertools.product(DType, repeat=3) if any(t)]
+    config = FLOATS["8 lanes by 8"]
+    check(config, [small(config, k, vop=functions[k % len(functions)], plus=1, a_type=a, b_type=b,
+                         o_type=o) for k, (a, b, o) in enumerate(kinds)])
+
+
+def test_fold_throughput() -> None:
+    """A fold takes as long as its pairs of rows, and the tree's levels."""
+    config = FLOATS["16 lanes by 4"]
+    spm = np.zeros((config.spm_words, config.lanes), np.uint8)
+    fields = dict(vop=VectorOp.SUM, fold=1, nx=5, ny=1, ncb=1, ns=1, nr=13, iw=5, ih=1, a_x=1,
+                  a_r=5, ix_x=1, o_base=400, o_x=1, a_type=DType.FP16, o_type=DType.FP16,
+                  scale_a=bits(0.01), lo_f=0xFC00, hi_f=0x7C00)
+    folded, plain = (bench(config).run(spm, [Instruction(Opcode.VECTOR, {**fields, **change})])[1]
+                     for change in ({}, {"fold": 0}))
+    assert folded == plain + 3
+    assert plain <= 5 * 7 + 75
 
 
 @pytest.mark.parametrize("o_type,slices", [(DType.FP16, 4), (DType.FP32, 2)])
