@@ -113,9 +113,9 @@ def _power(m: Module, name: str, x: data.View, tanh: Value, exp: Value, gelu: Va
 
 def _second(m: Module, name: str, x: data.View, e: tuple[Value, Value], direct: Value, root: Value,
             gelu: Value) -> tuple[Value, Value, Value]:
-    """The second table's value, the factor of ``e``, and the exponent of their product, 3 + LOOKUP
-    cycles later. ``direct``: the table is one of ``1 + f``, as are those of GELU from 1 on; below,
-    that is one of |x|."""
+    """The second table's value, the value of ``e``, and the exponent of their product, 3 + LOOKUP
+    cycles later. ``direct``: the table's argument is the significand ``1 + f`` of ``x``; so it is
+    for GELU where ``|x| >= 1``, below it is ``|x|``."""
     power, i = e
     n = Signal(signed(len(x.exp) + 1), name=f"{name}_n")
     far = Signal(signed(EXPONENT_BITS + 1), name=f"{name}_far")
