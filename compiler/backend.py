@@ -23,11 +23,12 @@ from compiler.emit.conv import emit_conv
 from compiler.emit.join import joined
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
+from compiler.emit.rows import emit_rows
 from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import Add, Concat, Conv, Graph, Move, Op, Pool, Port, Product
+from compiler.ir.graph import Add, Concat, Conv, Graph, Move, Op, Pool, Port, Product, Rows
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
@@ -171,6 +172,8 @@ class Backend:
             emit_move(s, op)
         elif isinstance(op, Concat):
             emit_concat(s, op)
+        elif isinstance(op, Rows):
+            emit_rows(s, op)
         elif isinstance(op, Add):
             emit_add(s, op)
         else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from compiler.emit.schedule import Schedule
-from compiler.ir.graph import Add, Conv, Pool, Tensor
+from compiler.ir.graph import Add, Conv, Pool, Rows, Tensor
 from compiler.machine.place import Box, View
 from compiler.machine.spm import ALIGN
 
@@ -28,17 +28,17 @@ def _halvings(blocks: int, rows: int, columns: int) -> Iterator[tuple[int, int, 
             yield now["blocks"], now["rows"], now["columns"]
 
 
-def tensors(op: Conv | Pool | Add) -> list[Tensor]:
+def tensors(op: Conv | Pool | Add | Rows) -> list[Tensor]:
     """What an operator reads and writes."""
     return [*op.inputs, op.y]
 
 
-def ratio(op: Conv | Pool | Add, t: Tensor) -> int:
+def ratio(op: Conv | Pool | Add | Rows, t: Tensor) -> int:
     """Channel blocks of one of the operator's tensors in one of its boxes' blocks."""
     return t.size // min(x.size for x in tensors(op))
 
 
-def blocks_in(s: Schedule, op: Conv | Pool | Add) -> int:
+def blocks_in(s: Schedule, op: Conv | Pool | Add | Rows) -> int:
     """Channel blocks of the operator's boxes."""
     return min(t.blocks(s.lanes) for t in tensors(op))
 
@@ -55,7 +55,7 @@ def channel_blocks(s: Schedule, op: Conv | Pool | Add, area: Box) -> int:
     return max(box.b1 - box.b0 for box in parts)
 
 
-def room(s: Schedule, op: Conv | Pool | Add, need: Callable[[int, int, int], int]
+def room(s: Schedule, op: Conv | Pool | Add | Rows, need: Callable[[int, int, int], int]
          ) -> tuple[int, int, int]:
     """Blocks, rows and columns of a box that fits, after evicting what must go."""
     blocks = blocks_in(s, op)

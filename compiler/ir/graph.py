@@ -2,7 +2,7 @@
 """Quantized operators on NCHW tensors: what the back end compiles.
 
 Every tensor has four dimensions. Every operator carries the integers and
-binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Six operators
+binary32 factors of its arithmetic, so nothing after legalization knows about ONNX. Seven operators
 remain:
 
 ========  =========================================================================================
@@ -13,6 +13,7 @@ Add       sum or product of two tensors: the vector engine
 Concat    tensors side by side along the channels: either engine
 Move      elements of tensors in another order: the array, with one-hot weights
 Product   matrix products of two tensors; becomes convolutions whose weights are tensors
+Rows      softmax or normalization over the channels of each pixel: the vector engine
 ========  =========================================================================================
 """
 
@@ -300,7 +301,37 @@ class Product:
         return int(np.prod(self.y.nchw)) * self.depth
 
 
-Op = Conv | Pool | Add | Move | Concat | Product
+@dataclass(eq=False, kw_only=True)
+class Rows:
+    """Softmax of ``scale * x``, or with ``norm`` normalization to a mean square of one, over the
+    channels of each pixel of one image, ``depth`` at a time; ``centered``: less their mean
+    first."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    depth: int
+    norm: bool = False
+    centered: bool = False
+    scale: np.float32 = np.float32(1)
+    epsilon: float = 0.0
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+    @property
+    def groups(self) -> int:
+        """Of channels."""
+        return self.y.nchw[1] // self.depth
+
+    @property
+    def clip(self) -> Clip:
+        """None."""
+        return Clip(0, -INF, INF)
+
+
+Op = Conv | Pool | Add | Move | Concat | Product | Rows
 
 
 @dataclass(eq=False)
@@ -397,6 +428,10 @@ def verify(graph: Graph) -> None:
                 check(op.matrix.x.nchw[0] == 1 == op.y.nchw[0] and op.kernel == (1, 1)
                       and op.matrix.x.nchw[1] == c and np.prod(op.matrix.x.nchw[2:]) == k, where,
                       "matrix")
+        elif isinstance(op, Rows):
+            check(op.x.nchw == op.y.nchw and op.x.dtype == op.y.dtype and op.x.floating
+                  and op.y.nchw[0] == 1 and op.y.nchw[1] % op.depth == 0 and float(op.scale) > 0,
+                  where, "rows")
         elif isinstance(op, Product):
             n, rows, columns = op.outputs, op.w.nchw[1], int(np.prod(op.w.nchw[2:]))
             across, along = (columns, rows) if op.turned else (rows, columns)

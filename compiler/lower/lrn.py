@@ -22,27 +22,23 @@ from compiler.lower.values import Deq, Function, Real, Sum, Weights
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
-LARGEST = 2.0 ** 16
-"""What a square is less than."""
 
-
-def _weakened(build: Builder, v: Deq, beta: float, low: float, high: float, name: str) -> Deq:
-    """``v ** -beta`` in binary32, of numbers in [low, high]."""
+def _weakened(build: Builder, v: Deq, beta: float, name: str) -> Deq:
+    """``v ** -beta`` in binary32."""
     if beta == 1:
         return stored(build, Real(Function(v, VectorOp.RECIPROCAL)), f"{name}:power", "float32")
-    r = reciprocal_root(build, v, low, high, f"{name}:root")
+    r = reciprocal_root(build, v, f"{name}:root")
     if beta == 0.5:
         return r
     half = stored(build, Real(Sum(v, r, product=True)), f"{name}:half", "float32")
-    quarter = reciprocal_root(build, half, low ** 0.5, high ** 0.5, f"{name}:quarter")
+    quarter = reciprocal_root(build, half, f"{name}:quarter")
     if beta == 0.25:
         return quarter
     return stored(build, Real(Sum(r, quarter, product=True)), f"{name}:power", "float32")
 
 
 def lrn(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """Numbers alone, [N, C, H, W] or [N, C, W]: beta is 0.25, 0.5, 0.75 or 1 and bias positive. The
-    vector engine takes about 60 instructions for two roots.
+    """Numbers alone, [N, C, H, W] or [N, C, W]: beta is 0.25, 0.5, 0.75 or 1 and bias positive.
     """
     at, x, name = attributes(node), operand(build, node, inputs), node.output[0]
     size, alpha, beta = at["size"], at.get("alpha", 1e-4), at.get("beta", 0.75)
@@ -59,7 +55,7 @@ def lrn(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     ones = Weights(band, np.ones((), np.float32), np.zeros((), np.int8), 0)
     total = convolution(build, squares, ones, np.full(c, bias, np.float32), {})
     v = stored(build, total, f"{name}:sum", "float32")
-    factor = _weakened(build, v, beta, bias, bias + size * LARGEST, name)
+    factor = _weakened(build, v, beta, name)
     return [Real(Sum(x, factor, product=True))]
 
 

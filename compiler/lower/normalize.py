@@ -19,9 +19,10 @@ from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import stored
 from compiler.lower.function import operand
 from compiler.lower.piecewise import magnitude
-from compiler.lower.reduce import TINY, Maps, exponent, maps, squares, unit, value
+from compiler.lower.reduce import Maps, exponent, maps, squares, unit, value
 from compiler.lower.root import reciprocal_root
-from compiler.lower.values import Function, Linear, Real, Sum, Weights, scaled
+from compiler.lower.rows import rows
+from compiler.lower.values import INF, Function, Linear, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -37,8 +38,9 @@ def normalized(build: Builder, m: Maps, epsilon: float, name: str) -> tuple[Real
         more = value(build, Real(Sum(scaled(inverse, epsilon), inverse, product=True)),
                      f"{name}:epsilon")
         u = value(build, Real(Sum(u, more)), f"{name}:variance")
-    low, high = 1 / (2 * m.count), 1 + epsilon / TINY ** 2
-    factor = reciprocal_root(build, u, low, high, f"{name}:root")
+    else:
+        u = value(build, Real(u).clipped(1 / (2 * m.count), INF), f"{name}:least")
+    factor = reciprocal_root(build, u, f"{name}:root")
     y = stored(build, Real(Sum(q, factor, product=True)), f"{name}:normalized")
     deviation = Real(Sum(factor, inverse, product=True))
     return Real(m.whole(y)), m.reduced(Real(mean), True), m.reduced(deviation, True)
@@ -73,11 +75,15 @@ def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
     rows and columns."""
     x, at = operand(build, node, inputs), attributes(node)
     rank = len(x.q.shape)
-    axis = at.get("axis", -1) % rank
-    m = maps(build, x, list(range(axis, rank)))
-    y, mean, inverse = normalized(build, m, at.get("epsilon", 1e-5), node.output[0])
+    axis, epsilon = at.get("axis", -1) % rank, at.get("epsilon", 1e-5)
     shape = x.q.shape[axis:]
     bias = inputs[2] if len(inputs) > 2 else None
+    row = None if any(node.output[1:]) else rows(
+        build, x, list(range(axis, rank)), f"{node.output[0]}:rows", epsilon)
+    if row is not None:
+        return [_affine(build, Real(row), inputs[1], bias, shape)]
+    m = maps(build, x, list(range(axis, rank)))
+    y, mean, inverse = normalized(build, m, epsilon, node.output[0])
     more = [stored(build, real, n) for real, n in zip((mean, inverse), node.output[1:]) if n]
     return [_affine(build, y, inputs[1], bias, shape), *map(Real, more)]
 
@@ -95,12 +101,13 @@ def lp_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list
     m = maps(build, x, [attributes(node).get("axis", -1)])
     q, _, _ = unit(build, m, m.x, name)
     if p == 2:
-        total = squares(build, m, q, name)
-        factor = reciprocal_root(build, total, 0.5, float(m.count), f"{name}:root")
+        # the largest of ``q`` is 1, unless there are but zeros
+        total = value(build, Real(squares(build, m, q, name)).clipped(0.5, INF), f"{name}:least")
+        factor = reciprocal_root(build, total, f"{name}:root")
     else:
         size = stored(build, magnitude(build, q, f"{name}:q"), f"{name}:sizes")
         total = value(build, m.pooled(size, False), f"{name}:sum")
-        total = value(build, Real(total).clipped(0.5, np.inf), f"{name}:least")
+        total = value(build, Real(total).clipped(0.5, INF), f"{name}:least")
         factor = value(build, Real(Function(total, VectorOp.RECIPROCAL)), f"{name}:factor")
     return [Real(m.whole(stored(build, Real(Sum(q, factor, product=True)), f"{name}:rows")))]
 

@@ -10,7 +10,7 @@ from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import stored
 from compiler.lower.function import operand
-from compiler.lower.root import LEAST, MOST, reciprocal_root, root
+from compiler.lower.root import reciprocal_root, root
 from compiler.lower.shape import broadcast
 from compiler.lower.values import Deq, Function, Joined, Real, Sum, Weights
 from isa.instructions import VectorOp
@@ -38,7 +38,7 @@ def _power(build: Builder, x: Deq, e: float, name: str) -> Real:
     if e in (0.5, -0.5):
         if e > 0:
             return root(build, x, name)
-        return Real(reciprocal_root(build, x, LEAST, MOST, name))
+        return Real(reciprocal_root(build, x, name))
     if e != int(e) or abs(e) > LARGEST:
         raise Unsupported(f"its exponent is {e:g}",
                           f"use 0.5, -0.5, or a whole number from -{LARGEST} to {LARGEST}")

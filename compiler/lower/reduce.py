@@ -107,7 +107,7 @@ def norm(build: Builder, m: Maps, p: int, name: str) -> Real:
         return m.pooled(size, False)
     q, most, _ = unit(build, m, m.x, name)
     total = squares(build, m, q, name)
-    length = value(build, root(build, total, f"{name}:root", 0.5, float(m.count)), f"{name}:length")
+    length = value(build, root(build, total, f"{name}:root"), f"{name}:length")
     return Real(Sum(length, most, product=True))
 
 
@@ -191,7 +191,7 @@ def lp_pool(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
                    {**at, "count_include_pad": 1, "p": 0}, False)
     if p == 1:
         return [total]
-    return [root(build, value(build, total, f"{name}:sum"), f"{name}:root", high=2.0 ** 20)]
+    return [root(build, value(build, total, f"{name}:sum"), f"{name}:root")]
 
 
 HANDLERS: Handlers = {

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax of floats, in the vector engine.
 
-The elements that add up to one become the pixels of a map with one channel, whose maximum and sum
-are those of a window as large as the map (:func:`compiler.lower.pool.as_maps`)::
+Where the elements that add up to one are channels of a pixel, it goes over them
+(:mod:`compiler.lower.rows`). Otherwise they become the pixels of a map with one channel, whose
+maximum and sum are those of a window as large as the map (:func:`compiler.lower.pool.as_maps`)::
 
     d = x - max(x)      in binary32
     e = exp(d)          in the network's type
@@ -19,6 +20,7 @@ from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import as_number, stored
 from compiler.lower.pool import as_maps, window
 from compiler.lower.quant import deq_of
+from compiler.lower.rows import rows
 from compiler.lower.values import Deq, Function, Quantized, Real, Sum, identity
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
@@ -32,6 +34,8 @@ def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
                           "(--precision fp16 or mixed)")
     x, name = as_number(build, deq_of(inputs[0])), node.output[0]
     axis, shape = attributes(node).get("axis", -1), x.q.shape
+    if (y := rows(build, x, [axis], name)) is not None:
+        return [Real(y)]
     z = as_maps(build, x, [axis])
     whole = {"kernel_shape": list(z.q.shape[2:])}
 

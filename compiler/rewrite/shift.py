@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import replace
 
 from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Move, Op, Pool, Product,
-                               Tensor)
+                               Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -86,6 +86,7 @@ def shift(graph: Graph, config: Config) -> Graph:
 def _making(maker: Op, y: Tensor, clip: Clip) -> Op:
     if isinstance(maker, Conv) and maker.residual:
         return replace(maker, y=y, residual=replace(maker.residual, clip=clip))
+    assert not isinstance(maker, Rows), "it makes floats"
     return replace(maker, y=y, clip=clip)
 
 
@@ -95,7 +96,7 @@ def _reading(op: Op, gone: Pool) -> Op:
 
     def at(x: Tensor, zp: int) -> tuple[Tensor, int]:
         return (gone.x, zp - offset) if x is gone.y else (x, zp)
-    if gone.y not in op.inputs:
+    if gone.y not in op.inputs or isinstance(op, Rows):     # of floats alone
         return op
     if isinstance(op, Add):
         (a, a_zp), (b, b_zp) = at(op.a, op.a_zp), at(op.b, op.b_zp)
