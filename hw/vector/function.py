@@ -57,7 +57,7 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
     late = later(m, x, ARGUMENT + LOOKUP, f"{name}_x")
     inverse, power, i = _second(m, name, late, _power(m, name, x, tanh, exp, gelu),
                                 reciprocal | root, root, gelu)
-    late = later(m, late, 3 + LOOKUP, f"{name}_factor")
+    late = later(m, late, 3 + LOOKUP, f"{name}_later")
 
     right = Mux(i < -VALUE_BITS - 1, VALUE_BITS + 2, -i)[:(VALUE_BITS + 2).bit_length()]
     both, (inverse, power, i, right) = product(m, f"{name}_scaled", power, inverse, inverse, power,
@@ -67,11 +67,10 @@ def function(m: Module, name: str, x: data.View, vop: Value) -> data.View:
                                            power, i)
     late = later(m, late, PRODUCT + 1, f"{name}_selected")
     value, exponent = _select(m, name, vop, late, scaled, moved, inverse, power, i.as_signed())
-    late = later(m, late, 1, f"{name}_scale")
-    factor = Mux(gelu, late.mant, 1 << MANT_BITS - 1)
+    factor = register(m, f"{name}_factor", Mux(gelu, late.mant, 1 << MANT_BITS - 1)[:MANT_BITS])
     raised, (exponent,) = product(m, f"{name}_raised", value, factor, exponent, part=WIDE)
     number = _round(m, name, (raised >> MANT_BITS - 1)[:VALUE_BITS + 2], exponent)
-    late = later(m, late, PRODUCT + NORMALIZE + ROUND, f"{name}_last")
+    late = later(m, late, 1 + PRODUCT + NORMALIZE + ROUND, f"{name}_last")
 
     result, ends = ieee.named(f"{name}_chosen"), late.inf | ~late.mant[-1]
     m.d.comb += [result.eq(number),
