@@ -44,9 +44,11 @@ class Builder:
         self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.stored: dict[tuple, Deq] = {}
 
-    def new_input(self, name: str, shape: tuple[int, ...], dtype: str) -> Quantized:
-        """A graph input that the machine reads; its layout is open."""
-        storage = Storage(name, tuple(shape), dtype)
+    def new_input(self, name: str, shape: tuple[int, ...], dtype: str, tokens: bool = False
+                  ) -> Quantized:
+        """A graph input that the machine reads; its layout is open. If nobody asks for another one,
+        the channels are the second axis, or of ``tokens`` the last."""
+        storage = Storage(name, tuple(shape), dtype, tokens=tokens)
         self.inputs.append(storage)
         return Quantized(name, storage, identity(shape))
 
@@ -86,7 +88,9 @@ class Builder:
             if shape is None:
                 raise Unsupported(f"it works on a graph input of {len(q.storage.shape)} dimensions",
                                   "reshape it to four or less")
-            self.bind(q.storage, identity(shape))
+            order = identity(q.storage.shape)
+            self.bind(q.storage, np.moveaxis(order, -1, 1)[:, :, None, :]
+                      if q.storage.tokens and order.ndim == 3 else order.reshape(shape))
         assert q.storage.tensor is not None
         return q.storage.tensor
 

@@ -38,9 +38,11 @@ def function(build: Builder, e: Function, scale: np.float32, clip: Clip, dtype: 
     return Quantized(name, out.storage, e.x.q.positions(), clip.z)
 
 
-def aligned(build: Builder, a: Deq, b: Deq) -> tuple[Tensor, Tensor, np.ndarray]:
+def aligned(build: Builder, a: Deq, b: Deq, pixel: bool = False
+            ) -> tuple[Tensor, Tensor, np.ndarray]:
     """The tensors of two values, the second brought into the order of the first, or one pixel of
-    it; and the index of the first."""
+    it, if it has the shape of one, or if it is the same in all and that may be; and the index of
+    the first."""
     ta = build.settle(a.q)
     index, shape, same = a.q.positions(), canonical(a.q.shape), b.q.shape == a.q.shape
     if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
@@ -54,6 +56,10 @@ def aligned(build: Builder, a: Deq, b: Deq) -> tuple[Tensor, Tensor, np.ndarray]
     if same:
         order = np.empty(index.size, np.int32)
         order[index.ravel()] = b.q.index.ravel()
+        maps = order.reshape(*ta.nchw[:2], -1)
+        if pixel and maps.shape[2] > 1 and (maps == maps[..., :1]).all():
+            one = np.ascontiguousarray(maps[..., :1])[..., None]
+            return ta, demand(build, b.q, one, b.zero_point), index
         return ta, demand(build, b.q, order.reshape(ta.nchw), b.zero_point), index
     return ta, demand(build, b.q, b.q.index.reshape(ta.nchw[:2] + (1, 1)), b.zero_point), index
 
@@ -62,7 +68,7 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
         name: str) -> Quantized:
     """Two tensors added or multiplied."""
     a, b = e.a, e.b
-    ta, tb, index = aligned(build, a, b)
+    ta, tb, index = aligned(build, a, b, pixel=True)
     y = Tensor(name, ta.nchw, dtype, float(scale), clip.z)
     out = build.emit(Add(node=build.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
                          scale_a=np.float32(a.scale / scale),

@@ -39,6 +39,10 @@ CLIPS = {"Relu", "Clip"}
 AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
+ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Identity"}
+ALONG_THE_LAST = {"MatMul", "LayerNormalization"}
+"""Operators that say nothing of the order of channels, and that want them last."""
+
 GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}
 """Operators that take integers which are clipped, but not quantized again."""
 
@@ -192,9 +196,22 @@ class _Walk:
         if kind in INTEGERS:
             return self.build.new_input(name, shape, INTEGERS[kind])
         if self.build.floats and kind in REALS:
-            q = self.build.new_input(name, shape, self.build.floats)
+            q = self.build.new_input(name, shape, self.build.floats, self._tokens(name))
             return Real(Deq(q, np.float32(1), 0))
         return None
+
+    def _tokens(self, name: str) -> bool:
+        """Whether what reads a value, or what is computed from it element by element, takes its
+        last axis as channels."""
+        todo, seen = [name], {name}
+        while todo:
+            for node in self.readers.get(todo.pop(), []):
+                if node.op_type in ALONG_THE_LAST:
+                    return True
+                if node.op_type in ELEMENTWISE:
+                    todo += [o for o in node.output if o not in seen]
+                    seen.update(node.output)
+        return False
 
     def _leaves(self, name: str) -> bool:
         """Whether a value that the machine computes may pass to the host."""

@@ -21,7 +21,7 @@ from compiler.lower.function import operand
 from compiler.lower.piecewise import magnitude
 from compiler.lower.reduce import Maps, exponent, maps, squares, unit, value
 from compiler.lower.root import reciprocal_root
-from compiler.lower.rows import rows
+from compiler.lower.rows import by_channel, rows
 from compiler.lower.values import INF, Function, Linear, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
@@ -46,13 +46,26 @@ def normalized(build: Builder, m: Maps, epsilon: float, name: str) -> tuple[Real
     return Real(m.whole(y)), m.reduced(Real(mean), True), m.reduced(deviation, True)
 
 
-def _affine(build: Builder, y: Real, scale: object, bias: object, shape: tuple[int, ...]) -> Real:
-    """``y * scale + bias``, constants that are broadcast to a shape."""
+def _constants(scale: object, bias: object) -> list[np.ndarray | None]:
+    """Both, where they are given.
+
+    Raises
+    ------
+    Unsupported
+        If one is not constant.
+    """
+    found: list[np.ndarray | None] = []
     for c in (scale, bias):
         if c is not None and not isinstance(c, np.ndarray | Weights):
             raise Unsupported("its scale or bias is not constant", "use constants")
-    real = [None if c is None else np.asarray(
-        c.real if isinstance(c, Weights) else c, np.float64) for c in (scale, bias)]
+        found.append(None if c is None else np.asarray(
+            c.real if isinstance(c, Weights) else c, np.float64))
+    return found
+
+
+def _affine(build: Builder, y: Real, scale: object, bias: object, shape: tuple[int, ...]) -> Real:
+    """``y * scale + bias``, constants that are broadcast to a shape."""
+    real = _constants(scale, bias)
     real = [c.reshape(shape) if c is not None and c.size == np.prod(shape) else c for c in real]
     if real[0] is not None:
         y = times(build, y, real[0])
@@ -81,7 +94,10 @@ def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
     row = None if any(node.output[1:]) else rows(
         build, x, list(range(axis, rank)), f"{node.output[0]}:rows", epsilon)
     if row is not None:
-        return [_affine(build, Real(row), inputs[1], bias, shape)]
+        for c, product in zip(_constants(inputs[1], bias), (True, False)):
+            if c is not None:
+                row = by_channel(build, row, c, product, f"{node.output[0]}:{product:d}")
+        return [Real(row)]
     m = maps(build, x, list(range(axis, rank)))
     y, mean, inverse = normalized(build, m, epsilon, node.output[0])
     more = [stored(build, real, n) for real, n in zip((mean, inverse), node.output[1:]) if n]

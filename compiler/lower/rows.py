@@ -4,9 +4,11 @@ matrix product, and their scores."""
 
 import numpy as np
 
+from compiler.ir.floats import patterns
 from compiler.ir.graph import Rows, Tensor
 from compiler.lower.builder import Builder
-from compiler.lower.values import Deq, Quantized, Storage, identity
+from compiler.lower.finish import stored
+from compiler.lower.values import Deq, Quantized, Real, Storage, Sum, identity
 
 WORD = 8
 """Elements of two bytes in the largest word: groups of channels begin on a word."""
@@ -32,6 +34,18 @@ def rows(build: Builder, x: Deq, axes: list[int], name: str, epsilon: float | No
                     epsilon=float(epsilon or 0) / float(x.scale) ** 2))
     return Deq(Quantized(name, Storage(name, y.nchw, y.dtype, y), x.q.positions()), np.float32(1),
                0)
+
+
+def by_channel(build: Builder, x: Deq, c: np.ndarray, product: bool, name: str) -> Deq:
+    """``x + c`` or ``x * c`` of what :func:`rows` gives and a number for each element of its rows:
+    an operand of one pixel."""
+    tensor = x.q.storage.tensor
+    assert tensor is not None
+    channels = np.tile(c.ravel(), tensor.nchw[1] // c.size).reshape(1, -1, 1, 1)
+    operand = Deq(build.constant(patterns(channels, tensor.dtype), tensor.dtype), np.float32(1), 0)
+    whole = Deq(Quantized(name, x.q.storage, identity(tensor.nchw)), x.scale, 0)
+    made = stored(build, Real(Sum(whole, operand, product)), name)
+    return Deq(Quantized(name, made.q.storage, x.q.index), np.float32(1), 0)
 
 
 def _by_pixel(t: Tensor, at: np.ndarray) -> bool:

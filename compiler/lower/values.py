@@ -40,7 +40,7 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 @dataclass(eq=False)
 class Storage:
     """Where elements come from: a machine tensor; or a graph input, or ``data`` that are constant,
-    which have none yet."""
+    which have none yet. The channels of a tensor of ``tokens`` are its last axis."""
 
     name: str
     shape: tuple[int, ...]
@@ -50,6 +50,7 @@ class Storage:
     view: tuple[int, ...] = ()
     perm: tuple[int, ...] = ()
     data: np.ndarray | None = None
+    tokens: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from compiler import compile_model
 from compiler.ir.graph import Move, Rows
@@ -81,6 +82,31 @@ def test_a_row_without_any_sum() -> None:
     mask[np.arange(4), [0, 7, 8, 15]] = 0
     y = net.op("Softmax", net.op("Add", tokens(net, x.shape), net.constant(mask)), axis=-1)
     np.testing.assert_array_equal(compared(y, net, "tiny_fp", x), mask == 0)
+
+
+def test_inputs_that_become_tokens_and_masks_move_nothing() -> None:
+    """What is normalized has its last axis as channels from the start, and a mask of all queries
+    is one pixel, once for each head."""
+    net, rng = Net(), np.random.default_rng(9)
+    x = {"a": rng.standard_normal((1, 5, 16)), "b": rng.standard_normal((1, 5, 16)),
+         "mask": np.where(rng.random((1, 1, 1, 8)) < 0.5, 0, -1e4)}
+    x = {k: v.astype(np.float16).astype(np.float32) for k, v in x.items()}
+    a, b, mask = (net.input(k, "float32", v.shape) for k, v in x.items())
+    norm = net.op("LayerNormalization", net.op("Add", a, b), net.constant(np.ones(16, np.float32)),
+                  axis=-1)
+    w = rng.standard_normal((16, 16)).astype(np.float32)
+    scores = net.op("Reshape", net.op("MatMul", norm, net.constant(w)),
+                    net.constant(np.array([1, 5, 2, 8])))
+    scores = net.op("Transpose", scores, perm=[0, 2, 1, 3])
+    y = net.op("Softmax", net.op("Add", scores, mask), axis=-1)
+    model = net.model(y, kind="float32")
+    ops = legalize(load(model), (), "float16").graph.ops
+    assert [type(op).__name__ for op in ops] == ["Add", "Rows", "Add", "Conv", "Move", "Add",
+                                                 "Rows"]
+    assert ops[4].y.nchw == (1, 16, 1, 1)
+    got, = run(model, PRESETS["tiny_fp"], x, precision="fp16")
+    want, = ReferenceEvaluator(model).run(None, x)
+    np.testing.assert_allclose(got, want, atol=2e-3)
 
 
 def test_a_block_of_a_transformer_on_the_rtl() -> None:

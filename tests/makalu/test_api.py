@@ -82,7 +82,7 @@ def test_a_network_without_products_on_the_machine_warns():
     """The host does all that multiplies; the machine moves what comes behind it."""
     def info(name, shape):
         return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-    nodes = [onnx.helper.make_node("MatMul", ["x", "x"], ["a"]),
+    nodes = [onnx.helper.make_node("Gemm", ["x", "x"], ["a"]),
              onnx.helper.make_node("Relu", ["a"], ["b"]),
              onnx.helper.make_node("Neg", ["b"], ["y"])]
     model = onnx.helper.make_model(
