@@ -5,7 +5,6 @@ import asyncio
 import io
 import json
 import logging
-import timeit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -134,26 +133,20 @@ def test_a_cancelled_request_is_counted_as_such(folder):
                                                                         "")
 
 
-def test_both_cost_less_than_a_tenth_of_a_millisecond():
-    metrics, stream = Metrics(), io.StringIO()
+def test_seconds_are_rounded_to_microseconds():
+    stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(log.Lines())
     record = Record("0" * 32, "vision", "resnet50", "12", "vision-1", "0" * 16, 4, 123_456_789,
                     0.001234567, 0.0123456789, 0.0234567)
 
-    def both():
-        log.request(record)
-        metrics.answered(record)
-
     log.LOG.addHandler(handler)
     propagate, log.LOG.propagate = log.LOG.propagate, False
     level, _ = log.LOG.level, log.LOG.setLevel("INFO")
     try:
-        seconds = min(timeit.repeat(both, number=200, repeat=10)) / 200
+        log.request(record)
     finally:
         log.LOG.removeHandler(handler)
         log.LOG.propagate = propagate
         log.LOG.setLevel(level)
-    assert json.loads(stream.getvalue().splitlines()[0])["queued"] == 0.001235
-    assert seconds < 1e-4
-    print(f"{seconds * 1e6:.1f} us")
+    assert json.loads(stream.getvalue())["queued"] == 0.001235
