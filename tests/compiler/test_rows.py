@@ -75,7 +75,7 @@ def test_bfloat16() -> None:
     np.testing.assert_allclose(got, e / e.sum(1, keepdims=True), rtol=2 ** -5, atol=2 ** -20)
 
 
-def test_a_row_without_any_sum() -> None:
+def test_masked_scores_are_nothing() -> None:
     """All masked but one: the others are nothing, not NaN."""
     net, x = Net(), data((4, 16), 1)
     mask = np.full((4, 16), -np.inf, np.float32)
