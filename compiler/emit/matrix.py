@@ -32,7 +32,7 @@ def load_matrix(s: Schedule, op: Conv, gn: int, chunk: Run, at: int,
     tile = (high - low) * width
     group = tile + (gn * PARAM_WORDS if params else 0)
     start = home.offset + (low * y.block + chunk.first * width) * s.lanes
-    pixels = op.y.nchw[1] - chunk.first * width
+    pixels = max(0, int(np.prod(op.matrix.x.nchw[2:])) - chunk.first * width)
     full = min(count, pixels // width)
 
     def load(first: int, columns: int, groups: int) -> None:
@@ -41,9 +41,10 @@ def load_matrix(s: Schedule, op: Conv, gn: int, chunk: Run, at: int,
 
     if full:
         load(0, width, full)
-    if full < count:
-        s.load_weights(_absent(s, op, tile), at + full * group)
-        load(full, pixels - full * width, 1)
+    for last in range(full, count):
+        s.load_weights(_absent(s, op, tile), at + last * group)
+        if pixels > last * width:
+            load(last, pixels - last * width, 1)
     if params:
         words = gn * PARAM_WORDS
         stream = s.streams.setdefault((op, gn, chunk), Stream(

@@ -269,9 +269,10 @@ class Product:
     z)`` of one image.
 
     Product ``i`` makes channels ``i * k …`` of ``y`` of ``depth`` channels of ``x`` from
-    ``first[i] * depth`` on, pixel by pixel, and of matrix ``second[i]`` of ``w``, whose matrices
-    lie one behind the other along the channels. In a matrix, the pixels are the ``k`` outputs and
-    the channels what is summed over; if it is ``turned``, the other way round.
+    ``first[i] * pitch`` on, pixel by pixel, and of matrix ``second[i]`` of ``w``, whose matrices
+    lie one behind the other along the channels. In a matrix, the pixels are the outputs and
+    the channels what is summed over; if it is ``turned``, the other way round. Of the ``k``
+    channels the first ``columns`` are outputs, the others hold ``fill``.
     """
 
     node: int
@@ -279,6 +280,9 @@ class Product:
     w: Tensor
     y: Tensor
     depth: int
+    pitch: int
+    columns: int
+    fill: float
     first: tuple[int, ...]
     second: tuple[int, ...]
     turned: bool
@@ -293,24 +297,26 @@ class Product:
 
     @property
     def outputs(self) -> int:
-        """Of each product: ``k``."""
+        """Channels of each product: ``k``."""
         return self.y.nchw[1] // len(self.first)
 
     @property
     def macs(self) -> int:
-        return int(np.prod(self.y.nchw)) * self.depth
+        return int(np.prod(self.y.nchw[2:])) * len(self.first) * self.columns * self.depth
 
 
 @dataclass(eq=False, kw_only=True)
 class Rows:
     """Softmax of ``scale * x``, or with ``norm`` normalization to a mean square of one, over the
-    channels of each pixel of one image, ``depth`` at a time; ``centered``: less their mean
-    first."""
+    channels of each pixel of one image, ``depth`` of every ``pitch``; ``centered``: less their mean
+    first. What lies behind the ``depth`` of them does not count: it is so low that its exponential
+    is 0."""
 
     node: int
     x: Tensor
     y: Tensor
     depth: int
+    pitch: int
     norm: bool = False
     centered: bool = False
     scale: np.float32 = np.float32(1)
@@ -323,7 +329,7 @@ class Rows:
     @property
     def groups(self) -> int:
         """Of channels."""
-        return self.y.nchw[1] // self.depth
+        return self.y.nchw[1] // self.pitch
 
     @property
     def clip(self) -> Clip:
@@ -426,18 +432,20 @@ def verify(graph: Graph) -> None:
                             where)
             if op.matrix:
                 check(op.matrix.x.nchw[0] == 1 == op.y.nchw[0] and op.kernel == (1, 1)
-                      and op.matrix.x.nchw[1] == c and np.prod(op.matrix.x.nchw[2:]) == k, where,
+                      and op.matrix.x.nchw[1] == c and np.prod(op.matrix.x.nchw[2:]) <= k, where,
                       "matrix")
         elif isinstance(op, Rows):
             check(op.x.nchw == op.y.nchw and op.x.dtype == op.y.dtype and op.x.floating
-                  and op.y.nchw[0] == 1 and op.y.nchw[1] % op.depth == 0 and float(op.scale) > 0,
+                  and op.y.nchw[0] == 1 and op.y.nchw[1] % op.pitch == 0 and float(op.scale) > 0
+                  and op.depth <= op.pitch and not (op.norm and op.depth < op.pitch),
                   where, "rows")
         elif isinstance(op, Product):
-            n, rows, columns = op.outputs, op.w.nchw[1], int(np.prod(op.w.nchw[2:]))
+            n, rows, columns = op.columns, op.w.nchw[1], int(np.prod(op.w.nchw[2:]))
             across, along = (columns, rows) if op.turned else (rows, columns)
-            check(op.y.nchw == (1, n * len(op.first), *op.x.nchw[2:]) and op.x.nchw[0] == 1
+            check(op.y.nchw == (1, op.outputs * len(op.first), *op.x.nchw[2:])
+                  and op.x.nchw[0] == 1 and n <= op.outputs
                   and across % op.depth == 0 and along % n == 0
-                  and (max(op.first) + 1) * op.depth <= op.x.nchw[1]
+                  and op.depth <= op.pitch and (max(op.first) + 1) * op.pitch <= op.x.nchw[1]
                   and (max(op.second) + 1) * (n if op.turned else op.depth) <= rows, where,
                   "matrices do not fit")
             check_scale(np.array([op.scale]), where)

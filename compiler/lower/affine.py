@@ -127,6 +127,11 @@ def _whole(build: Builder, x: Real, c: np.ndarray | Weights, product: bool) -> R
     return Real(Sum(e, operand(build, c, x.shape)))
 
 
+def _padded(x: Real) -> bool:
+    """Whether an operation on a value goes over elements between its own as well."""
+    return isinstance(x.expr, Deq) and x.expr.q.storage.padded
+
+
 def _widened(x: Real, c: np.ndarray | Weights) -> Real:
     """``x`` broadcast to the shape that it has with a constant."""
     shape = (c.data if isinstance(c, Weights) else c).shape
@@ -141,8 +146,12 @@ def _widened(x: Real, c: np.ndarray | Weights) -> Real:
 def plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x + c``."""
     x = _widened(x, c)
+    if not _values(c).any():
+        return x
     if (parts := _each(plus, build, x, c)) is not None:
         return parts
+    if _padded(x):
+        return _whole(build, x, c, product=False)
     try:
         return _plus(build, x, c)
     except _Differs:
@@ -168,6 +177,8 @@ def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     x = _widened(x, c)
     if (parts := _each(times, build, x, c)) is not None:
         return parts
+    if _padded(x):
+        return _whole(build, x, c, product=True)
     try:
         return _times(build, x, c)
     except _Differs:

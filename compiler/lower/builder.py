@@ -34,6 +34,8 @@ class Builder:
     stored : dict
         Integers that were brought into the type ``floats``, each once
         (:func:`compiler.lower.finish.as_number`).
+    scores : set of str
+        Results of matrix products that a softmax follows.
     """
 
     def __init__(self, names: list[str], floats: str = ""):
@@ -43,6 +45,7 @@ class Builder:
         self.node = 0
         self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.stored: dict[tuple, Deq] = {}
+        self.scores: set[str] = set()
 
     def new_input(self, name: str, shape: tuple[int, ...], dtype: str, tokens: bool = False
                   ) -> Quantized:

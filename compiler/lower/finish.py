@@ -42,11 +42,13 @@ def aligned(build: Builder, a: Deq, b: Deq, pixel: bool = False
             ) -> tuple[Tensor, Tensor, np.ndarray]:
     """The tensors of two values, the second brought into the order of the first, or one pixel of
     it, if it has the shape of one, or if it is the same in all and that may be; and the index of
-    the first."""
+    the first. Opposite elements of the first that no value is in, the second has zeros."""
     ta = build.settle(a.q)
     index, shape, same = a.q.positions(), canonical(a.q.shape), b.q.shape == a.q.shape
-    if index.size != int(np.prod(ta.nchw)) or (index < 0).any() or \
-            (np.bincount(index.ravel(), minlength=index.size) != 1).any() or \
+    size = int(np.prod(ta.nchw))
+    loose = index.size != size
+    if loose and not (same and a.q.storage.padded) or (index < 0).any() or \
+            (np.bincount(index.ravel(), minlength=size) > 1).any() or \
             not same and (ta.nchw != shape or (index.ravel() != np.arange(index.size)).any()):
         if shape is None:
             raise Unsupported("it adds tensors of more than four dimensions",
@@ -54,7 +56,7 @@ def aligned(build: Builder, a: Deq, b: Deq, pixel: bool = False
         ta = demand(build, a.q, a.q.index.reshape(shape), a.zero_point)
         index = identity(ta.nchw).reshape(index.shape)
     if same:
-        order = np.empty(index.size, np.int32)
+        order = np.full(ta.nchw, -1, np.int32).ravel()
         order[index.ravel()] = b.q.index.ravel()
         maps = order.reshape(*ta.nchw[:2], -1)
         if pixel and maps.shape[2] > 1 and (maps == maps[..., :1]).all():
@@ -73,6 +75,7 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
     out = build.emit(Add(node=build.node, a=ta, b=tb, y=y, a_zp=a.zero_point, b_zp=b.zero_point,
                          scale_a=np.float32(a.scale / scale),
                          scale_b=np.float32(b.scale / scale), clip=clip, product=e.product))
+    out.storage.padded = index.size < int(np.prod(ta.nchw))
     return Quantized(name, out.storage, index)
 
 
@@ -145,10 +148,12 @@ def matrices(build: Builder, e: Matrices, scale: np.float32, clip: Clip, dtype: 
     """Matrix products, requantized."""
     x, w = e.tensors
     y = Tensor(name, (1, e.outputs * len(e.first), *x.nchw[2:]), dtype, float(scale), clip.z)
-    return build.emit(Product(
-        node=build.node, x=x, w=w, y=y, depth=e.depth, first=e.first, second=e.second,
-        turned=e.turned, a_zp=e.x.zero_point, w_zp=e.w.zero_point,
-        scale=np.float32(e.x.scale * e.w.scale / scale), clip=clip))
+    out = build.emit(Product(
+        node=build.node, x=x, w=w, y=y, depth=e.depth, pitch=e.pitch, columns=e.columns,
+        fill=e.fill, first=e.first, second=e.second, turned=e.turned, a_zp=e.x.zero_point,
+        w_zp=e.w.zero_point, scale=np.float32(e.x.scale * e.w.scale / scale), clip=clip))
+    out.storage.padded = e.columns < e.outputs
+    return out
 
 
 def channels_of(e: Linear, index: np.ndarray) -> np.ndarray:

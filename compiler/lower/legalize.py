@@ -153,6 +153,9 @@ class _Walk:
         self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
         self.blocked: dict[int, Unsupported | None] = {}
+        for n in source.nodes:
+            if n.op_type == "Softmax":
+                self._find_scores(n)
         self.edges = Edges(source, self.build, self.host, self.values)
         self.makers, self.get = self.edges.makers, self.edges.get
 
@@ -212,6 +215,18 @@ class _Walk:
                     todo += [o for o in node.output if o not in seen]
                     seen.update(node.output)
         return False
+
+    def _find_scores(self, softmax: onnx.NodeProto) -> None:
+        """The matrix products that a softmax's argument is made of, element by element."""
+        makers = {o: n for n in self.source.nodes for o in n.output}
+        todo = [softmax.input[0]]
+        while todo:
+            name = todo.pop()
+            node = makers.get(name)
+            if node is not None and node.op_type == "MatMul":
+                self.build.scores.add(name)
+            elif node is not None and node.op_type in ELEMENTWISE:
+                todo += node.input
 
     def _leaves(self, name: str) -> bool:
         """Whether a value that the machine computes may pass to the host."""

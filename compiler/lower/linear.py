@@ -215,7 +215,8 @@ def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
         raise Unsupported("its first operand is the constant one",
                           "transpose both operands, so that the weights come second")
     if isinstance(inputs[1], Real):
-        return [_of_activations(build, deq_of(inputs[0]), deq_of(inputs[1]))]
+        return [_of_activations(build, deq_of(inputs[0]), deq_of(inputs[1]),
+                                node.output[0] in build.scores)]
     x, w = factors(build, inputs[0], inputs[1])
     row, column = x.q.index.ndim == 1, w.data.ndim == 1
     if row:
@@ -229,14 +230,14 @@ def matmul(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
                     index[..., 0] if row else index)]
 
 
-def _of_activations(build: Builder, x: Deq, w: Deq) -> Real:
+def _of_activations(build: Builder, x: Deq, w: Deq, scores: bool) -> Real:
     """Of two activations, either of which may be a vector."""
     row, column = x.q.index.ndim == 1, w.q.index.ndim == 1
     if row:
         x = replace(x, q=replace(x.q, index=x.q.index[None, :]))
     if column:
         w = replace(w, q=replace(w.q, index=w.q.index[:, None]))
-    real = product(build, x, w)
+    real = product(build, x, w, scores)
     assert real.index is not None
     index = real.index[..., 0] if column else real.index
     return replace(real, index=index[..., 0] if row and column else

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from compiler.ir.floats import LOWEST, WORD
 from compiler.ir.graph import Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.finish import as_number
@@ -17,19 +18,25 @@ from compiler.lower.moves import demand
 from compiler.lower.values import Deq, Matrices, Real, identity, is_number
 
 
-def product(build: Builder, x: Deq, w: Deq) -> Real:
-    """``x`` [..., M, C] times ``w`` [..., C, N]; the axes in front are broadcast."""
+def product(build: Builder, x: Deq, w: Deq, scores: bool = False) -> Real:
+    """``x`` [..., M, C] times ``w`` [..., C, N]; the axes in front are broadcast. Of ``scores``,
+    which a softmax follows, those of each row begin with a word, and what fills its last one is
+    lower than any."""
     if build.floats and (is_number(x) or is_number(w)):
         x, w = as_number(build, x), as_number(build, w)
     (m, depth), n = x.q.shape[-2:], w.q.shape[-1]
     lead = np.broadcast_shapes(x.q.shape[:-2], w.q.shape[:-2])
     first, rows = _each(x, lead)
     second, columns = _each(w, lead)
-    left = _tensor(build, x, rows.transpose(0, 2, 1))
+    left, pitch = _first(build, x, rows.transpose(0, 2, 1))
     right, turned = _second(build, w, columns)
     count, (h, wide) = len(first), left.nchw[2:]
-    place = identity((count, n, h * wide)).transpose(0, 2, 1).reshape(*lead, m, n)
-    return Real(Matrices(x, w, (left, right), depth, n, first, second, turned), index=place)
+    scores &= is_number(x)
+    outputs = n + -n % WORD if scores else n
+    place = identity((count, outputs, h * wide))[:, :n].transpose(0, 2, 1).reshape(*lead, m, n)
+    return Real(Matrices(x, w, (left, right), depth, pitch, outputs, n,
+                         LOWEST[build.floats] if scores else 0.0, first, second, turned),
+                index=place)
 
 
 def _each(v: Deq, lead: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
@@ -40,6 +47,19 @@ def _each(v: Deq, lead: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
     known: dict[bytes, int] = {}
     which = tuple(known.setdefault(matrix.tobytes(), len(known)) for matrix in wide)
     return which, wide[[which.index(i) for i in range(len(known))]]
+
+
+def _first(build: Builder, v: Deq, matrices: np.ndarray) -> tuple[Tensor, int]:
+    """The tensor of the first operands ``[count, channels, pixels]``, and how many channels lie
+    between one and the next."""
+    t, (count, depth, pixels) = v.q.storage.tensor, matrices.shape
+    if t is not None and v.q.storage.padded and t.nchw[1] % count == 0:
+        pitch = t.nchw[1] // count
+        there = identity((count, pitch, pixels))[:, :depth]
+        if int(np.prod(t.nchw)) == count * pitch * pixels and (
+                replace(v.q, index=matrices).positions() == there).all():
+            return t, pitch
+    return _tensor(build, v, matrices), depth
 
 
 def _fits(v: Deq, order: np.ndarray) -> bool:

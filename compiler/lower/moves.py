@@ -100,6 +100,10 @@ def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarr
 def demand(build: Builder, q: Quantized, order: np.ndarray, zero_point: int) -> Tensor:
     """A machine tensor of shape ``order.shape`` whose elements are ``order``: entries of
     ``q.index`` in the order which an operator needs. Moves bytes if there is no other way."""
+    if q.storage.data is not None and (order < 0).any():
+        values = np.where(order < 0, q.fill, q.storage.data.ravel()[order])
+        q, order = build.constant(values.astype(q.storage.data.dtype), q.dtype), identity(
+            order.shape)
     if q.storage.tensor is None and not build.bind(q.storage, order):
         build.settle(q)
     wanted = Quantized(q.name, q.storage, order).positions()

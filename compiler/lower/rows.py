@@ -4,36 +4,50 @@ matrix product, and their scores."""
 
 import numpy as np
 
-from compiler.ir.floats import patterns
-from compiler.ir.graph import Rows, Tensor
+from compiler.ir.floats import LOWEST, WORD, patterns
+from compiler.ir.graph import Add, Product, Rows, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.finish import stored
 from compiler.lower.values import Deq, Quantized, Real, Storage, Sum, identity
-
-WORD = 8
-"""Elements of two bytes in the largest word: groups of channels begin on a word."""
+VANISHES = -1000.0
+"""Scores this low, or lower, have exponentials of 0 beside any others."""
 
 
 def rows(build: Builder, x: Deq, axes: list[int], name: str, epsilon: float | None = None,
          centered: bool = True) -> Deq | None:
     """Softmax along some axes, or with an ``epsilon`` normalization; None unless the elements
-    along them are the channels of a pixel each, and whole words of it."""
+    along them are the channels of a pixel each, and whole words of it, or scores that are padded
+    to whole words."""
     last = [a % len(x.q.shape) for a in axes]
     back = [a for a in range(len(x.q.shape)) if a not in last]
     order = x.q.index.transpose(*back, *last)
     depth = int(np.prod(order.shape[len(back):]))
     tensor = x.q.storage.tensor
-    if tensor is None or depth % WORD or x.scale <= 0 or x.q.dtype not in ("float16", "bfloat16"):
+    if tensor is None or x.scale <= 0 or x.q.dtype not in ("float16", "bfloat16"):
         return None
-    if not _by_pixel(tensor, Quantized(name, x.q.storage, order.reshape(-1, depth)).positions()):
+    pitch = depth + -depth % WORD
+    if pitch > depth and (epsilon is not None or not _low(build, tensor)
+                          or float(x.scale) * LOWEST[tensor.dtype] > VANISHES):
+        return None
+    if not _by_pixel(tensor, Quantized(name, x.q.storage, order.reshape(-1, depth)).positions(),
+                     pitch):
         return None
     y = Tensor(name, tensor.nchw, tensor.dtype)
     # a factor in front of a normalization changes what epsilon is compared with, and nothing else
-    build.emit(Rows(node=build.node, x=tensor, y=y, depth=depth, scale=x.scale,
+    build.emit(Rows(node=build.node, x=tensor, y=y, depth=depth, pitch=pitch, scale=x.scale,
                     norm=epsilon is not None, centered=centered,
                     epsilon=float(epsilon or 0) / float(x.scale) ** 2))
-    return Deq(Quantized(name, Storage(name, y.nchw, y.dtype, y), x.q.positions()), np.float32(1),
-               0)
+    storage = Storage(name, y.nchw, y.dtype, y, padded=pitch > depth)
+    return Deq(Quantized(name, storage, x.q.positions()), np.float32(1), 0)
+
+
+def _low(build: Builder, t: Tensor) -> bool:
+    """Whether what a tensor of scores holds behind them is lower than any: it was made so, or
+    something that is not positive there was added to it since."""
+    maker = next((op for op in reversed(build.graph.ops) if op.y is t), None)
+    if isinstance(maker, Add):
+        return bool(not maker.product and maker.scale_a > 0) and _low(build, maker.a)
+    return isinstance(maker, Product) and maker.fill < 0
 
 
 def by_channel(build: Builder, x: Deq, c: np.ndarray, product: bool, name: str) -> Deq:
@@ -48,14 +62,14 @@ def by_channel(build: Builder, x: Deq, c: np.ndarray, product: bool, name: str) 
     return Deq(Quantized(name, made.q.storage, x.q.index), np.float32(1), 0)
 
 
-def _by_pixel(t: Tensor, at: np.ndarray) -> bool:
+def _by_pixel(t: Tensor, at: np.ndarray, pitch: int) -> bool:
     """Whether positions ``[number, depth]`` are all of the tensor's, each row channels of a pixel
-    one behind the other."""
+    one behind the other, those of the next row of that pixel ``pitch`` further on."""
     n, c, h, w = t.nchw
     count, depth = at.shape
-    if n != 1 or c % depth or at.size != c * h * w:
+    if n != 1 or c % pitch or count != c // pitch * h * w:
         return False
     first = np.sort(at[:, 0])
-    starts = (identity((c // depth,))[:, None] * (depth * h * w) + identity((h * w,))).ravel()
+    starts = (identity((c // pitch,))[:, None] * (pitch * h * w) + identity((h * w,))).ravel()
     return bool((first == starts).all()
                 and (at == at[:, :1] + identity((depth,)) * (h * w)).all())

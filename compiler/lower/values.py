@@ -40,7 +40,8 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 @dataclass(eq=False)
 class Storage:
     """Where elements come from: a machine tensor; or a graph input, or ``data`` that are constant,
-    which have none yet. The channels of a tensor of ``tokens`` are its last axis."""
+    which have none yet. The channels of a tensor of ``tokens`` are its last axis. One is ``padded`` if
+    behind some of its channels there are others that no value is in, up to the next whole word."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,6 +52,7 @@ class Storage:
     perm: tuple[int, ...] = ()
     data: np.ndarray | None = None
     tokens: bool = False
+    padded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +165,16 @@ class Sum:
 @dataclass(frozen=True, eq=False)
 class Matrices:
     """Matrix products of two values, as :class:`compiler.ir.graph.Product` has them, of ``outputs``
-    channels each."""
+    channels each, of which ``columns`` are results."""
 
     x: Deq
     w: Deq
     tensors: tuple[Tensor, Tensor]
     depth: int
+    pitch: int
     outputs: int
+    columns: int
+    fill: float
     first: tuple[int, ...]
     second: tuple[int, ...]
     turned: bool

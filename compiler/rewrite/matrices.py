@@ -14,7 +14,7 @@ import numpy as np
 
 from compiler.ir.floats import one_hot, patterns
 from compiler.ir.graph import (RANGE, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Product,
-                               Tensor)
+                               Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -48,9 +48,9 @@ class _Made:
 
     def _product(self, first: int, second: int, i: int) -> Tensor:
         op, k = self.op, self.op.outputs
-        x = self._part(op.x, first * op.depth, op.depth, op.a_zp)
+        x = self._part(op.x, first * op.pitch, op.depth, op.a_zp)
         if op.turned:
-            w = self._turned(self._part(op.w, second * k, k, op.w_zp))
+            w = self._turned(self._part(op.w, second * op.columns, op.columns, op.w_zp))
         else:
             w = self._part(op.w, second * op.depth, op.depth, op.w_zp)
         y = op.y if len(op.first) == 1 else Tensor(
@@ -61,12 +61,14 @@ class _Made:
     def _conv(self, x: Tensor, y: Tensor, w: Tensor, scale: np.float32, a_zp: int, w_zp: int,
               clip: Clip, counted: bool) -> None:
         k, c = y.nchw[1], x.nchw[1]
+        bias = np.zeros(k, np.float32 if x.floating else np.int32)
+        if counted:
+            bias[self.op.columns:] = self.op.fill
         none = np.zeros((), np.uint16 if x.floating else np.int16)
         self.ops.append(Conv(
             node=self.op.node, x=x, y=y, weight=np.broadcast_to(none, (k, c, 1, 1)),
-            bias=np.zeros(k, np.float32 if x.floating else np.int32),
-            scale=np.full(k, scale, np.float32), a_zp=a_zp, clip=clip, matrix=Matrix(w, w_zp),
-            counted=counted))
+            bias=bias, scale=np.full(k, scale, np.float32), a_zp=a_zp, clip=clip,
+            matrix=Matrix(w, w_zp), counted=counted))
 
     def _part(self, t: Tensor, first: int, count: int, zp: int) -> Tensor:
         """Channels ``first … first + count - 1`` of a tensor."""
@@ -74,7 +76,8 @@ class _Made:
             return t
         if (t, first) not in self._parts:
             shape, name = (1, count, *t.nchw[2:]), f"{t.name}[{first}]"
-            if first * t.size % self.lanes or count * t.size % self.lanes or self._copies[t]:
+            pitch = self.op.pitch if t is self.op.x else count
+            if first * t.size % self.lanes or pitch * t.size % self.lanes or self._copies[t]:
                 part = Tensor(name, shape, t.dtype, t.scale, t.zero_point)
                 self._copy(t, part, first, count, zp)
             else:
@@ -86,6 +89,8 @@ class _Made:
     def _clean(self, t: Tensor, zp: int) -> bool:
         """Whether what lies behind the last channel of each pixel is ``zp``."""
         maker = self._makers.get(t)
+        if isinstance(maker, Rows):
+            return maker.pitch > maker.depth    # of a softmax, zeros
         if isinstance(maker, Conv) and maker.groups == 1 and maker.residual is None:
             low, high = maker.clip.lo, maker.clip.hi
             return low <= 0 <= high if t.floating else low <= maker.clip.z == zp <= high

@@ -30,6 +30,8 @@ def spelled_out(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     model.graph.value_info.extend(model.graph.input)
     model.graph.value_info.extend(onnx.helper.make_tensor_value_info(
         i.name, i.data_type, i.dims) for i in model.graph.initializer)
+    if any("" in n.input for n in model.graph.node if n.op_type in newer):
+        model.graph.value_info.append(onnx.helper.make_empty_tensor_value_info(""))
     model = onnx.inliner.inline_selected_functions(
         model, [("", name) for name in sorted(newer)], inline_schema_functions=True)
     name = ""

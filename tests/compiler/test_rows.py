@@ -131,3 +131,35 @@ def test_a_block_of_a_transformer_on_the_rtl() -> None:
     for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
         got = Session(program, RtlDevice(program.config, dram=dram)).run(inputs)[y]
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("machine", ["tiny_fp", "core256_fp"])
+@pytest.mark.parametrize("mask", ["none", "constant", "keys", "queries", "input"])
+@pytest.mark.parametrize("keys", [13, 21])
+def test_scores_that_are_no_whole_words(keys: int, mask: str, machine: str) -> None:
+    """Softmax over any number of keys stays where the product has put the scores."""
+    net, rng = Net(), np.random.default_rng(keys)
+    x = {k: rng.standard_normal((1, 2, n, 8)).astype(np.float16).astype(np.float32)
+         for k, n in (("q", 5), ("k", keys), ("v", keys))}
+    q, k, v = (net.op("Transpose", net.op("Reshape", net.op(
+        "MatMul", net.input(name, "float32", (1, values.shape[2], 16)),
+        net.constant(np.eye(16, dtype=np.float32))),
+        net.constant(np.array([1, values.shape[2], 2, 8]))), perm=[0, 2, 1, 3])
+        for name, values in x.items())
+    feeds = {name: a.transpose(0, 2, 1, 3).reshape(1, a.shape[2], 16) for name, a in x.items()}
+    s = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    s = net.op("Mul", s, net.constant(np.float32(8 ** -0.5)))
+    if mask == "input":
+        feeds["mask"] = np.where(rng.random((1, 1, 1, keys)) < 0.5, 0, -1e4).astype(np.float32)
+        s = net.op("Add", s, net.input("mask", "float32", feeds["mask"].shape))
+    elif mask != "none":
+        few = {"constant": (1,), "keys": (1, 1, 1, keys), "queries": (1, 1, 5, keys)}[mask]
+        values = np.where(rng.random(few) < (0 if mask == "constant" else 0.3), -1e4, 0.5)
+        s = net.op("Add", s, net.constant(values.astype(np.float32)))
+    y = net.op("MatMul", net.op("Softmax", s, axis=-1), v)
+    model = net.model(y, kind="float32")
+    rows, = (op for op in legalize(load(model), (), "float16").graph.ops if isinstance(op, Rows))
+    assert (rows.depth, rows.pitch) == (keys, keys + -keys % 8)
+    got, = run(model, PRESETS[machine], feeds, precision="fp16")
+    want, = ReferenceEvaluator(model).run(None, feeds)
+    np.testing.assert_allclose(got, want, atol=3e-3)
