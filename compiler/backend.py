@@ -20,6 +20,7 @@ import numpy as np
 from compiler.emit.add import emit_add
 from compiler.emit.concat import emit_concat
 from compiler.emit.conv import emit_conv
+from compiler.emit.depth import depth_first
 from compiler.emit.join import joined
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
@@ -122,14 +123,16 @@ class Backend:
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0, "exposed": EXPOSED[0], "joins": False}
+                                  "channels": 0, "exposed": EXPOSED[0], "joins": False,
+                                  "depth": any(isinstance(op, Rows) for op in self.graph.ops)}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
         others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
             ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
-            ("joins", True)] * bool(joined(self.graph, self.config))
+            ("joins", True)] * bool(joined(self.graph, self.config)) + [
+            ("depth", False)] * choice["depth"]
         for name, value in others:
             attempt = {**choice, name: value}
             s = self._emitted(**attempt)
@@ -143,29 +146,29 @@ class Backend:
         return self._encoded(*found[:2])
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
-                 exposed: float, joins: bool) -> Schedule:
-        """All operators' instructions, in a legal order."""
+                 exposed: float, joins: bool, depth: bool) -> Schedule:
+        """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins)
-        ops = self.graph.ops
+        ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
-            count = emit_chain(s, ops[at:], longest)
-            if not count:
-                self._emit(s, ops[at])
-            for op in ops[at:at + max(count, 1)]:
+            count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 2])
+            for op in ops[at:at + count]:
                 s.made(op.y)
                 for x in op.inputs:
                     s.used(x)
-            at += max(count, 1)
+            at += count
         return s
 
-    def _emit(self, s: Schedule, op: Op) -> None:
-        """One operator, layer by layer."""
+    def _emit(self, s: Schedule, op: Op, then: Op | None = None) -> int:
+        """One operator, or that and the one behind it; how many it was."""
         s.node = op.node
         if isinstance(op, Conv) and windowed(op, self.config):
             emit_depthwise(s, op)
         elif isinstance(op, Conv):
-            emit_conv(s, op)
+            alone = s.uses[op.y] == 1 and op.y not in s.kept and op.y not in s.joined
+            return 1 + emit_conv(s, op, then if isinstance(then, Rows) and then.x is op.y
+                                 and alone else None)
         elif isinstance(op, Pool):
             emit_pool(s, op)
         elif isinstance(op, Move):
@@ -178,6 +181,7 @@ class Backend:
             emit_add(s, op)
         else:
             raise AssertionError(f"pass matrices has left {op}")
+        return 1
 
     def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
         """Waits, addresses of the weights, tables."""

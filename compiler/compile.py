@@ -33,6 +33,7 @@ from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
+from compiler.rewrite.grid import GRID
 from compiler.rewrite.matrices import MATRICES
 from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
@@ -152,7 +153,7 @@ def _numbers(precision: str, config: Config) -> str:
 PASSES = (DEAD, SHIFT, FUSE)
 """From graph to graph, whatever the machine."""
 
-MACHINE_PASSES = (MATRICES, PREPARE, STEM)
+MACHINE_PASSES = (MATRICES, PREPARE, STEM, GRID)
 """The same for one machine."""
 
 

@@ -30,7 +30,7 @@ def emit_add(s: Schedule, op: Add) -> None:
         return blocks * sum(0 if s.resident(t) else ratio(op, t) * (n + 8) for t, n in (
             (op.a, each), (op.b, 1 if pixel else each), (op.y, each)))
 
-    size = room(s, op, need)
+    size = room(s, op, need, s.follows_blocks(op))
     n, _, h, w = op.y.nchw
     for area in boxes(blocks_in(s, op), h, w, n, size):
         small = box_of(s, op, op.b, _operand(area) if pixel else area)

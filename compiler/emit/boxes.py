@@ -14,13 +14,20 @@ from compiler.ir.graph import Add, Conv, Pool, Rows, Tensor
 from compiler.machine.place import Box, View
 from compiler.machine.spm import ALIGN
 
+SEVERAL = 8
+"""Boxes that there is room for where they follow those of the operator before."""
+
 SLACK = 32
 """Words that rounding may cost the allocations of a box."""
 
 
-def _halvings(blocks: int, rows: int, columns: int) -> Iterator[tuple[int, int, int]]:
-    """Sizes of boxes, the largest first: rows are halved down to one, then blocks, then columns."""
+def _halvings(blocks: int, rows: int, columns: int, by_blocks: bool
+              ) -> Iterator[tuple[int, int, int]]:
+    """Sizes of boxes, the largest first: rows are halved down to one, then blocks, then columns;
+    ``by_blocks``: blocks before rows."""
     now = {"rows": rows, "blocks": blocks, "columns": columns}
+    if by_blocks:
+        now = {"blocks": blocks, "rows": rows, "columns": columns}
     yield blocks, rows, columns
     for name in now:
         while now[name] > 1:
@@ -55,13 +62,16 @@ def channel_blocks(s: Schedule, op: Conv | Pool | Add, area: Box) -> int:
     return max(box.b1 - box.b0 for box in parts)
 
 
-def room(s: Schedule, op: Conv | Pool | Add | Rows, need: Callable[[int, int, int], int]
-         ) -> tuple[int, int, int]:
-    """Blocks, rows and columns of a box that fits, after evicting what must go."""
+def room(s: Schedule, op: Conv | Pool | Add | Rows, need: Callable[[int, int, int], int],
+         by_blocks: bool = False) -> tuple[int, int, int]:
+    """Blocks, rows and columns of a box that fits, after evicting what must go; ``by_blocks``:
+    small in channel blocks rather than rows, so that there is room for several."""
     blocks = blocks_in(s, op)
     while True:
-        for size in _halvings(blocks, op.y.nchw[2], op.y.nchw[3]):
-            if need(*size) + SLACK <= s.spm.largest or need(*size) == 0:
+        for size in _halvings(blocks, op.y.nchw[2], op.y.nchw[3], by_blocks):
+            words = need(*size)
+            if words == 0 or (SEVERAL if by_blocks and size[0] > 1 else 1) * words + SLACK <= (
+                    s.spm.largest):
                 return size
         s.make_room(op.node, op.y, op.inputs)
 

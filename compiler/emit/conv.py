@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions for a convolution, with the LOADs and STOREs of its boxes."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 from compiler.emit.conv_instructions import ConvInstructions, Cut
-from compiler.emit.price import Plan, Task
+from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
+from compiler.emit.rows import RowsEmitter, least_words, rows_cycles
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import plans
-from compiler.ir.graph import Conv
+from compiler.ir.graph import Conv, Rows, Tensor
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -19,8 +22,9 @@ SLACK = 24
 """Words that rounding may cost the allocations of a tile that are still to come."""
 
 
-def emit_conv(s: Schedule, op: Conv) -> None:
-    """Append the instructions of a convolution.
+def emit_conv(s: Schedule, op: Conv, rows: Rows | None = None) -> bool:
+    """Append the instructions of a convolution; and between them, if that is better, those of its
+    only reader ``rows``. Returns whether it did.
 
     Raises
     ------
@@ -35,10 +39,12 @@ def emit_conv(s: Schedule, op: Conv) -> None:
     if op.matrix:
         s.in_dram(op.matrix.x.whole)
     s.settle(op.y)
-    while not _attempt(s, op, shape):
+    while (emitter := _attempt(s, op, shape, rows)) is None:
         s.make_room(op.node, op.y, op.inputs)
+    emitter.run()
     if op.x is not whole:
         s.used(op.x)
+    return emitter.rows is not None
 
 
 def _sparse(s: Schedule, op: Conv) -> Conv:
@@ -58,23 +64,71 @@ def _sparse(s: Schedule, op: Conv) -> Conv:
     return replace(op, x=s.every(op.x, rows, columns), stride=(1, op.stride[1] // columns))
 
 
-def _attempt(s: Schedule, op: Conv, shape: Shape) -> bool:
-    """Emit with the cheapest cut that fits; False, and nothing emitted, if none does."""
-    here = s.resident(op.residual.x) is not None if op.residual else None
-    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
-    found = plans(Task(shape, s.config, s.spm.largest, s.resident(op.x) is not None,
-                       s.resident(op.y) is not None, here, s.grain, tail, s.exposed))
+@dataclass(frozen=True)
+class _Choice:
+    """A plan, with ``rows`` beside it or without, once some residents are ``gone``."""
+
+    plan: Plan
+    gone: tuple[Tensor, ...]
+    beside: bool
+    cost: float
+
+
+def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None) -> "_Emitter | None":
+    """What emits the cheapest cut that fits; None, and nothing emitted, if none does. Where there
+    are tokens, whose matrices are large, it may be cheaper with a resident less."""
+    found = [choice for gone in _without(s, op) for choice in _choices(s, op, shape, rows, gone)]
     if not found:
-        return False
-    _Emitter(s, op, shape, found[0]).run()
-    return True
+        return None
+    best = min(found, key=lambda choice: choice.cost)
+    for t in best.gone:
+        s.give_up(t) if t is op.y else s.evict(t)
+    if best.plan.weights_outer and s.resident(op.y) is None:
+        s.by_blocks.add(op.y)
+    return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, early=True)
+                    if best.beside and rows is not None else None)
+
+
+def _without(s: Schedule, op: Conv) -> list[tuple[Tensor, ...]]:
+    """Residents that might go: none, another one, the result, both."""
+    if not s.tokens:
+        return [()]
+    other = s.evictable([op.x, op.y])
+    here = [(t,) for t in (other, op.y) if t is not None and s.resident(t) is not None
+            and s.part_of(t)[0] is None]
+    return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
+
+
+def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, gone: tuple[Tensor, ...]
+             ) -> Iterator[_Choice]:
+    """The best plan when some residents are gone, and the best one with rows beside it."""
+    def here(t: Tensor) -> bool:
+        return s.resident(t) is not None and t not in gone
+
+    spm = deepcopy(s.spm)
+    for t in gone:
+        spm.release(s.views[t].base)
+    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not op.y) / s.config.bus_bytes
+    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
+    for beside in (False, True)[:1 + (rows is not None)]:
+        reserve = after = 0
+        if rows is not None:
+            after = rows_cycles(s, rows)
+            reserve = least_words(s, rows, here(op.y)) * beside
+        found = next(iter(plans(Task(
+            shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
+            here(op.residual.x) if op.residual else None, s.grain, tail, s.exposed,
+            after * beside))), None)
+        if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
+            yield _Choice(found, gone, beside, found.cost + NOT_HIDDEN * moved
+                          + after * (not beside))
 
 
 class _Emitter:
-    """One convolution with one plan."""
+    """One convolution with one plan, and ``rows`` that read what it has made."""
 
-    def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan):
-        self.s, self.op, self.shape, self.plan = s, op, shape, plan
+    def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan, rows: RowsEmitter | None):
+        self.s, self.op, self.shape, self.plan, self.rows = s, op, shape, plan, rows
         self.make = ConvInstructions(s, op, shape, plan.cut.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
         self.left = 0
@@ -115,6 +169,10 @@ class _Emitter:
                     self.s.spm.release(at)
                 if release is not None:
                     self.s.spm.release(release)
+                if self.rows is not None and box[4] == width:
+                    self.rows.rows(*box[1:3])
+        if self.rows is not None:
+            self.rows.finish()
 
     # -- boxes ----------------------------------------------------------------------------------
 

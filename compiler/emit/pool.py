@@ -105,7 +105,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     taps = window_engine(s, op)
     weights = len(op.parts) * taps.words(s.config) + 8 if taps else 0
     need = _need(s, op, weights, 0)
-    size = room(s, op, need)
+    size = room(s, op, need, op.function is not None and s.follows_blocks(op))
     operands: list[Operands] = []
     if taps is not None:
         for part in op.parts:

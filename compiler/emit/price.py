@@ -37,7 +37,8 @@ class Task:
     ``room``: words of the hole; ``x_here``, ``y_here``, ``r_here``: input, output and residual are
     resident (``r_here`` None: there is no residual); ``grain``: cycles of an instruction; ``tail``:
     cycles that the only reader still takes for each channel block when the last group is complete;
-    ``exposed``: part of the first weights' load that the layer before does not hide.
+    ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
+    cycles that the readers of whole pixels take, for all of them.
     """
 
     shape: Shape
@@ -49,6 +50,7 @@ class Task:
     grain: int
     tail: int
     exposed: float
+    after: int
 
 
 @dataclass(frozen=True)
@@ -116,20 +118,28 @@ class Price:
 
     def plan(self) -> Plan | None:
         """The plan, weights outside or inside; None if it does not fit."""
-        task, words = self.task, self.words()
-        weights_outer, tile = True, words.tile
-        if len(self.chunks) > 1 and self.tiles > 1 and self.cut.reduction is None:
-            inner = self.all_blocks() + words.y + words.r
-            if (self.traffic(words, False) < self.traffic(words, True)
-                    and words.weights + inner + MARGIN <= task.room):
-                weights_outer, tile = False, inner
+        words = self.words()
+        found = [self._plan(words, words.tile, True)]
+        if len(self.chunks) > 1 and self.tiles > 1 and self.cut.reduction is None and (
+                self.task.after or self.traffic(words, False) < self.traffic(words, True)):
+            inner = self._plan(words, self.all_blocks() + words.y + words.r, False)
+            found = [*found, inner] if self.task.after else [inner or found[0]]
+        return min((plan for plan in found if plan), key=lambda plan: plan.cost, default=None)
+
+    def _plan(self, words: Words, tile: int, weights_outer: bool) -> Plan | None:
+        task, steps = self.task, len(self.chunks) * self.parts
         if words.weights + tile + MARGIN > task.room:
             return None
-        steps = len(self.chunks) * self.parts
         overlaps = (words.weights * min(2, steps) + tile * min(2, self.tiles * steps) + MARGIN
                     <= task.room)
+        traffic = self.traffic(words, weights_outer)
+        cost = self.cycles(words, traffic, overlaps)
+        if not overlaps and not weights_outer and 2 * words.weights + tile + MARGIN <= task.room:
+            # weights are loaded ahead, the boxes of a tile are not
+            boxes = self.tiles * tile * task.shape.lanes / task.config.bus_bytes
+            cost = min(cost, boxes + self.cycles(words, traffic - self.tiles * tile, True))
         return Plan(self.cut, weights_outer, words.weights, tile, overlaps,
-                    self.cycles(words, self.traffic(words, weights_outer), overlaps))
+                    cost + self.exposed(weights_outer))
 
     def words(self) -> Words:
         """Weights and boxes in the scratchpad."""
@@ -196,6 +206,16 @@ class Price:
                 else compute + dram)
         first = (task.exposed * words.weights + words.x + words.r) * lanes / bus
         return cost + first + self.gn * task.tail
+
+    def exposed(self, weights_outer: bool) -> float:
+        """Cycles that the readers of whole pixels still take at the end. With the weights outside,
+        pixels are complete one after another only while the last chunk goes by."""
+        task = self.task
+        if not task.after:
+            return 0
+        compute = self.compute() / (len(self.chunks) if weights_outer else 1)
+        pieces = max(self.tiles, min(task.shape.out[0], compute / task.grain))
+        return max(task.after / pieces, task.after - compute * (1 - 1 / pieces))
 
     def compute(self) -> int:
         """Cycles of the array."""

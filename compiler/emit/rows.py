@@ -14,12 +14,12 @@ in every element, from the engine's ``fold``::
 it, whose range is that of binary32.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from compiler.emit.boxes import boxes, fetch, output, room, words
+from compiler.emit.boxes import SEVERAL, bands, boxes, fetch, output, room, words
 from compiler.emit.conv_instructions import bits
 from compiler.emit.schedule import Schedule
 from compiler.ir.errors import CompileError
@@ -34,8 +34,85 @@ from isa.instructions import VECTOR_FIELDS, DType, Opcode, VectorOp
 SQUARES_ANCHOR = -24
 """Exponent of the lowest bit of a sum of squares in BF16, which may be up to 2^24 each."""
 
+PASSES, LEAST = 6, 5000
+"""Instructions that go over all words of a box, about; and cycles of the shortest band that is cut
+off, since each of these takes a hundred more before the next one may start."""
+
 TAPS = {f.name: (1 << f.width) - 1 for f in VECTOR_FIELDS}["nr"]
 """Most rows of a window."""
+
+
+class RowsEmitter:
+    """The instructions of one operator, some rows of the map at a time.
+
+    ``early``: its operand is still being written, and :meth:`rows` is called with rows as soon as
+    they are complete.
+
+    Raises
+    ------
+    CompileError
+        If not even a pixel fits.
+    """
+
+    def __init__(self, s: Schedule, op: Rows, early: bool = False):
+        self.s, self.op, self.early, self.source = s, op, early, op.x
+        node, s.node = s.node, op.node
+        if not early:
+            s.bring(op.x)
+        if s.take_over(op.x, op.y, early):
+            self.source = op.y
+        elif not early:
+            s.settle(op.y)
+        self.per = op.y.blocks(s.lanes) // op.groups
+        self.size = (self.per, *room(s, op, self._need)[1:])
+        self.constants = _Constants.load(s, op, self._need(*self.size))
+        s.node = node
+
+    def _need(self, _: int, rows: int, columns: int) -> int:
+        s, op, per = self.s, self.op, self.per
+        boxes = sum(s.resident(t) is None for t in (self.source, op.y)) * per + self._own()
+        several = SEVERAL if PASSES * per * rows * columns > LEAST else 1
+        return several * (rows * columns * boxes + 4 * ALIGN) + 2 * per + ALIGN
+
+    def _own(self) -> int:
+        """Words of a box for each pixel beside operand and result: two numbers, and the squares of
+        all channels unless they may overwrite the operand."""
+        op = self.op
+        scratch = op.centered and self.s.resident(self.source) is None
+        return 2 + self.per * (op.norm and not scratch)
+
+    def rows(self, low: int, high: int) -> None:
+        """Rows ``low … high - 1`` of the map."""
+        s, op = self.s, self.op
+        node, s.node = s.node, op.node
+        for box in boxes(op.y.blocks(s.lanes), high - low, op.y.nchw[3], 1, self.size):
+            self._box(replace(box, y0=box.y0 + low, y1=box.y1 + low))
+        s.node = node
+
+    def _box(self, area: Box) -> None:
+        s, op = self.s, self.op
+        pixels = (area.y1 - area.y0) * (area.x1 - area.x0)
+        rest = words(s, op.y, area)
+        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, area))
+        assert own is not None, "the box fits"
+        x, release = fetch(s, self.source, area, rest)
+        out, done = output(s, op.y, area)
+        for band in bands(s, area, PASSES * pixels * self.per, LEAST):
+            _Box(s, op, band, x, out, own, area, release is not None and op.centered,
+                 self.constants).emit()
+        s.spm.release(own)
+        if done is not None:
+            s.store_box(op.y, out)
+            s.spm.release(done)
+        if release is not None:
+            s.spm.release(release)
+
+    def finish(self) -> None:
+        """Behind the last pixels."""
+        if self.early and self.source is self.op.y:
+            del self.s.views[self.op.x]
+        if self.constants.words:
+            self.s.spm.release(self.constants.at)
 
 
 def emit_rows(s: Schedule, op: Rows) -> None:
@@ -46,89 +123,103 @@ def emit_rows(s: Schedule, op: Rows) -> None:
     CompileError
         If not even a pixel fits.
     """
-    s.bring(op.x)
-    s.settle(op.y)
-    blocks, (_, _, h, w) = op.y.blocks(s.lanes), op.y.nchw
-
-    def need(_: int, rows: int, columns: int) -> int:
-        boxes = sum(s.resident(t) is None for t in (op.x, op.y)) + op.norm / op.groups
-        return round(rows * columns * (blocks * boxes + 2)) + 5 * ALIGN
-
-    size = room(s, op, need)
-    epsilon = _epsilon(s, op, need(*size)) if op.norm else 0
-    for area in boxes(blocks, h, w, 1, (blocks, *size[1:])):
-        rest = words(s, op.y, area)
-        own = _room(s, op, area, rest + words(s, op.x, area))
-        x, release = fetch(s, op.x, area, rest)
-        out, done = output(s, op.y, area)
-        box = _Box(s, op, area, x, out, own, epsilon)
-        for group in range(op.groups):
-            box.emit(group)
-        s.spm.release(own)
-        if done is not None:
-            s.store_box(op.y, out)
-            s.spm.release(done)
-        if release is not None:
-            s.spm.release(release)
-    if op.norm:
-        s.spm.release(epsilon)
+    emitter = RowsEmitter(s, op)
+    emitter.rows(0, op.y.nchw[2])
+    emitter.finish()
 
 
-def _room(s: Schedule, op: Rows, area: Box, then: int) -> int:
-    """The address of two numbers of each pixel of a box, and of squares of a group's channels."""
-    pixels = (area.y1 - area.y0) * (area.x1 - area.x0)
-    at = s.spm.rotating(pixels * (2 + op.norm * op.y.blocks(s.lanes) // op.groups), then)
-    assert at is not None, "the box fits"
-    return at
+def least_words(s: Schedule, op: Rows, here: bool) -> int:
+    """Words that one beside the operator takes that makes its operand; ``here``: that stays."""
+    boxes = op.norm + 2 * (not here)
+    return op.y.blocks(s.lanes) // op.groups * (2 + boxes * op.y.nchw[3]) + 10 * ALIGN
 
 
-def _epsilon(s: Schedule, op: Rows, then: int) -> int:
-    """The address of a word of it, in binary32."""
-    data = np.full(s.lanes // 4, op.epsilon, "<f4").tobytes()
-    at = s.spm.rotating(1, then)
-    assert at is not None, "the box fits"
-    s.load_weights(s.streams.setdefault(("word", data), Stream(1, partial(bytes, data))), at)
-    return at
+def rows_cycles(s: Schedule, op: Rows) -> int:
+    """Cycles that it takes, about."""
+    return PASSES * op.y.blocks(s.lanes) * op.y.nchw[2] * op.y.nchw[3]
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Words from ``at`` on: gain and shift, one for each channel block, those of them that there
+    are; at the end one of epsilon in binary32."""
+
+    at: int
+    words: int
+
+    @classmethod
+    def load(cls, s: Schedule, op: Rows, then: int) -> "_Constants":
+        """LOADs, if there are any; a hole of ``then`` words with them remains."""
+        if not op.norm:
+            return cls(0, 0)
+        parts = [c for c in (op.gain, op.shift) if c is not None]
+        data = b"".join(c.tobytes() for c in parts) + np.full(
+            s.lanes // 4, op.epsilon, "<f4").tobytes()
+        count = len(data) // s.lanes
+        at = s.spm.rotating(count, then - s.spm.rounded(count))
+        assert at is not None, "the box fits"
+        s.load_weights(s.streams.setdefault(("words", data), Stream(count, partial(bytes, data))),
+                       at)
+        return cls(at, count)
 
 
 class _Box:
-    """The instructions of a box of pixels; ``own``: where :func:`_room` is."""
+    """The instructions of a box of pixels with the channels of one group, in ``x`` and ``y``;
+    ``own``: where :func:`_room` of the box ``whole`` around it is."""
 
-    def __init__(self, s: Schedule, op: Rows, area: Box, x: View, y: View, own: int, epsilon: int):
-        self.s, self.op, self.area, self.x, self.y, self.epsilon = s, op, area, x, y, epsilon
+    def __init__(self, s: Schedule, op: Rows, area: Box, x: View, y: View, own: int, whole: Box,
+                 scratch: bool, constants: _Constants):
+        self.s, self.op, self.area, self.constants = s, op, area, constants
         self.columns, self.rows = area.x1 - area.x0, area.y1 - area.y0
-        self.blocks = op.y.blocks(s.lanes) // op.groups
-        pixels = self.columns * self.rows
-        self.number, self.total, self.squares = (
-            View(own + k * pixels, self.columns, pixels, pixels, replace(area, b0=0))
-            for k in range(3))
+        self.blocks = area.b1 - area.b0
+        self.x, self.y = (x, area.b0), (y, area.b0)
+        row = whole.x1 - whole.x0
+        pixels = row * (whole.y1 - whole.y0)
+        self.number, self.total, squares = (
+            View(own + k * pixels, row, pixels, pixels, replace(whole, b0=0)) for k in range(3))
+        self.squares = self.x if scratch else (squares, 0)
         self.type = DTYPE[op.x.dtype]
         self.square = DType.BF16 if "bf16" in s.config.dtypes else self.type
 
-    def emit(self, group: int) -> None:
-        """The instructions of a group of channels."""
-        op, low = self.op, group * self.blocks
-        x, y = (self.x, low), (self.y, low)
-        if op.norm:
-            squares, source = (self.squares, 0), x
-            if op.centered:
-                self._over(VectorOp.SUM, x, self.number, self.type, 1 / op.depth)
-                self._each(VectorOp.ADD, x, (self.number, None), y, scale_b=bits(np.float32(-1)))
-                source = y
-            self._each(VectorOp.MUL, source, source, squares, o_type=self.square)
-            self._over(VectorOp.SUM, squares, self.total, DType.FP32, 1 / op.depth,
-                       a_type=self.square, anchor=SQUARES_ANCHOR)
-            self._numbers(VectorOp.RSQRT, plus=1, b_base=self.epsilon, b_x=0, b_y=0,
-                          b_type=DType.FP32)
-            self._each(VectorOp.MUL, source, (self.number, None), y)
-            return
-        scale = op.scale
+    def emit(self) -> None:
+        """All of them."""
+        if self.op.norm:
+            self._norm()
+        else:
+            self._softmax()
+
+    def _softmax(self) -> None:
+        scale, x, y = self.op.scale, self.x, self.y
         self._over(VectorOp.MAX, x, self.number, self.type)
         self._each(VectorOp.EXP, x, (self.number, None), y, plus=1, scale_a=bits(scale),
                    scale_b=bits(np.float32(-scale)))
         self._over(VectorOp.SUM, y, self.total, DType.FP32)
         self._numbers(VectorOp.RECIPROCAL)
         self._each(VectorOp.MUL, y, (self.number, None), y)
+
+    def _norm(self) -> None:
+        op, x, y = self.op, self.x, self.y
+        squares, source, at = self.squares, x, self.constants.at
+        if op.centered:
+            self._over(VectorOp.SUM, x, self.number, self.type, 1 / op.depth)
+            self._each(VectorOp.ADD, x, (self.number, None), y, scale_b=bits(np.float32(-1)))
+            source = y
+        self._each(VectorOp.MUL, source, source, squares, o_type=self.square)
+        self._over(VectorOp.SUM, squares, self.total, DType.FP32, 1 / op.depth,
+                   a_type=self.square, anchor=SQUARES_ANCHOR)
+        self._numbers(VectorOp.RSQRT, plus=1, b_base=at + self.constants.words - 1, b_x=0, b_y=0,
+                      b_type=DType.FP32)
+        self._each(VectorOp.MUL, source, (self.number, None), y)
+        for values, vop in ((op.gain, VectorOp.MUL), (op.shift, VectorOp.ADD)):
+            if values is not None:
+                self._by_channel(vop, at)
+                at += self.blocks
+
+    def _by_channel(self, vop: VectorOp, at: int) -> None:
+        """An operation of the result and words from ``at`` on, one for each channel block."""
+        self._vector(vop, self.y, self.blocks, self.y, self.blocks, {
+            "ncb": self.blocks, "b_base": at, "b_x": 0, "b_y": 0, "b_cb": 1, "b_type": self.type},
+            [(SPM, at, at + self.blocks)])
 
     def _over(self, vop: VectorOp, a: tuple[View, int], out: View, o_type: DType,
               scale: float = 1.0, **fields: int) -> None:
@@ -155,7 +246,8 @@ class _Box:
 
     def _numbers(self, vop: VectorOp, **fields: int) -> None:
         """A function of each pixel's total: its word is read twice for one of the result."""
-        reads = [(SPM, self.epsilon, self.epsilon + 1)] if self.op.norm else []
+        end = self.constants.at + self.constants.words
+        reads = [(SPM, end - 1, end)] if self.op.norm else []
         self._vector(vop, (self.total, 0), 1, (self.number, 0), 1, {
             "ncb": 2, "a_cb": 0, "a_type": DType.FP32, **fields}, reads)
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from compiler.emit.join import joined
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import Graph, Pool, Tensor
+from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
 from compiler.machine.constants import Stream, aligned
 from compiler.machine.place import Box, Home, Layout, View, transfers
 from compiler.machine.spm import Scratchpad
@@ -84,6 +84,8 @@ class Schedule:
         self.joined = joined(graph, config) if joins else {}
         self.uses = Counter(x for op in graph.ops for x in op.inputs)
         self.node = 0
+        self.tokens = any(isinstance(op, Rows) for op in graph.ops)
+        self.by_blocks: set[Tensor] = set()  # those in DRAM that come channel block by block
         self.partial: dict[Tensor, int] = {}  # how many parts of it are written, at least in part
         for port in graph.inputs:
             self._home(port.tensor, Region.INPUT)
@@ -168,6 +170,14 @@ class Schedule:
         """Whether a tensor is made channel block by channel block, not row by row: a depthwise
         convolution behind it can start on the first block, and its weights are loaded once."""
         return t.nchw[2] * t.nchw[3] <= self.channels
+
+    def follows_blocks(self, op: Op) -> bool:
+        """Whether an operator on each element best goes channel block by channel block, since
+        something that it reads comes so from DRAM; then so does its result."""
+        found = any(x in self.by_blocks for x in op.inputs)
+        if found and self.resident(op.y) is None:
+            self.by_blocks.add(op.y)
+        return found
 
     def pieces(self, cycles: int, rows: int) -> int:
         """Bands for a box of ``rows`` rows that takes a number of cycles."""
@@ -263,6 +273,16 @@ class Schedule:
         view = View(at + y.packed, *self.pitches(t), y.whole(t))
         self.views[t] = view
         return view
+
+    def take_over(self, x: Tensor, y: Tensor, early: bool = False) -> bool:
+        """Give ``y`` the place of ``x``, which has the same shape and type, if nothing else is
+        going to read that; the operator under way reads each word before it writes it. ``early``:
+        ``x`` is still being written, and has that place as well until then."""
+        if (x not in self.views or self.uses[x] > 1 or x in self.kept or x in self.homes
+                or x in self.partial or self.part_of(y)[0] is not None):
+            return False
+        self.views[y] = self.views[x] if early else self.views.pop(x)
+        return True
 
     def begin(self, t: Tensor) -> None:
         """Place a tensor that is written part by part, once."""

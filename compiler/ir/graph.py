@@ -210,7 +210,7 @@ class Add:
 
     @property
     def inputs(self) -> list[Tensor]:
-        return [self.a, self.b]
+        return [self.a, self.b.whole]
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,8 +309,9 @@ class Product:
 class Rows:
     """Softmax of ``scale * x``, or with ``norm`` normalization to a mean square of one, over the
     channels of each pixel of one image, ``depth`` of every ``pitch``; ``centered``: less their mean
-    first. What lies behind the ``depth`` of them does not count: it is so low that its exponential
-    is 0."""
+    first, and then times ``gain`` and plus ``shift``, patterns for each of the ``depth`` channels.
+    What lies behind the ``depth`` of them does not count: it is so low that its exponential is 0.
+    """
 
     node: int
     x: Tensor
@@ -321,6 +322,8 @@ class Rows:
     centered: bool = False
     scale: np.float32 = np.float32(1)
     epsilon: float = 0.0
+    gain: np.ndarray | None = None
+    shift: np.ndarray | None = None
 
     @property
     def inputs(self) -> list[Tensor]:

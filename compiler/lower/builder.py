@@ -36,6 +36,8 @@ class Builder:
         (:func:`compiler.lower.finish.as_number`).
     scores : set of str
         Results of matrix products that a softmax follows.
+    tokens : function of str
+        Whether what reads a value takes its last axis as channels.
     """
 
     def __init__(self, names: list[str], floats: str = ""):
@@ -46,6 +48,7 @@ class Builder:
         self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.stored: dict[tuple, Deq] = {}
         self.scores: set[str] = set()
+        self.tokens: Callable[[str], bool] = lambda name: False
 
     def new_input(self, name: str, shape: tuple[int, ...], dtype: str, tokens: bool = False
                   ) -> Quantized:

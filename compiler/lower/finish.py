@@ -81,8 +81,8 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
 
 def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.float32,
          clip: Clip, dtype: str, name: str) -> Quantized:
-    """Parts side by side, in the order of the ONNX value; what is not quantized yet is, as the
-    result."""
+    """Parts side by side, in the order of the ONNX value, or of tokens with their last axis as
+    channels; what is not quantized yet is, as the result."""
     wanted = np.full(e.which.shape, -1, np.int32)
     parts = [part if isinstance(part, Deq) else Deq(
         quantize(build, part, scale, clip.z, dtype, f"{name}:{i}"), scale, clip.z)
@@ -90,10 +90,21 @@ def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.
     for i, part in enumerate(parts):
         build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
-    y = gather(build, parts, e.which.reshape(shape), wanted.reshape(shape), scale,
+    order = identity(e.which.shape).reshape(shape)
+    if e.which.ndim == 3 and build.tokens(name) and any(_tokens(part) for part in parts):
+        order = np.moveaxis(order[:, :, 0], 1, 2)[:, :, None]
+    y = gather(build, parts, e.which.ravel()[order], wanted.ravel()[order], scale,
                clip.z, dtype, name, clip)
-    return Quantized(name, Storage(name, shape, dtype, y), identity(shape).reshape(
-        e.which.shape))
+    index = np.empty(order.size, np.int32)
+    index[order.ravel()] = identity((order.size,))
+    return Quantized(name, Storage(name, y.nchw, dtype, y), index.reshape(e.which.shape))
+
+
+def _tokens(part: Deq) -> bool:
+    """Whether successive elements of a part are channels of a pixel."""
+    t, at = part.q.storage.tensor, part.q.positions().ravel()[:2]
+    return (t is not None and part.q.storage.data is None and t.nchw[2] * t.nchw[3] > 1
+            and len(at) > 1 and int(at[1] - at[0]) == t.nchw[2] * t.nchw[3])
 
 
 def window(build: Builder, e: Window, scale: np.float32, clip: Clip, dtype: str,

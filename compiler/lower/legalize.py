@@ -153,6 +153,7 @@ class _Walk:
         self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
         self.blocked: dict[int, Unsupported | None] = {}
+        self.build.tokens = self._tokens
         for n in source.nodes:
             if n.op_type == "Softmax":
                 self._find_scores(n)

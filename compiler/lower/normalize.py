@@ -21,7 +21,7 @@ from compiler.lower.function import operand
 from compiler.lower.piecewise import magnitude
 from compiler.lower.reduce import Maps, exponent, maps, squares, unit, value
 from compiler.lower.root import reciprocal_root
-from compiler.lower.rows import by_channel, rows
+from compiler.lower.rows import Norm, rows
 from compiler.lower.values import INF, Function, Linear, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
@@ -91,13 +91,11 @@ def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
     axis, epsilon = at.get("axis", -1) % rank, at.get("epsilon", 1e-5)
     shape = x.q.shape[axis:]
     bias = inputs[2] if len(inputs) > 2 else None
-    row = None if any(node.output[1:]) else rows(
-        build, x, list(range(axis, rank)), f"{node.output[0]}:rows", epsilon)
-    if row is not None:
-        for c, product in zip(_constants(inputs[1], bias), (True, False)):
-            if c is not None:
-                row = by_channel(build, row, c, product, f"{node.output[0]}:{product:d}")
-        return [Real(row)]
+    if not any(node.output[1:]):
+        norm = Norm(epsilon, True, *_constants(inputs[1], bias))
+        row = rows(build, x, list(range(axis, rank)), f"{node.output[0]}:rows", norm)
+        if row is not None:
+            return [Real(row)]
     m = maps(build, x, list(range(axis, rank)))
     y, mean, inverse = normalized(build, m, epsilon, node.output[0])
     more = [stored(build, real, n) for real, n in zip((mean, inverse), node.output[1:]) if n]

@@ -2,20 +2,32 @@
 """Values of which the elements that belong together are the channels of a pixel: tokens behind a
 matrix product, and their scores."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from compiler.ir.floats import LOWEST, WORD, patterns
 from compiler.ir.graph import Add, Product, Rows, Tensor
 from compiler.lower.builder import Builder
-from compiler.lower.finish import stored
-from compiler.lower.values import Deq, Quantized, Real, Storage, Sum, identity
+from compiler.lower.values import Deq, Quantized, Storage, identity
 VANISHES = -1000.0
 """Scores this low, or lower, have exponentials of 0 beside any others."""
 
 
-def rows(build: Builder, x: Deq, axes: list[int], name: str, epsilon: float | None = None,
-         centered: bool = True) -> Deq | None:
-    """Softmax along some axes, or with an ``epsilon`` normalization; None unless the elements
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A normalization: what is added to the mean square, whether the mean is subtracted first, and
+    a factor and a sum for each element of a row."""
+
+    epsilon: float
+    centered: bool
+    gain: np.ndarray | None = None
+    shift: np.ndarray | None = None
+
+
+def rows(build: Builder, x: Deq, axes: list[int], name: str, norm: Norm | None = None
+         ) -> Deq | None:
+    """Softmax along some axes, or a normalization; None unless the elements
     along them are the channels of a pixel each, and whole words of it, or scores that are padded
     to whole words."""
     last = [a % len(x.q.shape) for a in axes]
@@ -26,17 +38,21 @@ def rows(build: Builder, x: Deq, axes: list[int], name: str, epsilon: float | No
     if tensor is None or x.scale <= 0 or x.q.dtype not in ("float16", "bfloat16"):
         return None
     pitch = depth + -depth % WORD
-    if pitch > depth and (epsilon is not None or not _low(build, tensor)
+    if pitch > depth and (norm is not None or not _low(build, tensor)
                           or float(x.scale) * LOWEST[tensor.dtype] > VANISHES):
         return None
     if not _by_pixel(tensor, Quantized(name, x.q.storage, order.reshape(-1, depth)).positions(),
                      pitch):
         return None
     y = Tensor(name, tensor.nchw, tensor.dtype)
-    # a factor in front of a normalization changes what epsilon is compared with, and nothing else
-    build.emit(Rows(node=build.node, x=tensor, y=y, depth=depth, pitch=pitch, scale=x.scale,
-                    norm=epsilon is not None, centered=centered,
-                    epsilon=float(epsilon or 0) / float(x.scale) ** 2))
+    op = Rows(node=build.node, x=tensor, y=y, depth=depth, pitch=pitch, scale=x.scale)
+    if norm is not None:
+        # a factor in front of a normalization changes what epsilon is compared with, nothing else
+        gain, shift = (None if c is None else patterns(c.ravel(), tensor.dtype)
+                       for c in (norm.gain, norm.shift))
+        op = replace(op, norm=True, centered=norm.centered, gain=gain, shift=shift,
+                     epsilon=norm.epsilon / float(x.scale) ** 2)
+    build.emit(op)
     storage = Storage(name, y.nchw, y.dtype, y, padded=pitch > depth)
     return Deq(Quantized(name, storage, x.q.positions()), np.float32(1), 0)
 
@@ -48,18 +64,6 @@ def _low(build: Builder, t: Tensor) -> bool:
     if isinstance(maker, Add):
         return bool(not maker.product and maker.scale_a > 0) and _low(build, maker.a)
     return isinstance(maker, Product) and maker.fill < 0
-
-
-def by_channel(build: Builder, x: Deq, c: np.ndarray, product: bool, name: str) -> Deq:
-    """``x + c`` or ``x * c`` of what :func:`rows` gives and a number for each element of its rows:
-    an operand of one pixel."""
-    tensor = x.q.storage.tensor
-    assert tensor is not None
-    channels = np.tile(c.ravel(), tensor.nchw[1] // c.size).reshape(1, -1, 1, 1)
-    operand = Deq(build.constant(patterns(channels, tensor.dtype), tensor.dtype), np.float32(1), 0)
-    whole = Deq(Quantized(name, x.q.storage, identity(tensor.nchw)), x.scale, 0)
-    made = stored(build, Real(Sum(whole, operand, product)), name)
-    return Deq(Quantized(name, made.q.storage, x.q.index), np.float32(1), 0)
 
 
 def _by_pixel(t: Tensor, at: np.ndarray, pitch: int) -> bool:

@@ -40,8 +40,9 @@ def identity(shape: tuple[int, ...]) -> np.ndarray:
 @dataclass(eq=False)
 class Storage:
     """Where elements come from: a machine tensor; or a graph input, or ``data`` that are constant,
-    which have none yet. The channels of a tensor of ``tokens`` are its last axis. One is ``padded`` if
-    behind some of its channels there are others that no value is in, up to the next whole word."""
+    which have none yet. The channels of a tensor of ``tokens`` are its last axis. One is ``padded``
+    if behind some of its channels there are others that no value is in, up to the next whole word.
+    """
 
     name: str
     shape: tuple[int, ...]

@@ -10,10 +10,12 @@ A reduction that does not end with a word goes over what lies behind its last el
 operands. That is nothing where a convolution has made an operand, or a copy of it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from compiler.ir.floats import one_hot, patterns
-from compiler.ir.graph import (RANGE, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Product,
+from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Product,
                                Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
@@ -22,17 +24,61 @@ from isa.config import Config
 def matrices(graph: Graph, config: Config) -> Graph:
     """The graph without products."""
     ops: list[Op] = []
+    split: dict[Tensor, list[Tensor]] = {
+        t: [] for op in graph.ops if isinstance(op, Product) and len(op.first) > 1
+        and op.outputs * op.y.size % config.lanes == 0 for t in _apart(graph, op.y, op.outputs)}
     for op in graph.ops:
-        ops += _Made(graph, ops, op, config.lanes).ops if isinstance(op, Product) else [op]
+        if isinstance(op, Product):
+            ops += _Made(graph, ops, op, config.lanes, split).ops
+        elif op.y in split:
+            assert isinstance(op, Add | Rows)
+            each = [_piece(op, x, i, config.lanes) for i, x in enumerate(split[op.inputs[0]])]
+            split[op.y] = [piece.y for piece in each]
+            ops += each
+        else:
+            ops.append(op)
     graph.ops = ops
     return graph
+
+
+def _apart(graph: Graph, t: Tensor, pitch: int) -> list[Tensor]:
+    """The tensor of several products and those made of it up to the next product, if each product's
+    ``pitch`` channels can go their own way: scores then exist for a head at a time."""
+    found = [t]
+    for op in graph.ops:
+        if t not in op.inputs:
+            continue
+        if isinstance(op, Add) and op.a is t and op.b is not t:
+            fits = op.b.nchw[1] == t.nchw[1]
+        elif isinstance(op, Rows):
+            fits = op.pitch == pitch
+        else:
+            fits = isinstance(op, Product) and op.x is t and op.w is not t and op.pitch == pitch
+        rest = [] if not fits or isinstance(op, Product) else _apart(graph, op.y, pitch)
+        if not fits or not (isinstance(op, Product) or rest):
+            return []
+        found += rest
+    return [] if any(port.tensor is t for port in graph.outputs) else found
+
+
+def _piece(op: Add | Rows, x: Tensor, i: int, lanes: int) -> Add | Rows:
+    """An operator on the channels of one product, ``x`` of its operand."""
+    pitch = x.nchw[1]
+    y = Tensor(f"{op.y.name}[{i}]", x.nchw, op.y.dtype, op.y.scale, op.y.zero_point)
+    if isinstance(op, Rows):
+        return replace(op, x=x, y=y)
+    b = op.b
+    return replace(op, a=x, y=y, b=Tensor(
+        f"{b.name}[{i}]", (1, pitch, *b.nchw[2:]), b.dtype, b.scale, b.zero_point, b,
+        i * pitch * b.size // lanes))
 
 
 class _Made:
     """What becomes of one product behind the operators ``before``, in order."""
 
-    def __init__(self, graph: Graph, before: list[Op], op: Product, lanes: int):
-        self.graph, self.op, self.lanes = graph, op, lanes
+    def __init__(self, graph: Graph, before: list[Op], op: Product, lanes: int,
+                 split: dict[Tensor, list[Tensor]]):
+        self.graph, self.op, self.lanes, self.split = graph, op, lanes, split
         self.ops: list[Op] = []
         self._makers = {made.y: made for made in before}
         self._parts: dict[tuple[Tensor, int], Tensor] = {}
@@ -41,7 +87,9 @@ class _Made:
         self._copies = {op.x: behind and not self._clean(op.x, op.a_zp) and (
             op.x.floating or not clean), op.w: behind and not clean and op.x.floating}
         each = [self._product(*pair, i) for i, pair in enumerate(zip(op.first, op.second))]
-        if len(each) > 1:
+        if op.y in split:
+            split[op.y] = each
+        elif len(each) > 1:
             lo, hi = RANGE[op.y.dtype]
             self.ops.append(Concat(node=op.node, y=op.y, clip=Clip(op.clip.z, lo, hi), parts=tuple(
                 Joint(y, i * op.outputs, op.clip.z, np.float32(1)) for i, y in enumerate(each))))
@@ -72,6 +120,8 @@ class _Made:
 
     def _part(self, t: Tensor, first: int, count: int, zp: int) -> Tensor:
         """Channels ``first … first + count - 1`` of a tensor."""
+        if t in self.split and t is self.op.x:
+            return self._start(self.split[t][first // self.op.pitch], count)
         if (first, count) == (0, t.nchw[1]) and not self._copies[t]:
             return t
         if (t, first) not in self._parts:
@@ -86,9 +136,16 @@ class _Made:
             self._parts[t, first] = part
         return self._parts[t, first]
 
+    def _start(self, t: Tensor, count: int) -> Tensor:
+        """The first channels of one of the tensors that go their own way."""
+        if count == t.nchw[1]:
+            return t
+        return Tensor(f"{t.name}[:{count}]", (1, count, *t.nchw[2:]), t.dtype, t.scale,
+                      t.zero_point, t, 0)
+
     def _clean(self, t: Tensor, zp: int) -> bool:
         """Whether what lies behind the last channel of each pixel is ``zp``."""
-        maker = self._makers.get(t)
+        maker = self._makers.get(self.split[t][0] if t in self.split else t)
         if isinstance(maker, Rows):
             return maker.pitch > maker.depth    # of a softmax, zeros
         if isinstance(maker, Conv) and maker.groups == 1 and maker.residual is None:

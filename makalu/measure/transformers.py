@@ -130,6 +130,12 @@ class _Graph:
     def add(self, x: str, y: str, name: str) -> str:
         return self.node("Add", x, y, name=name)
 
+    def cache(self, heads: int) -> tuple[str, str]:
+        s = self.shape
+        key, value = (self.input(f"{self.layer}{part}", (1, heads, s.context, s.width // s.heads))
+                      for part in ("past_key", "past_value"))
+        return key, value
+
     def model(self, name: str) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs, self.weights)
         opset = 24 if any(n.op_type == "Swish" for n in self.nodes) else OPSET
@@ -180,12 +186,9 @@ def decoder(shape: Shape, name: str) -> onnx.ModelProto:
     """GPT-2: one or more tokens behind a cache, the head included."""
     g = _Graph(shape)
     x = g.input("embedded", (1, shape.tokens, shape.width))
-    head = shape.width // shape.heads
     for i in range(shape.layers):
         g.layer = f"layer{i}."
-        past = tuple(g.input(f"{g.layer}{part}", (1, shape.heads, shape.context, head))
-                     for part in ("past_key", "past_value"))
-        x = g.add(x, g.attention(g.norm(x, "norm1"), past=past), "sum1")
+        x = g.add(x, g.attention(g.norm(x, "norm1"), past=g.cache(shape.heads)), "sum1")
         x = g.add(x, g.feed_forward(g.norm(x, "norm2")), "sum2")
     g.layer = ""
     y = g.linear(g.norm(x, "norm"), shape.width, shape.classes, "head", False)
@@ -208,8 +211,7 @@ def llama(shape: Shape, name: str) -> onnx.ModelProto:
 
     for i in range(shape.layers):
         g.layer = f"layer{i}."
-        past = tuple(g.input(f"{g.layer}{part}", (1, kv, shape.context, head))
-                     for part in ("past_key", "past_value")) if shape.context else None
+        past = g.cache(kv) if shape.context else None
         y = g.attention(g.rms(x, "norm1"), False, causal=not shape.context, rotate=rotate,
                         past=past)
         x = g.add(x, y, "sum1")
