@@ -11,13 +11,16 @@ timing                predicted cycles
 They are tried with bands of several sizes; the program with the fewest predicted cycles is taken.
 """
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from compiler.emit.add import emit_add
+from compiler.emit.cache import emit_append, emit_keep, with_keeps
 from compiler.emit.concat import emit_concat
 from compiler.emit.conv import emit_conv
 from compiler.emit.depth import depth_first
@@ -29,7 +32,8 @@ from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import Add, Concat, Conv, Graph, Move, Op, Pool, Port, Product, Rows
+from compiler.ir.graph import (Add, Append, Concat, Conv, Graph, Keep, Move, Op, Pool, Port,
+                               Product, Rows)
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
@@ -42,7 +46,7 @@ from compiler.source.frontend import Source
 from isa.config import GRANULE, Config
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
 from isa.layout import Buffer
-from isa.program import Program
+from isa.program import Patch, Program
 
 GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
 """Cycles of an instruction that are tried."""
@@ -105,6 +109,7 @@ class Backend:
         self.precision = precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
+        graph.ops = with_keeps(graph)
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -118,8 +123,8 @@ class Backend:
             and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
 
-    def program(self) -> Program:
-        """Schedule, order, encode: the best of several attempts, one choice after another."""
+    def best(self) -> tuple[Schedule, list[Step]]:
+        """The best of several attempts to schedule and to order, one choice after another."""
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
@@ -143,7 +148,7 @@ class Backend:
             steps, cycles = best_order(s.steps, self.config)
             if cycles < found[2]:
                 found, choice = (s, steps, cycles), attempt
-        return self._encoded(*found[:2])
+        return found[:2]
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool) -> Schedule:
@@ -177,22 +182,39 @@ class Backend:
             emit_concat(s, op)
         elif isinstance(op, Rows):
             emit_rows(s, op)
+        elif isinstance(op, Append):
+            emit_append(s, op)
+        elif isinstance(op, Keep):
+            emit_keep(s, op)
         elif isinstance(op, Add):
             emit_add(s, op)
         else:
             raise AssertionError(f"pass matrices has left {op}")
         return 1
 
-    def _encoded(self, s: Schedule, steps: list[Step]) -> Program:
-        """Waits, addresses of the weights, tables."""
-        base = aligned((len(steps) + 1) * INSTRUCTION_BYTES)
-        constants = Constants(self.config.lanes)
-        for step in s.steps:
-            if step.stream is not None:
-                step.fields["dram"] += base + constants.place(step.stream)
-        sizes = {**s.sizes, Region.PROGRAM: base + len(constants.data)}
-        waits(steps)
-        cycles = predict(steps, self.config)
+    def table(self, s: Schedule, steps: list[Step], shared: "Shared", start: int) -> Program:
+        """The program, or the entry, whose instructions begin at byte ``start`` of the image."""
+        source, legal = self.source, self.legal
+        pre, new_in = hosts.before(source, legal.pre, legal.inputs, legal.passing)
+        post, new_out = hosts.after(source, legal.post, legal.crossing, legal.passing)
+        inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
+        outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
+        states = sum(s.layout(t).words * s.lanes for t in self.graph.states)
+        return Program(
+            name=source.name, config=self.config, image=shared.image, start=start,
+            instruction_count=len(steps) + 1, patches=_patches(steps),
+            inputs=inputs, outputs=outputs, region_sizes=shared.region_sizes,
+            nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
+            macs=self.work.macs.total(), multiplications=self.work.slots,
+            precision=self.precision,
+            node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
+            compulsory_bytes=(self.work.weight_bytes + states
+                              + sum(b.size for b in [*inputs, *outputs])),
+            predicted_cycles=predict(steps, self.config) + [0],
+            placement=self._placement(steps), host_pre=pre, host_post=post)
+
+    def encode(self, steps: list[Step]) -> bytes:
+        """The instructions, END included, whose waits and addresses are known."""
         code = bytearray()
         for step in steps:
             try:
@@ -201,27 +223,7 @@ class Backend:
                 raise CompileError(self.graph.where(step.node),
                                    f"it does not fit an instruction ({e})",
                                    "use a smaller kernel, stride or map") from e
-        code += Instruction(Opcode.END).encode()
-        image = bytes(code) + bytes(base - len(code)) + bytes(constants.data)
-        return self._table(s, steps, image, cycles + [0], sizes)
-
-    def _table(self, s: Schedule, steps: list[Step], image: bytes, cycles: list[int],
-               sizes: dict[int, int]) -> Program:
-        source, legal = self.source, self.legal
-        pre, new_in = hosts.before(source, legal.pre, legal.inputs, legal.passing)
-        post, new_out = hosts.after(source, legal.post, legal.crossing, legal.passing)
-        inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
-        outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
-        return Program(
-            name=source.name, config=self.config, image=image, instruction_count=len(steps) + 1,
-            inputs=inputs, outputs=outputs,
-            region_sizes={int(r): aligned(sizes[r]) for r in Region},
-            nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
-            macs=self.work.macs.total(), multiplications=self.work.slots,
-            precision=self.precision,
-            node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
-            compulsory_bytes=self.work.weight_bytes + sum(b.size for b in [*inputs, *outputs]),
-            predicted_cycles=cycles, placement=self._placement(steps), host_pre=pre, host_post=post)
+        return bytes(code + Instruction(Opcode.END).encode())
 
     def _placement(self, steps: list[Step]) -> list[dict[str, str]]:
         engine: dict[str, str] = {}
@@ -250,3 +252,40 @@ class Backend:
             kind="packed" if y.packed else "blocked", n_pitch=y.image * s.lanes,
             block_pitch=y.block * s.lanes, row_pitch=y.row * s.lanes, fill=port.fill,
             scale=float(np.float32(scale)), zero_point=int(zero_point))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the entries of a program have in common."""
+
+    image: bytes
+    region_sizes: dict[int, int]
+
+
+def program(backends: Sequence[Backend]) -> Program:
+    """The program of a network, or of several that share constants and states, each an entry."""
+    config = backends[0].config
+    found = [b.best() for b in backends]
+    starts = list(itertools.accumulate(
+        ((len(steps) + 1) * INSTRUCTION_BYTES for _, steps in found), initial=0))
+    base = aligned(starts.pop())
+    constants = Constants(config.lanes)
+    code = b""
+    for backend, (s, steps) in zip(backends, found):
+        for step in s.steps:
+            if step.stream is not None:
+                step.fields["dram"] += base + constants.place(step.stream)
+        waits(steps)
+        code += backend.encode(steps)
+    image = code + bytes(base - len(code)) + bytes(constants.data)
+    sizes = {int(r): aligned(max(s.sizes[r] for s, _ in found)) for r in Region}
+    sizes[int(Region.PROGRAM)] = aligned(len(image))
+    shared = Shared(image, sizes)
+    first, *others = (b.table(s, steps, shared, start)
+                      for b, (s, steps), start in zip(backends, found, starts))
+    return replace(first, entries=others)
+
+
+def _patches(steps: list[Step]) -> list[Patch]:
+    return [Patch(i, "dram", *step.varying) for i, step in enumerate(steps)
+            if step.varying is not None]

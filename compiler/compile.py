@@ -25,6 +25,7 @@ from pathlib import Path
 import onnx
 
 from compiler.backend import Backend, Work
+from compiler.backend import program as program_of
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import FLOATS
 from compiler.ir.graph import verify
@@ -39,6 +40,7 @@ from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend, with_nncf
+from compiler.source.cache import Lengths, at_lengths, caches
 from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
@@ -102,11 +104,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                            "but ort are for int8 alone", "leave --quantize out")
     if precision == "mixed":
         return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
-    if precision not in config.dtypes:
-        raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
-                           f"{', '.join(config.dtypes)} alone", "use one of these, or a machine "
-                           f"that has it: --config {config.name.removesuffix('_fp')}_fp"
-                           if precision in DTYPES else f"use one of {', '.join(DTYPES)}")
+    _check_precision(precision, config)
     source = frontend.load(model, batch, name)
     if not allow_host:
         check_types(source.model, source.constants)
@@ -119,6 +117,61 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     elif not is_quantized(source.model):
         source = frontend.load(QUANTIZERS[quantizer](source, calibration), batch, source.name)
     return _compiled(source, config, allow_host, floats, precision)
+
+
+def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, context: int,
+                    prefill: int = 16, allow_host: Collection[str] = (), name: str | None = None,
+                    precision: str = "fp16") -> Program:
+    """Compile a decoder whose key-value cache stays on the machine.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, str or Path
+        An FP32 decoder with its cache as inputs and outputs (:mod:`compiler.source.cache`).
+    config : Config
+        The machine.
+    context : int
+        Tokens that the cache holds.
+    prefill : int
+        Tokens of a prompt that an execution takes.
+    allow_host, name, precision
+        As for :func:`compile_model`; ``fp16`` or ``bf16``.
+
+    Returns
+    -------
+    Program
+        Two entries: one token, and ``prefill`` tokens.
+
+    Raises
+    ------
+    CompileError
+        If the model is no such decoder, or does not run on the machine.
+    """
+    check_operators(allow_host)
+    _check_precision(precision, config)
+    if precision not in FLOATS:
+        raise CompileError(f"precision {precision}", "the machine keeps caches of floats",
+                           f"use one of {', '.join(FLOATS)}")
+    if context < 1 or prefill < 1:
+        raise CompileError(f"context {context}, prefill {prefill}", "there is no token in it",
+                           "use numbers from 1 on")
+    read, where = frontend.read(model, name)
+    found = caches(read, where)
+    backends = []
+    for tokens in dict.fromkeys((1, prefill)):
+        fixed = at_lengths(read, found, Lengths(tokens, context + prefill))
+        source = unrolled(frontend.load(fixed, name=where), allow_host)
+        source.caches = found
+        backends.append(_backend(source, config, allow_host, FLOATS[precision], precision))
+    return program_of(backends)
+
+
+def _check_precision(precision: str, config: Config) -> None:
+    if precision not in config.dtypes:
+        raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
+                           f"{', '.join(config.dtypes)} alone", "use one of these, or a machine "
+                           f"that has it: --config {config.name.removesuffix('_fp')}_fp"
+                           if precision in DTYPES else f"use one of {', '.join(DTYPES)}")
 
 
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
@@ -159,9 +212,14 @@ MACHINE_PASSES = (MATRICES, PREPARE, STEM, GRID)
 
 def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
               precision: str) -> Program:
+    return program_of([_backend(source, config, allow_host, floats, precision)])
+
+
+def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
+             precision: str) -> Backend:
     legal = legalize(source, allow_host, floats)
     verify(legal.graph)
     graph = run(PASSES, legal.graph, config)
     work = Work.of(graph)
     graph = run(MACHINE_PASSES, graph, config)
-    return Backend(source, legal, graph, config, work, precision).program()
+    return Backend(source, legal, graph, config, work, precision)

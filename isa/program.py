@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one artifact that the compiler makes and every device runs.
 
-A program file is, little-endian: the magic ``MAKALU\\0\\2``, the SHA-256 of all that follows (32
+A program file is, little-endian: the magic ``MAKALU\\0\\3``, the SHA-256 of all that follows (32
 bytes), the length of the header (8 bytes), the header (JSON, UTF-8, sorted keys), and the blobs
 whose names and lengths the header lists, in its order: ``image`` (the bytes of region PROGRAM:
 instructions from offset 0, END last, then weights) and, where the graph's edges run on the host,
-``host_pre`` and ``host_post`` (ONNX models). The same program is the same bytes, always.
+``host_pre`` and ``host_post`` (ONNX models), of each entry. The same program is the same bytes,
+always.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import hashlib
 import itertools
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,34 @@ from typing import Any
 from isa.config import ISA_VERSION, Config, ConfigError
 from isa.instructions import INSTRUCTION_BYTES, Instruction, Region
 from isa.layout import Buffer
-from isa.validate import BLOBS, ProgramError, check_header, check_tables, need
+from isa.validate import (EDGES, SHARED, ProgramError, blob_names, check_header, check_tables,
+                          need)
 
-MAGIC = b"MAKALU\0\2"
+MAGIC = b"MAKALU\0\3"
 """The last byte is the version of the format."""
 
 LENGTH = struct.Struct("<Q")
 """Of the header, behind the checksum."""
 
 
+@dataclass(frozen=True)
+class Patch:
+    """A field of an instruction that is another one in each execution: ``stride`` is added to it
+    for each ``1 << shift`` of an argument of the execution, of which ``mask`` says the bits that
+    count."""
+
+    instruction: int
+    field: str
+    argument: str
+    stride: int
+    shift: int = 0
+    mask: int = 0xFFFF_FFFF
+
+
 @dataclass(kw_only=True)
 class Program:
-    """A compiled network.
+    """A compiled network. One with ``entries`` is several: each has instructions of its own, and
+    all have the image, the regions and what executions leave there.
 
     Parameters
     ----------
@@ -41,8 +59,14 @@ class Program:
         The machine that it was compiled for.
     image : bytes
         Region PROGRAM: instructions, then weights.
+    start : int
+        Byte of the image with the first instruction.
     instruction_count : int
-        Instructions in the image, END included.
+        Instructions from there on, END included.
+    patches : list[Patch]
+        What changes from execution to execution.
+    entries : list[Program]
+        The others, which have none themselves.
     inputs, outputs : list[Buffer]
         Buffers in regions INPUT and OUTPUT, in the order in which ``host_pre`` makes and
         ``host_post`` takes them (without those: of the graph's inputs and outputs).
@@ -80,6 +104,9 @@ class Program:
     inputs: list[Buffer]
     outputs: list[Buffer]
     region_sizes: dict[int, int]
+    start: int = 0
+    patches: list[Patch] = field(default_factory=list)
+    entries: list["Program"] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     node_of: list[int] = field(default_factory=list)
     macs: int = 0
@@ -107,9 +134,42 @@ class Program:
 
     def instructions(self) -> list[Instruction]:
         """The decoded instructions."""
-        step = INSTRUCTION_BYTES
-        return [Instruction.decode(self.image[i * step:(i + 1) * step])
-                for i in range(self.instruction_count)]
+        return [Instruction.decode(self.code(i)) for i in range(self.instruction_count)]
+
+    def code(self, index: int) -> bytes:
+        """The bytes of instruction ``index``."""
+        at = self.at(index)
+        return self.image[at:at + INSTRUCTION_BYTES]
+
+    def at(self, index: int) -> int:
+        """The byte of the image with which instruction ``index`` begins."""
+        return self.start + index * INSTRUCTION_BYTES
+
+    def patched(self, arguments: Mapping[str, int]) -> dict[int, bytes]:
+        """The instructions of :attr:`patches` in an execution with these arguments, by the bytes of
+        the image with which they begin.
+
+        Raises
+        ------
+        ProgramError
+            If an argument is missing, or too large for its field.
+        """
+        fields: dict[int, dict[str, int]] = {}
+        for p in self.patches:
+            need(p.argument in arguments,
+                 f"program {self.name!r} needs the argument {p.argument!r} of an execution")
+            these = fields.setdefault(p.instruction,
+                                      dict(Instruction.decode(self.code(p.instruction)).fields))
+            these[p.field] = these.get(p.field, 0) + p.stride * (
+                (arguments[p.argument] & p.mask) >> p.shift)
+        found = {}
+        for index, these in fields.items():
+            opcode = Instruction.decode(self.code(index)).opcode
+            try:
+                found[self.at(index)] = Instruction(opcode, these).encode()
+            except ValueError as e:
+                raise ProgramError(f"program {self.name!r}, instruction {index}: {e}") from None
+        return found
 
     def node_name(self, index: int) -> str:
         """The source node of instruction ``index``, or an empty string."""
@@ -143,15 +203,24 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """The program file."""
-        header: dict[str, Any] = dataclasses.asdict(self)
-        blobs = [header.pop(name) for name in BLOBS]
-        header["region_sizes"] = {str(int(k)): v for k, v in self.region_sizes.items()}
-        header["isa_version"] = ISA_VERSION
-        header["config_hash"] = f"{self.config.hash:016x}"
-        header["blobs"] = [[name, len(blob)] for name, blob in zip(BLOBS, blobs)]
+        header = {**self._header(), "config": dataclasses.asdict(self.config),
+                  "isa_version": ISA_VERSION, "config_hash": f"{self.config.hash:016x}",
+                  "region_sizes": {str(int(k)): v for k, v in self.region_sizes.items()},
+                  "precision": self.precision, "entries": [e._header() for e in self.entries]}
+        blobs = [self.image, *(getattr(p, name) for p in (self, *self.entries) for name in EDGES)]
+        header["blobs"] = [[name, len(blob)]
+                           for name, blob in zip(blob_names(len(self.entries)), blobs)]
         text = json.dumps(header, sort_keys=True).encode()
         body = b"".join([LENGTH.pack(len(text)), text, *blobs])
         return MAGIC + hashlib.sha256(body).digest() + body
+
+    def _header(self) -> dict[str, Any]:
+        """The fields that every entry has for itself."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+                  if f.name not in (*SHARED, "entries", *EDGES)}
+        for name in ("inputs", "outputs", "patches"):
+            fields[name] = [dataclasses.asdict(v) for v in fields[name]]
+        return fields
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "program") -> "Program":
@@ -191,17 +260,24 @@ class Program:
         sizes = [size for _, size in header.pop("blobs")]
         need(at + sum(sizes) == len(body), "the blobs are not as long as the header says")
         ends = itertools.accumulate(sizes, initial=at)
-        blobs: dict[str, Any] = {name: body[end:end + size]
-                                 for name, size, end in zip(BLOBS, sizes, ends)}
+        image, *edges = (body[end:end + size] for size, end in zip(sizes, ends))
         fields = header.pop("config")
         config = Config(**{**fields, "dtypes": tuple(fields["dtypes"])})
         need(f"{config.hash:016x}" == header.pop("config_hash"),
              "its configuration does not match its hash")
-        for side in ("inputs", "outputs"):
-            header[side] = [Buffer(**b) for b in header[side]]
-        header["region_sizes"] = {Region(int(k)): v for k, v in header["region_sizes"].items()}
-        check_tables(header, config, blobs["image"])
-        return cls(config=config, **header, **blobs)
+        regions = {Region(int(k)): v for k, v in header.pop("region_sizes").items()}
+        shared: dict[str, Any] = {"config": config, "image": image, "region_sizes": regions,
+                  "precision": header.pop("precision")}
+        made = []
+        for i, entry in enumerate((header, *header.pop("entries"))):
+            for side in ("inputs", "outputs"):
+                entry[side] = [Buffer(**b) for b in entry[side]]
+            entry["patches"] = [Patch(**p) for p in entry["patches"]]
+            check_tables({**entry, **shared}, config, image)
+            own: dict[str, Any] = dict(zip(EDGES, edges[2 * i:2 * i + 2]))
+            made.append(cls(**entry, **shared, **own))
+        made[0].entries = made[1:]
+        return made[0]
 
     def save(self, path: str | Path) -> None:
         """Write the program file."""

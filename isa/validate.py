@@ -15,11 +15,20 @@ from typing import Any
 
 from isa.config import DTYPES, Config
 from isa.errors import UserError
-from isa.instructions import INSTRUCTION_BYTES, Opcode, Region
+from isa.instructions import DMA_FIELDS, INSTRUCTION_BYTES, Opcode, Region
 from isa.layout import KINDS, RANGE, Buffer, machine_shape, pixel_bytes
 
-BLOBS = ("image", "host_pre", "host_post")
-"""What follows the header in a file, in this order."""
+EDGES = ("host_pre", "host_post")
+"""Blobs that every entry of a program has."""
+
+SHARED = ("config", "image", "region_sizes", "precision")
+"""Fields that all entries of a program have in common."""
+
+
+def blob_names(entries: int) -> list[str]:
+    """What follows the header in a file, in this order."""
+    return ["image", *EDGES * (1 + entries)]
+
 
 REACH = 1 << 32
 """Bytes of a region that an instruction can address."""
@@ -71,6 +80,7 @@ NAME = Rule("a text of printable characters", lambda v: _is_text(v) and v.isprin
 TEXT = Rule(f"a text of up to {MOST_TEXT} characters", _is_text)
 COUNT = _integer(0, (1 << 63) - 1)
 BYTES = _integer(0, REACH)
+OBJECTS = Rule("a list of objects", lambda v: type(v) is list)
 AXES = _list_of(_integer(1, REACH), MOST_AXES)
 
 BUFFER = {
@@ -87,27 +97,38 @@ BUFFER = {
 }
 """Of each field of a buffer what it has to be."""
 
+PATCH = {
+    "instruction": _integer(0, REACH // INSTRUCTION_BYTES - 1),
+    "field": Rule("a field of a transfer",
+                  lambda v: type(v) is str and v in {f.name for f in DMA_FIELDS}),
+    "argument": TEXT, "stride": _integer(-REACH, REACH), "shift": _integer(0, 31),
+    "mask": _integer(0, REACH - 1),
+}
+"""Of each field of a patch what it has to be."""
+
+ENTRY = {
+    "name": TEXT, "start": BYTES, "instruction_count": _integer(1, REACH // INSTRUCTION_BYTES),
+    "inputs": OBJECTS, "outputs": OBJECTS, "patches": OBJECTS,
+    "nodes": _list_of(TEXT), "node_of": _list_of(_integer(-1, REACH)),
+    "macs": COUNT, "multiplications": COUNT, "node_macs": _list_of(COUNT),
+    "compulsory_bytes": COUNT, "predicted_cycles": _list_of(COUNT),
+    "placement": _list_of(_object(("node", "op", "engine", "reason"))),
+    "choices": _list_of(_object(("layer", "op", "type", "reason"), ("sqnr_alone",))),
+}
+"""Of each field of an entry what it has to be."""
+
 HEADER = {
-    "name": TEXT, "instruction_count": _integer(1, REACH // INSTRUCTION_BYTES),
-    "inputs": Rule("a list of objects", lambda v: type(v) is list),
-    "outputs": Rule("a list of objects", lambda v: type(v) is list),
+    **ENTRY, "entries": OBJECTS,
     "region_sizes": Rule(
         f"an object with sizes of regions 0 to {len(Region) - 1}, each {BYTES.text}",
         lambda v: type(v) is dict and v.keys() <= {str(int(r)) for r in Region}
         and all(map(BYTES.holds, v.values()))),
-    "nodes": _list_of(TEXT), "node_of": _list_of(_integer(-1, REACH)),
-    "macs": COUNT, "multiplications": COUNT, "node_macs": _list_of(COUNT),
-    "compulsory_bytes": COUNT, "predicted_cycles": _list_of(COUNT),
     "precision": Rule(f"one of {', '.join(DTYPES)}, mixed",
                       lambda v: type(v) is str and v in (*DTYPES, "mixed")),
-    "placement": _list_of(_object(("node", "op", "engine", "reason"))),
-    "choices": _list_of(_object(("layer", "op", "type", "reason"), ("sqnr_alone",))),
     "config": Rule("an object", lambda v: type(v) is dict), "config_hash": TEXT,
     "isa_version": _list_of(COUNT, 2),
-    "blobs": Rule(f"[name, size] of each of {', '.join(BLOBS)}",
-                  lambda v: type(v) is list and len(v) == len(BLOBS) and all(
-                      type(b) is list and len(b) == 2 and b[0] == name and COUNT.holds(b[1])
-                      for name, b in zip(BLOBS, v))),
+    "blobs": Rule("a list of [name, size]", lambda v: type(v) is list and all(
+        type(b) is list and len(b) == 2 and TEXT.holds(b[0]) and COUNT.holds(b[1]) for b in v)),
 }
 """Of each field of the header what it has to be."""
 
@@ -129,10 +150,21 @@ def check_header(header: Any) -> None:
     need(type(header) is dict, "the header is no object")
     _fields("the header", header, HEADER)
     _fields("the configuration", header["config"], CONFIG)
-    for side in ("inputs", "outputs"):
-        for k, buffer in enumerate(header[side]):
-            need(type(buffer) is dict, f"{side} {k} is no object")
-            _fields(f"{side} {k}", buffer, BUFFER)
+    names = blob_names(len(header["entries"]))
+    need([name for name, _ in header["blobs"]] == names,
+         f"the header: blobs has to be [name, size] of each of {', '.join(names)}")
+    _objects("", header, {"entries": ENTRY})
+    for k, entry in enumerate([header, *header["entries"]]):
+        _objects(f"entry {k}: " if k else "", entry,
+                 {"inputs": BUFFER, "outputs": BUFFER, "patches": PATCH})
+
+
+def _objects(where: str, fields: Mapping[str, Any], rules: Mapping[str, Mapping[str, Rule]]
+             ) -> None:
+    for name, rule in rules.items():
+        for k, item in enumerate(fields[name]):
+            need(type(item) is dict, f"{where}{name} {k} is no object")
+            _fields(f"{where}{name} {k}", item, rule)
 
 
 def _fields(where: str, fields: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
@@ -153,7 +185,7 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
         At the first rule that is broken.
     """
     count, nodes, precision = (header[k] for k in ("instruction_count", "nodes", "precision"))
-    _check_image(image, count)
+    _check_image(image, header["start"], count)
     _check_regions({**header["region_sizes"], Region.PROGRAM: len(image)}, config)
     need(precision == "mixed" or precision in config.dtypes,
          f"precision is {precision}, which the machine {config.name!r} does not have")
@@ -161,6 +193,8 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
                              ("predicted_cycles", count, "instructions")):
         need(len(header[name]) in (0, want),
              f"{name} has {len(header[name])} entries for {want} {what}")
+    need(max((p.instruction for p in header["patches"]), default=0) < count,
+         f"a patch is of an instruction beyond the {count} that there are")
     need(max(header["node_of"], default=-1) < len(nodes),
          f"node_of names a node beyond the {len(nodes)} that there are")
     for side, region in (("input", Region.INPUT), ("output", Region.OUTPUT)):
@@ -179,10 +213,12 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
     need(all(end <= start for (_, end), (start, _) in zip(ends, ends[1:])), "two inputs overlap")
 
 
-def _check_image(image: bytes, count: int) -> None:
-    need(count * INSTRUCTION_BYTES <= len(image),
-         f"{count} instructions do not fit in an image of {len(image)} bytes")
-    codes = image[:count * INSTRUCTION_BYTES:INSTRUCTION_BYTES]
+def _check_image(image: bytes, start: int, count: int) -> None:
+    need(start % INSTRUCTION_BYTES == 0,
+         f"start is {start}, which is no multiple of {INSTRUCTION_BYTES}")
+    end = start + count * INSTRUCTION_BYTES
+    need(end <= len(image), f"{count} instructions do not fit in an image of {len(image)} bytes")
+    codes = image[start:end:INSTRUCTION_BYTES]
     need(set(codes) <= set(Opcode), "an instruction has an opcode that is none")
     need(codes.find(Opcode.END) == count - 1, "the last instruction, and no other, has to be END")
 

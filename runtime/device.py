@@ -8,7 +8,7 @@ WORKSPACE and OUTPUT are zero after a load, and keep what each execution leaves
 every device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -18,7 +18,7 @@ from isa.config import Config
 from isa.errors import UserError
 from isa.instructions import (FAULT_TEXT, INSTRUCTION_BYTES, QUEUE_OF, REGION_ALIGN, Fault,
                               Instruction, Region)
-from isa.program import Program
+from isa.program import Program, ProgramError
 
 STUCK = ("the machine does not come out of its reset, which waits for the memory: reset both, and "
          "load the program again")
@@ -92,6 +92,16 @@ class Device(Protocol):
             If it was compiled for another configuration.
         """
 
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """Say which entry of the loaded program the next executions run, and with which arguments;
+        after a load it is the program itself, without any.
+
+        Raises
+        ------
+        ProgramError
+            If it is not of the loaded program, or the arguments are not what it takes.
+        """
+
     def execute(self, inputs: np.ndarray) -> Result:
         """Run the loaded program once.
 
@@ -123,6 +133,26 @@ def queue_at(program: Program, index: int) -> str:
         return QUEUE_OF.get(Instruction.decode(word).opcode, "")
     except ValueError:
         return ""
+
+
+def check_entry(loaded: Program | None, entry: Program) -> None:
+    """Refuse an entry that is not of the loaded program.
+
+    Raises
+    ------
+    ProgramError
+    """
+    if loaded is None or not any(entry is e for e in (loaded, *loaded.entries)):
+        raise ProgramError(f"program {entry.name!r} is not what the machine has loaded: load it "
+                           "again, which clears what it has kept")
+
+
+def patched(image: bytes, entry: Program, arguments: Mapping[str, int]) -> bytes:
+    """The bytes of region PROGRAM in an execution of ``entry`` with these arguments."""
+    changed = bytearray(image)
+    for at, code in entry.patched(arguments).items():
+        changed[at:at + len(code)] = code
+    return bytes(changed)
 
 
 def region_bytes(program: Program, region: Region) -> int:

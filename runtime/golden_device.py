@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden model as a device: the right bits without cycles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from isa.config import Config
 from isa.instructions import Instruction, Region
 from isa.program import Program
 from isa.registers import EXCEPTIONS
-from runtime.device import Device, DeviceFault, Result, region_bytes, region_input
+from runtime.device import (Device, DeviceFault, Result, check_entry, patched, region_bytes,
+                            region_input)
 
 
 class GoldenDevice(Device):
@@ -37,16 +38,22 @@ class GoldenDevice(Device):
         self._program = program
         self._sizes = {region: region_bytes(program, region) for region in Region}
         self._image = program.image.ljust(self._sizes[Region.PROGRAM], b"\0")
+        self._entry = program
         self._machine, self._kept = Machine(self.config), zeros(self._sizes)
+
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """See :meth:`runtime.device.Device.enter`."""
+        check_entry(self._program, entry)
+        self._entry, self._image = entry, patched(self._image, entry, arguments)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""
-        program = self._program
-        if program is None:
+        if self._program is None:
             raise RuntimeError("no program is loaded: call load first")
+        program = self._entry
         try:
             out = self._machine.run(self._image, region_input(program, inputs), self._sizes,
-                                    watch=self._watch, kept=self._kept)
+                                    program.start, self._watch, self._kept)
         except MachineFault as e:
             raise DeviceFault(program, e.code, e.index) from None
         seen = self._machine.exceptions

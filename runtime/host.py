@@ -4,10 +4,12 @@
 ::
 
     load       clear ─► write the program ─► set up the registers
+    enter      write what is another one in this execution ─► where the program begins
     execute    write the inputs ─► doorbell ─► interrupt ─► counters, outputs
                fault or no interrupt ─► what it was ─► reset, and the registers anew
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ from isa.config import ISA_VERSION, Config
 from isa.instructions import KEPT, QUEUES, Fault, Region
 from isa.program import Program
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, OFFSET, PROFILE
-from runtime.device import (STUCK, DeviceFault, MachineError, Result, region_bytes,
+from runtime.device import (STUCK, DeviceFault, MachineError, Result, check_entry, region_bytes,
                             region_input)
 
 PAGE = 4096
@@ -108,7 +110,7 @@ class Host:
     def load(self, program: Program, starts: dict[Region, int]) -> None:
         """Clear the machine of what another program left, write a program whose regions start at
         ``starts``, and set up the registers for it."""
-        self._program, self._starts = program, starts
+        self._program, self._entry, self._starts = program, program, starts
         self._reset(CLEAR)
         size = region_bytes(program, Region.PROGRAM)
         self._link.write_memory(starts[Region.PROGRAM], np.frombuffer(
@@ -118,9 +120,19 @@ class Host:
                                                              np.uint8))
         self._set_up()
 
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """As :meth:`runtime.device.Device.enter`."""
+        check_entry(self._program, entry)
+        for at, code in entry.patched(arguments).items():
+            self._link.write_memory(self._starts[Region.PROGRAM] + at,
+                                    np.frombuffer(code, np.uint8))
+        if entry is not self._entry:
+            self._entry = entry
+            self._link.write(OFFSET["PROGRAM"], entry.start)
+
     def execute(self, inputs: np.ndarray) -> Result:
         """Run the loaded program once, as in :meth:`runtime.device.Device.execute`."""
-        link, program = self._link, self._program
+        link, program = self._link, self._entry
         if self._stuck and not self._recovers():
             raise MachineError(STUCK)
         link.write_memory(self._starts[Region.INPUT], region_input(program, inputs))
@@ -152,11 +164,11 @@ class Host:
         return self._link.read(OFFSET[name]) | self._link.read(OFFSET[f"{name}_HI"]) << 32
 
     def _set_up(self) -> None:
-        write = self._link.write
+        write, programs = self._link.write, (self._program, *self._program.entries)
         write(OFFSET["CONTROL"], IRQ_ENABLE)
-        write(OFFSET["WATCHDOG"], watchdog_cycles(self._program) if self._watchdog is None
+        write(OFFSET["WATCHDOG"], max(map(watchdog_cycles, programs)) if self._watchdog is None
               else self._watchdog)
-        write(OFFSET["PROGRAM"], 0)
+        write(OFFSET["PROGRAM"], self._entry.start)
         for region in Region:
             for suffix, value in (("BASE", self._starts[region]),
                                   ("SIZE", region_bytes(self._program, region))):

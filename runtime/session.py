@@ -117,6 +117,8 @@ class Session:
         A compiled network.
     device : Device
         Where it runs.
+    loaded : bool
+        The program is an entry of one that the device has already.
 
     Attributes
     ----------
@@ -134,7 +136,7 @@ class Session:
         the host do not fit.
     """
 
-    def __init__(self, program: Program, device: Device):
+    def __init__(self, program: Program, device: Device, loaded: bool = False):
         self.program, self.device = program, device
         self._pre = HostGraph(program.host_pre) if program.host_pre else None
         self._post = HostGraph(program.host_post) if program.host_post else None
@@ -147,7 +149,8 @@ class Session:
         made = _names(self.inputs) | _names(self._pre.outputs if self._pre else [])
         self._need(made, program.inputs)
         self._need(made | _names(program.outputs), self._post.inputs if self._post else [])
-        self.load()
+        if not loaded:
+            self.load()
 
     def load(self) -> None:
         """Load the program into the device, again if another one was there since; what executions
@@ -214,6 +217,9 @@ class Session:
         runtime.device.DeviceFault
             If the machine stops with an error.
         """
+        if self.program.patches:
+            raise ProgramError(f"program {self.program.name!r} keeps a cache from execution to "
+                               "execution: run it with makalu generate, or a Generator")
         if feeds is not None:
             found = {port.name for port in self.outputs}
             wanted = [port.name for port in self.outputs] if inputs is None else list(inputs)
@@ -224,6 +230,15 @@ class Session:
             values = self._run(feeds, progress)
             return [values[name] for name in wanted]
         return self._run(inputs, progress)
+
+    def step(self, inputs: Mapping[str, np.ndarray], arguments: Mapping[str, int]
+             ) -> dict[str, np.ndarray]:
+        """One execution of an entry, with its arguments (:attr:`isa.program.Program.patches`); the
+        inputs have the program's shapes. Otherwise as :meth:`run`."""
+        values = self.takes.named(inputs)
+        self.device.enter(self.program, arguments)
+        self.counters = []
+        return self._execute(values)
 
     def _run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None
              ) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 """A board on a serial line as a device."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -126,6 +126,10 @@ class UartDevice(Device):
         program.check(self.config)
         self._host.load(program, layout(program, 0))
         self._loaded = True
+
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """See :meth:`runtime.device.Device.enter`."""
+        self._host.enter(entry, arguments)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""

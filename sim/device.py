@@ -2,7 +2,7 @@
 """The simulated RTL as a device: :class:`runtime.host.Host` on Verilated hardware."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,10 @@ class RtlDevice(Device):
         for region, start in self._base.items():
             h.allocate(start, region_bytes(program, region))
         self._host.load(program, self._base)
+
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """See :meth:`runtime.device.Device.enter`."""
+        self._host.enter(entry, arguments)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""

@@ -91,6 +91,8 @@ class Schedule:
             self._home(port.tensor, Region.INPUT)
         for port in graph.outputs:
             self._home(port.tensor, Region.OUTPUT)
+        for t in graph.states:
+            self._home(t, Region.WORKSPACE)
         self.kept = {p.tensor for p in graph.outputs}
         for t, values in graph.constants.items():
             y = self.layout(t)

@@ -340,7 +340,47 @@ class Rows:
         return Clip(0, -INF, INF)
 
 
-Op = Conv | Pool | Add | Move | Concat | Product | Rows
+@dataclass(eq=False, kw_only=True)
+class Append:
+    """Tokens of a cache: the pixels of ``x`` become those of ``y`` from ``slot`` on, which the
+    execution reads, and are kept for later ones in slots that the host names. ``y`` is a state: it
+    lies in DRAM and keeps what executions leave there."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+    slot: int
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+    @property
+    def clip(self) -> Clip:
+        """None."""
+        return Clip(0, *RANGE[self.y.dtype])
+
+
+@dataclass(eq=False, kw_only=True)
+class Keep:
+    """The second half of an :class:`Append`, behind everything that reads ``y`` (the back end puts
+    it there): ``x`` goes to the slots that the host names."""
+
+    node: int
+    x: Tensor
+    y: Tensor
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return [self.x]
+
+    @property
+    def clip(self) -> Clip:
+        """None."""
+        return Clip(0, *RANGE[self.y.dtype])
+
+
+Op = Conv | Pool | Add | Move | Concat | Product | Rows | Append | Keep
 
 
 @dataclass(eq=False)
@@ -363,11 +403,13 @@ class Port:
 class Graph:
     """Operators in an order in which they can run; ``nodes`` names the source nodes. The ``node``
     of an operator that copies a tensor at the network's edge, of which there is none, is -1.
-    ``constants`` are tensors that lie behind the instructions: integers or patterns, in NCHW."""
+    ``constants`` are tensors that lie behind the instructions: integers or patterns, in NCHW;
+    ``states`` those that keep their bytes from execution to execution."""
 
     nodes: list[str]
     ops: list[Op] = field(default_factory=list)
     inputs: list[Port] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
     constants: dict[Tensor, np.ndarray] = field(default_factory=dict)
 
@@ -452,6 +494,10 @@ def verify(graph: Graph) -> None:
                   and (max(op.second) + 1) * (n if op.turned else op.depth) <= rows, where,
                   "matrices do not fit")
             check_scale(np.array([op.scale]), where)
+        elif isinstance(op, Append):
+            n, c, h, w = op.y.nchw
+            check(n == h == 1 and op.x.nchw[:3] == (1, c, 1) and op.x.dtype == op.y.dtype
+                  and 0 <= op.slot <= w - op.x.nchw[3], where, "slots")
         elif isinstance(op, Pool):
             check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)
@@ -464,7 +510,7 @@ def verify(graph: Graph) -> None:
             check(bool((np.sum([s.wanted >= 0 for s in op.sources], 0) <= 1).all()), where,
                   "two sources have an element")
             check_scale(np.array([s.scale for s in op.sources]), where)
-        else:
+        elif isinstance(op, Add):
             check(op.a.nchw == op.y.nchw and op.b.nchw in (op.a.nchw, op.a.nchw[:2] + (1, 1)),
                    where, "shapes do not fit")
             factors = np.array([op.scale_a, op.scale_b])

@@ -78,7 +78,8 @@ def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage],
     if not nodes and given.keys() >= set(passing):
         return b"", {}
     inputs = list(given.values())
-    graph_inputs = [i for i in source.model.graph.input if i.name not in source.constants]
+    kept = source.constants.keys() | {c.past for c in source.caches}
+    graph_inputs = [i for i in source.model.graph.input if i.name not in kept]
     plain = {i.name for i in graph_inputs}
     renamed = {s.name: s.name + SUFFIX for s in inputs
                if s.name in plain or source.types.get(s.name) == TensorProto.FLOAT16}

@@ -19,14 +19,16 @@ import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
 from compiler.ir.graph import Conv, Graph, Product
-from compiler.lower.builder import Builder
+from compiler.lower.builder import Builder, Handler
+from compiler.lower.cache import append
 from compiler.lower.cut import Constraints, Cut
 from compiler.lower.edges import Edges
 from compiler.lower.finish import channels_of, settled, stored
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
-from compiler.lower.values import (INF, Deq, Host, Linear, Quantized, Real, Storage, Value,
+from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
                                    Weights)
+from compiler.source.cache import AXIS
 from compiler.source.frontend import Source, attributes
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
@@ -150,6 +152,7 @@ class _Walk:
         for n in source.nodes:
             for name in n.input:
                 self.readers.setdefault(name, []).append(n)
+        self.caches = {c.past for c in source.caches}
         self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
         self.blocked: dict[int, Unsupported | None] = {}
@@ -165,7 +168,7 @@ class _Walk:
         s = self.source
         for value in s.model.graph.input:
             if value.name not in s.constants:
-                self.values[value.name] = (
+                self.values[value.name] = Cached() if value.name in self.caches else (
                     Host(True) if self.build.floats and s.types[value.name] in REALS
                     and self._quantized_before(value.name) else
                     self._entering(value.name) or Host(True))
@@ -246,7 +249,8 @@ class _Walk:
                                          or isinstance(op, Conv) and op.counted) else 0
         found = Constraints([1 + len(nodes) * macs[i] for i in range(len(nodes))])
         for i, node in enumerate(nodes):
-            if not self.host.may(node.op_type) and node.op_type not in RIDE_ALONG:
+            if self.caches.intersection(node.input) or not self.host.may(node.op_type) \
+                    and node.op_type not in RIDE_ALONG:
                 found.bound.add(i)
             if self._shared(node):
                 found.weight[i] = 0
@@ -283,7 +287,10 @@ class _Walk:
 
     def _to_machine(self, node: onnx.NodeProto, inputs: list) -> None:
         plain = node.domain in ("", "ai.onnx")
-        handler = HANDLERS.get(node.op_type if plain else f"{node.domain}.{node.op_type}")
+        if node.op_type == "Concat" and node.input[0] in self.caches:
+            handler: Handler | None = self._append
+        else:
+            handler = HANDLERS.get(node.op_type if plain else f"{node.domain}.{node.op_type}")
         if any(isinstance(v, Host) for v in inputs):
             return self._not_here(node, inputs, None)
         try:
@@ -318,6 +325,10 @@ class _Walk:
             if self.build.floats and isinstance(v, Real) and isinstance(v.expr, Linear):
                 with contextlib.suppress(Unsupported):
                     self.values[name] = Real(stored(self.build, v, name))
+
+    def _append(self, build: Builder, node: onnx.NodeProto, inputs: list) -> list:
+        slots = self.source.shapes[node.output[0]][AXIS]
+        return append(build, node, node.input[0], slots, inputs[1])
 
     def stuck(self, origin: int, node: int) -> CompileError:
         """There is no cut: ``node`` is behind ``origin``, which can be nowhere but on the host

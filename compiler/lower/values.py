@@ -250,7 +250,12 @@ class Host:
     node: str = ""
 
 
-Value = Quantized | Real | Weights | Host | np.ndarray
+@dataclass(frozen=True, eq=False)
+class Cached:
+    """The past of a cache, which is nowhere but in the cache."""
+
+
+Value = Quantized | Real | Weights | Host | Cached | np.ndarray
 """What becomes of a value of the network."""
 
 

@@ -15,10 +15,13 @@ zero points outside of the type.
 from collections import Counter
 from dataclasses import replace
 
-from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Move, Op, Pool, Product,
-                               Rows, Tensor)
+from compiler.ir.graph import (RANGE, Add, Append, Clip, Concat, Conv, Graph, Keep, Move, Op, Pool,
+                               Product, Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
+
+OF_FLOATS = (Rows, Append, Keep)
+"""Operators without integers."""
 
 
 def _shifts(op: Op) -> bool:
@@ -86,7 +89,7 @@ def shift(graph: Graph, config: Config) -> Graph:
 def _making(maker: Op, y: Tensor, clip: Clip) -> Op:
     if isinstance(maker, Conv) and maker.residual:
         return replace(maker, y=y, residual=replace(maker.residual, clip=clip))
-    assert not isinstance(maker, Rows), "it makes floats"
+    assert not isinstance(maker, OF_FLOATS), "it makes floats"
     return replace(maker, y=y, clip=clip)
 
 
@@ -96,7 +99,7 @@ def _reading(op: Op, gone: Pool) -> Op:
 
     def at(x: Tensor, zp: int) -> tuple[Tensor, int]:
         return (gone.x, zp - offset) if x is gone.y else (x, zp)
-    if gone.y not in op.inputs or isinstance(op, Rows):     # of floats alone
+    if gone.y not in op.inputs or isinstance(op, OF_FLOATS):
         return op
     if isinstance(op, Add):
         (a, a_zp), (b, b_zp) = at(op.a, op.a_zp), at(op.b, op.b_zp)

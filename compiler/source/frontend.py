@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from compiler.ir.errors import CompileError
+from compiler.source.cache import Cache
 from compiler.source.check import check_names, check_sizes, check_windows
 from compiler.source.newer import spelled_out
 
@@ -37,7 +38,7 @@ FLOAT, UINT8, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tensor
 @dataclass
 class Source:
     """A loaded model: its graph, constants (by value name), the shape and type of every value,
-    and the nodes that were evaluated."""
+    the nodes that were evaluated, and the caches that the machine keeps."""
 
     name: str
     model: onnx.ModelProto
@@ -45,6 +46,7 @@ class Source:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
     folded: list[onnx.NodeProto] = field(default_factory=list)
+    caches: list[Cache] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -68,6 +70,20 @@ def _read(model: onnx.ModelProto | str | Path) -> onnx.ModelProto:
     except Exception as e:
         raise CompileError(str(model), f"not an ONNX model ({type(e).__name__})",
                            "give an .onnx file") from e
+
+
+def read(model: onnx.ModelProto | str | Path, name: str | None = None
+         ) -> tuple[onnx.ModelProto, str]:
+    """A copy of the model, and its name: the given one, or the file's or the graph's.
+
+    Raises
+    ------
+    CompileError
+        If it is no ONNX model.
+    """
+    proto = _read(model)
+    return proto, name or (Path(model).stem if isinstance(model, (str, Path))
+                           else proto.graph.name or "model")
 
 
 def _set_aside(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -285,9 +301,7 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     CompileError
         If it is no valid ONNX model, or a shape is not fixed.
     """
-    proto = _read(model)
-    where = name or (Path(model).stem if isinstance(model, (str, Path))
-                     else proto.graph.name or "model")
+    proto, where = read(model, name)
     check_names(proto.graph, where)
     aside = _set_aside(proto.graph)
     try:

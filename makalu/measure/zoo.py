@@ -74,6 +74,10 @@ class Recorder(Device):
         """See :meth:`runtime.device.Device.load`."""
         self._device.load(program)
 
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """See :meth:`runtime.device.Device.enter`."""
+        self._device.enter(entry, arguments)
+
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""
         result = self._device.execute(inputs)

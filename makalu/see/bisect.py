@@ -7,6 +7,7 @@ ran before one that it should have waited for, in which case it is the one that 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu.measure.samples import random_inputs
-from runtime.device import Device, DeviceFault, Result, region_bytes, region_input
+from runtime.device import Device, DeviceFault, Result, patched, region_bytes, region_input
 from runtime.session import Session
 from sim.device import RtlDevice
 
@@ -121,7 +122,8 @@ class Comparison(Device):
 
     def load(self, program: Program) -> None:
         """See :meth:`runtime.device.Device.load`."""
-        self._program = program
+        self._entry = program
+        self._image = program.image
         self._sizes = {region: region_bytes(program, region) for region in Region}
         for flip in self._flips:
             if flip.offset >= self._sizes[flip.region]:
@@ -132,11 +134,17 @@ class Comparison(Device):
         self._golden = SigningMachine(self.config, {r: self.rtl.address(r) for r in Region})
         self._kept = zeros(self._sizes)
 
+    def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
+        """See :meth:`runtime.device.Device.enter`."""
+        self.rtl.enter(entry, arguments)
+        self._entry, self._image = entry, patched(self._image, entry, arguments)
+
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`; a fault of the hardware is a difference."""
-        program = self._program
-        out = self._golden.run(program.image.ljust(self._sizes[Region.PROGRAM], b"\0"),
-                               region_input(program, inputs), self._sizes, kept=self._kept)
+        program = self._entry
+        out = self._golden.run(self._image.ljust(self._sizes[Region.PROGRAM], b"\0"),
+                               region_input(program, inputs), self._sizes, program.start,
+                               kept=self._kept)
         for flip in self._flips:
             self.rtl.harness.flip(self.rtl.address(flip.region) + flip.offset, 1 << flip.bit,
                                   flip.cycle)
@@ -164,8 +172,8 @@ class Comparison(Device):
             return None
         index = int(wrong[0]) if len(wrong) else fault.index if fault else 0
         behind = ~(complete & same)[index + 1:]
-        return Difference(index, self._program.node_name(index),
-                          str(self._program.instructions()[index]), bool(len(wrong)),
+        return Difference(index, self._entry.node_name(index),
+                          str(self._entry.instructions()[index]), bool(len(wrong)),
                           int(behind.sum()), str(fault or ""))
 
 

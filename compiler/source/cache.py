@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The key-value cache of a decoder as exporters write it, and the decoder at fixed lengths.
+
+A cache is an input, the *past*, that only a Concat along the tokens reads, and an output, the
+*present*, that the Concat makes: what an execution has computed goes behind what earlier ones have.
+The machine keeps it, so that its length is that of its place: as many *slots* as it is compiled
+for, of which the network counts those that the attention mask says.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import onnx
+
+from compiler.ir.errors import CompileError
+
+AXIS = 2
+"""Of the tokens, in [batch, heads, tokens, width]."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache by its input, its output, and the node that makes this of that."""
+
+    past: str
+    present: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many tokens an execution takes, and the slots of a cache, those of its tokens
+    included."""
+
+    tokens: int
+    slots: int
+
+    @property
+    def past(self) -> int:
+        """Slots in front of the execution's own tokens."""
+        return self.slots - self.tokens
+
+
+def caches(model: onnx.ModelProto, where: str) -> list[Cache]:
+    """The caches of a model, in the order of its inputs.
+
+    Raises
+    ------
+    CompileError
+        If there is none, or an input looks like one but is read otherwise.
+    """
+    graph = model.graph
+    outputs = {o.name for o in graph.output}
+    renamed = {n.input[0]: n.output[0] for n in graph.node
+               if n.op_type == "Identity" and n.output[0] in outputs}
+    readers = Counter(name for n in graph.node for name in n.input)
+    constants = {t.name for t in graph.initializer}
+    found = []
+    for value in graph.input:
+        joins = [n for n in graph.node if n.op_type == "Concat" and len(n.input) == 2
+                 and n.input[0] == value.name]
+        made = [renamed.get(n.output[0], n.output[0]) for n in joins]
+        if value.name in constants or not joins or made[0] not in outputs:
+            continue
+        rank = len(value.type.tensor_type.shape.dim)
+        axis = next(a.i for a in joins[0].attribute if a.name == "axis") % max(rank, 1)
+        others = [n for n in graph.node if value.name in n.input and n.op_type != "Shape"]
+        if rank != AXIS + 2 or axis != AXIS or others != joins or readers[value.name] > len(
+                joins) + sum(n.op_type == "Shape" and value.name in n.input for n in graph.node):
+            raise CompileError(f"input {value.name!r}", "it is a cache that the network does not "
+                               "read as [batch, heads, tokens, width] with its own tokens behind",
+                               "export the model with such caches")
+        found.append(Cache(value.name, made[0], joins[0].output[0]))
+    if not found:
+        raise CompileError(where, "it has no key-value cache: no input that a Concat continues to "
+                           "an output", "export the model with its cache (with past)")
+    return found
+
+
+def at_lengths(model: onnx.ModelProto, found: list[Cache], lengths: Lengths) -> onnx.ModelProto:
+    """The model for one execution: one sequence, every dimension fixed, and the caches no outputs.
+
+    A dimension of another input is the past or all slots if it has the name of that of a cache, or
+    if it belongs to a mask; otherwise it is that of the execution's tokens.
+    """
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    pasts, presents = {c.past for c in found}, {c.present for c in found}
+    known = {_dimension(v): n for side, names, n in (
+        (graph.input, pasts, lengths.past), (graph.output, presents, lengths.slots))
+        for v in side if v.name in names}
+    constants = {t.name for t in graph.initializer}
+    for value in graph.input:
+        if value.name in constants:
+            continue
+        for i, dim in enumerate(value.type.tensor_type.shape.dim):
+            if value.name in pasts and i == AXIS:
+                _fix(dim, lengths.past)
+            elif dim.HasField("dim_value"):
+                continue
+            elif i == 0:
+                _fix(dim, 1)
+            elif value.name in pasts:
+                raise CompileError(f"input {value.name!r}", f"its dimension {i} is not fixed",
+                                   "export the model with a fixed number of heads and width")
+            else:
+                total = "mask" in value.name
+                _fix(dim, known.get(dim.dim_param, lengths.slots if total else lengths.tokens))
+    outputs = [o for o in graph.output if o.name not in presents]
+    del graph.output[:]
+    graph.output.extend(outputs)
+    del graph.value_info[:]
+    return fixed
+
+
+def _dimension(value: onnx.ValueInfoProto) -> str:
+    """The name of a cache's number of tokens."""
+    dims = value.type.tensor_type.shape.dim
+    return dims[AXIS].dim_param if len(dims) > AXIS else ""
+
+
+def _fix(dim: onnx.TensorShapeProto.Dimension, size: int) -> None:
+    dim.ClearField("dim_param")
+    dim.dim_value = size

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text token by token: a decoder whose key-value cache stays on the device.
+
+A program of :func:`compiler.compile.compile_decoder` has an entry for one token and one for several
+of a prompt. Each execution reads the whole cache: ``context`` slots for the tokens so far, of which
+the attention mask counts those that are filled, and behind them as many as the longest entry takes,
+for its own tokens. These it also keeps, in the slots from ``length`` on.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from isa.program import Program, ProgramError
+from runtime.device import Device
+from runtime.ports import InputError, Port
+from runtime.session import Session
+
+SLOT = "slot"
+"""The argument of an execution that says where its tokens are kept."""
+
+
+class Entry:
+    """One entry: which of its inputs is what, and how many tokens it takes.
+
+    Raises
+    ------
+    ProgramError
+        If it is no entry of a decoder.
+    """
+
+    def __init__(self, program: Program, device: Device):
+        self.session = Session(program, device, loaded=True)
+        ports = [p for p in self.session.inputs if p.dtype.kind in "iu" and len(p.shape) == 2]
+        masks = [p for p in ports if "mask" in p.name]
+        positions = [p for p in ports if "position" in p.name]
+        ids = [p for p in ports if p not in masks + positions]
+        logits = self.session.outputs[0]
+        if not program.patches or len(masks) != 1 or len(ids) != 1 or len(positions) > 1 or len(
+                ports) != len(self.session.inputs) or len(logits.shape) != 3:
+            raise ProgramError(f"program {program.name!r} is not a decoder with a cache, whose "
+                               "inputs are tokens, a mask and perhaps positions: compile one with "
+                               "makalu generate")
+        self.mask, self.ids, self.position = masks[0], ids[0], next(iter(positions), None)
+        self.tokens, self.slots = self.ids.shape[1], self.mask.shape[1]
+        self.logits, self.vocabulary = logits.name, logits.shape[2]
+
+    def __call__(self, ids: Sequence[int], length: int) -> np.ndarray:
+        """Logits [len(ids), vocabulary] of up to :attr:`tokens` tokens behind ``length`` others."""
+        count, own = len(ids), self.slots - self.tokens
+        seen = np.arange(self.slots)
+        values = {
+            self.ids.name: _row(self.ids, [*ids, *[0] * (self.tokens - count)]),
+            self.mask.name: _row(self.mask, (seen < length) | (own <= seen) & (seen < own + count))}
+        if self.position is not None:   # of what fills up the entry, some position that there is
+            at = np.minimum(np.arange(self.tokens), count - 1) + length
+            values[self.position.name] = _row(self.position, at)
+        return self.session.step(values, {SLOT: length})[self.logits][0, :count]
+
+
+def _row(port: Port, values: object) -> np.ndarray:
+    return np.asarray(values).astype(port.dtype).reshape(port.shape)
+
+
+class Generator:
+    """A decoder on a device, and the tokens that it has seen.
+
+    Parameters
+    ----------
+    program : Program
+        Of :func:`compiler.compile.compile_decoder`.
+    device : Device
+        Where it runs, loaded anew.
+
+    Attributes
+    ----------
+    context, vocabulary : int
+        Tokens that the cache holds, and those that there are.
+    length : int
+        Tokens in the cache.
+    counters : list[dict[str, int]]
+        The machine's counters in each execution of the last :meth:`prefill` or :meth:`decode`.
+
+    Raises
+    ------
+    isa.program.ProgramError
+        If the program is no decoder with a cache, or for another machine.
+    """
+
+    def __init__(self, program: Program, device: Device):
+        self.program, self.device = program, device
+        self.reset()
+        entries = [Entry(p, device) for p in (program, *program.entries)]
+        self._entries = sorted(entries, key=lambda entry: entry.tokens)
+        longest = self._entries[-1]
+        if self._entries[0].tokens != 1 or len({e.slots for e in entries}) > 1:
+            raise ProgramError(f"program {program.name!r} has no entry for a single token: compile "
+                               "the model again")
+        self.context, self.vocabulary = longest.slots - longest.tokens, longest.vocabulary
+
+    def __repr__(self) -> str:
+        return (f"<Generator of {self.program.name} on {self.device.name} "
+                f"{self.program.config.name}: {self.length} of {self.context} tokens>")
+
+    def reset(self) -> None:
+        """Load the program, and forget all tokens."""
+        self.device.load(self.program)
+        self.length = 0
+        self.counters: list[dict[str, int]] = []
+        self._lost = False
+
+    def prefill(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Take tokens behind those that are there.
+
+        Parameters
+        ----------
+        ids : sequence of int, or array [tokens] of integers
+            One or more.
+
+        Returns
+        -------
+        float32 array [vocabulary]
+            The logits of the token that comes next.
+
+        Raises
+        ------
+        InputError
+            If there is no token, one is none, or there is no room for them; nothing is changed.
+        ProgramError
+            If what is in the cache was lost: by a fault, or as another program was loaded.
+        runtime.device.DeviceFault
+            If the machine stops with an error.
+        """
+        tokens = self._checked(ids)
+        self.counters = []
+        logits = np.zeros(0, np.float32)
+        while tokens:
+            fitting = (e for e in self._entries if e.tokens >= len(tokens))
+            entry = next(fitting, self._entries[-1])
+            now, tokens = tokens[:entry.tokens], tokens[entry.tokens:]
+            self._lost = True
+            logits = entry(now, self.length)[-1]
+            self._lost = False
+            self.length += len(now)
+            self.counters += entry.session.counters
+        return logits
+
+    def decode(self, token: int) -> np.ndarray:
+        """Take one token: :meth:`prefill` of it alone."""
+        return self.prefill([token])
+
+    def tokens(self, prompt: Sequence[int], count: int, temperature: float = 0.0,
+               seed: int = 0) -> Iterator[int]:
+        """Continue a prompt.
+
+        Parameters
+        ----------
+        prompt : sequence of int
+            One token or more.
+        count : int
+            Tokens to make.
+        temperature : float
+            0: always the likeliest; otherwise one by chance, with the probabilities of the logits
+            divided by it.
+        seed : int
+            Of the chances: the same gives the same tokens.
+
+        Yields
+        ------
+        int
+            Each token as soon as it is known.
+
+        Raises
+        ------
+        InputError
+            As :meth:`prefill`; and at once if there is no room for all of them.
+        """
+        self._room(len(prompt) + max(count, 1) - 1)
+        chance = np.random.default_rng(seed)
+        logits = self.prefill(prompt)
+        for left in reversed(range(count)):
+            token = choose(logits, temperature, chance)
+            yield token
+            if left:
+                logits = self.decode(token)
+
+    def _room(self, count: int) -> None:
+        if self.length + count > self.context:
+            raise InputError(f"program {self.program.name!r} has room for {self.context} tokens, "
+                             f"of which {self.length} are taken: {count} more do not fit; compile "
+                             "it for a longer context, or reset it")
+
+    def _checked(self, ids: Sequence[int] | np.ndarray) -> list[int]:
+        found = np.asarray(ids)
+        if self._lost:
+            raise ProgramError(f"program {self.program.name!r} has lost its cache in an execution "
+                               "that failed: reset it")
+        if not found.size:
+            raise InputError(f"program {self.program.name!r} has no token to begin with: give one "
+                             "or more")
+        if found.ndim != 1 or found.dtype.kind not in "iu":
+            raise InputError(f"program {self.program.name!r} takes a row of integers as tokens, "
+                             f"got {found.dtype} {list(found.shape)}")
+        wrong = found[(found < 0) | (found >= self.vocabulary)]
+        if wrong.size:
+            raise InputError(f"program {self.program.name!r} knows the tokens 0 to "
+                             f"{self.vocabulary - 1}; {wrong[0]} is none of them")
+        self._room(found.size)
+        return [int(v) for v in found]
+
+
+def choose(logits: np.ndarray, temperature: float, chance: np.random.Generator) -> int:
+    """The next token, as :meth:`Generator.tokens` says."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    scaled = (logits - logits.max()).astype(np.float64) / temperature
+    weights = np.exp(scaled)
+    return int(chance.choice(len(weights), p=weights / weights.sum()))

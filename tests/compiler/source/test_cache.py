@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which inputs and outputs are a cache, and what the dimensions of a decoder become."""
+
+import onnx
+import pytest
+from onnx import helper
+
+from compiler.compile import compile_decoder
+from compiler.ir.errors import CompileError
+from compiler.source.cache import Cache, Lengths, at_lengths, caches
+from isa.presets import PRESETS
+from tests.compiler.decoder import decoder
+
+TINY = PRESETS["tiny_fp"]
+
+
+def shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+
+
+def test_pairs_and_dimensions() -> None:
+    model = decoder(layers=2)
+    found = caches(model, "decoder")
+    assert found == [Cache(f"past_key_values.{i}.{kind}", f"present.{i}.{kind}",
+                           f"present.{i}.{kind}") for i in range(2) for kind in ("key", "value")]
+    fixed = at_lengths(model, found, Lengths(4, 20))
+    assert shapes(fixed) == {
+        "input_ids": [1, 4], "attention_mask": [1, 20], "position_ids": [1, 4],
+        **{c.past: [1, 2, 16, 8] for c in found}}
+    assert [o.name for o in fixed.graph.output] == ["logits"]
+    assert shapes(model)["input_ids"] == [0, 0], "the model itself is as it was"
+
+
+def test_an_output_behind_an_identity() -> None:
+    model = decoder()
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            if name == "present.0.key":
+                node.input[i] = "joined"
+    join = next(n for n in model.graph.node if n.output[0] == "present.0.key")
+    join.output[0] = "joined"
+    model.graph.node.append(helper.make_node("Identity", ["joined"], ["present.0.key"]))
+    assert Cache("past_key_values.0.key", "present.0.key", "joined") in caches(model, "decoder")
+
+
+def refuse(model: onnx.ModelProto, message: str, **options: object) -> None:
+    with pytest.raises(CompileError, match=message):
+        compile_decoder(model, TINY, **{"context": 16, "prefill": 4, "allow_host": ("all",),
+                                        **options})  # type: ignore[arg-type]
+
+
+def test_refused() -> None:
+    refuse(decoder(), "the machine keeps caches of floats", precision="int8")
+    refuse(decoder(), "there is no token in it", context=0)
+    refuse(decoder(), r"Gather.*--host", allow_host=())
+
+
+def test_without_a_cache() -> None:
+    model = decoder()
+    for node in model.graph.node:
+        if node.op_type == "Concat" and node.output[0].startswith("present"):
+            node.input[0], node.input[1] = node.input[1], node.input[0]
+    refuse(model, "no key-value cache")
+
+
+def test_a_past_that_others_read() -> None:
+    model = decoder()
+    model.graph.node.append(helper.make_node("Neg", ["past_key_values.0.key"], ["negative"]))
+    refuse(model, "past_key_values.0.key.*does not read as")

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A decoder whose cache stays on the machine: the RTL's bits are the golden model's, prompt and
+token by token, whatever the memory does."""
+
+import numpy as np
+import pytest
+
+from compiler.compile import compile_decoder
+from isa.presets import PRESETS
+from runtime.generator import Generator
+from runtime.golden_device import GoldenDevice
+from sim.device import RtlDevice
+from sim.harness import DramModel
+from tests.compiler.decoder import decoder, reference, sqnr
+
+CONFIG = PRESETS["tiny_fp"]
+IDS = [int(v) for v in np.random.default_rng(5).integers(0, 24, 16)]
+PROMPT = 6
+
+
+@pytest.mark.parametrize("dram", [DramModel(), DramModel(stall=0.4)], ids=["steady", "stalling"])
+def test_rtl_equals_golden(dram: DramModel) -> None:
+    model = decoder(heads=2, width=8, layers=2)
+    program = compile_decoder(model, CONFIG, context=16, prefill=4, allow_host=("all",))
+    machines = [Generator(program, device)
+                for device in (GoldenDevice(CONFIG), RtlDevice(CONFIG, dram=dram))]
+    for _ in range(2):      # again after a reset, when the memory is not what it was
+        for g in machines:
+            g.reset()
+        golden, rtl = (g.prefill(IDS[:PROMPT]) for g in machines)
+        assert np.array_equal(golden, rtl)
+        got = [golden]
+        for token in IDS[PROMPT:]:
+            golden, rtl = (g.decode(token) for g in machines)
+            assert np.array_equal(golden, rtl)
+            got.append(golden)
+        assert sqnr(np.array(got), reference(model, IDS)[PROMPT - 1:]) > 50
+    machines[1].device.close()
