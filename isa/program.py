@@ -154,22 +154,21 @@ class Program:
         ProgramError
             If an argument is missing, or too large for its field.
         """
-        fields: dict[int, dict[str, int]] = {}
+        found: dict[int, Instruction] = {}
         for p in self.patches:
             need(p.argument in arguments,
-                 f"program {self.name!r} needs the argument {p.argument!r} of an execution")
-            these = fields.setdefault(p.instruction,
-                                      dict(Instruction.decode(self.code(p.instruction)).fields))
-            these[p.field] = these.get(p.field, 0) + p.stride * (
-                (arguments[p.argument] & p.mask) >> p.shift)
-        found = {}
-        for index, these in fields.items():
-            opcode = Instruction.decode(self.code(index)).opcode
+                 f"program {self.name!r} needs the argument {p.argument!r}, which an execution "
+                 "does not have; compile the model again")
+            more = p.stride * ((arguments[p.argument] & p.mask) >> p.shift)
             try:
-                found[self.at(index)] = Instruction(opcode, these).encode()
+                old = found.get(p.instruction) or Instruction.decode(self.code(p.instruction))
+                found[p.instruction] = new = Instruction(old.opcode, {
+                    **old.fields, p.field: old.fields.get(p.field, 0) + more})
+                new.encode()
             except ValueError as e:
-                raise ProgramError(f"program {self.name!r}, instruction {index}: {e}") from None
-        return found
+                raise ProgramError(f"program {self.name!r}, instruction {p.instruction}: {e}; "
+                                   "compile the model again") from None
+        return {self.at(index): instruction.encode() for index, instruction in found.items()}
 
     def node_name(self, index: int) -> str:
         """The source node of instruction ``index``, or an empty string."""

@@ -35,15 +35,15 @@ class Entry:
         masks = [p for p in ports if "mask" in p.name]
         positions = [p for p in ports if "position" in p.name]
         ids = [p for p in ports if p not in masks + positions]
-        logits = self.session.outputs[0]
+        results = [p for p in self.session.outputs if len(p.shape) == 3 and p.shape[2]]
         if not program.patches or len(masks) != 1 or len(ids) != 1 or len(positions) > 1 or len(
-                ports) != len(self.session.inputs) or len(logits.shape) != 3:
+                ports) != len(self.session.inputs) or not results:
             raise ProgramError(f"program {program.name!r} is not a decoder with a cache, whose "
-                               "inputs are tokens, a mask and perhaps positions: compile one with "
-                               "makalu generate")
+                               "inputs are tokens, a mask and perhaps positions; compile the model "
+                               "again, with makalu generate")
         self.mask, self.ids, self.position = masks[0], ids[0], next(iter(positions), None)
         self.tokens, self.slots = self.ids.shape[1], self.mask.shape[1]
-        self.logits, self.vocabulary = logits.name, logits.shape[2]
+        self.logits, self.vocabulary = results[0].name, results[0].shape[2]
 
     def __call__(self, ids: Sequence[int], length: int) -> np.ndarray:
         """Logits [len(ids), vocabulary] of up to :attr:`tokens` tokens behind ``length`` others."""
@@ -94,7 +94,7 @@ class Generator:
         self._entries = sorted(entries, key=lambda entry: entry.tokens)
         longest = self._entries[-1]
         if self._entries[0].tokens != 1 or len({e.slots for e in entries}) > 1:
-            raise ProgramError(f"program {program.name!r} has no entry for a single token: compile "
+            raise ProgramError(f"program {program.name!r} has no entry for a single token; compile "
                                "the model again")
         self.context, self.vocabulary = longest.slots - longest.tokens, longest.vocabulary
 

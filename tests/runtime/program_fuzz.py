@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 
 from compiler import compile_model
+from compiler.compile import compile_decoder
 from isa.layout import _pixels, pack, unpack
 from isa.presets import PRESETS
-from isa.program import Program, ProgramError
+from isa.program import MAGIC, Program, ProgramError
 from runtime.device import DeviceFault
+from runtime.generator import Generator
 from runtime.golden_device import GoldenDevice
 from runtime.ports import Port
 from runtime.session import Session
+from tests.compiler.decoder import decoder
 from tests.compiler.models import Net
 from tests.sim.standin import noise
 
@@ -47,12 +50,13 @@ DEEP = (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 50_000 + b"]" * 50_000, b"nul
 
 def sealed(body: bytes) -> bytes:
     """A file whose checksum is right."""
-    return b"MAKALU\0\2" + hashlib.sha256(body).digest() + body
+    return MAGIC + hashlib.sha256(body).digest() + body
 
 
 @functools.cache
 def originals() -> tuple[bytes, ...]:
-    """Small convolutions: of integers alone, with parts for the host at both edges, in FP16."""
+    """Small convolutions: of integers alone, with parts for the host at both edges, in FP16; and a
+    decoder with a cache."""
     weights = np.arange(2 * 3 * 9, dtype=np.int8).reshape(2, 3, 3, 3) - 20
     files = []
     for kind, machine in (("int8", "tiny"), ("float32", "tiny"), ("float32", "tiny_fp")):
@@ -69,6 +73,8 @@ def originals() -> tuple[bytes, ...]:
         program = compile_model(n.model(y, kind=kind), PRESETS[machine], allow_host=("all",),
                                 precision="fp16" if floats else "int8")
         files.append(program.to_bytes())
+    files.append(compile_decoder(decoder(), PRESETS["tiny_fp"], context=8, prefill=4,
+                                 allow_host=("all",)).to_bytes())
     return tuple(files)
 
 
@@ -173,7 +179,11 @@ def outcome(data: bytes) -> str:
         session = Session(program, GoldenDevice(program.config))
         if any(np.prod(port.shape, dtype=object) > LARGE for port in session.inputs):
             return "too large to be tried"
-        session.run({port.name: sample(port) for port in session.inputs})
+        if program.patches:
+            generator = Generator(program, GoldenDevice(program.config))
+            generator.prefill([0] * min(5, generator.context))
+        else:
+            session.run({port.name: sample(port) for port in session.inputs})
     except ProgramError as e:
         assert "compile the model again" in str(e)
         return "refused by the session"
