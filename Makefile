@@ -12,7 +12,7 @@ READY := .venv/.ready
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test long frameworks bench bench-serve serve verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
+.PHONY: help run generate test long frameworks bench bench-serve serve verilog area asic synth bitstream synthesis zoo docs prove site lint imports fixtures lock clean
 
 help:  ## list the targets
 	@echo "Makalu, an open inference accelerator. Targets:"
@@ -21,6 +21,9 @@ help:  ## list the targets
 
 run: $(READY)  ## classify digits on the simulated hardware, and compare with ONNX Runtime
 	@$(BIN)/python -m examples.run_digits
+
+generate: $(READY)  ## let a small GPT write on the simulated hardware, and compare with ONNX Runtime token for token
+	@$(BIN)/python -m examples.transformers.run_generate
 
 test: $(READY)  ## run the tests, but for those that take many minutes
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations 40 -m "not long"

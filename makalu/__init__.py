@@ -10,6 +10,9 @@
     session.run(images)                      # as often as wanted
     session.run(None, {"image": array})      # as with ONNX Runtime
 
+    generator = makalu.Generator(makalu.decoder("gpt.onnx", context=256), device)
+    list(generator.tokens(prompt, 32))       # its key-value cache stays on the machine
+
     makalu.InferenceSession("net.onnx", device="rtl").run(None, {"image": array})   # all in one
     torch.compile(module, backend="makalu")                                         # in PyTorch
 
@@ -24,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 from isa.config import Config, ConfigError
 from isa.presets import load_config
 from isa.program import Program, ProgramError
-from makalu.api import compile, load, open_device, run
+from makalu.api import compile, decoder, load, open_device, run
 from runtime.device import Device, DeviceFault
+from runtime.generator import Generator
 from runtime.ports import InputError, Port
 from runtime.session import Session
 
@@ -38,9 +42,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "InferenceSession",
-           "InputError", "Port", "Program", "ProgramError", "Session", "accuracy", "bisect",
-           "compile", "load", "load_config", "open_device", "profile", "run"]
+__all__ = ["CompileError", "Config", "ConfigError", "Device", "DeviceFault", "Generator",
+           "InferenceSession", "InputError", "Port", "Program", "ProgramError", "Session",
+           "accuracy", "bisect", "compile", "decoder", "load", "load_config", "open_device",
+           "profile", "run"]
 
 _LATER = {"InferenceSession": ("makalu.inference", "InferenceSession"),
           "accuracy": ("makalu.measure.accuracy", "measure"),

@@ -111,6 +111,32 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     return program
 
 
+def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256_fp", *,
+            context: int = 128, prefill: int = 16, host: Collection[str] = (),
+            name: str | None = None, precision: str = "fp16") -> Program:
+    """A decoder with a key-value cache as a program for a :class:`runtime.generator.Generator`.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, str or Path
+        In FP32, with its cache as inputs and outputs, ``past`` and ``present``.
+    config, host, name, precision
+        As for :func:`compile`.
+    context : int
+        Tokens that the cache holds.
+    prefill : int
+        Tokens of a prompt that one execution takes.
+
+    Raises
+    ------
+    compiler.ir.errors.CompileError
+        If the model is no such decoder, or cannot run on the machine.
+    """
+    from compiler.compile import compile_decoder
+    return compile_decoder(model, _config(config), context=context, prefill=prefill,
+                           allow_host=tuple(host), name=name, precision=precision)
+
+
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:
     """The program in a ``.mkl`` file, or the one that a model compiles to with the options of
     :func:`compile`."""

@@ -8,6 +8,7 @@ for its own tokens. These it also keeps, in the slots from ``length`` on.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,13 +32,15 @@ class Entry:
 
     def __init__(self, program: Program, device: Device):
         self.session = Session(program, device, loaded=True)
-        ports = [p for p in self.session.inputs if p.dtype.kind in "iu" and len(p.shape) == 2]
+        ports = [p for p in self.session.inputs
+                 if p.dtype.kind in "iu" and len(p.shape) == 2 and p.shape[0] == 1 and p.shape[1]]
         masks = [p for p in ports if "mask" in p.name]
         positions = [p for p in ports if "position" in p.name]
         ids = [p for p in ports if p not in masks + positions]
         results = [p for p in self.session.outputs if len(p.shape) == 3 and p.shape[2]]
-        if not program.patches or len(masks) != 1 or len(ids) != 1 or len(positions) > 1 or len(
-                ports) != len(self.session.inputs) or not results:
+        if not (program.patches and results and len(masks) == len(ids) == 1
+                and len(ports) == len(self.session.inputs) and masks[0].shape[1] > ids[0].shape[1]
+                and [p.shape for p in positions] in ([], [ids[0].shape])):
             raise ProgramError(f"program {program.name!r} is not a decoder with a cache, whose "
                                "inputs are tokens, a mask and perhaps positions; compile the model "
                                "again, with makalu generate")
@@ -62,6 +65,15 @@ def _row(port: Port, values: object) -> np.ndarray:
     return np.asarray(values).astype(port.dtype).reshape(port.shape)
 
 
+@dataclass(frozen=True)
+class Run:
+    """One execution: its entry, how many tokens it took, and the machine's counters."""
+
+    entry: Program
+    tokens: int
+    counters: dict[str, int]
+
+
 class Generator:
     """A decoder on a device, and the tokens that it has seen.
 
@@ -78,8 +90,10 @@ class Generator:
         Tokens that the cache holds, and those that there are.
     length : int
         Tokens in the cache.
-    counters : list[dict[str, int]]
-        The machine's counters in each execution of the last :meth:`prefill` or :meth:`decode`.
+    logits : float32 array [vocabulary]
+        What the last :meth:`prefill` or :meth:`decode` gave.
+    runs : list[Run]
+        Its executions.
 
     Raises
     ------
@@ -106,7 +120,8 @@ class Generator:
         """Load the program, and forget all tokens."""
         self.device.load(self.program)
         self.length = 0
-        self.counters: list[dict[str, int]] = []
+        self.logits = np.zeros(0, np.float32)
+        self.runs: list[Run] = []
         self._lost = False
 
     def prefill(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -132,18 +147,17 @@ class Generator:
             If the machine stops with an error.
         """
         tokens = self._checked(ids)
-        self.counters = []
-        logits = np.zeros(0, np.float32)
+        self.runs = []
         while tokens:
             fitting = (e for e in self._entries if e.tokens >= len(tokens))
             entry = next(fitting, self._entries[-1])
             now, tokens = tokens[:entry.tokens], tokens[entry.tokens:]
             self._lost = True
-            logits = entry(now, self.length)[-1]
+            self.logits = entry(now, self.length)[-1]
             self._lost = False
             self.length += len(now)
-            self.counters += entry.session.counters
-        return logits
+            self.runs.append(Run(entry.session.program, len(now), entry.session.counters[0]))
+        return self.logits
 
     def decode(self, token: int) -> np.ndarray:
         """Take one token: :meth:`prefill` of it alone."""
@@ -177,12 +191,12 @@ class Generator:
         """
         self._room(len(prompt) + max(count, 1) - 1)
         chance = np.random.default_rng(seed)
-        logits = self.prefill(prompt)
+        self.prefill(prompt)
         for left in reversed(range(count)):
-            token = choose(logits, temperature, chance)
+            token = choose(self.logits, temperature, chance)
             yield token
             if left:
-                logits = self.decode(token)
+                self.decode(token)
 
     def _room(self, count: int) -> None:
         if self.length + count > self.context:

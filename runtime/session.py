@@ -236,6 +236,7 @@ class Session:
         """One execution of an entry, with its arguments (:attr:`isa.program.Program.patches`); the
         inputs have the program's shapes. Otherwise as :meth:`run`."""
         values = self.takes.named(inputs)
+        self.takes.elements(values)
         self.device.enter(self.program, arguments)
         self.counters = []
         return self._execute(values)

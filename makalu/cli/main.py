@@ -15,6 +15,7 @@ from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
 from makalu.cli.examples_command import examples
+from makalu.cli.generate_command import generate
 from makalu.cli.lease_commands import lease
 from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
@@ -158,8 +159,8 @@ def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -
     console.out.print(f"{output}: {len(text.splitlines()):,} lines of Verilog")
 
 
-for command in (compile_command, run, report, quote, disassemble, verilog, bench, zoo, accuracy,
-                profile, bisect, examples, serve, fleet, token, lease, ls, top, monitor):
+for command in (compile_command, run, generate, report, quote, disassemble, verilog, bench, zoo,
+                accuracy, profile, bisect, examples, serve, fleet, token, lease, ls, top, monitor):
     cli.add_command(command)
 
 

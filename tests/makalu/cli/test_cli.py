@@ -46,7 +46,7 @@ def images(tmp_path) -> Path:
 def test_help_shows_every_command_with_examples():
     text = makalu("--help").stdout
     for command in ("compile", "run", "report", "disassemble", "verilog", "bench", "zoo", "profile",
-                    "bisect", "quote", "lease", "ls", "top", "monitor"):
+                    "bisect", "quote", "generate", "lease", "ls", "top", "monitor"):
         assert f"\n  {command} " in text
         assert "Example" in makalu(command, "--help").stdout
 

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``makalu generate``: text of a decoder whose cache stays on the machine."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from isa.program import Program
+from makalu import api, facts
+from makalu.cli import console
+from makalu.cli.options import device_option, json_option
+from makalu.text import percent
+from makalu.tokens import Tokenizer, tokenizer
+from compiler.ir.floats import FLOATS
+from compiler.source.imports.formats import is_model
+from runtime.generator import Generator, Run
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompt", required=True, metavar="TEXT", help="What the text begins with.")
+@click.option("--tokens", "count", type=click.IntRange(1), default=32, show_default=True,
+              metavar="N", help="Tokens to make.")
+@device_option
+@click.option("--config", default="core256_fp", show_default=True, metavar="NAME",
+              help="The machine, which has floats.")
+@click.option("--precision", type=click.Choice(tuple(FLOATS)), default="fp16", show_default=True,
+              help="What the model becomes.")
+@click.option("--context", type=click.IntRange(1), default=128, show_default=True, metavar="N",
+              help="Tokens that the cache holds: those of the prompt and of the text.")
+@click.option("--prefill", type=click.IntRange(1), default=16, show_default=True, metavar="N",
+              help="Tokens of the prompt that one execution takes.")
+@click.option("--host", default="all", show_default=True, metavar="OP,…",
+              help="ONNX operators that the host may run at the network's edges.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+              help="0: always the likeliest token; 1: by its probability; more: more freely.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the chances that a temperature leaves.")
+@click.option("--tokenizer", "tokenizer_file", metavar="FILE",
+              help="A tokenizer.json.  [default: that beside the model, or else bytes]")
+@click.option("--output", metavar="FILE.mkl", help="Write the program to a file.")
+@click.option("--check", is_flag=True,
+              help="Compare each token with ONNX Runtime's, in FP32 and with a cache that grows.")
+@click.option("--model", "reference", metavar="MODEL",
+              help="What --check compares a .mkl program with.")
+@json_option
+def generate(model: str, prompt: str, count: int, device: str, config: str, precision: str,
+             context: int, prefill: int, host: str, temperature: float, seed: int,
+             tokenizer_file: str | None, output: str | None, check: bool, reference: str | None,
+             as_json: bool) -> None:
+    """Continue a text with MODEL, an ONNX decoder with a key-value cache (or a .mkl program of
+    one), whose cache stays on the machine.
+
+    \b
+    Examples:
+      makalu generate examples/topics.onnx --prompt "The class " --tokens 64
+      makalu generate examples/topics.onnx --prompt "The class " --device rtl --check
+      makalu generate examples/topics.onnx --prompt "The class " --temperature 0.8 --seed 3
+    """
+    witnessed = reference or model
+    if check and not is_model(witnessed):
+        raise click.ClickException("--check compares with ONNX Runtime and needs the model: add "
+                                   "--model MODEL")
+    words = tokenizer(tokenizer_file, model)
+    if is_model(model):
+        with console.err.status(f"compiling {Path(model).name} for {config}"):
+            program = api.decoder(
+                model, config, context=context, prefill=prefill, precision=precision,
+                host=() if host == "none" else tuple(h.strip() for h in host.split(",")))
+    else:
+        program = Program.load(model)
+    if output:
+        program.save(output)
+    ids = words.encode(prompt)
+    with api.open_device(device, program.config) as machine:
+        made = _Made(Generator(program, machine), words)
+        start = time.monotonic()
+        made.run(ids, count, temperature, seed, "" if as_json else prompt)
+        seconds = time.monotonic() - start
+    numbers = {"device": device, "config": program.config.name, "precision": program.precision,
+               **made.numbers(), "wall_seconds": round(seconds, 3)}
+    agreement = None
+    if check:
+        from makalu.measure.decoding import compare
+        agreement = compare(witnessed, ids, made.logits, made.tokens)
+    if as_json:
+        console.emit_json({"text": words.decode(made.tokens), "tokens": made.tokens, **numbers,
+                           **({"check": agreement.json()} if agreement else {})})
+        return
+    _show(program, numbers)
+    if agreement:
+        console.out.print(f"against ONNX Runtime in FP32: {agreement}")
+
+
+class _Made:
+    """What a generator makes, as it makes it."""
+
+    def __init__(self, generator: Generator, words: Tokenizer):
+        self.generator, self.words = generator, words
+        self.tokens: list[int] = []
+        self.logits: list[np.ndarray] = []
+        self.prompt: list[Run] = []
+        self.steps: list[Run] = []
+
+    def run(self, ids: list[int], count: int, temperature: float, seed: int, shown: str) -> None:
+        """Make ``count`` tokens; unless there is nothing of it to be ``shown``, print the text."""
+        text = ""
+        for token in self.generator.tokens(ids, count, temperature, seed):
+            if not self.tokens:
+                self.prompt = self.generator.runs
+                self._print(shown)
+            else:
+                self.steps += self.generator.runs
+            self.tokens.append(token)
+            self.logits.append(self.generator.logits)
+            if shown:
+                longer = self.words.decode(self.tokens)
+                self._print(longer[len(text):])
+                text = longer
+        self._print("\n" if shown else "")
+
+    def _print(self, text: str) -> None:
+        console.out.print(text, end="")
+        console.out.file.flush()
+
+    def numbers(self) -> dict[str, Any]:
+        """Of the prompt, and of an execution for one token."""
+        took = [r.counters.get("CYCLES") for r in self.prompt]
+        cycles = [c for c in took if c is not None]
+        entry = self.steps[0].entry if self.steps else self.prompt[0].entry
+        one = facts.measured(entry, [r.counters for r in self.steps]) if self.steps else None
+        return {"prompt_tokens": sum(r.tokens for r in self.prompt),
+                "prompt_executions": len(self.prompt),
+                "prompt_cycles": sum(cycles) if cycles else None, "step": one}
+
+
+def _show(program: Program, numbers: dict[str, Any]) -> None:
+    n, step = numbers, numbers["step"]
+    where = ("golden model of " if n["prompt_cycles"] is None else "") + n["config"]
+    cycles = "" if n["prompt_cycles"] is None else f", {n['prompt_cycles']:,} cycles"
+    console.out.print(f"{where}, {n['precision']}: prompt of {n['prompt_tokens']} tokens in "
+                      f"{n['prompt_executions']} executions{cycles}; {n['wall_seconds']:.1f} s "
+                      "in all")
+    if step and step["cycles"] is not None:
+        console.out.print(
+            f"a token: {step['cycles']:,} cycles, roofline {step['roofline_cycles']:,} "
+            f"({percent(step['roofline_share'])} reached), {step['dram_bytes']:,} DRAM bytes, "
+            f"{percent(step['mac_utilization'])} of the multipliers' capacity")
+    elif step:
+        predicted = sum(program.predicted_cycles)
+        console.out.print(
+            f"a token: {predicted:,} cycles predicted, roofline {step['roofline_cycles']:,} "
+            f"({percent(facts.share(step['roofline_cycles'], predicted))})")
