@@ -43,10 +43,16 @@ def _info(source: Source, name: str, dtype: str | None = None,
                                          shape if shape is not None else source.shapes.get(name))
 
 
+def _converted(source: Source, name: str) -> bool:
+    """Whether a value that passes to the machine as binary32, or from there, is of another type."""
+    return source.types.get(name, TensorProto.FLOAT) not in (
+        TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8)
+
+
 def _renaming(source: Source, a: str, b: str, value: str, kind: int) -> onnx.NodeProto:
-    """``b`` for ``a``; a value of FP16, which the host's side of the machine has as binary32, is
-    converted to ``kind``."""
-    if source.types.get(value) == TensorProto.FLOAT16:
+    """``b`` for ``a``; a value that the host's side of the machine has as binary32 and the network
+    has not is converted to ``kind``."""
+    if _converted(source, value):
         return helper.make_node("Cast", [a], [b], name=f"{a} to {b}", to=kind)
     return helper.make_node("Identity", [a], [b], name=f"{a} to {b}")
 
@@ -75,14 +81,15 @@ def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage],
     """The model in front of the machine, and new names of machine inputs (none if the host has
     nothing to do). Values of ``passing`` are outputs as well."""
     given = {s.name: s for s in inputs}  # one may be given in two layouts
-    if not nodes and given.keys() >= set(passing):
+    whole = any(_converted(source, n) and source.types[n] != TensorProto.FLOAT16 for n in given)
+    if not nodes and not whole and given.keys() >= set(passing):
         return b"", {}
     inputs = list(given.values())
     kept = source.constants.keys() | {c.past for c in source.caches}
     graph_inputs = [i for i in source.model.graph.input if i.name not in kept]
     plain = {i.name for i in graph_inputs}
     renamed = {s.name: s.name + SUFFIX for s in inputs
-               if s.name in plain or source.types.get(s.name) == TensorProto.FLOAT16}
+               if s.name in plain or _converted(source, s.name)}
     extra = [_renaming(source, a, b, a, TensorProto.FLOAT) for a, b in renamed.items()]
     outputs = [_info(source, s.name, s.dtype, s.shape, renamed.get(s.name, "")) for s in inputs]
     outputs += [_info(source, n) for n in sorted(passing)

@@ -11,7 +11,7 @@ again. A DequantizeLinear is computed wherever its result is read.
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +36,15 @@ INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
 
 REALS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 """Types of inputs that are floats."""
+
+COUNTS = (onnx.TensorProto.BOOL, onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+"""Types that the host gives as floats where they become such, or truth values."""
+
+MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile",
+         "Slice", "Gather", "GatherElements", "GatherND"}
+"""Operators that move what they read first."""
+
+LOGIC = {"Not", "And", "Or"}
 
 CLIPS = {"Relu", "Clip"}
 AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
@@ -202,20 +211,36 @@ class _Walk:
             return None
         if kind in INTEGERS:
             return self.build.new_input(name, shape, INTEGERS[kind])
-        if self.build.floats and kind in REALS:
+        if self._becomes_real(name):
             q = self.build.new_input(name, shape, self.build.floats, self._tokens(name))
             return Real(Deq(q, np.float32(1), 0))
         return None
 
+    def _becomes_real(self, name: str) -> bool:
+        """Whether the host gives a value as floats: it is one, or what reads it makes one of it, or
+        a truth value, or takes it for one."""
+        kind = self.source.types.get(name)
+        if not self.build.floats or kind not in COUNTS:
+            return bool(self.build.floats) and kind in REALS
+        return self._reaches(name, MOVES, lambda node, value: node.op_type in LOGIC or (
+            node.op_type == "Cast" and attributes(node)["to"] in (*REALS, onnx.TensorProto.BOOL)
+            or node.op_type == "Where" and node.input[0] == value))
+
     def _tokens(self, name: str) -> bool:
         """Whether what reads a value, or what is computed from it element by element, takes its
         last axis as channels."""
+        return self._reaches(name, ELEMENTWISE, lambda node, _: node.op_type in ALONG_THE_LAST)
+
+    def _reaches(self, name: str, through: Collection[str],
+                 found: Callable[[onnx.NodeProto, str], bool]) -> bool:
+        """Whether a value, or what operators of ``through`` make of it, is read by such a node."""
         todo, seen = [name], {name}
         while todo:
-            for node in self.readers.get(todo.pop(), []):
-                if node.op_type in ALONG_THE_LAST:
+            value = todo.pop()
+            for node in self.readers.get(value, []):
+                if found(node, value):
                     return True
-                if node.op_type in ELEMENTWISE:
+                if node.op_type in through:
                     todo += [o for o in node.output if o not in seen]
                     seen.update(node.output)
         return False
@@ -235,6 +260,8 @@ class _Walk:
     def _leaves(self, name: str) -> bool:
         """Whether a value that the machine computes may pass to the host."""
         value = self.get(name)
+        if self.source.types.get(name) in COUNTS:
+            return False
         if isinstance(value, Real) and not self.build.floats:
             return (isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF)
                     and self.makers[name].op_type in RIDE_ALONG)
@@ -266,8 +293,7 @@ class _Walk:
                 found.edges.append((made, i))
                 if made in self.blocked:
                     continue
-                if self.source.types.get(name) not in (
-                        *INTEGERS, *(REALS if self.build.floats else ())):
+                if self.source.types.get(name) not in INTEGERS and not self._becomes_real(name):
                     found.no_entry.append((made, i))
                 if not self._leaves(name):
                     found.no_exit.append((made, i))
@@ -294,8 +320,9 @@ class _Walk:
         if any(isinstance(v, Host) for v in inputs):
             return self._not_here(node, inputs, None)
         try:
-            if handler is None:
-                raise Unsupported(f"the machine does not run {node.op_type}")
+            if handler is None or not self._takes(node, inputs):
+                raise Unsupported(f"the machine does not run {node.op_type}"
+                                  + (" on integers" if handler else ""))
             if not self.build.floats and node.op_type not in GO_ON:
                 for name, v in zip(node.input, inputs):
                     if isinstance(v, Real):
@@ -310,6 +337,18 @@ class _Walk:
         self.values.update(zip(node.output, outputs))
         self.edges.placement.append({"node": node.name, "op": node.op_type, "engine": "none",
                                "reason": "folded into its neighbors"})
+
+    def _takes(self, node: onnx.NodeProto, inputs: list) -> bool:
+        """Whether it reads and gives integers and truth values only as the machine has them: as
+        numbers that are moved, are converted, or are masks."""
+        types = self.source.types
+        if node.op_type in {*LOGIC, *MOVES, "Cast"} and any(
+                types.get(o) in COUNTS for o in self.results.intersection(node.output)):
+            return False
+        given = [k for k, (name, v) in enumerate(zip(node.input, inputs))
+                 if isinstance(v, Real) and types.get(name) in COUNTS]
+        return not given or node.op_type in {*LOGIC, "Cast"} or (
+            given == [0] and node.op_type in {*MOVES, "Where"})
 
     def _not_here(self, node: onnx.NodeProto, inputs: list, why: Unsupported | None) -> None:
         """The machine does not run a node; if the host may, those behind it are tried on what it

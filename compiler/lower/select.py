@@ -9,8 +9,9 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.masked import emptied, masked
 from compiler.lower.finish import as_number, quantize
+from compiler.lower.logic import by_number
+from compiler.lower.masked import emptied, masked
 from compiler.lower.quant import deq_of
 from compiler.lower.shape import broadcast, ints, shape_of, through
 from compiler.lower.values import Deq, Joined, Quantized, Real, Weights, is_number
@@ -123,8 +124,13 @@ def center_crop_pad(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def where(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-    """With a constant condition: elements of two values side by side; one may be constant."""
+    """Elements of two values side by side, either of which may be constant. Of floats the condition
+    may be what the host gives: the values are multiplied with it and added, or where one is a
+    constant of -65504 and less, as in front of a Softmax, minus infinity is added to the other.
+    """
     mask, a, b = inputs
+    if isinstance(mask, Real):
+        return [by_number(build, mask, a, b, node.output[0])]
     mask = _array(mask, "its condition")
     for value, other, takes in ((a, b, mask), (b, a, ~mask)):
         if isinstance(other, np.ndarray | Weights):
