@@ -109,7 +109,7 @@ class Backend:
         self.precision = precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
-        graph.ops = with_keeps(graph)
+        graph.ops = with_keeps(graph.ops)
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -154,7 +154,7 @@ class Backend:
                  exposed: float, joins: bool, depth: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins)
-        ops = depth_first(self.graph) if depth else self.graph.ops
+        ops = with_keeps(depth_first(self.graph)) if depth else self.graph.ops
         at = 0
         while at < len(ops):
             count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 2])

@@ -7,7 +7,7 @@ time no more. They are written behind everything that reads the cache.
 """
 
 from compiler.emit.schedule import Schedule
-from compiler.ir.graph import Append, Graph, Keep, Op
+from compiler.ir.graph import Append, Keep, Op
 from compiler.machine.place import View
 from compiler.machine.steps import Step, Varying
 from isa.instructions import Opcode
@@ -16,14 +16,14 @@ SLOT = "slot"
 """The argument of an execution that says where its tokens are kept."""
 
 
-def with_keeps(graph: Graph) -> list[Op]:
+def with_keeps(ops: list[Op]) -> list[Op]:
     """The operators, each :class:`Append` with its :class:`Keep` behind the last reader."""
-    last = {x: i for i, op in enumerate(graph.ops) for x in op.inputs}
+    last = {x: i for i, op in enumerate(ops) for x in op.inputs}
     behind: dict[int, list[Op]] = {}
-    for i, op in enumerate(graph.ops):
+    for i, op in enumerate(ops):
         if isinstance(op, Append):
             behind.setdefault(last.get(op.y, i), []).append(Keep(node=op.node, x=op.x, y=op.y))
-    return [o for i, op in enumerate(graph.ops) for o in (op, *behind.get(i, []))]
+    return [o for i, op in enumerate(ops) for o in (op, *behind.get(i, []))]
 
 
 def emit_append(s: Schedule, op: Append) -> None:
@@ -59,7 +59,8 @@ def _store(s: Schedule, op: Append | Keep, slot: int) -> list[Step]:
             s.load_box(op.x, view)
     before = len(s.steps)
     s.dma(Opcode.STORE, home.region, home.offset + slot * s.lanes, view.base,
-          [(1, 1, 1), (x.row, 1, 1), (x.blocks, y.block, view.block)])
+          [(1, 1, 1), (x.row, 1, 1), (op.x.nchw[2], x.row, view.row),
+           (x.blocks, y.block, view.block)])
     if at is not None:
         s.spm.release(at)
     return s.steps[before:]

@@ -7,15 +7,15 @@ room meanwhile. Depth first each operand is made right before what needs it, the
 operator first.
 """
 
-from compiler.ir.graph import Graph, Op
+from compiler.ir.graph import Append, Graph, Keep, Op
 
 
 def depth_first(graph: Graph) -> list[Op]:
-    """The operators in that order."""
-    makers = {op.y: op for op in graph.ops}
+    """The operators in that order, but for the second halves of what goes to a cache."""
+    makers = {op.y: op for op in graph.ops if not isinstance(op, Keep)}
     order: dict[Op, None] = {}
-    todo = [(op, False) for op in reversed(graph.ops)
-            if any(port.tensor is op.y for port in graph.outputs)]
+    todo = [(op, False) for op in reversed(makers.values())
+            if isinstance(op, Append) or any(port.tensor is op.y for port in graph.outputs)]
     while todo:
         op, ready = todo.pop()
         if op in order:

@@ -496,8 +496,8 @@ def verify(graph: Graph) -> None:
             check_scale(np.array([op.scale]), where)
         elif isinstance(op, Append):
             n, c, h, w = op.y.nchw
-            check(n == h == 1 and op.x.nchw[:3] == (1, c, 1) and op.x.dtype == op.y.dtype
-                  and 0 <= op.slot <= w - op.x.nchw[3], where, "slots")
+            check(n == h == 1 and op.x.nchw[:2] == (1, c) and op.x.dtype == op.y.dtype
+                  and 0 <= op.slot <= w - int(np.prod(op.x.nchw[2:])), where, "slots")
         elif isinstance(op, Pool):
             check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)
