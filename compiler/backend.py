@@ -233,6 +233,8 @@ class Backend:
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         out = [{"node": n.name, "op": n.op_type, "engine": "none", "reason": "it is constant"}
                for n in self.source.folded]
+        out += [{"node": n.name, "op": n.op_type, "engine": "none", "reason": f"part of {whole!r}"}
+                for whole, parts in self.source.spelled.items() for n in parts if n.name != whole]
         for row in sorted(self.legal.placement, key=lambda r: order[r["node"]]):
             if row["engine"] == "none" and row["node"] in engine:
                 kind = engine[row["node"]]

@@ -5,6 +5,7 @@
 frontend              static graph, opset 20, constants folded
 recurrent             networks of floats only: LSTM, GRU and RNN step after step
 quantize              FP32 models only: static quantization with the user's calibration data
+spelled               networks with floats: what exporters spell out becomes a node
 legalize              quantized operators on NCHW tensors; host edges; shape operators vanish
 dead                  operators without a reader go
 shift                 requantizations at the same scale go
@@ -45,6 +46,7 @@ from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, is_quantized, quantize, samples
 from compiler.source.recurrent import unrolled
+from compiler.source.spelled import recognized
 from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import DTYPES, Config
 from isa.program import Program
@@ -217,6 +219,8 @@ def _compiled(source: frontend.Source, config: Config, allow_host: Collection[st
 
 def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
              precision: str) -> Backend:
+    if floats:
+        source = recognized(source)
     legal = legalize(source, allow_host, floats)
     verify(legal.graph)
     graph = run(PASSES, legal.graph, config)

@@ -10,8 +10,9 @@ in every element, from the engine's ``fold``::
                       y = y * r                     r = 1 / sqrt(t + epsilon)
                                                     y = y * r
 
-``t`` is in binary32, the others in the type of the network; squares in BF16 where the machine has
-it, whose range is that of binary32.
+Of softmax, ``m`` is finite and ``r`` at most 1, which it is unless all scores are minus infinity:
+then the results are zeros. ``t`` is in binary32, the others in the type of the network; squares in
+BF16 where the machine has it, whose range is that of binary32.
 """
 
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ SQUARES_ANCHOR = -24
 PASSES, LEAST = 6, 5000
 """Instructions that go over all words of a box, about; and cycles of the shortest band that is cut
 off, since each of these takes a hundred more before the next one may start."""
+
+LOW, ONE = (int(np.float16(v).view(np.uint16)) for v in (-65504, 1))
+"""Bounds of results."""
 
 TAPS = {f.name: (1 << f.width) - 1 for f in VECTOR_FIELDS}["nr"]
 """Most rows of a window."""
@@ -190,11 +194,11 @@ class _Box:
 
     def _softmax(self) -> None:
         scale, x, y = self.op.scale, self.x, self.y
-        self._over(VectorOp.MAX, x, self.number, self.type)
+        self._over(VectorOp.MAX, x, self.number, self.type, lo_f=LOW)
         self._each(VectorOp.EXP, x, (self.number, None), y, plus=1, scale_a=bits(scale),
                    scale_b=bits(np.float32(-scale)))
         self._over(VectorOp.SUM, y, self.total, DType.FP32)
-        self._numbers(VectorOp.RECIPROCAL)
+        self._numbers(VectorOp.RECIPROCAL, hi_f=ONE)
         self._each(VectorOp.MUL, y, (self.number, None), y)
 
     def _norm(self) -> None:

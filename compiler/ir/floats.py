@@ -16,10 +16,6 @@ _NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 WORD = 8
 """Elements of two bytes in the largest word: groups of channels begin on a word."""
 
-LOWEST = {"float16": -65504.0, "bfloat16": -2.0 ** 17}
-"""What stands for minus infinity among scores: the lowest number, of BF16 the lowest that a sum may
-have."""
-
 PRODUCT_ANCHOR, SUM_ANCHOR = -50, -30
 """Exponents of the lowest bits of BF16 sums: products may be up to 2^30, elements up to 2^18."""
 

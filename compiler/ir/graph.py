@@ -310,7 +310,7 @@ class Rows:
     """Softmax of ``scale * x``, or with ``norm`` normalization to a mean square of one, over the
     channels of each pixel of one image, ``depth`` of every ``pitch``; ``centered``: less their mean
     first, and then times ``gain`` and plus ``shift``, patterns for each of the ``depth`` channels.
-    What lies behind the ``depth`` of them does not count: it is so low that its exponential is 0.
+    What lies behind the ``depth`` of them does not count: it is minus infinity, its exponential 0.
     """
 
     node: int

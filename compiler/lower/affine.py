@@ -15,7 +15,7 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.constant import operand
+from compiler.lower.constant import operand, saturated
 from compiler.lower.finish import aligned, as_number, channels_of, settled, stored
 from compiler.lower.linear import bias_integers
 from compiler.lower.moves import demand
@@ -239,7 +239,7 @@ def add(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     if isinstance(a, (np.ndarray, Weights)):
         a, b = b, a
     if isinstance(b, (np.ndarray, Weights)):
-        return [plus(build, real_of(a), b)]
+        return [plus(build, real_of(a), saturated(build, _values(b)) if build.floats else b)]
     return [Real(operands(inputs))]
 
 

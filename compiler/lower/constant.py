@@ -11,6 +11,17 @@ STEPS = 127
 """Of the largest magnitude, where a real constant becomes INT8."""
 
 
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+"""Of the types of floats."""
+
+
+def saturated(build: Builder, c: np.ndarray) -> np.ndarray:
+    """A constant that is added, its finite numbers within the type of floats: masks of an attention
+    have the smallest of binary32."""
+    most = LARGEST.get(build.floats, np.inf)
+    return np.where(np.isfinite(c), np.clip(c, -most, most), c)
+
+
 def operand(build: Builder, c: np.ndarray | Weights, shape: tuple[int, ...]) -> Deq:
     """A constant, broadcast to a shape: in the network's type of floats; in a network of integers
     its own integers, or its numbers rounded to :data:`STEPS` of their largest."""

@@ -79,10 +79,17 @@ def add(build: Builder, e: Sum, scale: np.float32, clip: Clip, dtype: str,
     return Quantized(name, out.storage, index)
 
 
-def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.float32,
-         clip: Clip, dtype: str, name: str) -> Quantized:
-    """Parts side by side, in the order of the ONNX value, or of tokens with their last axis as
-    channels; what is not quantized yet is, as the result."""
+def join(build: Builder, e: Joined, scale: np.float32, clip: Clip, dtype: str, name: str
+         ) -> Quantized:
+    """Parts side by side, in the order of the ONNX value, or of the one tensor of floats that they
+    are all of, or of tokens with their last axis as channels; what is not quantized yet is, as the
+    result.
+
+    Raises
+    ------
+    Unsupported
+        If there are more than four dimensions.
+    """
     wanted = np.full(e.which.shape, -1, np.int32)
     parts = [part if isinstance(part, Deq) else Deq(
         quantize(build, part, scale, clip.z, dtype, f"{name}:{i}"), scale, clip.z)
@@ -90,7 +97,19 @@ def join(build: Builder, e: Joined, shape: tuple[int, int, int, int], scale: np.
     for i, part in enumerate(parts):
         build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
-    order = identity(e.which.shape).reshape(shape)
+    place = _in_place(parts, e.which, wanted)
+    if place is not None:
+        shape = build.settle(parts[0].q).nchw
+        order, which = np.empty((2, wanted.size), np.int32)
+        order[place.ravel()], which[place.ravel()] = wanted.ravel(), e.which.ravel()
+        y = gather(build, parts, which.reshape(shape), order.reshape(shape), scale, clip.z, dtype,
+                   name, clip)
+        return Quantized(name, Storage(name, shape, dtype, y), place)
+    found = canonical(e.which.shape)
+    if found is None:
+        raise Unsupported("it concatenates tensors of more than four dimensions",
+                          "reshape them to four or less")
+    order = identity(e.which.shape).reshape(found)
     if e.which.ndim == 3 and build.tokens(name) and any(_tokens(part) for part in parts):
         order = np.moveaxis(order[:, :, 0], 1, 2)[:, :, None]
     y = gather(build, parts, e.which.ravel()[order], wanted.ravel()[order], scale,
@@ -105,6 +124,17 @@ def _tokens(part: Deq) -> bool:
     t, at = part.q.storage.tensor, part.q.positions().ravel()[:2]
     return (t is not None and part.q.storage.data is None and t.nchw[2] * t.nchw[3] > 1
             and len(at) > 1 and int(at[1] - at[0]) == t.nchw[2] * t.nchw[3])
+
+
+def _in_place(parts: list[Deq], which: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
+    """Positions of a value whose parts are all of one tensor of floats, along one axis in another
+    order (rotated embeddings): those of the tensor, so that pixels stay what they are."""
+    x = parts[0].q.storage.tensor
+    if x is None or not x.floating or any(p.q.storage is not parts[0].q.storage for p in parts) or (
+            np.sort(wanted, None) != identity((int(np.prod(x.nchw)),))).any():
+        return None
+    across = [axis for axis in range(which.ndim) if (np.diff(which, axis=axis) != 0).any()]
+    return np.sort(wanted, across[0]) if len(across) == 1 else None
 
 
 def window(build: Builder, e: Window, scale: np.float32, clip: Clip, dtype: str,
@@ -290,14 +320,10 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
     elif isinstance(e, Function):
         return function(build, e, scale, clip, dtype, name)
     elif isinstance(e, Joined):
-        shape = canonical(e.which.shape)
-        if shape is None:
-            raise Unsupported("it concatenates tensors of more than four dimensions",
-                              "reshape them to four or less")
         if floating:
             e = replace(e, parts=tuple(as_number(build, p) if isinstance(p, Deq) else p
                                        for p in e.parts))
-        return join(build, e, shape, scale, clip, dtype, name)
+        return join(build, e, scale, clip, dtype, name)
     out = window(build, e, scale, clip, dtype, name)
     assert real.index is not None
     return Quantized(name, out.storage, real.index)

@@ -71,9 +71,13 @@ def _model(source: Source, nodes: list[onnx.NodeProto], inputs: list, outputs: l
 
 
 def _in_order(source: Source, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Nodes in the graph's order: weights come when a node asks for them."""
+    """Nodes in the graph's order, for weights come when a node asks for them; each as it was
+    spelled out."""
     places = {n.name: i for i, n in enumerate(source.nodes)}
-    return sorted(nodes, key=lambda n: places[n.name])
+    found: dict[str, onnx.NodeProto] = {}
+    for node in sorted(nodes, key=lambda n: places[n.name]):
+        found |= {n.output[0]: n for n in reversed(source.spelled.get(node.name, [node]))}
+    return list(found.values())
 
 
 def before(source: Source, nodes: list[onnx.NodeProto], inputs: list[Storage],

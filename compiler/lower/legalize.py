@@ -19,6 +19,7 @@ import onnx
 
 from compiler.ir.errors import CompileError, Unsupported
 from compiler.ir.graph import Conv, Graph, Product
+from compiler.lower.affine import times
 from compiler.lower.builder import Builder, Handler
 from compiler.lower.cache import append
 from compiler.lower.cut import Constraints, Cut
@@ -27,7 +28,7 @@ from compiler.lower.finish import channels_of, settled, stored
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
-                                   Weights)
+                                   Weights, scaled)
 from compiler.source.cache import AXIS
 from compiler.source.frontend import Source, attributes
 
@@ -44,6 +45,9 @@ MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", 
          "Slice", "Gather", "GatherElements", "GatherND"}
 """Operators that move what they read first."""
 
+SIGNED = {*MOVES, "Concat", "Add", "Sub"}
+"""Operators that take a float of a negative factor."""
+
 LOGIC = {"Not", "And", "Or"}
 
 CLIPS = {"Relu", "Clip"}
@@ -51,7 +55,7 @@ AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
 ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Identity"}
-ALONG_THE_LAST = {"MatMul", "LayerNormalization"}
+ALONG_THE_LAST = {"MatMul", "LayerNormalization", "RMSNormalization"}
 """Operators that say nothing of the order of channels, and that want them last."""
 
 GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}
@@ -376,11 +380,17 @@ class _Walk:
                                  [Host(False, self.source.nodes[origin].name)], None)
 
     def _stored(self, name: str, value: Value) -> Value:
-        """A float value in its type, unless its only reader goes on with it in binary32."""
-        if not isinstance(value, Real) or (
-                isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF)):
+        """A float value in its type, unless its only reader goes on with it in binary32; a sign is
+        the reader's if that moves, joins or adds."""
+        if not isinstance(value, Real):
             return value
         readers = self.readers.get(name, [])
+        if isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF):
+            if value.expr.scale > 0 or name not in self.results and readers and all(
+                    n.op_type in SIGNED for n in readers):
+                return value
+            return Real(stored(self.build, times(self.build, Real(scaled(value.expr, -1)),
+                                                 np.array(-1.0)), name))
         if len(readers) == 1 and name not in self.results and \
                 self.position[readers[0].name] not in self.elsewhere and (
                 readers[0].op_type in {*CLIPS, "QuantizeLinear"} or _by_channels(value, readers[0])

@@ -21,11 +21,11 @@ from compiler.source.frontend import attributes
 
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
-NOTHING = -65504.0
-"""Scores of this and less are nothing beside any other of FP16: they become minus infinity."""
+LEAST = -65504.0
+"""Of FP16: beside scores of this and less any other is all."""
 
 FAR = 2.0 ** 31
-"""What overflows in FP16."""
+"""What overflows in FP16, to infinity."""
 
 
 def cast(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
@@ -67,13 +67,14 @@ def both(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def by_number(build: Builder, mask: Real, a: object, b: object, name: str) -> Real:
-    """``a`` where a mask is 1, and ``b`` where it is 0. A constant that is nothing beside any score
-    adds minus infinity to the other value; else each is multiplied, and the two are added."""
+    """``a`` where a mask is 1, and ``b`` where it is 0. A constant of :data:`LEAST` and less adds
+    that to the other value, or minus infinity; else each is multiplied, and the two are added."""
     c = deq_of(mask)
     for value, other, sign in ((a, b, 1.0), (b, a, -1.0)):
-        if isinstance(other, np.ndarray | Weights) and (_values(other) <= NOTHING).all():
-            line = times(build, Real(c), np.array(sign * FAR))
-            line = plus(build, line, np.array(-FAR)) if sign > 0 else line
+        if isinstance(other, np.ndarray | Weights) and (_values(other) <= LEAST).all():
+            far = FAR if np.isinf(_values(other)).any() else -LEAST
+            line = times(build, Real(c), np.array(sign * far))
+            line = plus(build, line, np.array(-far)) if sign > 0 else line
             gate = Real(stored(build, line, f"{name}:mask"))
             if not isinstance(value, np.ndarray | Weights):
                 return Real(operands([value, gate]))

@@ -10,18 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.ir.floats import LOWEST, WORD
+from compiler.ir.floats import WORD
 from compiler.ir.graph import Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.finish import as_number
 from compiler.lower.moves import demand
-from compiler.lower.values import Deq, Matrices, Real, identity, is_number
+from compiler.lower.values import INF, Deq, Matrices, Real, identity, is_number
 
 
 def product(build: Builder, x: Deq, w: Deq, scores: bool = False) -> Real:
     """``x`` [..., M, C] times ``w`` [..., C, N]; the axes in front are broadcast. Of ``scores``,
-    which a softmax follows, those of each row begin with a word, and what fills its last one is
-    lower than any."""
+    which a softmax follows, those of each row begin with a word, and minus infinity fills its last
+    one."""
     if build.floats and (is_number(x) or is_number(w)):
         x, w = as_number(build, x), as_number(build, w)
     (m, depth), n = x.q.shape[-2:], w.q.shape[-1]
@@ -35,7 +35,7 @@ def product(build: Builder, x: Deq, w: Deq, scores: bool = False) -> Real:
     outputs = n + -n % WORD if scores else n
     place = identity((count, outputs, h * wide))[:, :n].transpose(0, 2, 1).reshape(*lead, m, n)
     return Real(Matrices(x, w, (left, right), depth, pitch, outputs, n,
-                         LOWEST[build.floats] if scores else 0.0, first, second, turned),
+                         -INF if scores else 0.0, first, second, turned),
                 index=place)
 
 

@@ -6,12 +6,18 @@ tensor that is cropped, padded or strided, its channels in any order, is a 1 x 1
 one-hot weights, whose pad and stride place it. All else is a :class:`compiler.ir.graph.Move`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from compiler.ir.floats import one_hot
 from compiler.ir.graph import RANGE, Clip, Concat, Conv, Joint, Move, Part, Pool, Source, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.values import Deq, Quantized, Storage, identity
+from isa.instructions import ABSENT
+
+SIGN = np.uint16(0x8000)
+"""Of a float's pattern."""
 
 
 def _affine(along: np.ndarray, source: np.ndarray) -> tuple[int, int] | None:
@@ -83,17 +89,51 @@ def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarr
         x, mine = build.settle(part.q), np.where(which == i, wanted, -1)
         if (mine >= 0).any():
             sources.append(Source(x, mine, part.zero_point, np.float32(part.scale / scale)))
-    found = _placement(wanted.shape, sources[0].x.nchw, sources[0].wanted)
-    if len(sources) > 1 or found is None:
-        build.emit(Move(node=build.node, sources=tuple(sources), y=y, clip=final))
+    if _one_hot(build, sources, y, final):
         return y
-    (source,), (channels, stride, pad) = sources, found
+    sources = [s if s.scale > 0 else replace(s, x=_negated(build, s.x), scale=-s.scale)
+               for s in sources]
+    build.emit(Move(node=build.node, sources=tuple(sources), y=y, clip=final))
+    return y
+
+
+def _one_hot(build: Builder, sources: list[Source], y: Tensor, clip: Clip) -> bool:
+    """Emit the convolution that gives ``y``, if there is one: of one source, or of several that are
+    one tensor of floats, each output channel with a factor of its own."""
+    x = sources[0].x
+    if len(sources) > 1 and not (x.floating and all(s.x is x for s in sources)):
+        return False
+    wanted = np.max([s.wanted for s in sources], 0)
+    factor = np.select([s.wanted >= 0 for s in sources], [s.scale for s in sources],
+                       sources[0].scale)
+    found = _placement(y.nchw, x.nchw, wanted)
+    each = factor.transpose(1, 0, 2, 3).reshape(y.nchw[1], -1)
+    if found is None or (each != each[:, :1]).any():
+        return False
+    channels, stride, pad = found
     rows = np.flatnonzero(channels >= 0)
-    weight = one_hot(rows, channels[rows], (len(channels), source.x.nchw[1]), source.x.dtype)
-    build.emit(Conv(node=build.node, x=source.x, y=y, weight=weight,
-                    bias=np.zeros(len(channels), np.float32 if source.x.floating else np.int32),
-                    scale=np.full(len(channels), source.scale), a_zp=source.zp, clip=final,
+    weight = one_hot(rows, channels[rows], (len(channels), x.nchw[1]), x.dtype)
+    build.emit(Conv(node=build.node, x=x, y=y, weight=_signed(weight, each[:, 0], x),
+                    bias=np.zeros(len(channels), np.float32 if x.floating else np.int32),
+                    scale=np.abs(each[:, 0]), a_zp=sources[0].zp, clip=clip,
                     stride=stride, pad=pad, counted=False))
+    return True
+
+
+def _signed(weight: np.ndarray, factor: np.ndarray, x: Tensor) -> np.ndarray:
+    """Weights of one with the signs of output channels, which only floats have."""
+    minus = (factor < 0)[:, None, None, None] & (weight != ABSENT)
+    return np.where(minus, weight ^ SIGN, weight) if x.floating else weight
+
+
+def _negated(build: Builder, x: Tensor) -> Tensor:
+    """The negative of a tensor of floats."""
+    c = x.nchw[1]
+    y = Tensor(f"{x.name}:minus", x.nchw, x.dtype)
+    weight = one_hot(np.arange(c), np.zeros(c, int), (c, 1), x.dtype)
+    build.emit(Conv(node=build.node, x=x, y=y, weight=_signed(weight, np.full(c, -1.0), x),
+                    bias=np.zeros(c, np.float32), scale=np.ones(c, np.float32), a_zp=0,
+                    clip=Clip(0, *RANGE[x.dtype]), groups=c, counted=False))
     return y
 
 

@@ -22,7 +22,7 @@ from compiler.lower.piecewise import magnitude
 from compiler.lower.reduce import Maps, exponent, maps, squares, unit, value
 from compiler.lower.root import reciprocal_root
 from compiler.lower.rows import Norm, rows
-from compiler.lower.values import INF, Function, Linear, Real, Sum, Weights, scaled
+from compiler.lower.values import INF, Deq, Function, Linear, Real, Sum, Weights, scaled
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -32,6 +32,13 @@ def normalized(build: Builder, m: Maps, epsilon: float, name: str) -> tuple[Real
     and the reciprocal of that root."""
     mean = value(build, m.pooled(m.x, False, 1 / m.count), f"{name}:mean")
     d = value(build, Real(Sum(m.x, scaled(mean, -1))), f"{name}:difference")
+    y, deviation = _divided(build, m, d, epsilon, name)
+    return y, m.reduced(Real(mean), True), deviation
+
+
+def _divided(build: Builder, m: Maps, d: Deq, epsilon: float, name: str) -> tuple[Real, Real]:
+    """``d / sqrt(mean(d * d) + epsilon)`` of a value like ``m``, and the reciprocal of that
+    root."""
     q, _, inverse = unit(build, m, d, name)
     u = squares(build, m, q, name, 1 / m.count)
     if epsilon:
@@ -43,7 +50,7 @@ def normalized(build: Builder, m: Maps, epsilon: float, name: str) -> tuple[Real
     factor = reciprocal_root(build, u, f"{name}:root")
     y = stored(build, Real(Sum(q, factor, product=True)), f"{name}:normalized")
     deviation = Real(Sum(factor, inverse, product=True))
-    return Real(m.whole(y)), m.reduced(Real(mean), True), m.reduced(deviation, True)
+    return Real(m.whole(y)), m.reduced(deviation, True)
 
 
 def _constants(scale: object, bias: object) -> list[np.ndarray | None]:
@@ -87,16 +94,20 @@ def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
     """Numbers alone, with constant scale and bias, over axes whose elements form a map of up to 255
     rows and columns."""
     x, at = operand(build, node, inputs), attributes(node)
+    centered = node.op_type == "LayerNormalization"
     rank = len(x.q.shape)
     axis, epsilon = at.get("axis", -1) % rank, at.get("epsilon", 1e-5)
     shape = x.q.shape[axis:]
     bias = inputs[2] if len(inputs) > 2 else None
     if not any(node.output[1:]):
-        norm = Norm(epsilon, True, *_constants(inputs[1], bias))
+        norm = Norm(epsilon, centered, *_constants(inputs[1], bias))
         row = rows(build, x, list(range(axis, rank)), f"{node.output[0]}:rows", norm)
         if row is not None:
             return [Real(row)]
     m = maps(build, x, list(range(axis, rank)))
+    if not centered:
+        return [_affine(build, _divided(build, m, m.x, epsilon, node.output[0])[0], inputs[1], bias,
+                        shape)]
     y, mean, inverse = normalized(build, m, epsilon, node.output[0])
     more = [stored(build, real, n) for real, n in zip((mean, inverse), node.output[1:]) if n]
     return [_affine(build, y, inputs[1], bias, shape), *map(Real, more)]
@@ -127,6 +138,7 @@ def lp_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> list
 
 
 HANDLERS: Handlers = {
-    "InstanceNormalization": instance_normalization, "LayerNormalization": layer_normalization,
+    "InstanceNormalization": instance_normalization,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), layer_normalization),
     "MeanVarianceNormalization": mean_variance_normalization,
     "LpNormalization": lp_normalization}

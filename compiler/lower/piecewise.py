@@ -38,7 +38,7 @@ def absolute(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 def negative(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone."""
-    return [times(build, Real(operand(build, node, inputs)), np.array(-1.0))]
+    return [Real(scaled(operand(build, node, inputs), -1))]
 
 
 def exponential_unit(build: Builder, node: onnx.NodeProto, inputs: list) -> list:

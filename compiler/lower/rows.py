@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.ir.floats import LOWEST, WORD, patterns
+from compiler.ir.floats import WORD, patterns
 from compiler.ir.graph import Add, Product, Rows, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.values import Deq, Quantized, Storage, identity
-VANISHES = -1000.0
-"""Scores this low, or lower, have exponentials of 0 beside any others."""
-
-
 @dataclass(frozen=True, eq=False)
 class Norm:
     """A normalization: what is added to the mean square, whether the mean is subtracted first, and
@@ -27,19 +23,17 @@ class Norm:
 
 def rows(build: Builder, x: Deq, axes: list[int], name: str, norm: Norm | None = None
          ) -> Deq | None:
-    """Softmax along some axes, or a normalization; None unless the elements
-    along them are the channels of a pixel each, and whole words of it, or scores that are padded
-    to whole words."""
+    """Softmax along some axes, or a normalization; None unless the elements along them are the
+    channels of a pixel each, and whole words of it, or scores that are padded to whole words."""
     last = [a % len(x.q.shape) for a in axes]
     back = [a for a in range(len(x.q.shape)) if a not in last]
     order = x.q.index.transpose(*back, *last)
     depth = int(np.prod(order.shape[len(back):]))
-    tensor = x.q.storage.tensor
+    tensor = build.settle(x.q) if x.q.storage.tokens else x.q.storage.tensor
     if tensor is None or x.scale <= 0 or x.q.dtype not in ("float16", "bfloat16"):
         return None
     pitch = depth + -depth % WORD
-    if pitch > depth and (norm is not None or not _low(build, tensor)
-                          or float(x.scale) * LOWEST[tensor.dtype] > VANISHES):
+    if pitch > depth and (norm is not None or not _low(build, tensor)):
         return None
     if not _by_pixel(tensor, Quantized(name, x.q.storage, order.reshape(-1, depth)).positions(),
                      pitch):
@@ -58,8 +52,8 @@ def rows(build: Builder, x: Deq, axes: list[int], name: str, norm: Norm | None =
 
 
 def _low(build: Builder, t: Tensor) -> bool:
-    """Whether what a tensor of scores holds behind them is lower than any: it was made so, or
-    something that is not positive there was added to it since."""
+    """Whether what a tensor of scores holds behind them is minus infinity: it was made so, and
+    numbers have been added to it since, if anything."""
     maker = next((op for op in reversed(build.graph.ops) if op.y is t), None)
     if isinstance(maker, Add):
         return bool(not maker.product and maker.scale_a > 0) and _low(build, maker.a)

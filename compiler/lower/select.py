@@ -9,6 +9,7 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
+from compiler.lower.constant import saturated
 from compiler.lower.finish import as_number, quantize
 from compiler.lower.logic import by_number
 from compiler.lower.masked import emptied, masked
@@ -134,7 +135,8 @@ def where(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     mask = _array(mask, "its condition")
     for value, other, takes in ((a, b, mask), (b, a, ~mask)):
         if isinstance(other, np.ndarray | Weights):
-            real = np.asarray(other.real if isinstance(other, Weights) else other)
+            real = saturated(build, np.asarray(
+                other.real if isinstance(other, Weights) else other))
             return [Real(masked(build, deq_of(value), takes, real))]
     shape = np.broadcast_shapes(mask.shape, shape_of(a), shape_of(b))
     which = np.broadcast_to(np.where(mask, 0, 1), shape).astype(np.int8)

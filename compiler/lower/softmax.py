@@ -9,7 +9,8 @@ maximum and sum are those of a window as large as the map (:func:`compiler.lower
     e = exp(d)          in the network's type
     y = e * (1 / sum(e))
 
-A sum of FP16 is exact, its reciprocal is in binary32.
+A sum of FP16 is exact, its reciprocal is in binary32. Where all scores are minus infinity, the
+results are zeros: the maximum is finite, and the reciprocal of a sum of 1 and more at most 1.
 """
 
 import numpy as np
@@ -17,11 +18,12 @@ import onnx
 
 from compiler.ir.errors import Unsupported
 from compiler.lower.builder import Builder, Handlers
+from compiler.lower.constant import LARGEST
 from compiler.lower.finish import as_number, stored
 from compiler.lower.pool import as_maps, window
 from compiler.lower.quant import deq_of
 from compiler.lower.rows import rows
-from compiler.lower.values import Deq, Function, Quantized, Real, Sum, identity
+from compiler.lower.values import INF, Deq, Function, Quantized, Real, Sum, identity
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
@@ -42,12 +44,13 @@ def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     def value(real: Real, what: str, dtype: str = "") -> Deq:
         return stored(build, real, f"{name}:{what}", dtype)
 
-    largest = value(window(Real(z), whole, True), "max")
+    largest = value(window(Real(z).clipped(-LARGEST[z.q.dtype], INF), whole, True), "max")
     minus = Deq(largest.q, np.float32(-1), 0)
     powers = value(Real(Function(value(Real(Sum(z, minus)), "difference", "float32"),
                                  VectorOp.EXP)), "exp")
     total = value(_sum(powers, whole), "sum", "float32")
-    inverse = value(Real(Function(total, VectorOp.RECIPROCAL)), "inverse", "float32")
+    inverse = value(Real(Function(total, VectorOp.RECIPROCAL)).clipped(-INF, 1.0), "inverse",
+                    "float32")
     y = value(Real(Sum(powers, inverse, product=True)), "rows:softmax")
     back = np.moveaxis(identity((*np.delete(shape, axis), shape[axis])), -1, axis)
     return [Real(Deq(Quantized(name, y.q.storage, y.q.index.ravel()[back]), np.float32(1), 0))]

@@ -38,8 +38,9 @@ FLOAT, UINT8, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tensor
 
 @dataclass
 class Source:
-    """A loaded model: its graph, constants (by value name), the shape and type of every value,
-    the nodes that were evaluated, and the caches that the machine keeps."""
+    """A loaded model: its graph, constants (by value name), the shape and type of every value, the
+    nodes that were evaluated, the caches that the machine keeps, and by the name of a node what it
+    is spelled out as."""
 
     name: str
     model: onnx.ModelProto
@@ -48,6 +49,7 @@ class Source:
     types: dict[str, int] = field(default_factory=dict)
     folded: list[onnx.NodeProto] = field(default_factory=list)
     caches: list[Cache] = field(default_factory=list)
+    spelled: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
