@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from compiler.emit.add import emit_add
-from compiler.emit.cache import emit_append, emit_keep, with_keeps
+from compiler.emit.cache import emit_place
 from compiler.emit.concat import emit_concat
 from compiler.emit.conv import emit_conv
 from compiler.emit.depth import depth_first
@@ -32,8 +32,8 @@ from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import (Add, Append, Concat, Conv, Graph, Keep, Move, Op, Pool, Port,
-                               Product, Rows)
+from compiler.ir.graph import (Add, Concat, Conv, Graph, Move, Op, Place, Pool, Port, Product,
+                               Rows)
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
@@ -76,11 +76,11 @@ CHANNEL_BYTES = 8
 class Work:
     """What a network asks for, whatever the machine: each node's multiply-accumulates; the same in
     multipliers of INT8, of which a 16-bit type takes two; and the bytes of its weights with a bias
-    and a scale for each output channel, and of other constants."""
+    and a scale for each output channel, of other constants, and of caches."""
 
     macs: Counter[int]
     slots: int
-    weight_bytes: int
+    kept_bytes: int
 
     @classmethod
     def of(cls, graph: Graph) -> "Work":
@@ -92,7 +92,8 @@ class Work:
         return cls(macs, sum(op.macs * op.x.size for op in convs + products),
                    sum(op.weight.size * op.x.size + CHANNEL_BYTES * len(op.bias)
                        for op in convs)
-                   + sum(values.nbytes for values in graph.constants.values()))
+                   + sum(values.nbytes for values in graph.constants.values())
+                   + sum(int(np.prod(t.nchw)) * t.size for t in graph.states))
 
 
 def _key(steps: list[Step]) -> int:
@@ -109,7 +110,6 @@ class Backend:
         self.precision = precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
-        graph.ops = with_keeps(graph.ops)
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
 
     def _packs(self, port: Port) -> bool:
@@ -129,7 +129,7 @@ class Backend:
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
-                                  "depth": any(isinstance(op, Rows) for op in self.graph.ops)}
+                                  "depth": self._may_go_deep()}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
@@ -150,11 +150,16 @@ class Backend:
                 found, choice = (s, steps, cycles), attempt
         return found[:2]
 
+    def _may_go_deep(self) -> bool:
+        """Whether there are scores, and no cache."""
+        kinds = {type(op) for op in self.graph.ops}
+        return Rows in kinds and Place not in kinds
+
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins)
-        ops = with_keeps(depth_first(self.graph)) if depth else self.graph.ops
+        ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
             count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 2])
@@ -182,10 +187,8 @@ class Backend:
             emit_concat(s, op)
         elif isinstance(op, Rows):
             emit_rows(s, op)
-        elif isinstance(op, Append):
-            emit_append(s, op)
-        elif isinstance(op, Keep):
-            emit_keep(s, op)
+        elif isinstance(op, Place):
+            emit_place(s, op)
         elif isinstance(op, Add):
             emit_add(s, op)
         else:
@@ -199,7 +202,6 @@ class Backend:
         post, new_out = hosts.after(source, legal.post, legal.crossing, legal.passing)
         inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
         outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
-        states = sum(s.layout(t).words * s.lanes for t in self.graph.states)
         return Program(
             name=source.name, config=self.config, image=shared.image, start=start,
             instruction_count=len(steps) + 1, patches=_patches(steps),
@@ -208,8 +210,7 @@ class Backend:
             macs=self.work.macs.total(), multiplications=self.work.slots,
             precision=self.precision,
             node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
-            compulsory_bytes=(self.work.weight_bytes + states
-                              + sum(b.size for b in [*inputs, *outputs])),
+            compulsory_bytes=self.work.kept_bytes + sum(b.size for b in [*inputs, *outputs]),
             predicted_cycles=predict(steps, self.config) + [0],
             placement=self._placement(steps), host_pre=pre, host_post=post)
 
@@ -266,7 +267,9 @@ class Shared:
 
 def program(backends: Sequence[Backend]) -> Program:
     """The program of a network, or of several that share constants and states, each an entry."""
-    config = backends[0].config
+    config, states = backends[0].config, [
+        [(t.name, t.nchw) for t in b.graph.states] for b in backends]
+    assert all(s == states[0] for s in states), "each entry has the states of all"
     found = [b.best() for b in backends]
     starts = list(itertools.accumulate(
         ((len(steps) + 1) * INSTRUCTION_BYTES for _, steps in found), initial=0))
@@ -289,5 +292,4 @@ def program(backends: Sequence[Backend]) -> Program:
 
 
 def _patches(steps: list[Step]) -> list[Patch]:
-    return [Patch(i, "dram", *step.varying) for i, step in enumerate(steps)
-            if step.varying is not None]
+    return [Patch(i, "dram", *one) for i, step in enumerate(steps) for one in step.varying]

@@ -11,6 +11,7 @@ dead                  operators without a reader go
 shift                 requantizations at the same scale go
 fuse                  additions become residuals
 matrices              matrix products of two tensors become convolutions
+caches                tokens of a cache go where they are read, and where they are kept
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
 backend               instructions, their order, waits, predicted cycles
@@ -33,6 +34,7 @@ from compiler.ir.graph import verify
 from compiler.ir.passes import run
 from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize
+from compiler.rewrite.caches import CACHES
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
 from compiler.rewrite.grid import GRID
@@ -133,9 +135,9 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     config : Config
         The machine.
     context : int
-        Tokens that the cache holds.
+        Tokens that the cache holds; rounded up to words.
     prefill : int
-        Tokens of a prompt that an execution takes.
+        Tokens of a prompt that an execution takes; rounded up likewise.
     allow_host, name, precision
         As for :func:`compile_model`; ``fp16`` or ``bf16``.
 
@@ -159,11 +161,13 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
                            "use numbers from 1 on")
     read, where = frontend.read(model, name)
     found = caches(read, where)
-    backends = []
-    for tokens in dict.fromkeys((1, prefill)):
-        fixed = at_lengths(read, found, Lengths(tokens, context + prefill))
+    per = config.lanes // 2     # slots begin and end with words, whichever way they lie
+    most, backends = -(-prefill // per) * per, []
+    for tokens in (1, most):
+        lengths = Lengths(tokens, -(-context // per) * per, most)
+        fixed = at_lengths(read, found, lengths)
         source = unrolled(frontend.load(fixed, name=where), allow_host)
-        source.caches = found
+        source.caches, source.lengths = found, lengths
         backends.append(_backend(source, config, allow_host, FLOATS[precision], precision))
     return program_of(backends)
 
@@ -208,7 +212,7 @@ def _numbers(precision: str, config: Config) -> str:
 PASSES = (DEAD, SHIFT, FUSE)
 """From graph to graph, whatever the machine."""
 
-MACHINE_PASSES = (MATRICES, PREPARE, STEM, GRID)
+MACHINE_PASSES = (MATRICES, CACHES, PREPARE, STEM, GRID)
 """The same for one machine."""
 
 

@@ -3,8 +3,8 @@
 
 A program of :func:`compiler.compile.compile_decoder` has an entry for one token and one for several
 of a prompt. Each execution reads the whole cache: ``context`` slots for the tokens so far, of which
-the attention mask counts those that are filled, and behind them as many as the longest entry takes,
-for its own tokens. These it also keeps, in the slots from ``length`` on.
+the attention mask counts those that are filled, and behind them some for the execution's own
+tokens, its last ones. These it also keeps, in the slots from ``length`` on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from runtime.device import Device
 from runtime.ports import InputError, Port
 from runtime.session import Session
 
-SLOT = "slot"
-"""The argument of an execution that says where its tokens are kept."""
+SLOT, END = "slot", "end"
+"""Arguments of an execution: the slot where its tokens are kept, and that behind the last."""
 
 
 class Entry:
@@ -58,7 +58,8 @@ class Entry:
         if self.position is not None:   # of what fills up the entry, some position that there is
             at = np.minimum(np.arange(self.tokens), count - 1) + length
             values[self.position.name] = _row(self.position, at)
-        return self.session.step(values, {SLOT: length})[self.logits][0, :count]
+        results = self.session.step(values, {SLOT: length, END: length + count})
+        return results[self.logits][0, :count]
 
 
 def _row(port: Port, values: object) -> np.ndarray:

@@ -4,18 +4,18 @@
 A file's order may have what an operator needs long before it. In attention, values would be made
 before the scores, so that nothing is left for the array to do during their softmax, and they take
 room meanwhile. Depth first each operand is made right before what needs it, the first one of an
-operator first.
+operator first. Not so where a cache is written, which has an order of its own.
 """
 
-from compiler.ir.graph import Append, Graph, Keep, Op
+from compiler.ir.graph import Graph, Op
 
 
 def depth_first(graph: Graph) -> list[Op]:
-    """The operators in that order, but for the second halves of what goes to a cache."""
-    makers = {op.y: op for op in graph.ops if not isinstance(op, Keep)}
+    """The operators in that order."""
+    makers = {op.y: op for op in graph.ops}
     order: dict[Op, None] = {}
-    todo = [(op, False) for op in reversed(makers.values())
-            if isinstance(op, Append) or any(port.tensor is op.y for port in graph.outputs)]
+    todo = [(op, False) for op in reversed(graph.ops)
+            if any(port.tensor is op.y for port in graph.outputs)]
     while todo:
         op, ready = todo.pop()
         if op in order:

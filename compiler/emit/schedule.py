@@ -91,6 +91,7 @@ class Schedule:
             self._home(port.tensor, Region.INPUT)
         for port in graph.outputs:
             self._home(port.tensor, Region.OUTPUT)
+        self.states = set(graph.states)     # in DRAM, where they are kept
         for t in graph.states:
             self._home(t, Region.WORKSPACE)
         self.kept = {p.tensor for p in graph.outputs}
@@ -264,6 +265,8 @@ class Schedule:
         if whole is not None:
             self.begin(whole)
             return self.resident(t)
+        if t in self.states:
+            return None
         words = self.words(t)
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
         if spare > RESIDENT_SHARE * self.spm.words:

@@ -18,6 +18,7 @@ Rows      softmax or normalization over the channels of each pixel: the vector e
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -342,14 +343,20 @@ class Rows:
 
 @dataclass(eq=False, kw_only=True)
 class Append:
-    """Tokens of a cache: the pixels of ``x`` become those of ``y`` from ``slot`` on, which the
-    execution reads, and are kept for later ones in slots that the host names. ``y`` is a state: it
-    lies in DRAM and keeps what executions leave there."""
+    """Tokens of a cache: the pixels of ``x`` become the slots of ``y`` from ``slot`` on, which the
+    execution reads, and are kept for later ones in slots that the host names, behind everything
+    that reads ``y``, a state. The last ``own`` slots are for the tokens of an execution.
+
+    The slots are the pixels of ``y``, with the channels of ``x``; or with ``heads`` its channels,
+    those of one head behind the other, with as many pixels as a head of ``x`` has channels.
+    """
 
     node: int
     x: Tensor
     y: Tensor
     slot: int
+    own: int
+    heads: int = 0
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -361,14 +368,31 @@ class Append:
         return Clip(0, *RANGE[self.y.dtype])
 
 
+class Varying(NamedTuple):
+    """That a DRAM address grows by ``stride`` bytes for each ``1 << shift`` of an argument of the
+    execution, of which ``mask`` says the bits that count."""
+
+    argument: str
+    stride: int
+    shift: int = 0
+    mask: int = 0xFFFF_FFFF
+
+
 @dataclass(eq=False, kw_only=True)
-class Keep:
-    """The second half of an :class:`Append`, behind everything that reads ``y`` (the back end puts
-    it there): ``x`` goes to the slots that the host names."""
+class Place:
+    """Words from one tensor into a state, or within one, by DMA alone: the first ``pixels`` of the
+    first ``blocks`` of channels of ``x`` go to those of ``y`` from ``block`` and ``pixel`` on, or
+    as far behind as ``varying`` says; ``fetched`` says so of where they come from."""
 
     node: int
     x: Tensor
     y: Tensor
+    blocks: int
+    pixels: int
+    block: int = 0
+    pixel: int = 0
+    varying: tuple[Varying, ...] = ()
+    fetched: tuple[Varying, ...] = ()
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -380,7 +404,7 @@ class Keep:
         return Clip(0, *RANGE[self.y.dtype])
 
 
-Op = Conv | Pool | Add | Move | Concat | Product | Rows | Append | Keep
+Op = Conv | Pool | Add | Move | Concat | Product | Rows | Append | Place
 
 
 @dataclass(eq=False)
@@ -451,7 +475,7 @@ def verify(graph: Graph) -> None:
     CompileError
         If the graph is not legal: an error of the pass before, except for scales out of range.
     """
-    known = {p.tensor for p in graph.inputs} | graph.constants.keys()
+    known = {p.tensor for p in graph.inputs} | graph.constants.keys() | set(graph.states)
     for op in graph.ops:
         where = graph.where(op.node)
         for x in op.inputs:
@@ -462,7 +486,8 @@ def verify(graph: Graph) -> None:
         last = op.residual.clip if isinstance(op, Conv) and op.residual else op.clip
         lo, hi = RANGE[op.y.dtype]
         check(lo <= last.lo <= last.hi <= hi, where, "clip")
-        check(op.y not in known, where, f"tensor {op.y.name!r} is made twice")
+        check(op.y not in known or isinstance(op, Append | Place), where,
+              f"tensor {op.y.name!r} is made twice")
         if isinstance(op, Conv):
             k, c, _, _ = op.weight.shape
             check(op.y.nchw[1] == k and k % op.groups == 0 and op.x.nchw[1] == c * op.groups
@@ -495,9 +520,10 @@ def verify(graph: Graph) -> None:
                   "matrices do not fit")
             check_scale(np.array([op.scale]), where)
         elif isinstance(op, Append):
-            n, c, h, w = op.y.nchw
-            check(n == h == 1 and op.x.nchw[:2] == (1, c) and op.x.dtype == op.y.dtype
-                  and 0 <= op.slot <= w - int(np.prod(op.x.nchw[2:])), where, "slots")
+            slots, pixels = op.y.nchw[1:4:2] if op.heads else op.y.nchw[3:0:-2]
+            heads = op.heads or 1
+            check(op.x.nchw == (1, heads * pixels, 1, op.x.nchw[3]) and op.x.dtype == op.y.dtype
+                  and 0 <= op.slot <= slots // heads - op.x.nchw[3], where, "slots")
         elif isinstance(op, Pool):
             check(op.x.nchw[:2] == op.y.nchw[:2], where, "channels do not fit")
             check_scale(np.array([p.scale for p in op.parts]), where)

@@ -74,12 +74,16 @@ class Builder:
         NCHW."""
         if order.size != int(np.prod(storage.shape)) or (order < 0).any():
             return False
-        if storage.data is None:
+        if storage.bind is not None:
+            storage.tensor = storage.bind(order)
+            if storage.tensor is None:
+                return False
+        elif storage.data is None:
             found = as_view(order)
             if found is None:
                 return False
             storage.view, storage.perm = found
-        storage.tensor = Tensor(storage.name, tuple(order.shape), storage.dtype)
+        storage.tensor = storage.tensor or Tensor(storage.name, tuple(order.shape), storage.dtype)
         if storage.data is not None:
             self.graph.constants[storage.tensor] = storage.data.ravel()[order]
         position = np.empty(order.size, np.int32)
@@ -95,6 +99,8 @@ class Builder:
                 raise Unsupported(f"it works on a graph input of {len(q.storage.shape)} dimensions",
                                   "reshape it to four or less")
             order = identity(q.storage.shape)
+            if q.storage.bind is not None:
+                order, shape = order.transpose(0, 1, 3, 2), (1, shape[1] * shape[3], 1, shape[2])
             self.bind(q.storage, np.moveaxis(order, -1, 1)[:, :, None, :]
                       if q.storage.tokens and order.ndim == 3 else order.reshape(shape))
         assert q.storage.tensor is not None

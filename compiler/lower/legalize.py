@@ -29,7 +29,6 @@ from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
                                    Weights, scaled)
-from compiler.source.cache import AXIS
 from compiler.source.frontend import Source, attributes
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
@@ -370,8 +369,8 @@ class _Walk:
                     self.values[name] = Real(stored(self.build, v, name))
 
     def _append(self, build: Builder, node: onnx.NodeProto, inputs: list) -> list:
-        slots = self.source.shapes[node.output[0]][AXIS]
-        return append(build, node, node.input[0], slots, inputs[1])
+        assert self.source.lengths is not None
+        return append(build, node, self.source.lengths, inputs[1])
 
     def stuck(self, origin: int, node: int) -> CompileError:
         """There is no cut: ``node`` is behind ``origin``, which can be nowhere but on the host

@@ -14,6 +14,7 @@ values with a clip, a Relu for instance. QuantizeLinear turns it into one operat
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +43,7 @@ class Storage:
     """Where elements come from: a machine tensor; or a graph input, or ``data`` that are constant,
     which have none yet. The channels of a tensor of ``tokens`` are its last axis. One is ``padded``
     if behind some of its channels there are others that no value is in, up to the next whole word.
-    """
+    ``bind`` makes the tensor of a cache once its order is known, if it can have that one."""
 
     name: str
     shape: tuple[int, ...]
@@ -54,6 +55,7 @@ class Storage:
     data: np.ndarray | None = None
     tokens: bool = False
     padded: bool = False
+    bind: "Callable[[np.ndarray], Tensor | None] | None" = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM regio
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from compiler.ir.graph import Varying
 from compiler.machine.constants import Stream
 from isa.instructions import QUEUE_OF, Opcode
 
@@ -14,16 +14,6 @@ SPM = -1
 """The scratchpad's space; DRAM spaces are :class:`isa.instructions.Region`."""
 
 Extent = tuple[int, int, int]
-
-
-class Varying(NamedTuple):
-    """That a DRAM address grows by ``stride`` bytes for each ``1 << shift`` of an argument of the
-    execution, of which ``mask`` says the bits that count."""
-
-    argument: str
-    stride: int
-    shift: int = 0
-    mask: int = 0xFFFF_FFFF
 
 
 @dataclass(eq=False)
@@ -42,7 +32,7 @@ class Step:
     writes: list[Extent] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     stream: Stream | None = None
-    varying: Varying | None = None
+    varying: tuple[Varying, ...] = ()
 
     @property
     def queue(self) -> str:

@@ -9,7 +9,7 @@ bytes stay where they are. Graphs without softmax or normalization of tokens are
 
 from dataclasses import replace
 
-from compiler.ir.graph import Add, Append, Conv, Graph, Move, Op, Pool, Rows, Tensor
+from compiler.ir.graph import Add, Conv, Graph, Move, Op, Place, Pool, Rows, Tensor
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -48,7 +48,6 @@ def _reshaped(graph: Graph) -> list[list[Tensor]]:
     """Tensors of one row each that keep to one another's shape, group by group."""
     leader: dict[Tensor, Tensor] = {}
     fixed = {port.tensor for port in graph.inputs + graph.outputs if port.cell != (1, 1)}
-    fixed.update(op.y for op in graph.ops if isinstance(op, Append))
 
     def lead(t: Tensor) -> Tensor:
         while leader.setdefault(t, t) is not t:
@@ -60,7 +59,7 @@ def _reshaped(graph: Graph) -> list[list[Tensor]]:
         if not _pointwise(op):
             fixed.update(tensors)
         for t in [*tensors, *(t.parent for t in tensors if t.parent)]:
-            leader[lead(t)] = lead(tensors[0])
+            leader[lead(t)] = lead(op.y)
     stay = {lead(t) for t in fixed}
     groups: dict[Tensor, list[Tensor]] = {}
     for t in leader:
@@ -75,8 +74,6 @@ def _maps(op: Op) -> list[Tensor]:
         return [op.x, op.y, *([op.residual.x] if op.residual else [])]
     if isinstance(op, Move):
         return [op.y]
-    if isinstance(op, Append):
-        return [op.x]
     if isinstance(op, Add):
         return [op.a, op.y, *([op.b] if op.b.nchw[2:] == op.a.nchw[2:] else [])]
     return [*op.inputs, op.y]
@@ -87,7 +84,7 @@ def _pointwise(op: Op) -> bool:
     if isinstance(op, Conv | Pool):
         return (op.kernel == op.stride == (1, 1) and op.pad == (0, 0)
                 and (isinstance(op, Conv) or len(op.parts) == 1))
-    return True
+    return not isinstance(op, Place)
 
 
 GRID = Pass("grid", grid, lambda graph, config: [], "its maps have rows")

@@ -29,11 +29,17 @@ class Cache:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How many tokens an execution takes, and the slots of a cache, those of its tokens
-    included."""
+    """How many tokens an execution takes, how many others a cache has slots for, and its last
+    slots, of which the last are for the execution's own tokens."""
 
     tokens: int
-    slots: int
+    context: int
+    own: int
+
+    @property
+    def slots(self) -> int:
+        """All of a cache."""
+        return self.context + self.own
 
     @property
     def past(self) -> int:

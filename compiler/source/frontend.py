@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from compiler.ir.errors import CompileError
-from compiler.source.cache import Cache
+from compiler.source.cache import Cache, Lengths
 from compiler.source.check import check_names, check_sizes, check_windows
 from compiler.source.newer import spelled_out
 
@@ -39,8 +39,8 @@ FLOAT, UINT8, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tensor
 @dataclass
 class Source:
     """A loaded model: its graph, constants (by value name), the shape and type of every value, the
-    nodes that were evaluated, the caches that the machine keeps, and by the name of a node what it
-    is spelled out as."""
+    nodes that were evaluated, the caches that the machine keeps, with their lengths, and by the
+    name of a node what it is spelled out as."""
 
     name: str
     model: onnx.ModelProto
@@ -50,6 +50,7 @@ class Source:
     folded: list[onnx.NodeProto] = field(default_factory=list)
     caches: list[Cache] = field(default_factory=list)
     spelled: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
+    lengths: Lengths | None = None
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:

@@ -52,11 +52,21 @@ def test_as_onnx_runtime_with_all_tokens_at_once(config: str, heads: int, width:
     assert sqnr(np.array(got), want[prompt - 1:]) > 50
 
 
-def test_a_prompt_behind_others() -> None:
-    model, program = compiled()
+@pytest.mark.parametrize("config", ["tiny_fp", "core256_fp"])
+def test_a_prompt_behind_others(config: str) -> None:
+    model, program = compiled(config)
     want, g = reference(model, IDS), generator(program)
     for first, last in ((0, 3), (3, 14), (14, 15), (15, 24)):
         assert sqnr(g.prefill(IDS[first:last]), want[last - 1]) > 50
+
+
+def test_lengths_are_rounded_up_to_words() -> None:
+    model = decoder()
+    program = compile_decoder(model, PRESETS["core256_fp"], context=19, prefill=1,
+                              allow_host=("all",))
+    g = generator(program)
+    assert g.context == CONTEXT and {len(p.inputs) for p in (program, *program.entries)} == {3}
+    assert sqnr(g.prefill(IDS), reference(model, IDS)[-1]) > 50
 
 
 def test_a_reset_forgets() -> None:
