@@ -44,7 +44,7 @@ from compiler.order.hazards import waits
 from compiler.order.order import best_order
 from compiler.source.frontend import Source
 from isa.config import GRANULE, Config
-from isa.instructions import INSTRUCTION_BYTES, Instruction, Opcode, Region
+from isa.instructions import UNIT_BYTES, Instruction, Opcode, Region, whole_blocks
 from isa.layout import Buffer
 from isa.program import Patch, Program
 
@@ -215,7 +215,8 @@ class Backend:
             placement=self._placement(steps), host_pre=pre, host_post=post)
 
     def encode(self, steps: list[Step]) -> bytes:
-        """The instructions, END included, whose waits and addresses are known."""
+        """The instructions, END included, whose waits and addresses are known, up to the end of
+        their last block."""
         code = bytearray()
         for step in steps:
             try:
@@ -224,7 +225,8 @@ class Backend:
                 raise CompileError(self.graph.where(step.node),
                                    f"it does not fit an instruction ({e})",
                                    "use a smaller kernel, stride or map") from e
-        return bytes(code + Instruction(Opcode.END).encode())
+        code += Instruction(Opcode.END).encode()
+        return bytes(code.ljust(whole_blocks(len(code)), b"\0"))
 
     def _placement(self, steps: list[Step]) -> list[dict[str, str]]:
         engine: dict[str, str] = {}
@@ -272,8 +274,9 @@ def program(backends: Sequence[Backend]) -> Program:
     assert all(s == states[0] for s in states), "each entry has the states of all"
     found = [b.best() for b in backends]
     starts = list(itertools.accumulate(
-        ((len(steps) + 1) * INSTRUCTION_BYTES for _, steps in found), initial=0))
-    base = aligned(starts.pop())
+        (whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES) for _, steps in found),
+        initial=0))
+    base = starts.pop()
     constants = Constants(config.lanes)
     code = b""
     for backend, (s, steps) in zip(backends, found):
@@ -282,7 +285,7 @@ def program(backends: Sequence[Backend]) -> Program:
                 step.fields["dram"] += base + constants.place(step.stream)
         waits(steps)
         code += backend.encode(steps)
-    image = code + bytes(base - len(code)) + bytes(constants.data)
+    image = code + bytes(constants.data)
     sizes = {int(r): aligned(max(s.sizes[r] for s, _ in found)) for r in Region}
     sizes[int(Region.PROGRAM)] = aligned(len(image))
     shared = Shared(image, sizes)

@@ -14,8 +14,8 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (INSTRUCTION_BYTES, KEPT, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH,
-                              Fault, Instruction, Opcode, Region)
+from isa.instructions import (KEPT, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH, Fault, Instruction,
+                              Opcode, Region, codes)
 
 __all__ = ["Machine", "MachineFault", "zeros"]
 
@@ -69,9 +69,8 @@ class Machine:
         self.exceptions.clear()
         self.tensor.held = None
         completed = dict.fromkeys(QUEUES, 0)
-        index = 0
-        while True:
-            i = self._fetch(image, program + index * INSTRUCTION_BYTES, index)
+        for index, code in enumerate(codes(image, program)):
+            i = self._decode(code, index)
             if i.opcode is Opcode.END:
                 return regions[Region.OUTPUT]
             self._wait(i, index, completed)
@@ -79,17 +78,14 @@ class Machine:
             completed[QUEUE_OF[i.opcode]] += 1
             if watch:
                 watch(index, i)
-            index += 1
+        raise MachineFault(Fault.DRAM_RANGE, sum(completed.values()))
 
     def _regions(self, image: bytes, inputs: np.ndarray, kept: dict[Region, np.ndarray]
                  ) -> dict[Region, np.ndarray]:
         return {Region.PROGRAM: np.frombuffer(image, np.uint8),
                 Region.INPUT: np.array(inputs, np.uint8), **kept}
 
-    def _fetch(self, image: bytes, at: int, index: int) -> Instruction:
-        code = image[at:at + INSTRUCTION_BYTES]
-        if len(code) < INSTRUCTION_BYTES:
-            raise MachineFault(Fault.DRAM_RANGE, index)
+    def _decode(self, code: bytes, index: int) -> Instruction:
         if code not in self._decoded:
             try:
                 self._decoded[code] = Instruction.decode(code)

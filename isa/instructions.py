@@ -2,8 +2,15 @@
 """The instruction set as data: one table of fields, from which the assembler, the golden model, the
 RTL and ``docs/isa.md`` are made.
 
-An instruction is 128 bytes, little-endian, fields packed from bit 0 upwards in the order of the
-table: first the fields of :data:`COMMON`, then those of its opcode. Unused bits are zero.
+An instruction is ``size`` units of 32 bytes, little-endian, fields packed from bit 0 upwards in the
+order of the table: first those of :data:`HEAD` and :data:`COMMON`, then those of its opcode. All
+bits behind its end are zero, so an encoder leaves out units that hold nothing else. Reserved bits
+are zero. A ``size`` of 0, or beyond the fields of the opcode, is as illegal as an opcode that is
+none.
+
+Instructions follow one another without a gap. The machine reads them in blocks of 128 bytes,
+counted from the program's first byte: what an instruction touches of them has to lie in the region
+as a whole.
 
 The machine has five in-order queues. An instruction starts when, for every queue ``q`` whose bit is
 set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have completed since the
@@ -17,15 +24,24 @@ are satisfied, while the instruction still waits for other queues.
 
 import enum
 import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from isa.config import SPM_ADDRESS_BITS
 from isa.numerics import ZERO_POINT_BITS
 
-INSTRUCTION_BYTES = 128
+UNIT_BYTES = 32
+"""What the length of an instruction is a multiple of: the widest bus, so that one begins with a bus
+word."""
+
+FETCH_BYTES = 128
+"""What the machine reads at a time: programs begin at a multiple of it in their region."""
 
 QUEUES = ("load", "tensor", "window", "vector", "store")
 """In-order instruction queues; the position is the bit in ``wait_mask``."""
+
+MOST_QUEUES = 7
+"""Queues that an instruction has bits for."""
 
 WAIT_BITS = 16
 WAIT_REACH = 1 << (WAIT_BITS - 2)
@@ -203,8 +219,9 @@ def _types(*names: tuple[str, str]) -> tuple[Field, ...]:
                  for name, what in names)
 
 
-FLOAT_FIELDS = (
-    Field("anchor", 9, "BF16: exponent of the lowest bit of the sum", True),
+ANCHOR = Field("anchor", 9, "BF16: exponent of the lowest bit of the sum", True)
+
+CLIPS = (
     Field("lo_f", 16, "lower clip of a float result, a binary16 pattern; NaN: none"),
     Field("hi_f", 16, "upper clip of a float result, a binary16 pattern; NaN: none"),
 )
@@ -214,11 +231,25 @@ def _granule(name: str, doc: str, signed: bool = True) -> Field:
     return Field(name, G, doc + " (granules of 4 bytes)", signed)
 
 
-COMMON = (
+def _reserved(width: int) -> Field:
+    """Bits without a name, which are zero."""
+    return Field("", width, "reserved")
+
+
+HEAD = (
     Field("opcode", 8, "operation"),
-    Field("wait_mask", 5, "queues to wait for, bit 0 load … bit 4 store"),
-    *(Field(f"wait_{q}", WAIT_BITS, f"completed {q} instructions to wait for") for q in QUEUES),
+    Field("size", 4, f"units of {UNIT_BYTES} bytes that the instruction has"),
+    _reserved(INDEX_BITS - 12),
 )
+"""What the decoder reads; in the queues it makes room for the position in the program."""
+
+COMMON = (
+    Field("wait_mask", len(QUEUES), "queues to wait for, bit 0 load … bit 4 store"),
+    _reserved(MOST_QUEUES - len(QUEUES)),
+    *(Field(f"wait_{q}", WAIT_BITS, f"completed {q} instructions to wait for") for q in QUEUES),
+    _reserved((MOST_QUEUES - len(QUEUES)) * WAIT_BITS + 1),
+)
+"""Of every opcode. With two queues more no field of an opcode lies elsewhere."""
 
 DMA_FIELDS = (
     Field("region", 2, "DRAM region"),
@@ -257,15 +288,12 @@ TENSOR_FIELDS = (
     _granule("a_row", "first row position, inside the circle when there is one"),
     _granule("a_y", "row step per output row"),
     _granule("a_r", "row step per kernel row"),
-    _granule("a_m", "row step per pixel stream"),
-    _granule("a_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
     Field("ix0", 16, "input column of output pixel 0, tap 0", True),
     Field("ix_x", 8, "input columns per output pixel"),
     Field("ix_s", 8, "input columns per kernel step"),
     Field("iy0", 16, "input row of output row 0, tap 0", True),
     Field("iy_y", 8, "input rows per output row"),
     Field("iy_r", 8, "input rows per kernel row"),
-    Field("iy_m", 8, "input rows per pixel stream"),
     Field("iw", 16, "input width: columns outside 0 … iw-1 read as `pad`"),
     Field("ih", 16, "input height: rows outside 0 … ih-1 read as `pad`"),
     Field("lane_dx", 2, "1: each granule is one column further right (packed shallow layers); "
@@ -279,7 +307,6 @@ TENSOR_FIELDS = (
     Field("w_zp", ZERO_POINT_BITS, "weight zero point, subtracted on the way in", True),
     W_AHEAD,
     # organisation
-    Field("m_split", 2, "log2 of the pixel streams; the tiles of a stream split output channels"),
     Field("m_last", 3, "pixel streams that are valid in the very last row, 1 or more"),
     Field("n_last", 3, "tiles of a stream that are valid in the last group, 1 or more"),
     Field("acc", 1, "1: the first pass adds to the PSUM bank that the last instruction held"),
@@ -290,18 +317,29 @@ TENSOR_FIELDS = (
     _word("o_n", "step per output channel block"),
     _word("o_row", "first row position, inside the circle when there is one"),
     _word("o_y", "row step per output row"),
-    _word("o_m", "row step per pixel stream"),
-    _word("o_wrap", "size of the row circle; 0: rows do not wrap", signed=False),
+    Field("w_skip", 2, "words of the last valid block that are not written"),
+    # requantizing
+    Field("z1", ZERO_POINT_BITS, "zero point of the requantized sum", True),
+    Field("lo1", ZERO_POINT_BITS, "its lower clip", True),
+    Field("hi1", ZERO_POINT_BITS, "its upper clip", True),
+    *_types(("dtype", "activations and weights, not FP32"), ("o_type", "the output")),
+    # circles of rows
+    _granule("a_wrap", "size of the activations' row circle; 0: rows do not wrap", signed=False),
+    _word("o_wrap", "size of the output's row circle; 0: rows do not wrap", signed=False),
+    # pixel streams
+    Field("m_split", 2, "log2 of the pixel streams; the tiles of a stream split output channels"),
+    _granule("a_m", "activation row step per pixel stream"),
+    Field("iy_m", 8, "input rows per pixel stream"),
+    _word("o_m", "output row step per pixel stream"),
+    # floating point
+    *CLIPS,
     # residual, addressed like the output
     _word("r_base", "residual address of pixel (0, 0), channel block 0"),
     _word("r_n", "residual step per channel block"),
     _word("r_row", "first residual row position"),
     _word("r_wrap", "size of the residual's row circle", signed=False),
-    # post-processing
     Field("residual", 1, "1: add the residual after requantizing"),
-    Field("z1", ZERO_POINT_BITS, "zero point of the requantized sum", True),
-    Field("lo1", ZERO_POINT_BITS, "its lower clip", True),
-    Field("hi1", ZERO_POINT_BITS, "its upper clip", True),
+    *_types(("r_type", "the residual")),
     Field("r_signed", 1, "residual is INT8 (1) or UINT8 (0)"),
     Field("r_zp", ZERO_POINT_BITS, "residual zero point", True),
     Field("scale_a", 32, "binary32 factor of the requantized sum in the residual addition"),
@@ -309,11 +347,7 @@ TENSOR_FIELDS = (
     Field("z2", ZERO_POINT_BITS, "zero point after the addition", True),
     Field("lo2", ZERO_POINT_BITS, "lower clip after the addition", True),
     Field("hi2", ZERO_POINT_BITS, "upper clip after the addition", True),
-    # floating point
-    *_types(("dtype", "activations and weights, not FP32"), ("o_type", "the output"),
-            ("r_type", "the residual")),
-    Field("w_skip", 2, "words of the last valid block that are not written"),
-    *FLOAT_FIELDS,
+    ANCHOR,
 )
 
 WINDOW_FIELDS = (
@@ -367,7 +401,7 @@ WINDOW_FIELDS = (
     Field("hi", ZERO_POINT_BITS, "upper clip", True),
     # floating point
     *_types(("dtype", "activations, weights and output, not FP32")),
-    *FLOAT_FIELDS,
+    ANCHOR, *CLIPS,
 )
 
 VECTOR_FIELDS = (
@@ -419,7 +453,7 @@ VECTOR_FIELDS = (
     Field("fold", 1, "1: a maximum or sum of floats goes over the channels of a block, too"),
     *_types(("a_type", "the first operand"), ("b_type", "the second operand"),
             ("o_type", "the output")),
-    *FLOAT_FIELDS,
+    ANCHOR, *CLIPS,
 )
 
 FIELDS: dict[Opcode, tuple[Field, ...]] = {
@@ -438,23 +472,74 @@ def width(fields: tuple[Field, ...]) -> int:
     return sum(f.width for f in fields)
 
 
-for _op, _fields in FIELDS.items():
-    # the machine writes an instruction's position over its last bits
-    if width(COMMON) + width(_fields) > 8 * INSTRUCTION_BYTES - INDEX_BITS:
-        raise AssertionError(f"{_op.name} takes {width(COMMON) + width(_fields)} bits")
+def _places(opcode: Opcode) -> list[tuple[Field, int]]:
+    table = HEAD + COMMON + FIELDS[opcode]
+    lows = itertools.accumulate((f.width for f in table), initial=0)
+    return [(f, low) for f, low in zip(table, lows, strict=False) if f.name][2:]
 
 
-def _places(fields: tuple[Field, ...]) -> list[tuple[str, int, int, int]]:
-    """Name, lowest bit, mask, and sign bit or zero of each field after the opcode."""
-    lows = itertools.accumulate((f.width for f in fields), initial=0)
-    return [(f.name, low, (1 << f.width) - 1, f.signed << f.width - 1)
-            for f, low in zip(fields, lows, strict=False)][1:]
+PLACES = {op: _places(op) for op in Opcode}
+"""Fields of each opcode with their lowest bits, but for opcode and size."""
+
+UNITS = {op: -(-(places[-1][1] + places[-1][0].width) // (8 * UNIT_BYTES))
+         for op, places in PLACES.items()}
+"""The longest instruction of each opcode, in units."""
+
+_DECODE = {op: [(f.name, low, (1 << f.width) - 1, f.signed << f.width - 1) for f, low in places]
+           for op, places in PLACES.items()}
+_NAMES = {op: frozenset(f.name for f, _ in places) for op, places in PLACES.items()}
 
 
-NAMES = {op: frozenset(f.name for f in COMMON[1:] + fields) for op, fields in FIELDS.items()}
-"""Names of the fields of each opcode."""
+def bytes_of(head: bytes) -> int:
+    """Bytes of the instruction that begins with at least two bytes ``head``; one that says 0 is
+    taken for a unit."""
+    return max(1, head[1] & HEAD[1].high) * UNIT_BYTES
 
-PLACES = {op: _places(COMMON + fields) for op, fields in FIELDS.items()}
+
+def opcode_of(head: bytes) -> Opcode:
+    """Its opcode.
+
+    Raises
+    ------
+    ValueError
+        If opcode or size is illegal.
+    """
+    code, size = head[0], head[1] & HEAD[1].high
+    if code not in Opcode._value2member_map_:
+        raise ValueError(f"illegal opcode {code}")
+    if not 1 <= size <= UNITS[Opcode(code)]:
+        raise ValueError(f"{Opcode(code).name} with an illegal size of {size} units")
+    return Opcode(code)
+
+
+def encoded_bytes(opcode: Opcode, fields: Mapping[str, int]) -> int:
+    """Bytes of the shortest encoding, without a look at the fields of :data:`COMMON`."""
+    for name, low, mask, _ in reversed(_DECODE[opcode][len(QUEUES) + 1:]):
+        if value := fields.get(name, 0):
+            return -(-(low + (value & mask).bit_length()) // (8 * UNIT_BYTES)) * UNIT_BYTES
+    return UNIT_BYTES
+
+
+def whole_blocks(size: int) -> int:
+    """Bytes of the blocks that a program of ``size`` bytes touches."""
+    return -(-size // FETCH_BYTES) * FETCH_BYTES
+
+
+def codes(image: bytes, program: int = 0) -> Iterator[bytes]:
+    """Each instruction in turn of the program at a byte of an image, as far as it lies in it."""
+    at = program
+    while program + whole_blocks(at + UNIT_BYTES - program) <= len(image):
+        end = at + bytes_of(image[at:at + 2])
+        if program + whole_blocks(end - program) > len(image):
+            return
+        yield image[at:end]
+        at = end
+
+
+def assembled(instructions: Iterable["Instruction"]) -> bytes:
+    """A program, up to the end of its last block."""
+    code = b"".join(i.encode() for i in instructions)
+    return code.ljust(whole_blocks(len(code)), b"\0")
 
 
 @dataclass
@@ -473,43 +558,39 @@ class Instruction:
 
     def __getattr__(self, name: str) -> int:
         opcode = self.__dict__.get("opcode")  # copies ask before there is one
-        if opcode is None or name not in NAMES[opcode]:
+        if opcode is None or name not in _NAMES[opcode]:
             what = opcode.name if opcode else "an instruction without an opcode"
             raise AttributeError(f"{what} has no field {name!r}")
         return self.fields.get(name, 0)
 
     def encode(self) -> bytes:
-        """128 bytes."""
-        table = COMMON + FIELDS[self.opcode]
-        unknown = self.fields.keys() - {f.name for f in table[1:]}
+        """The shortest encoding."""
+        unknown = self.fields.keys() - _NAMES[self.opcode]
         if unknown:
             raise ValueError(f"{self.opcode.name} has no field {', '.join(sorted(unknown))}")
-        word, at = 0, 0
-        for f in table:
-            value = int(self.opcode) if f.name == "opcode" else int(self.fields.get(f.name, 0))
+        word = int(self.opcode)
+        for f, low in PLACES[self.opcode]:
+            value = int(self.fields.get(f.name, 0))
             if not f.low <= value <= f.high:
                 raise ValueError(f"{self.opcode.name}.{f.name} = {value} does not fit: "
                                  f"{f.low} … {f.high} ({f.doc})")
-            word |= (value & ((1 << f.width) - 1)) << at
-            at += f.width
-        return word.to_bytes(INSTRUCTION_BYTES, "little")
+            word |= (value & ((1 << f.width) - 1)) << low
+        units = -(-word.bit_length() // (8 * UNIT_BYTES))
+        return (word | units << HEAD[0].width).to_bytes(units * UNIT_BYTES, "little")
 
     @classmethod
     def decode(cls, data: bytes) -> "Instruction":
-        """The instruction in 128 bytes.
+        """The instruction that ``data`` begins with.
 
         Raises
         ------
         ValueError
-            If the opcode is illegal.
+            If opcode or size is illegal.
         """
-        word = int.from_bytes(data[:INSTRUCTION_BYTES], "little")
-        code = word & 0xFF
-        if code not in Opcode._value2member_map_:
-            raise ValueError(f"illegal opcode {code}")
-        opcode = Opcode(code)
+        opcode = opcode_of(data)
+        word = int.from_bytes(data[:bytes_of(data)], "little")
         values = {}
-        for name, at, mask, sign in PLACES[opcode]:
+        for name, at, mask, sign in _DECODE[opcode]:
             value = word >> at & mask
             values[name] = value - ((value & sign) << 1)
         result = cls(opcode, {name: value for name, value in values.items() if value})

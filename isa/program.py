@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from isa.config import ISA_VERSION, Config, ConfigError
-from isa.instructions import INSTRUCTION_BYTES, Instruction, Region
+from isa.instructions import Instruction, Region, codes
 from isa.layout import Buffer
 from isa.validate import (EDGES, SHARED, ProgramError, blob_names, check_header, check_tables,
                           need)
@@ -134,16 +134,11 @@ class Program:
 
     def instructions(self) -> list[Instruction]:
         """The decoded instructions."""
-        return [Instruction.decode(self.code(i)) for i in range(self.instruction_count)]
+        return list(map(Instruction.decode, self.codes()))
 
-    def code(self, index: int) -> bytes:
-        """The bytes of instruction ``index``."""
-        at = self.at(index)
-        return self.image[at:at + INSTRUCTION_BYTES]
-
-    def at(self, index: int) -> int:
-        """The byte of the image with which instruction ``index`` begins."""
-        return self.start + index * INSTRUCTION_BYTES
+    def codes(self) -> list[bytes]:
+        """The instructions as they lie in the image."""
+        return list(itertools.islice(codes(self.image, self.start), self.instruction_count))
 
     def patched(self, arguments: Mapping[str, int]) -> dict[int, bytes]:
         """The instructions of :attr:`patches` in an execution with these arguments, by the bytes of
@@ -155,20 +150,23 @@ class Program:
             If an argument is missing, or too large for its field.
         """
         found: dict[int, Instruction] = {}
+        old_codes = self.codes()
+        at = [self.start, *itertools.accumulate(map(len, old_codes), initial=self.start)][1:]
         for p in self.patches:
             need(p.argument in arguments,
                  f"program {self.name!r} needs the argument {p.argument!r}, which an execution "
                  "does not have; compile the model again")
             more = p.stride * ((arguments[p.argument] & p.mask) >> p.shift)
             try:
-                old = found.get(p.instruction) or Instruction.decode(self.code(p.instruction))
+                old = found.get(p.instruction) or Instruction.decode(old_codes[p.instruction])
                 found[p.instruction] = new = Instruction(old.opcode, {
                     **old.fields, p.field: old.fields.get(p.field, 0) + more})
-                new.encode()
+                if len(new.encode()) != len(old_codes[p.instruction]):
+                    raise ValueError(f"{p.field} changes its length")
             except ValueError as e:
                 raise ProgramError(f"program {self.name!r}, instruction {p.instruction}: {e}; "
                                    "compile the model again") from None
-        return {self.at(index): instruction.encode() for index, instruction in found.items()}
+        return {at[index]: instruction.encode() for index, instruction in found.items()}
 
     def node_name(self, index: int) -> str:
         """The source node of instruction ``index``, or an empty string."""

@@ -8,6 +8,7 @@ machine. What the instructions do is checked by the machine itself while they ru
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from isa.config import DTYPES, Config
 from isa.errors import UserError
-from isa.instructions import DMA_FIELDS, INSTRUCTION_BYTES, Opcode, Region
+from isa.instructions import DMA_FIELDS, FETCH_BYTES, UNIT_BYTES, Opcode, Region, codes, opcode_of
 from isa.layout import KINDS, RANGE, Buffer, machine_shape, pixel_bytes
 
 EDGES = ("host_pre", "host_post")
@@ -98,7 +99,7 @@ BUFFER = {
 """Of each field of a buffer what it has to be."""
 
 PATCH = {
-    "instruction": _integer(0, REACH // INSTRUCTION_BYTES - 1),
+    "instruction": _integer(0, REACH // UNIT_BYTES - 1),
     "field": Rule("a field of a transfer",
                   lambda v: type(v) is str and v in {f.name for f in DMA_FIELDS}),
     "argument": TEXT, "stride": _integer(-REACH, REACH), "shift": _integer(0, 31),
@@ -107,7 +108,7 @@ PATCH = {
 """Of each field of a patch what it has to be."""
 
 ENTRY = {
-    "name": TEXT, "start": BYTES, "instruction_count": _integer(1, REACH // INSTRUCTION_BYTES),
+    "name": TEXT, "start": BYTES, "instruction_count": _integer(1, REACH // UNIT_BYTES),
     "inputs": OBJECTS, "outputs": OBJECTS, "patches": OBJECTS,
     "nodes": _list_of(TEXT), "node_of": _list_of(_integer(-1, REACH)),
     "macs": COUNT, "multiplications": COUNT, "node_macs": _list_of(COUNT),
@@ -214,13 +215,15 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
 
 
 def _check_image(image: bytes, start: int, count: int) -> None:
-    need(start % INSTRUCTION_BYTES == 0,
-         f"start is {start}, which is no multiple of {INSTRUCTION_BYTES}")
-    end = start + count * INSTRUCTION_BYTES
-    need(end <= len(image), f"{count} instructions do not fit in an image of {len(image)} bytes")
-    codes = image[start:end:INSTRUCTION_BYTES]
-    need(set(codes) <= set(Opcode), "an instruction has an opcode that is none")
-    need(codes.find(Opcode.END) == count - 1, "the last instruction, and no other, has to be END")
+    need(start % FETCH_BYTES == 0, f"start is {start}, which is no multiple of {FETCH_BYTES}")
+    found = list(itertools.islice(codes(image, start), count))
+    need(len(found) == count, f"{count} instructions do not fit in an image of {len(image)} bytes")
+    try:
+        opcodes = list(map(opcode_of, found))
+    except ValueError as e:
+        raise ProgramError(f"an instruction that is none: {e}") from None
+    need(Opcode.END not in opcodes[:-1] and opcodes[-1] is Opcode.END,
+         "the last instruction, and no other, has to be END")
 
 
 def _check_regions(sizes: Mapping[Region, int], config: Config) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isa.errors import SUPPORTED
-from isa.instructions import INSTRUCTION_BYTES, Opcode, Region
+from isa.instructions import Opcode, Region
 from isa.program import Program
 from runtime.device import region_bytes
 
@@ -18,7 +18,7 @@ def dram_bytes(program: Program) -> int:
     """Bytes that the instructions move between DRAM and the machine, themselves included."""
     words = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
                 if i.opcode in (Opcode.LOAD, Opcode.STORE))
-    return words * program.config.word_bytes + program.instruction_count * INSTRUCTION_BYTES
+    return words * program.config.word_bytes + sum(map(len, program.codes()))
 
 
 @dataclass(frozen=True)

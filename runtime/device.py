@@ -8,6 +8,7 @@ WORKSPACE and OUTPUT are zero after a load, and keep what each execution leaves
 every device.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -16,8 +17,8 @@ import numpy as np
 
 from isa.config import Config
 from isa.errors import UserError
-from isa.instructions import (FAULT_TEXT, INSTRUCTION_BYTES, QUEUE_OF, REGION_ALIGN, Fault,
-                              Instruction, Region)
+from isa.instructions import (FAULT_TEXT, QUEUE_OF, REGION_ALIGN, Fault, Region, codes,
+                              opcode_of)
 from isa.program import Program, ProgramError
 
 STUCK = ("the machine does not come out of its reset, which waits for the memory: reset both, and "
@@ -128,9 +129,9 @@ class Device(Protocol):
 
 def queue_at(program: Program, index: int) -> str:
     """The queue of an instruction, or "" where there is none, or it is not one."""
-    word = program.image[index * INSTRUCTION_BYTES:(index + 1) * INSTRUCTION_BYTES]
+    code = next(itertools.islice(codes(program.image, program.start), index, None), b"")
     try:
-        return QUEUE_OF.get(Instruction.decode(word).opcode, "")
+        return QUEUE_OF.get(opcode_of(code), "") if code else ""
     except ValueError:
         return ""
 

@@ -13,7 +13,6 @@ from compiler.machine.place import Layout
 from compiler.machine.spm import ALIGN
 from compiler.machine.timing import TENSOR_LATENCY, TENSOR_PIPE
 from isa.config import PARAM_WORDS, Config
-from isa.instructions import INSTRUCTION_BYTES
 
 INPUT_SLACK = 2 * ALIGN
 """Words that the allocation of an input box may take beyond its pixels: rounding, and a guard word
@@ -29,6 +28,10 @@ and leave gaps."""
 NOT_HIDDEN = 0.05
 """Part of the shorter one of computing and loading that does not hide behind the longer: the two
 wait for each other now and then even with room for two of everything."""
+
+PAIR_BYTES = 160
+"""Of the instructions LOAD and TENSOR: a unit of 32 and mostly four."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -201,7 +204,7 @@ class Price:
         """Computing, loading and the instructions for it, the first load, and the reader's tail."""
         task, lanes, bus = self.task, self.task.shape.lanes, self.task.config.bus_bytes
         pairs = len(self.chunks) * self.tiles * self.parts  # a LOAD and a TENSOR
-        compute, dram = self.compute(), (traffic * lanes + 2 * pairs * INSTRUCTION_BYTES) / bus
+        compute, dram = self.compute(), (traffic * lanes + pairs * PAIR_BYTES) / bus
         cost = (max(compute, dram) + NOT_HIDDEN * min(compute, dram) if overlaps
                 else compute + dram)
         first = (task.exposed * words.weights + words.x + words.r) * lanes / bus

@@ -156,6 +156,8 @@ class Schedule:
         """Append an instruction."""
         blocks: Blocks = []
         if opcode == Opcode.TENSOR:
+            if not fields["m_split"]:   # nothing to step to, and the instruction is shorter
+                fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
             blocks = tensor_blocks(self.config, fields)
             cycles = tensor_cycles(blocks)
         elif opcode == Opcode.VECTOR:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from compiler.ir.graph import Varying
 from compiler.machine.constants import Stream
-from isa.instructions import QUEUE_OF, Opcode
+from isa.instructions import QUEUE_OF, Opcode, encoded_bytes
 
 SPM = -1
 """The scratchpad's space; DRAM spaces are :class:`isa.instructions.Region`."""
@@ -37,4 +37,9 @@ class Step:
     @property
     def queue(self) -> str:
         return QUEUE_OF[self.opcode]
+
+    @property
+    def code_bytes(self) -> int:
+        """Of the instruction, whatever it waits for."""
+        return encoded_bytes(self.opcode, self.fields)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from compiler.machine.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import INSTRUCTION_BYTES, QUEUES, WAIT_BITS, Opcode, VectorOp
+from isa.instructions import QUEUES, WAIT_BITS, Opcode, VectorOp
 
 FETCH_LATENCY = 54
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
@@ -193,7 +193,6 @@ class Machine:
         self._config = config
         self.free = dict.fromkeys(QUEUES, 0)
         self._starts: dict[str, list[int]] = {q: [] for q in QUEUES}
-        self._fetch_beats = -(-INSTRUCTION_BYTES // config.bus_bytes)
         self._fetched = FETCH_LATENCY
         self._dispatched = 0
         self._bus = self._loaded = 0
@@ -205,8 +204,9 @@ class Machine:
         for (0: none). Returns when it starts and when it is complete."""
         queue, depth = step.queue, self._config.queue_depth + 1
         starts = self._starts[queue]
-        self._fetched += self._fetch_beats
-        self._bus += self._fetch_beats
+        beats = step.code_bytes // self._config.bus_bytes
+        self._fetched += beats
+        self._bus += beats
         self._dispatched = max(self._dispatched + 1, self._fetched,
                                starts[-depth] if len(starts) >= depth else 0)
         start = max(self.free[queue], self._dispatched + DISPATCH, waits + WAIT)

@@ -3,14 +3,14 @@
 
 ::
 
-    start ─► next instruction, checked ─► BurstSplitter ─► ar
-    r ─► prefetch buffer (beats) ─► skid ─► instr
+    start ─► next block, checked ─► BurstSplitter ─► ar
+    r ─► prefetch buffer (beats) ─► skid ─► instructions ─► instr
 
-One read of 128 bytes for each instruction, as long as the buffer has room for all that was asked
-for, so that this unit never holds up the R channel. Reading goes on behind END until the sequencer
-says ``stop``, and only within region PROGRAM: running off its end is a fault of the instruction
-that is not there, and so is an error response, and both are only reported when the sequencer gets
-to that instruction.
+The program is read in blocks of 128 bytes, each as soon as the buffer has room for it, so that this
+unit never holds up the R channel. Where an instruction ends is seen in its first word when that
+leaves the buffer. Reading goes on behind END until the sequencer says ``stop``, and only within
+region PROGRAM: running off its end is a fault of the instruction that is not all there, and so is
+an error response, and both are only reported when the sequencer gets to that instruction.
 """
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
@@ -24,7 +24,7 @@ from hw.parts.delay import register
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.config import Config
-from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, Fault
+from isa.instructions import FETCH_BYTES, HEAD, INDEX_BITS, UNIT_BYTES, Fault
 
 
 def fetched_layout(config: Config) -> data.StructLayout:
@@ -57,13 +57,13 @@ class Fetch(wiring.Component):
     owed : 1
         Not all that was asked for has come.
     instr : stream of ``fetched_layout(config)``
-        An instruction that is outside the region is one word with a fault.
+        What of an instruction is outside the region is one word with a fault.
     idle : 1
         Nothing is read and no data is under way.
     """
 
     AHEAD = 8
-    """Instructions that are read ahead."""
+    """Blocks that are read ahead."""
 
     start: Signal
     stop: Signal
@@ -87,15 +87,14 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config = self._config
-        beats = INSTRUCTION_BYTES // config.bus_bytes
+        beats = FETCH_BYTES // config.bus_bytes
         m.submodules.splitter = splitter = BurstSplitter(config, unsigned(1))
         beat = data.StructLayout({"data": 8 * config.bus_bytes, "resp": 2})
         m.submodules.buffer = buffer = Fifo(beat, self.AHEAD * beats)
         m.submodules.shown = shown = Skid(beat)
         connect(m, buffer.o, shown.i)
-        running, nothing, begin, take = Signal(), Signal(init=1), Signal(), Signal()
+        running, nothing, begin, room = Signal(), Signal(init=1), Signal(), Signal()
         halt = register(m, "halted", self.halt)
-        ahead = Signal(range(self.AHEAD + 1))
         under_way = Signal(range(self.AHEAD * beats + 1))
         used = buffer.o.valid & buffer.o.ready
         m.d.comb += [
@@ -110,35 +109,35 @@ class Fetch(wiring.Component):
         # asking does not wait for the splitter's comparisons
         m.submodules.asked = asked = Skid(splitter.i.payload.shape())
         connect(m, asked.o, splitter.i)
-        absent, ask = self._addresses(m, asked, running & ~halt & (ahead != self.AHEAD), begin)
-        end = absent & (ahead == 0)
+        absent, ask = self._addresses(m, asked, running & ~halt & room, begin)
+        end = absent & (under_way == 0) & ~shown.o.valid
         self._beats(m, asked.i.payload.beat[:exact_log2(splitter.window)], begin, ask, buffer)
-        self._words(m, shown.o, running, end, begin, take)
-        taken = Signal()
+        self._words(m, shown.o, running, end, begin)
         m.d.sync += [
             nothing.eq(~running & (under_way == 0)),
-            under_way.eq(under_way + Mux(ask, beats, 0) - used), taken.eq(take & ~end),
-            ahead.eq(ahead + ask - taken),
+            under_way.eq(under_way + Mux(ask, beats, 0) - used),
+            # known before the next block's verdict
+            room.eq(under_way <= (self.AHEAD - 1) * beats),
         ]
         with m.If(begin):
-            m.d.sync += [running.eq(1), ahead.eq(0)]
+            m.d.sync += running.eq(1)
         with m.Elif(self.stop):
             m.d.sync += running.eq(0)
         return m
 
     def _addresses(self, m: Module, asked: Skid, allowed: Value,
                    begin: Signal) -> tuple[Signal, Signal]:
-        """Asks for the next instruction when ``allowed``; returns ``absent``, it is outside the
-        region, and ``ask``. A verdict takes three cycles, less than the data of an instruction."""
+        """Asks for the next block when ``allowed``; returns ``absent``, it is outside the region,
+        and ``ask``. A verdict takes three cycles, less than the data of a block."""
         config = self._config
-        size = exact_log2(INSTRUCTION_BYTES)
+        size = exact_log2(FETCH_BYTES)
         at = Signal(32 - size + INDEX_BITS)
         first, end, beyond = Signal(65), Signal(65), Signal(66)
         outside, absent, ask = Signal(), Signal(), Signal()
         settled = Signal(3)
         m.d.sync += [
             first.eq(self.region.base + (at << size)), end.eq((at + 1) << size),
-            beyond.eq(first + INSTRUCTION_BYTES), outside.eq(end > self.region.size),
+            beyond.eq(first + FETCH_BYTES), outside.eq(end > self.region.size),
             absent.eq(outside | (beyond > (1 << config.addr_bits))),
             settled.eq(Cat(1, settled)),
         ]
@@ -146,7 +145,7 @@ class Fetch(wiring.Component):
             ask.eq(allowed & settled.all() & ~absent & asked.i.ready),
             asked.i.valid.eq(ask),
             asked.i.payload.beat.eq(first >> exact_log2(config.bus_bytes)),
-            asked.i.payload.beats.eq(INSTRUCTION_BYTES // config.bus_bytes)]
+            asked.i.payload.beats.eq(FETCH_BYTES // config.bus_bytes)]
         with m.If(begin):
             m.d.sync += [at.eq(self.program >> size), settled.eq(0)]
         with m.Elif(ask):
@@ -159,13 +158,13 @@ class Fetch(wiring.Component):
         """Takes the beats from memory, those that nobody asked for excepted. A beat has the
         response EXOKAY, which none has on this bus, where the memory breaks the rules.
 
-        A burst ends with its instruction, or where the splitter cuts; so a beat's place in its
-        instruction and the low bits of its address, which were ``asked`` first after ``begin``,
-        tell whether it is the last one."""
+        A burst ends with its block, or where the splitter cuts; so a beat's place in its block and
+        the low bits of its address, which were ``asked`` first after ``begin``, tell whether it is
+        the last one."""
         config, r, beat = self._config, self.r.payload, buffer.i.payload
-        place = Signal(range(INSTRUCTION_BYTES // config.bus_bytes))
+        place = Signal(range(FETCH_BYTES // config.bus_bytes))
         at, fresh = Signal.like(asked), Signal()
-        bursts = Signal(range(self.AHEAD * INSTRUCTION_BYTES // config.bus_bytes + 1))
+        bursts = Signal(range(self.AHEAD * FETCH_BYTES // config.bus_bytes + 1))
         last, goes, comes, breach, strayed = (Signal() for _ in range(5))
         m.d.comb += [
             last.eq(place.all() | at.all()), goes.eq(self.ar.valid & self.ar.ready),
@@ -185,13 +184,15 @@ class Fetch(wiring.Component):
                          self.owed.eq(goes | (bursts != 1))]
 
     def _words(self, m: Module, beats: stream.Interface, running: Signal, end: Value,
-               begin: Signal, take: Signal) -> None:
-        """Shows the beats as words of instructions; when the program has come to an
-        ``end`` without END, a faulty one. ``take``: the last word of one goes into the skid."""
+               begin: Signal) -> None:
+        """Shows the beats as words of instructions; when the program has come to an ``end`` without
+        END, a faulty one."""
         m.submodules.skid = skid = Skid(self.instr.payload.shape())
         instr, beat = skid.i.payload, beats.payload
-        slot = Signal(INSTRUCTION_BYTES // self._config.bus_bytes, init=1)    # one-hot
-        index = Signal(INDEX_BITS)
+        size = beat.data[HEAD[0].width:][:HEAD[1].width]
+        words = Mux(size == 0, 1, size) << exact_log2(UNIT_BYTES // self._config.bus_bytes)
+        first, left = Signal(init=1), Signal.like(words)
+        index, goes = Signal(INDEX_BITS), Signal()
         with m.If(end):
             m.d.comb += instr.fault.eq(Fault.DRAM_RANGE)
         with m.Elif(beat.resp == Resp.SLVERR):
@@ -201,19 +202,18 @@ class Fetch(wiring.Component):
         with m.Elif(beat.resp == Resp.EXOKAY):
             m.d.comb += instr.fault.eq(Fault.AXI_PROTOCOL)
         m.d.comb += [
-            instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(slot[0]),
-            instr.last.eq(slot[-1] | end),
+            instr.word.eq(beat.data), instr.index.eq(index), instr.first.eq(first),
+            instr.last.eq((Mux(first, words, left) == 1) | end),
             skid.i.valid.eq(running & (beats.valid | end)),
-            beats.ready.eq(~running | skid.i.ready),
-            take.eq(skid.i.valid & skid.i.ready & instr.last),
+            beats.ready.eq(~running | skid.i.ready), goes.eq(skid.i.valid & skid.i.ready),
             self.instr.payload.eq(skid.o.payload), self.instr.valid.eq(skid.o.valid & running),
             skid.o.ready.eq(~running | self.instr.ready),
         ]
         with m.If(begin):
             m.d.sync += index.eq(0)
-        with m.Elif(take):
+        with m.Elif(goes & instr.last):
             m.d.sync += index.eq(index + 1)
         with m.If(~running):
-            m.d.sync += slot.eq(1)
-        with m.Elif(skid.i.valid & skid.i.ready & ~end):
-            m.d.sync += slot.eq(slot.rotate_left(1))
+            m.d.sync += first.eq(1)
+        with m.Elif(goes):
+            m.d.sync += [first.eq(instr.last), left.eq(Mux(first, words, left) - 1)]

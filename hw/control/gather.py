@@ -5,18 +5,23 @@ Queues hold an instruction as it lies in memory, so that block RAM with few port
 engine that is to execute it has it put together while it is at work on the one before.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import instruction_layout, view_of
 from isa.config import Config
-from isa.instructions import COMMON, FIELDS, INDEX_BITS, INSTRUCTION_BYTES, Opcode, width
+from isa.instructions import INDEX_BITS, PLACES, UNITS, UNIT_BYTES, Opcode
 
 
-def words_of(config: Config) -> int:
-    """Bus words of an instruction."""
-    return INSTRUCTION_BYTES // config.bus_bytes
+def words_of(config: Config, opcode: Opcode) -> int:
+    """Bus words of the longest instruction."""
+    return UNITS[opcode] * UNIT_BYTES // config.bus_bytes
+
+
+def word_layout(config: Config) -> data.StructLayout:
+    """A bus word in a queue, and whether it is its instruction's last."""
+    return data.StructLayout({"word": 8 * config.bus_bytes, "last": 1})
 
 
 class Gather(wiring.Component):
@@ -29,9 +34,8 @@ class Gather(wiring.Component):
 
     Members
     -------
-    i : stream of bus words
-        Whole instructions; the last ``INDEX_BITS`` of each, which hold no field, are its position
-        in the program.
+    i : stream of ``word_layout(config)``
+        Whole instructions; the first ``INDEX_BITS`` of each are its position in the program.
     o : stream of ``instruction_layout(opcode)``
     """
 
@@ -40,23 +44,29 @@ class Gather(wiring.Component):
 
     def __init__(self, config: Config, opcode: Opcode):
         self._config, self._opcode = config, opcode
-        super().__init__({"i": In(stream.Signature(8 * config.bus_bytes)),
+        super().__init__({"i": In(stream.Signature(word_layout(config))),
                           "o": Out(stream.Signature(instruction_layout(opcode)))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        words = words_of(self._config)
+        words, always = (n // self._config.bus_bytes
+                         for n in (UNITS[self._opcode] * UNIT_BYTES, UNIT_BYTES))
         raw = view_of(data.ArrayLayout(8 * self._config.bus_bytes, words), reset_less=True)
         slot, full = Signal(words, init=1), Signal()    # one-hot
-        bits = raw.as_value()
-        first, last = COMMON[0].width, width(COMMON) + width(FIELDS[self._opcode])
-        m.d.comb += [self.i.ready.eq(~full), self.o.valid.eq(full),
-                     self.o.payload.eq(Cat(bits[first:last], bits[-INDEX_BITS:]))]
+        bits, i = raw.as_value(), self.i.payload
+        m.d.comb += [
+            self.i.ready.eq(~full), self.o.valid.eq(full),
+            *(self.o.payload[f.name].eq(bits[low:low + f.width])
+              for f, low in PLACES[self._opcode]),
+            self.o.payload.index.eq(bits[:INDEX_BITS])]
         with m.If(full):
             m.d.sync += full.eq(~self.o.ready)
         with m.Elif(self.i.valid):
-            m.d.sync += [slot.eq(slot.rotate_left(1)), full.eq(slot[-1])]
+            m.d.sync += [slot.eq(Mux(i.last, 1, slot << 1)), full.eq(i.last)]
         for k in range(words):
             with m.If(slot[k] & ~full):
-                m.d.sync += raw[k].eq(self.i.payload)
+                m.d.sync += raw[k].eq(i.word)
+            if k >= always:     # what an instruction does not have is zero
+                with m.If(slot[0] & ~full):
+                    m.d.sync += raw[k].eq(0)
         return m

@@ -26,7 +26,7 @@ from hw.memory.axi import AXI4Lite, AXIPort
 from hw.parts.delay import later, register
 from hw.parts.skid import Skid
 from isa.config import ISA_VERSION, Config
-from isa.instructions import INDEX_BITS, INSTRUCTION_BYTES, REGION_ALIGN, Region
+from isa.instructions import FETCH_BYTES, INDEX_BITS, REGION_ALIGN, Region
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, PROFILE, REGISTERS
 
 FIELDS = {r.name: data.StructLayout({field: unsigned(width) for _, width, field, _ in r.bits})
@@ -143,7 +143,7 @@ class Control(wiring.Component):
                 value, name = self.settings.regions[region][field], f"REGION{region:d}_{field}"
                 store[name.upper()] = (value[:32], aligned)
                 store[f"{name.upper()}_HI"] = (value[32:], whole)
-        store["PROGRAM"] = (self.settings.program, whole & -INSTRUCTION_BYTES)
+        store["PROGRAM"] = (self.settings.program, whole & -FETCH_BYTES)
         store["WATCHDOG"] = (self.settings.watchdog, whole)
         read.update({name: value for name, (value, _) in store.items()})
         self._set = frozenset(store)

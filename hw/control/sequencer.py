@@ -32,17 +32,18 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.control.fetch import fetched_layout
-from hw.control.gather import Gather, words_of
+from hw.control.gather import Gather, word_layout, words_of
 from hw.engine.ports import (COMPLETED, FAULT_ENGINE, Engine, EnginePort, instruction_layout,
                              view_of)
 from hw.engine.waits import WaitGate
 from hw.memory.controller import OWED
 from hw.parts.delay import register
-from hw.parts.fifo import Fifo
+from hw.parts.fifo import COMB_DEPTH, Fifo
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from isa.config import Config
-from isa.instructions import COMMON, INDEX_BITS, QUEUES, QUEUE_OF, WAIT_BITS, Fault, Opcode
+from isa.instructions import (HEAD, INDEX_BITS, QUEUES, QUEUE_OF, UNITS, UNIT_BYTES, WAIT_BITS,
+                              Fault, Opcode)
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
@@ -209,19 +210,22 @@ class Sequencer(wiring.Component):
         with m.If(self.instr.ready):
             m.d.sync += [word.eq(coming), held.eq(self.instr.valid)]
             with m.If(self.instr.valid):
-                opcode = coming.word[:COMMON[0].width]
+                opcode = coming.word[:HEAD[0].width]
+                size = coming.word[HEAD[0].width:][:HEAD[1].width]
+                is_ = {op: (opcode == op) & (size != 0) & (size <= UNITS[op]) for op in kinds}
                 m.d.sync += [flawed.eq((coming.fault != 0) | (flawed & ~coming.first)),
                              free.eq(~coming.first)]
                 with m.If(coming.first | ~flawed):
                     m.d.sync += unread.eq(coming.fault)
                 with m.If(coming.first):
-                    m.d.sync += [*(kind.eq(opcode == op) for op, kind in kinds.items()),
-                                 unknown.eq(~Cat(opcode == op for op in kinds).any())]
+                    m.d.sync += [*(kind.eq(is_[op]) for op, kind in kinds.items()),
+                                 unknown.eq(~Cat(*is_.values()).any())]
         with m.If(closed):
             m.d.sync += held.eq(0)
-        # the last bits of an instruction hold no field, but on the way its position
+        # opcode and size are done with, and the position comes in their place
         handed = register(m, "handed", Cat(
-            word.word[:-INDEX_BITS], Mux(word.last, word.index, word.word[-INDEX_BITS:])))
+            Mux(word.first, word.index, word.word[:INDEX_BITS]), word.word[INDEX_BITS:],
+            word.last))
         # how far it is ahead of the first; the next instruction may be the first, one ahead of it
         lead = Signal(self.AHEAD_BITS + 2)
         m.d.comb += lead.eq(word.index - first)
@@ -241,10 +245,12 @@ class Sequencer(wiring.Component):
         and what is behind it; returns whether the queue has room for an instruction, which is kept
         for all of its words."""
         config, name = self._config, QUEUE_OF[op]
-        queue = m.submodules[f"{name}_queue"] = Fifo(
-            8 * config.bus_bytes, config.queue_depth * words_of(config))
+        payload, depth = word_layout(config), config.queue_depth * words_of(config, op)
+        if config.bus_bytes < UNIT_BYTES:   # block RAM, of which there is no less
+            depth = max(depth, COMB_DEPTH + 1)
+        queue = m.submodules[f"{name}_queue"] = Fifo(payload, depth)
         # the memory's word is in flip-flops before it goes on its way to the engine
-        shown = m.submodules[f"{name}_shown"] = Skid(8 * config.bus_bytes)
+        shown = m.submodules[f"{name}_shown"] = Skid(payload)
         gather = m.submodules[f"{name}_gather"] = Gather(config, op)
         connect(m, queue.o, shown.i)
         connect(m, shown.o, gather.i)

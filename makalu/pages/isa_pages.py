@@ -33,20 +33,21 @@ def _text(thing: object) -> str:
 def _fields(fields: tuple[spec.Field, ...], start: int) -> str:
     rows, at = [], start
     for f in fields:
-        rows.append((f"`{f.name}`", at, f.width, "signed" if f.signed else "", f.doc))
+        rows.append((f.name and f"`{f.name}`", at, f.width, "signed" if f.signed else "", f.doc))
         at += f.width
     return table(("field", "bit", "width", "", "meaning"), rows)
 
 
 def instructions() -> str:
     """``docs/isa.md``."""
-    behind = spec.width(spec.COMMON)
+    head = spec.HEAD + spec.COMMON
+    behind = spec.width(head)
     parts = [
         NOTE, "# Instruction set\n", _text(spec).split("\n\n", 1)[1], "\n## Common fields\n",
-        _fields(spec.COMMON, 0), "\n## Opcodes\n",
-        table(("code", "name", "queue", "bits used"), (
+        _fields(head, 0), "\n## Opcodes\n",
+        table(("code", "name", "queue", "bits used", "most units"), (
             (int(op), f"`{op.name}`", spec.QUEUE_OF.get(op, "sequencer"),
-             behind + spec.width(spec.FIELDS[op])) for op in spec.Opcode)),
+             behind + spec.width(spec.FIELDS[op]), spec.UNITS[op]) for op in spec.Opcode)),
         SCALES, DMA,
         _fields(spec.DMA_FIELDS, behind), "\n## TENSOR\n\n",
         _text(tensor).split("\n\n", 1)[1], WEIGHT_STREAM, POST,

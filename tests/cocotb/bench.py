@@ -14,7 +14,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
 from isa.config import Config
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.registers import OFFSET
 
 MEMORY_BYTES = 1 << 18
@@ -195,9 +195,7 @@ class Bench:
 
     async def run(self, program: list[Instruction], at: int = 0, ends: bool = True) -> int:
         """Write the program and :meth:`execute` it."""
-        image = b"".join(i.encode() for i in program)
-        if ends:
-            image += Instruction(Opcode.END).encode()
+        image = assembled([*program, *[Instruction(Opcode.END)] * ends])
         self.ram.write(self.bases[Region.PROGRAM] + at, image)
         return await self.execute(at)
 

@@ -12,7 +12,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
 
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.registers import IDENT, OFFSET
 from tests.cocotb.bench import BASES, MEMORY_BYTES, SIZES, Bench
 from tests.hw.memory.dma_bench import copy
@@ -51,7 +51,7 @@ async def check(bench: Bench, program: list[Instruction]) -> None:
     before = bench.memory()
     spm = np.zeros((bench.config.spm_words, bench.config.word_bytes), np.uint8)
     assert await bench.run(program) == DONE
-    image = b"".join(i.encode() for i in [*program, Instruction(Opcode.END)])
+    image = assembled([*program, Instruction(Opcode.END)])
     at = BASES[Region.PROGRAM]
     before[at:at + len(image)] = np.frombuffer(image, np.uint8)
     copy(program, before, spm, BASES)
@@ -181,7 +181,7 @@ async def error_responses(dut, stall):
                load(dram=4096, n0=words, wait_mask=1 << 4, wait_store=1),
                store(dram=4096, n0=words, wait_mask=1, wait_load=2)]
     spots = [(BASES[Region.INPUT] + 4096 + 700, 2), (BASES[Region.OUTPUT] + 300, 1),
-             (BASES[Region.OUTPUT] + 8191, 3), (BASES[Region.PROGRAM] + 2 * 128 + 5, 2)]
+             (BASES[Region.OUTPUT] + 8191, 3), (BASES[Region.PROGRAM] + 2 * 32 + 5, 2)]
     for at, index in spots:
         for resp, code in ((AxiResp.SLVERR, Fault.AXI_SLVERR), (AxiResp.DECERR, Fault.AXI_DECERR)):
             bench.errors = {at: resp}
@@ -238,7 +238,7 @@ async def reset_in_the_middle_of_traffic(dut):
     program = [load(n0=words)] + [
         i for k in range(3) for i in (store(dram=4096 * k, n0=words), load(dram=64 * k, n0=words))]
     for wait in range(40, 800, 95):
-        image = b"".join(i.encode() for i in [*program, Instruction(Opcode.END)])
+        image = assembled([*program, Instruction(Opcode.END)])
         bench.ram.write(BASES[Region.PROGRAM], image)
         await bench.set("DOORBELL", 1)
         await ClockCycles(dut.clk, wait)

@@ -11,7 +11,8 @@ import pytest
 
 from compiler import compile_model
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS
-from isa.instructions import QUEUES, QUEUE_OF, DType, Instruction, Opcode, VectorOp
+from isa.instructions import (QUEUES, QUEUE_OF, DType, Instruction, Opcode, VectorOp,
+                              assembled)
 from isa.presets import PRESETS
 from isa.program import Program
 from tests.compiler.models import Net
@@ -239,9 +240,8 @@ def test_the_checker_sees_a_missing_wait(make: Callable[[], Program]) -> None:
         for k in range(len(QUEUES)):
             if i.wait_mask >> k & 1:
                 cut = Instruction(i.opcode, {**i.fields, "wait_mask": i.wait_mask & ~(1 << k)})
-                image = bytearray(program.image)
-                image[at * 128:(at + 1) * 128] = cut.encode()
-                broken = Program(**{**program.__dict__, "image": bytes(image)})
+                image = assembled([*instructions[:at], cut, *instructions[at + 1:]])
+                broken = Program(**{**program.__dict__, "image": image})
                 try:
                     check(broken)
                 except AssertionError:

@@ -5,7 +5,7 @@ import numpy as np
 
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
 from isa.instructions import (ABSENT, QUEUES, WINDOW_KERNEL, WINDOW_STEPS, DType, Instruction,
-                              Opcode, Region, VectorOp, WindowOp)
+                              Opcode, Region, VectorOp, WindowOp, assembled)
 from isa.program import Program
 
 LOAD_WORDS = 1 << 14
@@ -321,7 +321,7 @@ def program(config: Config, instructions: list[Instruction]) -> Program:
     everything = [*whole(config, Region.INPUT, Opcode.LOAD), *instructions,
                   *whole(config, Region.OUTPUT, Opcode.STORE), Instruction(Opcode.END)]
     chain(everything)
-    image = b"".join(i.encode() for i in everything)
+    image = assembled(everything)
     sizes = {Region.PROGRAM: len(image), Region.WORKSPACE: 0, Region.INPUT: config.spm_bytes,
              Region.OUTPUT: config.spm_bytes}
     return Program(name="random", config=config, image=image,

@@ -7,7 +7,7 @@ would be a SimulationError."""
 import numpy as np
 import pytest
 
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import DeviceFault, MachineError
@@ -25,7 +25,7 @@ FETCH, DATA = 1, 0
 
 
 def copies() -> Program:
-    """LOADs 0 … 3, then STOREs 4 … 7, each of which waits for its LOAD."""
+    """LOADs 0 … 3, then STOREs 4 … 7, each of which waits for its LOAD: four to a burst."""
     code = []
     for opcode, region in ((Opcode.LOAD, Region.INPUT), (Opcode.STORE, Region.OUTPUT)):
         for k in range(LOADS):
@@ -34,7 +34,7 @@ def copies() -> Program:
                 region=region, dram=k * WORDS * CONFIG.word_bytes, spm=k * WORDS, n0=WORDS, n1=1,
                 n2=1, n3=1, **waits)))
     code.append(Instruction(Opcode.END))
-    return Program(name="copies", config=CONFIG, image=b"".join(i.encode() for i in code),
+    return Program(name="copies", config=CONFIG, image=assembled(code),
                    instruction_count=len(code), inputs=[], outputs=[],
                    region_sizes={Region.INPUT: BYTES, Region.OUTPUT: BYTES})
 
@@ -44,8 +44,8 @@ INPUTS = np.random.default_rng(3).integers(1, 256, BYTES, np.uint8)
 ERRORS = [
     ("read SLVERR", DATA, 3, Fault.AXI_SLVERR, "load", 1),
     ("read DECERR", DATA, 7, Fault.AXI_DECERR, "load", 3),
-    ("read SLVERR", FETCH, 2, Fault.AXI_SLVERR, "", 2),
-    ("read DECERR", FETCH, 8, Fault.AXI_DECERR, "", 8),
+    ("read SLVERR", FETCH, 1, Fault.AXI_SLVERR, "", 4),
+    ("read DECERR", FETCH, 2, Fault.AXI_DECERR, "", 8),
     *(("write SLVERR", DATA, b, Fault.AXI_SLVERR, "store", 4 + b // 2) for b in range(8)),
     ("write DECERR", DATA, 2, Fault.AXI_DECERR, "store", 5)]
 """What the memory does, with which ID and burst, and what the machine has to say of it."""
@@ -54,13 +54,13 @@ BREACHES = [
     ("early RLAST", DATA, 3, "load", 1), ("missing RLAST", DATA, 3, "load", 1),
     ("wrong RID", DATA, 6, "load", 3), ("extra R", DATA, 3, "load", 2),
     ("extra R", DATA, 7, "load", 3), ("lost last R", DATA, 3, "load", 1),
-    ("early RLAST", FETCH, 2, "", 2), ("missing RLAST", FETCH, 5, "", 5),
+    ("early RLAST", FETCH, 1, "", 4), ("missing RLAST", FETCH, 1, "", 7),
     ("wrong RID", FETCH, 0, "", 0), ("wrong BID", DATA, 0, "store", 4),
     ("wrong BID", DATA, 5, "store", 6)]
 
 SILENCE = [
     ("lost R", DATA, 7, "load", 3), ("lost last R", DATA, 7, "load", 3),
-    ("lost R", FETCH, 8, "", 8), ("lost B", DATA, 7, "store", 7),
+    ("lost R", FETCH, 2, "", 8), ("lost B", DATA, 7, "store", 7),
     ("shut AR", DATA, 0, "load", 0), ("shut AR", DATA, 3, "load", 1), ("shut AR", FETCH, 0, "", 0),
     ("shut AW", DATA, 0, "store", 4), ("shut AW", DATA, 3, "store", 5),
     ("shut W", DATA, 0, "store", 4), ("shut W", DATA, 5 * BEATS + 3, "store", 6)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from golden.machine import Machine, MachineFault
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import DeviceFault
@@ -55,7 +55,7 @@ def bad_program(instruction: Instruction) -> Program:
             Instruction(instruction.opcode, dict(instruction.fields)),
             *whole(CONFIG, Region.OUTPUT, Opcode.STORE), Instruction(Opcode.END)]
     chain(code)
-    return raw(b"".join(i.encode() for i in code), len(code))
+    return raw(assembled(code), len(code))
 
 
 def raw(image: bytes, count: int) -> Program:
@@ -115,7 +115,7 @@ def test_bad_instruction(device: RtlDevice, name: str) -> None:
 def test_an_engine_that_is_not_there() -> None:
     config = dataclasses.replace(CONFIG, window_taps=0)
     code = [Instruction(Opcode.WINDOW, WINDOW), Instruction(Opcode.END)]
-    p = dataclasses.replace(raw(b"".join(i.encode() for i in code), 2), config=config)
+    p = dataclasses.replace(raw(assembled(code), 2), config=config)
     device = RtlDevice(config)
     faults(device, p, Fault.ILLEGAL_OPCODE, 0)
     device.close()
@@ -124,13 +124,13 @@ def test_an_engine_that_is_not_there() -> None:
 def test_a_deadlock_meets_the_watchdog(device: RtlDevice) -> None:
     code = [Instruction(Opcode.LOAD, dict(ONE, region=Region.INPUT, wait_mask=16, wait_store=1)),
             Instruction(Opcode.END)]
-    faults(device, raw(b"".join(i.encode() for i in code), 2), Fault.WATCHDOG, 0)
+    faults(device, raw(assembled(code), 2), Fault.WATCHDOG, 0)
     recovers(device)
 
 
 def test_a_program_without_an_end(device: RtlDevice) -> None:
-    code = Instruction(Opcode.LOAD, dict(ONE, region=Region.INPUT)).encode()
-    faults(device, raw(code, 1), Fault.DRAM_RANGE, 1)
+    code = assembled([Instruction(Opcode.LOAD, dict(ONE, region=Region.INPUT))] * 4)
+    faults(device, raw(code, 4), Fault.DRAM_RANGE, 4)
     recovers(device)
 
 
@@ -139,8 +139,9 @@ def test_garbage(device: RtlDevice) -> None:
     rng = np.random.default_rng(4)
     for _ in range(20):
         image = rng.integers(0, 256, 1024, np.uint8)
-        image[::128] = rng.integers(1, 6, 8)      # legal opcodes, nonsense behind them
-        image[1::128] &= 0xE0                     # that wait for nothing
+        image[::160] = rng.integers(1, 6, 7)      # legal opcodes, nonsense behind them
+        image[1::160] = (2, 3, 5)[rng.integers(3)]
+        image[3::160] &= 0xE0                     # that wait for nothing
         device.load(raw(image.tobytes(), 8))
         with pytest.raises(DeviceFault):
             device.execute(np.zeros(CONFIG.spm_bytes, np.uint8))

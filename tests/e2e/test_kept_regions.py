@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import Device
@@ -28,7 +28,7 @@ def delays() -> Program:
                  Instruction(Opcode.STORE, dict(one, region=target, dram=at))]
     code.append(Instruction(Opcode.END))
     chain(code)
-    return Program(name="delays", config=TINY, image=b"".join(i.encode() for i in code),
+    return Program(name="delays", config=TINY, image=assembled(code),
                    instruction_count=len(code), inputs=[], outputs=[], region_sizes={
                        Region.WORKSPACE: WORD, Region.INPUT: WORD, Region.OUTPUT: 3 * WORD})
 

@@ -8,7 +8,7 @@ import pytest
 
 from golden.machine import Machine, MachineFault
 from isa.instructions import (WAIT_REACH, DType, Fault, Instruction, Opcode, Region,
-                              VectorOp)
+                              VectorOp, assembled)
 from isa.presets import PRESETS
 
 TINY = PRESETS["tiny"]
@@ -19,7 +19,7 @@ END = Instruction(Opcode.END)
 
 
 def run(code: list[Instruction], inputs: np.ndarray, output: int = 512) -> np.ndarray:
-    image = b"".join(i.encode() for i in code)
+    image = assembled(code)
     return Machine(TINY).run(image, inputs, {Region.OUTPUT: output, Region.WORKSPACE: 64})
 
 
@@ -42,7 +42,7 @@ def test_one_machine_runs_program_after_program() -> None:
     second = Instruction(Opcode.STORE, dict(STORE.fields, dram=4))
     for stores, want in (([STORE], [0, 1, 2, 3, 0, 0, 0, 0]), ([second], [0, 0, 0, 0, 0, 1, 2, 3]),
                          ([STORE, second], [0, 1, 2, 3, 0, 1, 2, 3])):
-        image = b"".join(i.encode() for i in [LOAD, *stores, END])
+        image = assembled([LOAD, *stores, END])
         assert machine.run(image, inputs, sizes).tolist() == want
 
 
@@ -54,9 +54,9 @@ def test_no_bank_is_held_when_a_program_begins() -> None:
     hold, acc = (Instruction(Opcode.TENSOR, {**counts, flag: 1}) for flag in ("hold", "acc"))
     both = Instruction(Opcode.TENSOR, {**counts, "hold": 1, "acc": 1})
     for code in ([hold, both, END], [hold, END]):
-        machine.run(b"".join(i.encode() for i in code), np.zeros(0, np.uint8), {})
+        machine.run(assembled(code), np.zeros(0, np.uint8), {})
     with pytest.raises(MachineFault) as e:
-        machine.run(acc.encode() + END.encode(), np.zeros(0, np.uint8), {})
+        machine.run(assembled([acc, END]), np.zeros(0, np.uint8), {})
     assert (e.value.code, e.value.index) == (Fault.BAD_FIELD, 0)
 
 
@@ -72,7 +72,7 @@ def test_exceptions_are_counted_anew_in_each_program() -> None:
                                           "lo_f": 0xFC00, "o_base": 1})
     for code, want in (([inverse, END], config.lanes // 2), ([inverse, END], config.lanes // 2),
                        ([END], 0)):
-        machine.run(b"".join(i.encode() for i in code), np.zeros(0, np.uint8), {})
+        machine.run(assembled(code), np.zeros(0, np.uint8), {})
         assert (machine.exceptions.nan, machine.exceptions.infinite) == (0, want)
 
 
@@ -94,7 +94,8 @@ def test_exceptions_are_counted_anew_in_each_program() -> None:
      Fault.DRAM_RANGE, 1),
     ([STORE, LOAD, END], Fault.WATCHDOG, 0),
     ([LOAD, Instruction(Opcode.WINDOW), END], Fault.BAD_FIELD, 1),
-    ([LOAD, STORE], Fault.DRAM_RANGE, 2)])
+    ([LOAD, STORE], Fault.ILLEGAL_OPCODE, 2),
+    ([LOAD, STORE, LOAD, STORE], Fault.DRAM_RANGE, 4)])
 def test_faults(code: list[Instruction], want: Fault, index: int) -> None:
     with pytest.raises(MachineFault) as e:
         run(code, np.zeros(64, np.uint8))
@@ -121,7 +122,7 @@ def test_many_runs() -> None:
 def test_window_without_its_engine() -> None:
     machine = Machine(dataclasses.replace(TINY, window_taps=0))
     with pytest.raises(MachineFault) as e:
-        machine.run(b"".join(i.encode() for i in (Instruction(Opcode.WINDOW), END)),
+        machine.run(assembled([Instruction(Opcode.WINDOW), END]),
                     np.zeros(0, np.uint8), {})
     assert (e.value.code, e.value.index) == (Fault.ILLEGAL_OPCODE, 0)
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.instructions import COMMON, FIELDS, INSTRUCTION_BYTES, Instruction, Opcode, width
+from isa.instructions import (FETCH_BYTES, PLACES, QUEUES, UNITS, UNIT_BYTES, Instruction, Opcode,
+                              assembled, codes, encoded_bytes)
 
 
 @st.composite
 def instructions(draw: st.DrawFn) -> Instruction:
     opcode = draw(st.sampled_from(list(Opcode)))
-    fields = {f.name: draw(st.integers(f.low, f.high)) for f in COMMON[1:] + FIELDS[opcode]}
+    fields = {f.name: draw(st.integers(f.low, f.high)) for f, _ in PLACES[opcode]}
     return Instruction(opcode, fields)
 
 
@@ -22,23 +23,49 @@ def instructions(draw: st.DrawFn) -> Instruction:
 @given(instructions())
 def test_round_trip(i: Instruction) -> None:
     data = i.encode()
-    assert len(data) == INSTRUCTION_BYTES
+    assert len(data) == data[1] * UNIT_BYTES <= UNITS[i.opcode] * UNIT_BYTES
     back = Instruction.decode(data)
     assert back.opcode is i.opcode
     assert all(back.fields.get(k, 0) == getattr(back, k) == v for k, v in i.fields.items())
 
 
 @pytest.mark.parametrize("opcode", Opcode)
-def test_fields_are_packed_from_bit_zero(opcode: Opcode) -> None:
-    """Setting one field to all ones sets just its bits."""
-    at = 0
-    for f in COMMON + FIELDS[opcode]:
-        if f.name != "opcode":
-            ones = {f.name: -1 if f.signed else f.high}
-            word = int.from_bytes(Instruction(opcode, ones).encode(), "little")
-            assert word == int(opcode) | ((1 << f.width) - 1) << at, f.name
-        at += f.width
-    assert at == width(COMMON) + width(FIELDS[opcode]) <= 8 * INSTRUCTION_BYTES
+def test_fields_lie_where_the_table_says(opcode: Opcode) -> None:
+    """Setting one field to all ones sets just its bits, and makes the instruction long enough."""
+    used = 0
+    for f, low in PLACES[opcode]:
+        code = Instruction(opcode, {f.name: -1 if f.signed else f.high}).encode()
+        ones = ((1 << f.width) - 1) << low
+        assert not used & ones, f.name
+        used |= ones
+        assert int.from_bytes(code, "little") == opcode | code[1] << 8 | ones, f.name
+        assert len(code) == max(1, -(-(low + f.width) // 256)) * 32
+
+
+def test_the_common_fields_leave_room_for_two_queues() -> None:
+    for opcode in Opcode:
+        (mask, low), *waits = PLACES[opcode][:len(QUEUES) + 1]
+        assert (mask.name, low, waits[0][1]) == ("wait_mask", 24, 24 + 7)
+        assert all(at >= 24 + 7 + 7 * 16 for _, at in PLACES[opcode][len(QUEUES) + 1:])
+
+
+@given(instructions())
+def test_bytes_without_encoding(i: Instruction) -> None:
+    assert encoded_bytes(i.opcode, i.fields) == len(i.encode())
+
+
+@given(st.lists(instructions(), max_size=5), st.integers(0, 2))
+def test_programs_are_walked(program: list[Instruction], blocks: int) -> None:
+    """Up to the end of the image, of which only whole blocks of the program count."""
+    start = blocks * FETCH_BYTES
+    image = bytes(start) + assembled(program)
+    assert len(assembled(program)) % FETCH_BYTES == 0
+    want = [i.encode() for i in program]
+    assert list(codes(image, start))[:len(want)] == want
+    for lost in (1, 50):
+        kept = list(codes(image[:-lost], start)) if program else []
+        assert sum(map(len, kept)) <= len(image) - start - FETCH_BYTES or not program
+        assert kept == want[:len(kept)] or sum(map(len, want)) < sum(map(len, kept))
 
 
 def test_mistakes() -> None:
@@ -47,7 +74,9 @@ def test_mistakes() -> None:
     with pytest.raises(ValueError, match="LOAD has no field nx"):
         Instruction(Opcode.LOAD, {"nx": 1}).encode()
     with pytest.raises(ValueError, match="illegal opcode 0"):
-        Instruction.decode(bytes(INSTRUCTION_BYTES))
+        Instruction.decode(bytes(UNIT_BYTES))
+    with pytest.raises(ValueError, match="END with an illegal size of 2 units"):
+        Instruction.decode(bytes([Opcode.END, 2]) + bytes(62))
 
 
 def test_text() -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from isa.instructions import Instruction, Opcode
+from isa.instructions import Instruction, Opcode, assembled
 from isa.presets import PRESETS
 from isa.program import Patch, Program, ProgramError
 
@@ -12,9 +12,9 @@ STORE = Instruction(Opcode.STORE, dict(region=1, dram=64, n0=1, n1=1, n2=1, n3=1
 
 def program(*patches: Patch) -> Program:
     """Behind another entry's instruction: a STORE and END."""
-    code = [Instruction(Opcode.END), STORE, Instruction(Opcode.END)]
-    words = [i.encode() for i in code]
-    return Program(name="p", config=PRESETS["tiny"], image=b"".join(words), start=len(words[0]),
+    front = assembled([Instruction(Opcode.END)])
+    image = front + assembled([STORE, Instruction(Opcode.END)])
+    return Program(name="p", config=PRESETS["tiny"], image=image, start=len(front),
                    instruction_count=2, inputs=[], outputs=[], region_sizes={},
                    patches=list(patches))
 
@@ -24,7 +24,7 @@ def program(*patches: Patch) -> Program:
 def test_a_field_grows_with_an_argument(shift: int, mask: int, argument: int, grows: int) -> None:
     p = program(Patch(0, "dram", "slot", 48, shift, mask))
     ((at, word),) = p.patched({"slot": argument}).items()
-    assert at == p.start == p.at(0)
+    assert at == p.start == len(p.image) // 2
     assert Instruction.decode(word) == Instruction(Opcode.STORE, {
         **Instruction.decode(STORE.encode()).fields, "dram": 64 + grows})
     assert p.image == program().image, "the program itself is as it was"

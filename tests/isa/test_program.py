@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.layout import Buffer
 from isa.presets import PRESETS
 from isa.program import MAGIC, Program, ProgramError
@@ -19,7 +19,7 @@ def make() -> Program:
                     view=(1, 3, 2, 2), perm=(0, 1, 2, 3), nchw=(1, 3, 2, 2), kind="blocked",
                     n_pitch=64, block_pitch=64, row_pitch=32)
     return Program(name="net", config=PRESETS["core256"],
-                   image=b"".join(i.encode() for i in code) + b"weights", instruction_count=2,
+                   image=assembled(code) + b"weights", instruction_count=2,
                    inputs=[buffer], outputs=[], region_sizes={Region.INPUT: 64}, nodes=["conv"],
                    node_of=[0, -1], macs=2561, multiplications=2561,
                    compulsory_bytes=64, host_post=b"onnx")
@@ -56,7 +56,7 @@ def sealed(data: bytes) -> bytes:
     (lambda b: sealed(b[:-3]), "the blobs are not as long as the header says"),
     (lambda b: sealed(b[:40]), "the file has no header"),
     (lambda b: sealed(b[:50]), "the header is longer than the file"),
-    (lambda b: sealed(b.replace(b'"isa_version": [1, ', b'"isa_version": [9, ')),
+    (lambda b: sealed(b.replace(b'"isa_version": [2, ', b'"isa_version": [9, ')),
      "another version of the instruction set"),
     (lambda b: sealed(b.replace(b'"psum_depth": 128', b'"psum_depth": 256')),
      "does not match its hash"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.layout import Buffer
 from isa.presets import PRESETS
 from isa.program import Program, ProgramError
@@ -86,7 +86,7 @@ BREAKS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
                         region_sizes={"2": 128, "3": 128}), "two outputs have the same name"),
     (in_buffer(offset=16), "two inputs overlap"),
     (lambda h: h.update(instruction_count=0), "instruction_count has to be an integer from 1"),
-    (lambda h: h.update(instruction_count=3), "3 instructions do not fit in an image of 263 bytes"),
+    (lambda h: h.update(instruction_count=5), "5 instructions do not fit in an image of 135 bytes"),
     (lambda h: h.update(instruction_count=1, node_of=[]), "the last instruction, and no other"),
     (lambda h: h.update(node_of=[0]), "node_of has 1 entries for 2 instructions"),
     (lambda h: h.update(node_of=[0, 1]), "node_of names a node beyond the 1 that there are"),
@@ -104,9 +104,13 @@ def test_rules(change: Callable[[dict[str, Any]], object], says: str) -> None:
 def test_opcodes() -> None:
     p = make()
     p.image = bytes([99]) + p.image[1:]
-    with pytest.raises(ProgramError, match="an instruction has an opcode that is none"):
+    with pytest.raises(ProgramError, match="an instruction that is none: illegal opcode 99"):
         Program.from_bytes(p.to_bytes())
-    p.image = Instruction(Opcode.END).encode() * 2
+    for size, says in ((0, "LOAD with an illegal size of 0 units"), (15, "do not fit")):
+        p.image = bytes([Opcode.LOAD, size]) + make().image[2:]
+        with pytest.raises(ProgramError, match=says):
+            Program.from_bytes(p.to_bytes())
+    p.image = assembled([Instruction(Opcode.END)] * 2)
     with pytest.raises(ProgramError, match="the last instruction, and no other, has to be END"):
         Program.from_bytes(p.to_bytes())
 

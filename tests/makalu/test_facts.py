@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of programs and runs."""
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from makalu import facts
 from runtime.device import region_bytes
@@ -12,7 +12,7 @@ CONFIG = PRESETS["core256"]
 
 def program():
     p = standin.program(CONFIG)
-    p.image = b"".join(i.encode() for i in (
+    p.image = assembled((
         Instruction(Opcode.LOAD, {"n0": 5, "n1": 2, "n2": 3, "n3": 1}),
         Instruction(Opcode.STORE, {"n0": 7, "n1": 1, "n2": 1, "n3": 1}),
         Instruction(Opcode.END)))
@@ -22,7 +22,7 @@ def program():
 
 
 def test_static_dram_bytes():
-    assert facts.dram_bytes(program()) == (30 + 7) * 16 + 3 * 128
+    assert facts.dram_bytes(program()) == (30 + 7) * 16 + 3 * 32
 
 
 def test_node_cycles():

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from isa.instructions import INSTRUCTION_BYTES, Fault, Instruction, Opcode, Region
+from isa.instructions import (FETCH_BYTES, QUEUE_OF, Fault, Instruction, Opcode, Region,
+                              assembled)
 from isa.presets import PRESETS
 from makalu.measure.zoo import Recorder
 from makalu.see.bisect import Comparison
@@ -39,9 +40,8 @@ def test_inputs_are_the_bytes_of_the_region() -> None:
 
 
 @pytest.mark.parametrize("code, queue", [
-    (Instruction(Opcode.LOAD).encode(), "load"), (Instruction(Opcode.STORE).encode(), "store"),
-    (Instruction(Opcode.TENSOR).encode(), "tensor"), (Instruction(Opcode.END).encode(), ""),
-    (bytes(INSTRUCTION_BYTES), ""), (b"", "")])
+    *((assembled([Instruction(op)]), QUEUE_OF.get(op, "")) for op in Opcode),
+    (bytes(FETCH_BYTES), ""), (b"", "")])
 def test_the_queue_of_what_has_stopped(code: bytes, queue: str) -> None:
     """END, what is no instruction, and what is behind the program have none."""
     program = dataclasses.replace(standin.program(TINY), image=code)

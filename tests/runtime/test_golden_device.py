@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.golden_device import GoldenDevice
@@ -15,7 +15,7 @@ ONE = dict(n0=1, n1=1, n2=1, n3=1)
 def program(*code: Instruction) -> Program:
     """One word of input, one of output, in 32 bytes each."""
     code = (*code, Instruction(Opcode.END))
-    return Program(name="p", config=CONFIG, image=b"".join(i.encode() for i in code),
+    return Program(name="p", config=CONFIG, image=assembled(code),
                    instruction_count=len(code), inputs=[], outputs=[],
                    region_sizes={Region.INPUT: 32, Region.OUTPUT: 32})
 

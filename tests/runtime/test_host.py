@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from isa.config import ISA_VERSION
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from isa.registers import IDENT, OFFSET
@@ -16,7 +16,7 @@ from runtime.host import CLEAR, ERROR, IRQ_ENABLE, MIN_WATCHDOG, PAGE, RESET, Ho
 
 CONFIG = PRESETS["tiny"]
 CODE = [Instruction(Opcode.LOAD), Instruction(Opcode.STORE), Instruction(Opcode.END)]
-PROGRAM = Program(name="p", config=CONFIG, image=b"".join(i.encode() for i in CODE),
+PROGRAM = Program(name="p", config=CONFIG, image=assembled(CODE),
                   instruction_count=3, inputs=[], outputs=[], region_sizes={Region.INPUT: 32})
 INPUT = np.zeros(32, np.uint8)
 
@@ -71,7 +71,7 @@ def test_regions_of_a_loaded_program(base):
     _, link = loaded(dataclasses.replace(PROGRAM, region_sizes={
         Region.INPUT: 32, Region.WORKSPACE: 100, Region.OUTPUT: 5000}), base)
     written, want = dict(link.written), np.full(link.memory.size, 0xEE, np.uint8)
-    for region, size in ((Region.PROGRAM, 384), (Region.WORKSPACE, 128), (Region.INPUT, 32),
+    for region, size in ((Region.PROGRAM, 128), (Region.WORKSPACE, 128), (Region.INPUT, 32),
                          (Region.OUTPUT, 5024)):
         start, found = (written[f"REGION{region:d}_{f}"] | written[f"REGION{region:d}_{f}_HI"] << 32
                         for f in ("BASE", "SIZE"))

@@ -124,14 +124,14 @@ def test_inputs_whose_first_axes_are_no_batches() -> None:
 
 
 def test_golden_device_maps_faults():
-    from isa.instructions import Fault, Instruction, Opcode
+    from isa.instructions import Fault, Instruction, Opcode, assembled
     from runtime.device import DeviceFault
     from runtime.golden_device import GoldenDevice
 
     p = program()
-    p.image = (Instruction(Opcode.LOAD, {"region": Region.INPUT, "spm": TINY.spm_words - 1,
-                                         "n0": 2, "n1": 1, "n2": 1, "n3": 1}).encode()
-               + Instruction(Opcode.END).encode())
+    p.image = assembled([
+        Instruction(Opcode.LOAD, {"region": Region.INPUT, "spm": TINY.spm_words - 1,
+                                  "n0": 2, "n1": 1, "n2": 1, "n3": 1}), Instruction(Opcode.END)])
     p.node_of = [0, -1]
     told = "instruction 0 .node 'conv1'., LOAD engine: address outside"
     with pytest.raises(DeviceFault, match=told) as e:
@@ -140,17 +140,17 @@ def test_golden_device_maps_faults():
 
 
 def test_golden_device_runs_a_copy():
-    from isa.instructions import Instruction, Opcode
+    from isa.instructions import Instruction, Opcode, assembled
     from runtime.golden_device import GoldenDevice
 
     p = program()
     words = p.region_sizes[Region.INPUT] // TINY.word_bytes
     copy = {"n0": words, "n1": 1, "n2": 1, "n3": 1}
-    p.image = b"".join(i.encode() for i in (
+    p.image = assembled([
         Instruction(Opcode.LOAD, {**copy, "region": Region.INPUT}),
         Instruction(Opcode.STORE, {**copy, "region": Region.OUTPUT, "wait_mask": 1,
                                    "wait_load": 1}),
-        Instruction(Opcode.END)))
+        Instruction(Opcode.END)])
     p.instruction_count, p.node_of = 3, [-1, -1, -1]
     x = standin.noise((4, 3, 5, 6))
     assert np.array_equal(Session(p, GoldenDevice(TINY)).run(x)["y"], x)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from isa.config import ISA_VERSION, Config
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.layout import Buffer
 from isa.program import Program
 
@@ -47,7 +47,7 @@ def program(config: Config, shape: tuple[int, ...] = (1, 4, 8, 8), name: str = "
                       view=shape, perm=(0, 1, 2, 3), nchw=shape, kind="blocked",
                       n_pitch=size // n, block_pitch=block, row_pitch=row)
 
-    return Program(name=name, config=config, image=Instruction(Opcode.END).encode() * 2,
+    return Program(name=name, config=config, image=assembled([Instruction(Opcode.END)] * 2),
                    instruction_count=2, inputs=[buffer("x", Region.INPUT)],
                    outputs=[buffer("y", Region.OUTPUT)],
                    region_sizes={Region.INPUT: size, Region.OUTPUT: size}, nodes=["conv1"],

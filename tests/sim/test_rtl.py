@@ -73,7 +73,7 @@ def test_the_image_and_the_input_stay_as_they_are(program):
 def test_an_illegal_opcode_stops_the_machine(program):
     device = RtlDevice(TINY)
     session = Session(program, device)
-    device.memory(Region.PROGRAM)[3 * 128] = 0xEE
+    device.memory(Region.PROGRAM)[sum(map(len, program.codes()[:3]))] = 0xEE
     with pytest.raises(DeviceFault) as fault:
         session.run({INPUT: IMAGES})
     assert (fault.value.code, fault.value.index) == (Fault.ILLEGAL_OPCODE, 3)
@@ -84,7 +84,7 @@ def test_the_watchdog_stops_a_program_that_waits_for_ever(program):
     device.load(program)
     wait = Instruction(Opcode.STORE, {"region": Region.OUTPUT, "n0": 1, "n1": 1, "n2": 1, "n3": 1,
                                       "wait_mask": 1, "wait_load": 9}).encode()
-    device.memory(Region.PROGRAM)[:128] = np.frombuffer(wait, np.uint8)
+    device.memory(Region.PROGRAM)[:len(wait)] = np.frombuffer(wait, np.uint8)
     with pytest.raises(DeviceFault) as fault:
         device.execute(np.zeros(program.region_sizes[Region.INPUT], np.uint8))
     assert fault.value.code is Fault.WATCHDOG

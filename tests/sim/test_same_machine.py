@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import DeviceFault, MachineError
@@ -67,7 +67,7 @@ def some_program(seed: int, chained: bool) -> tuple[Program, np.ndarray]:
         for i in code[1:-1]:
             i.fields["wait_mask"] = int(rng.integers(32)) & i.wait_mask
     code.append(Instruction(Opcode.END))
-    return (raw(b"".join(i.encode() for i in code), len(code)),
+    return (raw(assembled(code), len(code)),
             contents(rng, CONFIG, instructions).reshape(-1))
 
 
@@ -127,7 +127,7 @@ def test_resets_in_mid_flight(machines):
 def test_the_watchdog(machines):
     pair = machines(watchdog=2_000)
     stuck = Instruction(Opcode.VECTOR, dict(wait_mask=1, wait_load=9))
-    p = raw(stuck.encode() + Instruction(Opcode.END).encode(), 2)
+    p = raw(assembled([stuck, Instruction(Opcode.END)]), 2)
     for machine in pair:
         machine.load(p)
     gated, plain = (observed(machine, np.zeros(CONFIG.spm_bytes, np.uint8)) for machine in pair)

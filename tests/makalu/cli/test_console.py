@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from isa.instructions import Instruction, Opcode, assembled
 from isa.presets import PRESETS
 from makalu.cli import console
 from makalu.text import plain
@@ -33,7 +34,7 @@ def test_tables_and_lines(terminal):
 def test_commands_and_errors(tmp_path: Path):
     p = standin.program(PRESETS["tiny"])
     row = {"node": NAME, "op": NAME, "engine": "array", "reason": NAME}
-    end = p.image[:128]
+    end = assembled([Instruction(Opcode.END)])
     p = replace(p, name=NAME, nodes=[NAME], node_of=[0], instruction_count=1, image=end,
                 placement=[row])
     path = tmp_path / "net.mkl"

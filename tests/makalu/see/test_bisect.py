@@ -41,7 +41,7 @@ def test_a_wrong_byte_in_memory(program, region):
     """Only LOADs read memory, so the first to show it is the first LOAD that reads the byte."""
     instructions = program.instructions()
     rng = np.random.default_rng(region)
-    code = program.instruction_count * 128
+    code = sum(map(len, program.codes()))
     size = program.region_sizes[region]
     found = set()
     for _ in range(3):
@@ -80,7 +80,7 @@ def test_too_late_to_matter(program):
 
 
 def test_an_instruction_that_stops_the_machine(program):
-    difference = bisect(program, (Flip(Region.PROGRAM, 6 * 128, 7),))
+    difference = bisect(program, (Flip(Region.PROGRAM, sum(map(len, program.codes()[:6])), 7),))
     assert difference is not None and difference.index == 6 and not difference.complete
     assert "illegal opcode" in difference.fault
 

@@ -237,7 +237,7 @@ def test_a_program_that_faults(folder, programs, device):
     good = makalu.load(folder / "double" / "1" / "0.mkl")
     bad = Instruction(Opcode.LOAD, dict(n0=1, n1=1, n2=1, n3=1, region=Region.INPUT,
                                         dram=1 << 20)).encode()
-    image = bad + good.image[len(bad):]
+    image = good.image.replace(good.codes()[0], bad, 1)
     (folder / "bad" / "1").mkdir(parents=True)
     dataclasses.replace(good, name="bad", image=image).save(folder / "bad" / "1" / "0.mkl")
 

@@ -5,7 +5,7 @@ and RTL."""
 import numpy as np
 import pytest
 
-from isa.instructions import Instruction, Opcode, Region
+from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.layout import Buffer
 from isa.presets import PRESETS
 from isa.program import Program
@@ -35,7 +35,7 @@ def program(name: str, *code: Instruction) -> Program:
     whole = [*code, Instruction(Opcode.END)]
     chain(whole)
     return Program(
-        name=name, config=CONFIG, image=b"".join(i.encode() for i in whole),
+        name=name, config=CONFIG, image=assembled(whole),
         instruction_count=len(whole), inputs=[port("x", Region.INPUT)],
         outputs=[port(found, Region.OUTPUT, k * SPM) for k, found in enumerate(FOUND)],
         region_sizes={Region.INPUT: SPM, Region.WORKSPACE: SPM, Region.OUTPUT: 4 * SPM})
