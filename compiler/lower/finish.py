@@ -97,9 +97,9 @@ def join(build: Builder, e: Joined, scale: np.float32, clip: Clip, dtype: str, n
     for i, part in enumerate(parts):
         build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
-    place = _in_place(parts, e.which, wanted)
-    if place is not None:
-        shape = build.settle(parts[0].q).nchw
+    kept = _in_place(parts, e.which, wanted)
+    if kept is not None:
+        place, shape = kept
         order, which = np.empty((2, wanted.size), np.int32)
         order[place.ravel()], which[place.ravel()] = wanted.ravel(), e.which.ravel()
         y = gather(build, parts, which.reshape(shape), order.reshape(shape), scale, clip.z, dtype,
@@ -126,15 +126,23 @@ def _tokens(part: Deq) -> bool:
             and len(at) > 1 and int(at[1] - at[0]) == t.nchw[2] * t.nchw[3])
 
 
-def _in_place(parts: list[Deq], which: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
-    """Positions of a value whose parts are all of one tensor of floats, along one axis in another
-    order (rotated embeddings): those of the tensor, so that pixels stay what they are."""
+def _in_place(parts: list[Deq], which: np.ndarray, wanted: np.ndarray
+              ) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
+    """Positions of a value whose parts are whole channels of one tensor of floats, along one axis
+    in another order (rotated embeddings), and the shape of their tensor: they stay in the order of
+    that one, so that its pixels stay what they are."""
     x = parts[0].q.storage.tensor
-    if x is None or not x.floating or any(p.q.storage is not parts[0].q.storage for p in parts) or (
-            np.sort(wanted, None) != identity((int(np.prod(x.nchw)),))).any():
-        return None
     across = [axis for axis in range(which.ndim) if (np.diff(which, axis=axis) != 0).any()]
-    return np.sort(wanted, across[0]) if len(across) == 1 else None
+    if x is None or not x.floating or x.nchw[0] > 1 or len(across) != 1 or any(
+            p.q.storage is not parts[0].q.storage for p in parts) or (wanted < 0).any():
+        return None
+    _, _, h, w = x.nchw
+    used, channel = np.unique(wanted // (h * w), return_inverse=True)
+    found = (channel.reshape(wanted.shape) * (h * w) + wanted % (h * w)).astype(np.int32)
+    shape = (1, len(used), h, w)
+    if found.size != len(used) * h * w or (np.sort(found, None) != identity((found.size,))).any():
+        return None
+    return np.sort(found, across[0]), shape
 
 
 def window(build: Builder, e: Window, scale: np.float32, clip: Clip, dtype: str,

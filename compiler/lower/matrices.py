@@ -82,8 +82,11 @@ def _tensor(build: Builder, v: Deq, matrices: np.ndarray) -> Tensor:
 
 
 def _second(build: Builder, w: Deq, matrices: np.ndarray) -> tuple[Tensor, bool]:
-    """The tensor of the second operands ``[count, C, N]``, and whether they are turned there."""
-    turned = np.ascontiguousarray(matrices.transpose(0, 2, 1)).reshape(-1, matrices.shape[1])
-    if _fits(w, turned):
+    """The tensor of the second operands ``[count, C, N]``, and whether they are turned there: where
+    the outputs are channels already, so that only whole pixels move, if at all.
+    """
+    t = w.q.storage.tensor
+    row = replace(w.q, index=matrices[0, 0]).positions()
+    if t is not None and len(row) > 1 and (np.diff(row) == t.nchw[2] * t.nchw[3]).all():
         return _tensor(build, w, matrices.transpose(0, 2, 1)), True
     return _tensor(build, w, matrices), False
