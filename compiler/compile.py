@@ -32,6 +32,7 @@ from compiler.ir.errors import CompileError
 from compiler.ir.floats import FLOATS
 from compiler.ir.graph import verify
 from compiler.ir.passes import run
+from compiler.lower import function, normalize, smooth, softmax
 from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize
 from compiler.rewrite.caches import CACHES
@@ -46,7 +47,7 @@ from compiler.source import frontend, with_nncf
 from compiler.source.cache import Lengths, at_lengths, caches
 from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
-from compiler.source.quantize import Calibration, is_quantized, quantize, samples
+from compiler.source.quantize import Calibration, attends, is_quantized, quantize, samples
 from compiler.source.recurrent import unrolled
 from compiler.source.spelled import recognized
 from compiler.source.sensitivity import GOAL, Goal, choose
@@ -54,10 +55,13 @@ from isa.config import DTYPES, Config
 from isa.program import Program
 
 
-QUANTIZERS: Mapping[str, Callable[[frontend.Source, Calibration | None], onnx.ModelProto]] = {
-    "ort": lambda source, calibration: quantize(source, calibration)[0],
-    "nncf": with_nncf.quantize}
+QUANTIZERS: Mapping[str, Callable[[frontend.Source, Calibration | None, bool],
+                                  onnx.ModelProto]] = {
+    "ort": lambda *given: quantize(*given)[0], "nncf": with_nncf.quantize}
 """Who quantizes: ONNX Runtime, or NNCF (an extra)."""
+
+ON_FLOATS = {*function.HANDLERS, *normalize.HANDLERS, *smooth.HANDLERS, *softmax.HANDLERS}
+"""Operators that the machine computes on floats alone."""
 
 
 def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
@@ -87,8 +91,10 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     name : str
         The program's name (the file's or graph's).
     precision : str
-        ``int8``; ``fp16`` or ``bf16``: an FP32 model with every activation and weight rounded to
-        that type; ``mixed``: some layers quantized, the others floats.
+        ``int8``, which is ``mixed`` for a transformer on a machine that has floats, and for other
+        models with operators that need them and that the host may not run; ``fp16`` or ``bf16``: an
+        FP32 model with every activation and weight rounded to that type; ``mixed``: some layers
+        quantized, the others floats.
     quantizer : str
         One of :data:`QUANTIZERS`, for an FP32 model that becomes ``int8``.
     keep : dict of str to str
@@ -118,8 +124,16 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                            "give the FP32 model, or leave --precision out")
     if floats:
         source = unrolled(source, allow_host)
-    elif not is_quantized(source.model):
-        source = frontend.load(QUANTIZERS[quantizer](source, calibration), batch, source.name)
+    else:
+        islands = KEPT_TYPE in config.dtypes and attends(source)
+        if not is_quantized(source.model):
+            source = frontend.load(QUANTIZERS[quantizer](source, calibration, islands), batch,
+                                   source.name)
+        if islands or KEPT_TYPE in config.dtypes and any(
+                n.op_type in ON_FLOATS and not {n.op_type, "all"} & set(allow_host)
+                for n in source.nodes):
+            say(f"what is not quantized is computed in {KEPT_TYPE}")
+            source, floats, precision = unrolled(source, allow_host), FLOATS[KEPT_TYPE], "mixed"
     return _compiled(source, config, allow_host, floats, precision)
 
 

@@ -23,6 +23,9 @@ OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "Averag
              "Unsqueeze"]
 """Operators between which activations are quantized."""
 
+PRODUCTS = ["Conv", "MatMul", "Gemm"]
+"""Operators whose operands are quantized, and whose results are not, in islands of integers."""
+
 
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether the model has quantized inputs, operators or activations.
@@ -109,10 +112,23 @@ def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def quantize(source: Source, calibration: Calibration | None
+def attends(source: Source) -> bool:
+    """Whether a network multiplies activations with one another, as transformers do."""
+    return any(n.op_type == "MatMul" and not any(name in source.constants for name in n.input)
+               and not any(_weights(source, name) for name in n.input) for n in source.nodes)
+
+
+def _weights(source: Source, name: str) -> bool:
+    """Whether a value is a constant that is dequantized."""
+    return any(n.op_type == "DequantizeLinear" and n.output[0] == name
+               and n.input[0] in source.constants for n in source.nodes)
+
+
+def quantize(source: Source, calibration: Calibration | None, islands: bool = False
              ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The model in QDQ form, and the FP32 model that it was made of: nodes have the same names,
-    and clips (Relu) are still there.
+    and clips (Relu) are still there. With ``islands``, the operands of :data:`PRODUCTS` are
+    quantized and nothing else.
 
     Raises
     ------
@@ -149,7 +165,8 @@ def quantize(source: Source, calibration: Calibration | None
         try:
             quant_pre_process(plain, ready, skip_symbolic_shape=True)
             onnx.save(_flat_biases(onnx.load(ready)), ready)
-            calibrator = create_calibrator(Path(ready), OPERATORS, augmented_model_path=augmented)
+            operators = PRODUCTS if islands else OPERATORS
+            calibrator = create_calibrator(Path(ready), operators, augmented_model_path=augmented)
             calibrator.collect_data(Reader())
             ranges = calibrator.compute_data()
             network = load_model_with_shape_infer(Path(ready))
@@ -161,8 +178,9 @@ def quantize(source: Source, calibration: Calibration | None
             quantizer = QDQQuantizer(
                 network, per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
                 activation_qType=QuantType.QInt8, tensors_range=ranges, nodes_to_quantize=[],
-                nodes_to_exclude=[], op_types_to_quantize=OPERATORS,
+                nodes_to_exclude=[], op_types_to_quantize=operators,
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True,
+                               "OpTypesToExcludeOutputQuantization": PRODUCTS if islands else [],
                                # fails for per-channel Gemm in onnxruntime 1.32
                                "QDQDisableWeightAdjustForInt32Bias": True})
             quantizer.quantize_model()

@@ -16,8 +16,10 @@ from compiler.source.frontend import Source
 from compiler.source.quantize import Calibration, needed, samples
 
 
-def quantize(source: Source, calibration: Calibration | None) -> onnx.ModelProto:
-    """The model in QDQ form.
+def quantize(source: Source, calibration: Calibration | None, islands: bool = False
+             ) -> onnx.ModelProto:
+    """The model in QDQ form; with ``islands`` by NNCF's preset for transformers, which quantizes
+    little but products.
 
     Raises
     ------
@@ -37,6 +39,7 @@ def quantize(source: Source, calibration: Calibration | None) -> onnx.ModelProto
     try:
         found: onnx.ModelProto = nncf.quantize(
             source.model, nncf.Dataset(given), subset_size=len(given),
+            model_type=nncf.ModelType.TRANSFORMER if islands else None,
             advanced_parameters=AdvancedQuantizationParameters(
                 activations_quantization_params=QuantizationParameters(per_channel=False)))
     finally:

@@ -7,6 +7,8 @@ import pytest
 
 import makalu
 from examples.digits import FP32, INPUT, held_out
+from tests.compiler.blocks import Block
+from tests.compiler.models import onnxruntime as onnxruntime_of
 
 pytest.importorskip("nncf")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -36,4 +38,16 @@ def test_a_depthwise_network_has_one_scale_a_tensor(tmp_path):
     (got,) = makalu.run(program, x.numpy()).values()
     with torch.no_grad():
         want = net(x).numpy()
+    assert 10 * np.log10((want ** 2).sum() / ((want - got) ** 2).sum()) > 25
+
+
+def test_a_transformer_has_the_preset_for_it():
+    """Little but its products is quantized, and what is not is computed in FP16."""
+    block = Block(tokens=12, heads=2, size=8, inner=32)
+    model, x = block.model(), block.inputs(99)
+    program = makalu.compile(model, "tiny_fp", quantizer="nncf",
+                             calibration=[block.inputs(seed) for seed in range(8)])
+    assert program.precision == "mixed"
+    assert not [row for row in program.placement if row["engine"] == "host"]
+    (got,), (want,) = makalu.run(program, x).values(), onnxruntime_of(model, x)
     assert 10 * np.log10((want ** 2).sum() / ((want - got) ** 2).sum()) > 25
