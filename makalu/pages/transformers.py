@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the table of ``docs/transformers.md``: ``python -m makalu.pages.transformers [NAME…]``.
+
+Each network of :mod:`makalu.measure.transformers` is compiled for each machine; without names, all.
+``--rtl`` runs them on the simulated hardware as well and compares every bit with the golden model;
+``--layers 1`` takes so many layers of each. What was measured before stays in the table; it is kept
+beside the page as JSON.
+"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import numpy as np
+
+from isa.presets import load_config
+from makalu import api, facts
+from makalu.measure.samples import random_inputs
+from makalu.measure.transformers import TRANSFORMERS
+from makalu.pages.isa_pages import DOCS, table
+from runtime.golden_device import GoldenDevice
+from runtime.session import Session
+from sim.cache import say
+from sim.device import RtlDevice
+
+PAGE, FIGURES = DOCS / "transformers.md", DOCS / "transformers.json"
+MACHINES = ("core256_fp", "core1024_fp")
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
+TITLES = ("network", "layers", "machine", "instructions", "roofline, cycles", "predicted",
+          "of the roofline", "RTL", "of the roofline", "prediction")
+
+Row = dict[str, Any]
+
+
+def measured(name: str, layers: int | None, machine: str, rtl: bool) -> Row:
+    """A row: what the compiler predicts, and with ``rtl`` what the simulated hardware takes.
+
+    Raises
+    ------
+    AssertionError
+        If the hardware's outputs are not the golden model's, bit for bit.
+    """
+    model = TRANSFORMERS[name]() if layers is None else TRANSFORMERS[name](layers)
+    program = api.compile(model, machine, precision="fp16")
+    row = {"network": name, "layers": model.graph.name.rsplit("_", 1)[1], "machine": machine,
+           "instructions": program.instruction_count, "roofline": program.roofline_cycles,
+           "predicted": sum(program.predicted_cycles)}
+    if rtl:
+        inputs = random_inputs(program.inputs, 1)
+        want = Session(program, GoldenDevice(program.config)).run(inputs)
+        session = Session(program, RtlDevice(load_config(machine)))
+        got = session.run(inputs)
+        assert all(np.array_equal(got[k], want[k]) for k in want), f"{name} on {machine}: bits"
+        row["rtl"] = facts.measured(program, session.counters)["cycles"]
+    return row
+
+
+def _cells(row: Row) -> list[str]:
+    predicted, roofline = row["predicted"], row["roofline"]
+    cells = [row["network"], row["layers"], row["machine"], f"{row['instructions']:,}",
+             f"{roofline:,}", f"{predicted:,}", f"{roofline / predicted:.1%}"]
+    if "rtl" not in row:
+        return [*cells, "", "", ""]
+    return [*cells, f"{row['rtl']:,}", f"{roofline / row['rtl']:.1%}",
+            f"{predicted / row['rtl'] - 1:+.1%}"]
+
+
+def write(rows: list[Row]) -> None:
+    """The table into the page, the rows into the file beside it."""
+    order = list(TRANSFORMERS)
+    rows = sorted(rows, key=lambda r: (order.index(r["network"]), int(r["layers"]), r["machine"]))
+    text = PAGE.read_text()
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(head + BEGIN + "\n" + table(TITLES, map(_cells, rows)) + "\n" + END + tail)
+    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(TRANSFORMERS), metavar="NAME",
+                        help=f"of {', '.join(TRANSFORMERS)}")
+    parser.add_argument("--layers", type=int, help="layers of each; by default all")
+    parser.add_argument("--machine", nargs="+", default=MACHINES)
+    parser.add_argument("--rtl", action="store_true", help="run on the simulated hardware")
+    args = parser.parse_args()
+    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
+    for name in args.names:
+        for machine in args.machine:
+            start = time.monotonic()
+            row = measured(name, args.layers, machine, args.rtl)
+            rows = [r for r in rows if any(r[k] != row[k] for k in ("network", "layers", "machine"))]
+            write([*rows, row])
+            rows.append(row)
+            say(f"{name} on {machine}: {row} ({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
