@@ -95,6 +95,11 @@ class Work:
                    + sum(values.nbytes for values in graph.constants.values())
                    + sum(int(np.prod(t.nchw)) * t.size for t in graph.states))
 
+    def narrowed(self, graph: Graph) -> "Work":
+        """The same with INT8 weights where a graph has them of floats."""
+        saved = sum(op.weight.size for op in graph.ops if isinstance(op, Conv) and op.narrow)
+        return replace(self, kept_bytes=self.kept_bytes - saved)
+
 
 def _key(steps: list[Step]) -> int:
     """Differs for other instructions than these; the constants are no part of it."""

@@ -14,6 +14,7 @@ matrices              matrix products of two tensors become convolutions
 caches                tokens of a cache go where they are read, and where they are kept
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
+int8_weights          precision w8 only: FP16 weights become INT8
 backend               instructions, their order, waits, predicted cycles
 ====================  =============================================================================
 
@@ -39,6 +40,7 @@ from compiler.rewrite.caches import CACHES
 from compiler.rewrite.dead import DEAD
 from compiler.rewrite.fuse import FUSE
 from compiler.rewrite.grid import GRID
+from compiler.rewrite.int8_weights import INT8_WEIGHTS
 from compiler.rewrite.matrices import MATRICES
 from compiler.rewrite.prepare import PREPARE
 from compiler.rewrite.shift import SHIFT
@@ -51,7 +53,7 @@ from compiler.source.quantize import Calibration, attends, is_quantized, quantiz
 from compiler.source.recurrent import unrolled
 from compiler.source.spelled import recognized
 from compiler.source.sensitivity import GOAL, Goal, choose
-from isa.config import DTYPES, Config
+from isa.config import PRECISIONS, Config
 from isa.program import Program
 
 
@@ -93,7 +95,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     precision : str
         ``int8``, which is ``mixed`` for a transformer on a machine that has floats, and for other
         models with operators that need them and that the host may not run; ``fp16`` or ``bf16``: an
-        FP32 model with every activation and weight rounded to that type; ``mixed``: some layers
+        FP32 model with every activation and weight rounded to that type; ``w8``: ``fp16`` with INT8
+        weights where :mod:`compiler.rewrite.int8_weights` makes them; ``mixed``: some layers
         quantized, the others floats.
     quantizer : str
         One of :data:`QUANTIZERS`, for an FP32 model that becomes ``int8``.
@@ -118,7 +121,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     source = frontend.load(model, batch, name)
     if not allow_host:
         check_types(source.model, source.constants)
-    floats = FLOATS.get(precision, "")
+    floats = FLOATS.get(PRECISIONS[precision], "")
     if floats and is_quantized(source.model):
         raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
                            "give the FP32 model, or leave --precision out")
@@ -153,7 +156,7 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     prefill : int
         Tokens of a prompt that an execution takes; rounded up likewise.
     allow_host, name, precision
-        As for :func:`compile_model`; ``fp16`` or ``bf16``.
+        As for :func:`compile_model`; ``fp16``, ``bf16`` or ``w8``.
 
     Returns
     -------
@@ -167,9 +170,10 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     """
     check_operators(allow_host)
     _check_precision(precision, config)
-    if precision not in FLOATS:
+    floats = FLOATS.get(PRECISIONS[precision], "")
+    if not floats:
         raise CompileError(f"precision {precision}", "the machine keeps caches of floats",
-                           f"use one of {', '.join(FLOATS)}")
+                           f"use one of {', '.join(FLOATS)}, w8")
     if context < 1 or prefill < 1:
         raise CompileError(f"context {context}, prefill {prefill}", "there is no token in it",
                            "use numbers from 1 on")
@@ -182,16 +186,17 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
         fixed = at_lengths(read, found, lengths)
         source = unrolled(frontend.load(fixed, name=where), allow_host)
         source.caches, source.lengths = found, lengths
-        backends.append(_backend(source, config, allow_host, FLOATS[precision], precision))
+        backends.append(_backend(source, config, allow_host, floats, precision))
     return program_of(backends)
 
 
 def _check_precision(precision: str, config: Config) -> None:
-    if precision not in config.dtypes:
+    if PRECISIONS.get(precision) not in config.dtypes:
         raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
                            f"{', '.join(config.dtypes)} alone", "use one of these, or a machine "
                            f"that has it: --config {config.name.removesuffix('_fp')}_fp"
-                           if precision in DTYPES else f"use one of {', '.join(DTYPES)}")
+                           if precision in PRECISIONS
+                           else f"use one of {', '.join(PRECISIONS)}")
 
 
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
@@ -244,4 +249,7 @@ def _backend(source: frontend.Source, config: Config, allow_host: Collection[str
     graph = run(PASSES, legal.graph, config)
     work = Work.of(graph)
     graph = run(MACHINE_PASSES, graph, config)
+    if precision == "w8":
+        graph = run((INT8_WEIGHTS,), graph, config)
+        work = work.narrowed(graph)
     return Backend(source, legal, graph, config, work, precision)

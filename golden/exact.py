@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.formats import FORMATS, Parts, unpack
+from golden.formats import FORMATS, Parts, unpack, whole
 from isa.instructions import ABSENT, DType
 from isa.numerics import PRODUCT_SHIFT_MAX
 
@@ -105,8 +105,8 @@ def products(a: np.ndarray, w: np.ndarray, dtype: DType, anchor: int) -> tuple[S
     ----------
     a : uint16 [..., P, K]
         Patterns of activations.
-    w : uint16 [..., K, C]
-        Patterns of weights; leading axes as in numpy's matmul.
+    w : uint16 or INT16 [..., K, C]
+        Patterns of weights, or integers; leading axes as in numpy's matmul.
     anchor : int
         Exponent of the lowest bit, for BF16.
 
@@ -114,8 +114,9 @@ def products(a: np.ndarray, w: np.ndarray, dtype: DType, anchor: int) -> tuple[S
     -------
     Sums [..., P, C], overflows (bool of that shape)
     """
-    x, y = unpack(a, dtype), unpack(w, dtype)
-    base, used = base_of(dtype, anchor), w != ABSENT
+    x, patterns = unpack(a, dtype), w.dtype == np.uint16
+    y = unpack(w, dtype) if patterns else whole(w, dtype)
+    base, used = base_of(dtype, anchor), (w != ABSENT) | (not patterns)
     special = (x.nan | x.inf).any() or (y.nan | y.inf).any()
     if not special and base + _least(x) + _least(y) >= 0 \
             and base + _most(x) + _most(y) <= PRODUCT_SHIFT_MAX:

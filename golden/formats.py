@@ -66,6 +66,12 @@ def unpack(bits: np.ndarray, dtype: DType) -> Parts:
                  special & (mantissa != 0), special & (mantissa == 0))
 
 
+def whole(value: np.ndarray, dtype: DType) -> Parts:
+    """Integers (INT16) taken apart as if a type had them: their lowest bit weighs 1."""
+    value, none = value.astype(np.int64), np.zeros(value.shape, bool)
+    return Parts(value < 0, np.abs(value), np.full(value.shape, -FORMATS[dtype].unit), none, none)
+
+
 def to_float(raw: np.ndarray, dtype: DType, signed: int = 0, zero_point: int = 0) -> np.ndarray:
     """Bytes (uint8 [..., n * size]) as binary32 [..., n], exactly; INT8 less its zero point."""
     raw = np.ascontiguousarray(raw)

@@ -8,7 +8,9 @@ Which rectangle a pixel lies in does not change its result, so the model compute
 once; only an instruction that holds its PSUM bank, which has a single rectangle, leaves a trace.
 
 With a float ``dtype`` a vector has L / 2 activations of two bytes, a column as many weights, and
-PSUM entries are exact sums (:mod:`golden.exact`).
+PSUM entries are exact sums (:mod:`golden.exact`). With ``w_type`` 1 these weights are INT8 less
+their zero point, whose products are exact with FP16; with BF16 they overflow as those of
+significands whose lowest bit weighs 1.
 
 ``v = f32(acc + bias)`` (INT8) or ``v = f32(acc)`` leaves the accumulators, ``v = f32(v * scale)``,
 with floats ``v = f32(v + bias)``. Where everything is INT8 that is requantized, and the residual
@@ -145,8 +147,8 @@ class Tensor:
                ) -> tuple[np.ndarray, np.ndarray] | None:
         """Float sums, scaled and biased (binary32 [nb, n, y, m, x, column]), and which of them
         overflowed; None if they stay in the bank."""
-        found, beyond = exact.products(self._activations(i, index, spm, weights.dtype, e), weights,
-                                       DType(i.dtype), i.anchor)
+        found, beyond = exact.products(self._activations(i, index, spm, np.dtype(np.uint16), e),
+                                       weights, DType(i.dtype), i.anchor)
         *parts, overflow = (v.reshape(i.nnb, e.gn, e.ny, e.gm, e.nx, -1)
                             for v in (*found.parts(), beyond))
         sums, bank = Sums(*parts), (*self.sums.parts(), self.overflow)
@@ -173,6 +175,7 @@ class Tensor:
                  and (not i.residual or DType(i.r_type).size <= DType(i.o_type).size)
                  and (not i.residual or (arith.is_scale(scales) if all_integer(i)
                                          else arith.is_factor(scales[1:])))
+                 and i.w_type <= bool(i.dtype)
                  and i.lane_dx <= (2 if i.dtype else 1) and i.w_skip < DType(i.o_type).size
                  and (not i.dtype or passes * config.lanes <= 2 * REDUCTION)
                  and i.nx_last <= i.nx and i.ny_last <= i.ny
@@ -189,21 +192,24 @@ class Tensor:
 
     def _weights(self, i: Instruction, index: int, spm: np.ndarray, e: Extent
                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights [nb, n, K, L], integers (binary32 or 64, whichever holds their sums) or patterns
-        (uint16); bias, INT32 or binary32, and scale (binary32), [nb, n, 1, 1, 1, L]."""
-        lanes = self.config.lanes
+        """Weights [nb, n, K, L], integers (binary32 or 64, whichever holds their sums; INT16 for
+        float activations) or patterns (uint16); bias, INT32 or binary32, and scale (binary32),
+        [nb, n, 1, 1, 1, L]."""
+        lanes, beat = self.config.lanes, self.config.weight_words
         passes = i.nr * i.ns * i.ncb
-        tile_words, param_words = passes * e.gn * lanes, 0 if i.hold else e.gn * PARAM_WORDS
+        depth = lanes >> i.w_type                            # bytes of a column's weights
+        tile_words, param_words = passes * e.gn * depth, 0 if i.hold else e.gn * PARAM_WORDS
         stream = i.nnb * (tile_words + param_words)
         if i.w_base + stream > self.config.spm_words:
             raise MachineFault(Fault.SPM_RANGE, index)
         words = np.asarray(spm)[i.w_base:i.w_base + stream].reshape(i.nnb, -1, lanes)
+        # a word of two columns has the first one's weights in front, and they are a beat apart
         raw = np.ascontiguousarray(words[:, :tile_words].reshape(
-            i.nnb, passes, e.gn, lanes, lanes).transpose(0, 2, 3, 1, 4)).reshape(
-                i.nnb, e.gn, lanes, -1)
-        kind = np.float32 if passes * lanes <= SINGLE else np.float64
-        weights = (raw.view("<u2") if i.dtype else arith.operand(raw, i.w_signed, i.w_zp, kind)
-                   ).swapaxes(2, 3)
+            i.nnb, passes, e.gn, -1, beat, lanes // depth, depth).transpose(
+                0, 2, 3, 5, 4, 1, 6)).reshape(i.nnb, e.gn, lanes, -1)
+        kind = (np.int16 if i.w_type else np.float32 if passes * lanes <= SINGLE else np.float64)
+        weights = (raw.view("<u2") if i.dtype and not i.w_type
+                   else arith.operand(raw, i.w_signed, i.w_zp, kind)).swapaxes(2, 3)
         if i.hold:
             return weights, np.zeros(0), np.zeros(0)
         params = np.ascontiguousarray(words[:, tile_words:]).reshape(

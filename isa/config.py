@@ -32,6 +32,10 @@ SPM_ADDRESS_BITS = 20
 DTYPES = ("int8", "fp16", "bf16")
 """Data types that a configuration may name; every machine has the first."""
 
+PRECISIONS = {**{name: name for name in DTYPES}, "w8": "fp16"}
+"""What a network's numbers may be throughout, and the type that a machine has to have for it; w8:
+INT8 weights, FP16 activations."""
+
 REDUCTION = 1 << 15
 """Most products of a floating-point sum: as many of the largest as an accumulator holds."""
 

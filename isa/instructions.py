@@ -323,6 +323,7 @@ TENSOR_FIELDS = (
     Field("lo1", ZERO_POINT_BITS, "its lower clip", True),
     Field("hi1", ZERO_POINT_BITS, "its upper clip", True),
     *_types(("dtype", "activations and weights, not FP32"), ("o_type", "the output")),
+    Field("w_type", 2, "weights of float activations: 0 of the same type, 1 INT8"),
     # circles of rows
     _granule("a_wrap", "size of the activations' row circle; 0: rows do not wrap", signed=False),
     _word("o_wrap", "size of the output's row circle; 0: rows do not wrap", signed=False),

@@ -85,7 +85,7 @@ class Program:
     compulsory_bytes : int
         DRAM bytes that no schedule avoids: weights, inputs and outputs once.
     precision : str
-        ``"int8"``, ``"fp16"``, ``"bf16"`` or ``"mixed"``.
+        One of :data:`isa.config.PRECISIONS`, or ``"mixed"``.
     predicted_cycles : list[int]
         For each instruction, the compiler's estimate of the cycles it adds; may be empty.
     placement : list[dict[str, str]]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isa.config import DTYPES, Config
+from isa.config import PRECISIONS, Config
 from isa.errors import UserError
 from isa.instructions import DMA_FIELDS, FETCH_BYTES, UNIT_BYTES, Opcode, Region, codes, opcode_of
 from isa.layout import KINDS, RANGE, Buffer, machine_shape, pixel_bytes
@@ -124,8 +124,8 @@ HEADER = {
         f"an object with sizes of regions 0 to {len(Region) - 1}, each {BYTES.text}",
         lambda v: type(v) is dict and v.keys() <= {str(int(r)) for r in Region}
         and all(map(BYTES.holds, v.values()))),
-    "precision": Rule(f"one of {', '.join(DTYPES)}, mixed",
-                      lambda v: type(v) is str and v in (*DTYPES, "mixed")),
+    "precision": Rule(f"one of {', '.join(PRECISIONS)}, mixed",
+                      lambda v: type(v) is str and v in (*PRECISIONS, "mixed")),
     "config": Rule("an object", lambda v: type(v) is dict), "config_hash": TEXT,
     "isa_version": _list_of(COUNT, 2),
     "blobs": Rule("a list of [name, size]", lambda v: type(v) is list and all(
@@ -188,7 +188,7 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
     count, nodes, precision = (header[k] for k in ("instruction_count", "nodes", "precision"))
     _check_image(image, header["start"], count)
     _check_regions({**header["region_sizes"], Region.PROGRAM: len(image)}, config)
-    need(precision == "mixed" or precision in config.dtypes,
+    need(precision == "mixed" or PRECISIONS[precision] in config.dtypes,
          f"precision is {precision}, which the machine {config.name!r} does not have")
     for name, want, what in (("node_of", count, "instructions"), ("node_macs", len(nodes), "nodes"),
                              ("predicted_cycles", count, "instructions")):

@@ -162,6 +162,9 @@ def tensor_floats() -> Iterator[Rule]:
         yield rule(f"w_skip leaves a word of {o_type.name}",
                    {"o_type": o_type, "w_skip": o_type.size},
                    {"o_type": o_type, "w_skip": o_type.size - 1})
+    yield rule("INT8 weights of INT8 activations have no type of their own",
+               {"dtype": DType.INT8, "w_type": 1}, {"w_type": 1})
+    yield rule("weights of another type are INT8", {"w_type": 2}, {"w_type": 1})
     yield rule("packed pairs of granules", {"lane_dx": 3}, {"lane_dx": 2})
     yield rule("as many products as a sum holds", {"nr": 128, "ns": 129}, {})
     yield rule("as many products with those held", {"acc": 1, "nr": 128, "ns": 128},

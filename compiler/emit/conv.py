@@ -264,7 +264,7 @@ class _Emitter:
         with where its weights start in the chunk's, and how many words they are."""
         n, y0, y1, x0, x1 = box
         passes = self.make.passes(chunk)
-        each = self.gn * (passes * self.s.lanes + PARAM_WORDS)
+        each = self.gn * (passes * self.shape.tile_words + PARAM_WORDS)
         count = chunk.last - chunk.first
         if count > 1 and (self.s.feeds_global_pool(self.op.y) or self.s.by_channel(self.op.y)):
             return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]

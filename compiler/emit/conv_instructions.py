@@ -15,7 +15,7 @@ from compiler.machine.constants import Stream
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
-from compiler.machine.weights import Coding, addends, dense, parameters, stream
+from compiler.machine.weights import Coding, addends, dense, paired, parameters, stream
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
 
@@ -29,16 +29,18 @@ def bits(value: np.float32) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
-def _bytes(shape: Shape, gn: int, chunk: Run, cut: Cut | None, params: bool, addend: int
-           ) -> bytes:
+def _bytes(shape: Shape, beat: int, gn: int, chunk: Run, cut: Cut | None, params: bool,
+           addend: int) -> bytes:
     """What a weight stream is made of."""
     op, count = shape.op, chunk.last - chunk.first
     weight, coding = addends(op.weight)[addend]
-    tiles = dense(weight, op.groups, shape.lanes, gn, shape.packed, chunk.first, count, chunk.low,
-                  chunk.step, chunk.ncb)
+    tiles = dense(weight, op.x.size, op.groups, shape.lanes, gn, shape.packed, chunk.first, count,
+                  chunk.low, chunk.step, chunk.ncb)
     if cut is not None:
         (b0, b1), (r0, r1), (s0, s1) = cut
         tiles = tiles[:, r0:r1, s0:s1, b0:b1]
+    if op.narrow:
+        tiles = paired(tiles, beat)
     block = parameters(op, shape.lanes, gn, chunk.first, count) if params else None
     return stream(np.ascontiguousarray(tiles), coding, block)
 
@@ -79,7 +81,7 @@ class ConvInstructions:
     def words(self, chunk: Run, cut: Cut | None = None, params: bool = True) -> int:
         """Words of the weights of a chunk, or of a part of its reduction."""
         return (chunk.last - chunk.first) * self.gn * (
-            self.passes(chunk, cut) * self.s.lanes + (PARAM_WORDS if params else 0))
+            self.passes(chunk, cut) * self.shape.tile_words + (PARAM_WORDS if params else 0))
 
     def load(self, chunk: Run, at: int, cut: Cut | None = None, params: bool = True,
              addend: int = 0) -> list[tuple[int, int, int]]:
@@ -90,7 +92,8 @@ class ConvInstructions:
             return [(SPM, at, at + words)]
         stream = self.s.streams.setdefault(
             (self.op, addend, self.gn, chunk, cut, params),
-            Stream(words, partial(_bytes, self.shape, self.gn, chunk, cut, params, addend)))
+            Stream(words, partial(_bytes, self.shape, self.s.config.weight_words, self.gn,
+                                   chunk, cut, params, addend)))
         return self.s.load_weights(stream, at)
 
     def out_box(self, chunk: Run, box: tuple) -> Box:
@@ -154,7 +157,8 @@ class ConvInstructions:
         op = self.op
         last = area.b1 == op.y.blocks(self.s.lanes)
         clip = op.residual.clip if op.residual and op.y.floating else op.clip
-        return {"dtype": DTYPE[op.x.dtype], "anchor": anchor(op.x, PRODUCT_ANCHOR),
+        return {"dtype": DTYPE[op.x.dtype], "w_type": int(op.narrow),
+                "anchor": anchor(op.x, PRODUCT_ANCHOR),
                 "w_skip": self.blocks * op.y.size - area.b1 if last else 0,
                 **bounds(op.y, clip, ("z1", "lo1", "hi1"))}
 

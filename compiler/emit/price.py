@@ -149,7 +149,7 @@ class Price:
         task, cut, op = self.task, self.cut, self.task.shape.op
         _, width = task.shape.out
         weights = cut.groups * self.gn * (
-            math.prod(self.part) * task.shape.lanes + PARAM_WORDS)
+            math.prod(self.part) * task.shape.tile_words + PARAM_WORDS)
         blocks = (cut.groups - 1) * max(run.step for run in self.runs) + self.part[0]
         x = 0 if task.x_here else blocks * self.input_pixels + INPUT_SLACK
         row_words = cut.groups * self.gn * op.y.size * cut.rows
@@ -183,7 +183,7 @@ class Price:
         """Words between DRAM and scratchpad."""
         task, shape = self.task, self.task.shape
         height, width = shape.out
-        weights = self.groups * self.gn * (math.prod(self.whole) * shape.lanes + PARAM_WORDS)
+        weights = self.groups * self.gn * (math.prod(self.whole) * shape.tile_words + PARAM_WORDS)
         blocks = max(run.blocks[1] for run in self.runs)
         x = 0 if task.x_here else self.tiles * blocks * self.input_pixels
         if self.cut.reduction is not None:

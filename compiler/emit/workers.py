@@ -98,7 +98,7 @@ class ConvWorker(_Windowed):
         assert found is not None
         self._make = ConvInstructions(self.s, self.op, self._shape, found[0])
         self._chunks = [(run, self._make.gn * (run.last - run.first)
-                         * (run.ncb * r * steps * self.s.lanes + PARAM_WORDS))
+                         * (run.ncb * r * steps * self._shape.tile_words + PARAM_WORDS))
                         for run in self._shape.runs(found[0])]
         self.words = sum(self.s.spm.rounded(words) for _, words in self._chunks)
         return found[1]

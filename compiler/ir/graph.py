@@ -112,6 +112,8 @@ class Conv:
     holds patterns (uint16), with :data:`isa.instructions.ABSENT` where there is none, ``bias`` is
     binary32, and the residual is added before the clip, its own.
 
+    Where these are INT8 (``narrow``), ``weight`` holds integers (int16), as for INT8.
+
     Where a tensor has the weights, it is the ``matrix``, and only the shape of ``weight`` counts.
     """
 
@@ -139,6 +141,11 @@ class Conv:
     @property
     def kernel(self) -> tuple[int, int]:
         return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the weights are INT8 although the activations are floats."""
+        return self.x.floating and not self.matrix and self.weight.dtype != np.uint16
 
     @property
     def macs(self) -> int:

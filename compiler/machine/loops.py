@@ -67,6 +67,11 @@ class Shape:
         return r, steps_along(s, self.lanes, self.packed, self.op.x.size)
 
     @property
+    def tile_words(self) -> int:
+        """Words of the weights of a tile in a pass."""
+        return self.lanes // 2 if self.op.narrow else self.lanes
+
+    @property
     def granules(self) -> int:
         return self.lanes // GRANULE
 

@@ -7,6 +7,8 @@ parameter blocks. Absent channels have zero weights (floats: ABSENT), bias 0 and
 
 A packed layer reads a kernel row as contiguous elements, four to a pixel: element ``4 g + c`` of
 step ``s`` is channel ``c`` of tap ``s * E / 4 + g``, with E elements in a word.
+
+INT8 weights of floats take half of that: a word holds two columns (:func:`paired`).
 """
 
 from dataclasses import dataclass
@@ -46,13 +48,14 @@ def steps_along(kernel: int, lanes: int, packed: bool, size: int = 1) -> int:
     return -(-kernel // (lanes // GRANULE // size)) if packed else kernel
 
 
-def dense(weight: np.ndarray, groups: int, lanes: int, gn: int, packed: bool, first: int,
+def dense(weight: np.ndarray, size: int, groups: int, lanes: int, gn: int, packed: bool, first: int,
           count: int, low: int, step: int, ncb: int) -> np.ndarray:
     """Weights of output groups ``first … first + count - 1`` as ``[group, r, s, cb, tile, column,
-    element]`` (int16, or patterns); group ``i`` reads input blocks ``low + i * step …``."""
+    element]`` (int16, or patterns) for activations of ``size`` bytes; group ``i`` reads input
+    blocks ``low + i * step …``."""
     k, c, r, s = weight.shape
     width = gn * lanes
-    size, absent = (2, ABSENT) if weight.dtype == np.uint16 else (1, 0)
+    absent = ABSENT if weight.dtype == np.uint16 else 0
     per = lanes // size
     if packed:
         taps = per // GRANULE
@@ -76,6 +79,14 @@ def dense(weight: np.ndarray, groups: int, lanes: int, gn: int, packed: bool, fi
             at = channel // per_group * c - base
             out[i, channel - start, at:at + c] = weight[channel]
     return (out.reshape(count, gn, lanes, ncb, per, r, s).transpose(0, 5, 6, 3, 1, 2, 4))
+
+
+def paired(tiles: np.ndarray, beat: int) -> np.ndarray:
+    """:func:`dense` tiles with the columns in the order in which words of two hold them; ``beat``:
+    words that are read in a cycle."""
+    *outer, lanes, per = tiles.shape
+    halves = tiles.reshape(*outer, lanes // (2 * beat), 2, beat, per)
+    return halves.swapaxes(-3, -2).reshape(tiles.shape)
 
 
 def parameters(op: Conv, lanes: int, gn: int, first: int, count: int) -> np.ndarray:

@@ -5,7 +5,7 @@ A machine that has floating point takes the bytes of a word in pairs. A pair is 
 or one FP16 or BF16 float, whose significand goes through the multiplier of the first.
 """
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data
 
 from hw.engine.ports import view_of
@@ -27,6 +27,10 @@ PAIR = data.StructLayout({
 """``first``, ``second``: two integers, or the significand with its sign and nothing. Of a float:
 ``first * 2**shift``, unless it is one of the others; ``absent``: it is -0, which as a weight makes
 no product, but as an activation is a ``zero`` like any."""
+
+
+WHOLE = {DType.FP16: 24, DType.BF16: 133}
+"""Shift of a significand whose lowest bit weighs 1: the exponent of the smallest subnormal."""
 
 
 def type_shapes(config: Config) -> dict[str, Shape]:
@@ -59,8 +63,18 @@ def integer(byte: Value, is_signed: Value, zero_point: Value) -> Value:
     return Cat(byte, byte[7] & is_signed).as_signed() - zero_point
 
 
+def whole(m: Module, name: str, pair: data.View, value: Value, dtype: Value) -> None:
+    """Make ``pair`` of an integer of :data:`OPERAND_BITS` in place of a float's significand, whose
+    lowest bit weighs 1."""
+    n = Signal(signed(OPERAND_BITS), name=f"{name}_whole")
+    m.d.comb += [
+        n.eq(value), pair.first.eq(n), pair.negative.eq(n[-1]), pair.zero.eq(n == 0),
+        pair.inf.eq(0), pair.nan.eq(0), pair.absent.eq(0),
+        pair.shift.eq(Mux(dtype == DType.BF16, WHOLE[DType.BF16], WHOLE[DType.FP16]))]
+
+
 def assign(m: Module, name: str, vector: Value | data.View, word: Value, integers: list[Value],
-           dtype: Value, base: Value | int) -> None:
+           dtype: Value, base: Value | int, wholes: Value | None = None) -> None:
     """Make ``vector`` (:func:`vector_layout`) of a ``word``.
 
     Parameters
@@ -71,6 +85,8 @@ def assign(m: Module, name: str, vector: Value | data.View, word: Value, integer
         INT8, FP16 or BF16; a machine without floating point does not look at it.
     base : Value or int
         Added to the shift of a number.
+    wholes : Value, optional
+        The first integer of each pair is its number, whatever the float type.
     """
     assert isinstance(vector, data.View)
     if vector.shape().elem_shape != PAIR:
@@ -86,6 +102,9 @@ def assign(m: Module, name: str, vector: Value | data.View, word: Value, integer
             for t, mantissa in ((DType.FP16, 10), (DType.BF16, 7)):
                 with m.Case(t):
                     _number(m, pair, word[16 * k:16 * k + 16], mantissa, base)
+        if wholes is not None:
+            with m.If(wholes):
+                whole(m, f"{name}_pair{k}", pair, integers[2 * k], dtype)
 
 
 def _number(m: Module, pair: data.View, raw: Value, mantissa: int, base: Value | int) -> None:

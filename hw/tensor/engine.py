@@ -165,6 +165,7 @@ class TensorEngine(wiring.Component):
             known(config, i.r_type), ~i.residual | (i.r_type == DType.INT8)
             | ((i.o_type != DType.INT8) & ((i.r_type != DType.FP32) | (i.o_type == DType.FP32))),
             (i.w_skip >> Array((0, 1, 1, 2))[i.o_type]) == 0,
+            (i.w_type == 0) | ((i.w_type == 1) & (i.dtype != DType.INT8)),
             ~i.lane_dx[1] | ((i.dtype != DType.INT8) & ~i.lane_dx[0]),
             (i.dtype == DType.INT8) | ~too_long]
         return all_hold(m, rules)

@@ -4,7 +4,8 @@
 The stream lies in the scratchpad in the order of use, so its address only counts up, and goes back
 to the start for every rectangle. Of each group of output channel blocks it gives, for every pass,
 the weight tiles of the tiles, and after the last pass the post-processor's parameters (not when the
-PSUM bank is held). The loader runs ahead of the feeder by whatever the shadow weights, its landing
+PSUM bank is held). A word with INT8 weights of floats holds two columns and is read for each of
+them. The loader runs ahead of the feeder by whatever the shadow weights, its landing
 buffers and the next instruction allow.
 """
 
@@ -80,7 +81,8 @@ class WeightLoader(wiring.Component):
         fields = beat_layout(config)
         self._meta = data.StructLayout({
             **{f: fields[f].shape for f in ("params", "tile", "m_split", "beat", "last")},
-            "w_signed": 1, "w_zp": layout["w_zp"].shape, **({"dtype": 2} if config.floats else {})})
+            "w_signed": 1, "w_zp": layout["w_zp"].shape,
+            **({"dtype": 2, "narrow": 1} if config.floats else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         config = self._config
@@ -107,10 +109,12 @@ class WeightLoader(wiring.Component):
         for n in ones:
             nest.varies(n, short | ones[n])
         go = Enables(self.LEVELS)
+        # INT8 weights of floats: a word is read for a column in front, and for the one behind
+        again = (i.w_type[0] & ~params & ~nest.index("beat")[0]) if config.floats else Const(0)
         m.d.comb += self.instr.ready.eq(~active)
         nest.step(*(g & active for g in go.levels))
         with m.If(go.walk & active):
-            m.d.sync += address.eq(address + words)
+            m.d.sync += address.eq(address + Mux(again, 0, words))
             with m.If(nest.all_last([*self.PASS, "phase", "nb"])):
                 m.d.sync += address.eq(i.w_base)
             with m.If(nest.done):
@@ -146,7 +150,8 @@ class WeightLoader(wiring.Component):
             meta.params.eq(params), meta.tile.eq(nest.index("tile")),
             meta.m_split.eq(i.m_split), meta.beat.eq(nest.index("beat")),
             meta.last.eq(nest.all_last(["beat", "tile"])), meta.w_signed.eq(i.w_signed),
-            meta.w_zp.eq(i.w_zp), *([meta.dtype.eq(i.dtype)] if config.floats else [])]
+            meta.w_zp.eq(i.w_zp), *([meta.dtype.eq(i.dtype), meta.narrow.eq(i.w_type)]
+                                    if config.floats else [])]
         m.submodules.meta = queue = Fifo(self._meta, self.META_DEPTH, registered=True)
         readers, finished = [], []
         for k in range(config.weight_words):
@@ -181,8 +186,18 @@ class WeightLoader(wiring.Component):
             m.d.comb += [reader.data.ready.eq(queue.o.ready),
                          into.raw[k].eq(reader.data.payload)]
             word = joined.o.payload.raw[k]
-            integers: list[Value] = [
-                operand.integer(word[8 * lane:8 * lane + 8], head.w_signed, head.w_zp)
-                for lane in range(self._config.lanes)]
-            operand.assign(m, f"word{k}", out.weights[k], word, integers,
-                           operand.field(head, "dtype"), 0)
+            chosen, wholes = self._bytes(word, head)
+            operand.assign(m, f"word{k}", out.weights[k], word,
+                           [operand.integer(b, head.w_signed, head.w_zp) for b in chosen],
+                           operand.field(head, "dtype"), 0, wholes)
+
+    def _bytes(self, word: Value, head: data.View) -> tuple[list[Value], Value | None]:
+        """The bytes that are integers, and whether those are the weights of floats: then those of
+        the word's half that is the beat's stand first in the pairs."""
+        lanes = self._config.lanes
+        own = [word[8 * lane:8 * lane + 8] for lane in range(lanes)]
+        if not self._config.floats:
+            return own, None
+        half = [Mux(head.beat[0], own[lanes // 2 + k], own[k]) for k in range(lanes // 2)]
+        return [b if lane % 2 else Mux(head.narrow, half[lane // 2], b)
+                for lane, b in enumerate(own)], head.narrow

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from isa.config import DTYPES
+from isa.config import PRECISIONS
 from isa.presets import load_config
 from makalu import api
 from makalu.cli import console
@@ -23,7 +23,7 @@ from sim.cache import say
 @click.option("--labels", metavar="NAME", help="The array of the right answers in that file.")
 @click.option("--config", default="core256_fp", show_default=True, metavar="NAME",
               help="The machine.")
-@click.option("--precision", "precisions", multiple=True, type=click.Choice((*DTYPES, "mixed")),
+@click.option("--precision", "precisions", multiple=True, type=click.Choice((*PRECISIONS, "mixed")),
               help="One to compare; can be given several times.  [default: those of the machine, "
                    "and mixed]")
 @click.option("--sqnr", type=float, metavar="DB",

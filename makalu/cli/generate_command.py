@@ -27,7 +27,7 @@ from runtime.generator import Generator, Run
 @device_option
 @click.option("--config", default="core256_fp", show_default=True, metavar="NAME",
               help="The machine, which has floats.")
-@click.option("--precision", type=click.Choice(tuple(FLOATS)), default="fp16", show_default=True,
+@click.option("--precision", type=click.Choice((*FLOATS, "w8")), default="fp16", show_default=True,
               help="What the model becomes.")
 @click.option("--context", type=click.IntRange(1), default=128, show_default=True, metavar="N",
               help="Tokens that the cache holds: those of the prompt and of the text.")

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import click
 import numpy as np
 
-from isa.config import DTYPES
+from isa.config import PRECISIONS
 from isa.presets import PRESETS
 from isa.program import Program
 import makalu
@@ -163,9 +163,10 @@ def _compile_options(f: Callable[..., Any], batch_option: Callable[..., Any]) ->
             click.option("--calibration", type=click.Path(), metavar="FILE.npz",
                          help="Inputs by name to quantize an FP32 model with."),
             click.option("--precision", default="int8", show_default=True,
-                         type=click.Choice((*DTYPES, "mixed")),
+                         type=click.Choice((*PRECISIONS, "mixed")),
                          help="What an FP32 model becomes; the 16-bit types need a machine that "
-                              "has them. mixed: INT8 but for some layers."),
+                              "has them. w8: FP16 with INT8 weights. mixed: INT8 but for some "
+                              "layers."),
             click.option("--quantize", "quantizer", default="ort", show_default=True,
                          type=click.Choice(tuple(QUANTIZERS)),
                          help="Who makes INT8 of an FP32 model: ONNX Runtime, or NNCF, which "

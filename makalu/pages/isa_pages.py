@@ -83,7 +83,9 @@ WEIGHT_STREAM = """\
 The **weight stream** starts at `w_base`, is read from front to back, and again for every rectangle.
 For each group `nb`: for each pass (r, s, cb, in this order), `gn` tiles of L words (word `j` holds
 the L weights of column `j`); then, unless `hold`, `gn` parameter blocks of 8 words (L INT32 biases,
-L binary32 scales).
+L binary32 scales). With `w_type` 1 a tile is L / 2 words: with W the configuration's
+`weight_words`, word `q*W + k` has the L / 2 weights of column `2*q*W + k` in its lower half, and
+those of column `(2*q + 1)*W + k` in its upper half.
 """
 
 POST = """

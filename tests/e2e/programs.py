@@ -113,6 +113,7 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         hi2=int(rng.integers(60, 128)))
     if config.floats:
         fields |= dict(dtype=dtype, o_type=o_type, r_type=r_type,
+                       w_type=int(dtype != DType.INT8 and rng.random() < 0.5),
                        w_skip=int(rng.integers(o_type.size)), **bounds(rng, -70, -40))
     if dtype or o_type or r_type:
         fields["scale_r"] |= int(rng.integers(2)) << 31
@@ -125,7 +126,7 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
     if groups > 1 or ntx > 1 or nty > 1 or g.r < 2 or rng.random() < 0.3:
         return [Instruction(Opcode.TENSOR, fields)]
     first = int(rng.integers(1, g.r))
-    words = first * ns * ncb * gn * lanes
+    words = first * ns * ncb * gn * (lanes >> fields.get("w_type", 0))
     row = fields["a_row"] + first * fields["a_r"]
     return [
         Instruction(Opcode.TENSOR, dict(fields, nr=first, hold=1)),
@@ -237,7 +238,7 @@ def parameters(i: Instruction, config: Config) -> tuple[list[int], list[int]]:
     if i.opcode is Opcode.TENSOR and not i.hold:
         tiles, at = config.tiles >> i.m_split, i.w_base
         for _ in range(i.nnb):
-            at += i.nr * i.ns * i.ncb * tiles * config.lanes
+            at += i.nr * i.ns * i.ncb * tiles * (config.lanes >> i.w_type)
             for _ in range(tiles):
                 biases += range(at, at + PARAM_WORDS // 2)
                 scales += range(at + PARAM_WORDS // 2, at + PARAM_WORDS)

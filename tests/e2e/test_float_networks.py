@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from compiler import compile_model
+from isa.instructions import Opcode
 from isa.presets import PRESETS
 from isa.registers import EXCEPTIONS
 from runtime.golden_device import GoldenDevice
@@ -47,6 +48,27 @@ def test_functions_and_moves(precision: str) -> None:
     y = net.op("Softmax", net.op("Exp", y), axis=2)
     program = compile_model(net.model(y, kind="float32"), PRESETS["tiny_fp"], precision=precision)
     data = {"x": np.random.default_rng(4).standard_normal(shape).astype(np.float32)}
+    want = Session(program, GoldenDevice(program.config)).run(data)[y]
+    assert len(np.unique(want)) > 100
+    for dram in (DramModel(), DramModel(stall=0.3, seed=5)):
+        got = Session(program, RtlDevice(program.config, dram=dram)).run(data)[y]
+        np.testing.assert_array_equal(got, want)
+
+
+def test_int8_weights() -> None:
+    """With kernels of several taps, strips of rows, a residual: as the golden model."""
+    rng, net = np.random.default_rng(6), Net()
+    x = net.input("x", "float32", (1, 8, 9, 7))
+
+    def conv(value: str, outputs: int, kernel: int) -> str:
+        weight = rng.standard_normal((outputs, 8, kernel, kernel)).astype(np.float32) / 8
+        return net.op("Conv", value, net.constant(weight), pads=[kernel // 2] * 4)
+
+    a = net.op("Relu", conv(x, 8, 3))
+    y = conv(net.op("Add", conv(a, 8, 1), x), 13, 3)
+    program = compile_model(net.model(y, kind="float32"), PRESETS["tiny_fp"], precision="w8")
+    assert all(i.w_type for i in program.instructions() if i.opcode is Opcode.TENSOR)
+    data = {"x": rng.standard_normal((1, 8, 9, 7)).astype(np.float32)}
     want = Session(program, GoldenDevice(program.config)).run(data)[y]
     assert len(np.unique(want)) > 100
     for dram in (DramModel(), DramModel(stall=0.3, seed=5)):

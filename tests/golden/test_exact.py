@@ -148,3 +148,23 @@ def test_bf16_overflow_begins_above_bit_64() -> None:
     sums, overflow = products(a, patterns([[2.0 ** 9]], DType.BF16), DType.BF16, ANCHOR)
     np.testing.assert_array_equal(overflow[:, 0], [False, True])
     np.testing.assert_array_equal(sums.to_float(ANCHOR)[:, 0], [2.0 ** (exponent + 9), np.inf])
+
+
+@pytest.mark.parametrize("dtype", [DType.FP16, DType.BF16])
+def test_integers_are_numbers(dtype: DType) -> None:
+    """Every product with a 9-bit integer is that with its pattern, where none overflows."""
+    rng = np.random.default_rng(5)
+    w = np.arange(-256, 256, dtype=np.int16).reshape(16, 32)
+    a = finite(rng, (8, 16), dtype)
+    got, beyond = products(a, w, dtype, -60)
+    want, _ = products(a, patterns(w.astype(np.float32), dtype), dtype, -60)
+    assert not beyond.any()
+    assert np.array_equal(got.to_float(unit_of(dtype, -60)),
+                          want.to_float(unit_of(dtype, -60)))
+
+
+def test_an_integer_times_infinity() -> None:
+    inf = patterns([np.inf], DType.FP16).reshape(1, 1)
+    for n, want in ((3, np.inf), (-2, -np.inf), (0, np.nan)):
+        sums, _ = products(inf, np.array([[n]], np.int16), DType.FP16, 0)
+        assert np.array_equal(sums.to_float(-48), [[want]], equal_nan=True)
