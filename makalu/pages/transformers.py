@@ -30,6 +30,9 @@ BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
 TITLES = ("network", "layers", "machine", "instructions", "roofline, cycles", "predicted",
           "of the roofline", "RTL", "of the roofline", "prediction")
 
+KEY = ("network", "layers", "machine")
+"""Of these there is one row."""
+
 Row = dict[str, Any]
 
 
@@ -47,9 +50,9 @@ def measured(name: str, layers: int | None, machine: str, rtl: bool) -> Row:
            "instructions": program.instruction_count, "roofline": program.roofline_cycles,
            "predicted": sum(program.predicted_cycles)}
     if rtl:
-        inputs = random_inputs(program.inputs, 1)
-        want = Session(program, GoldenDevice(program.config)).run(inputs)
         session = Session(program, RtlDevice(load_config(machine)))
+        inputs = random_inputs(session.inputs, 1)
+        want = Session(program, GoldenDevice(program.config)).run(inputs)
         got = session.run(inputs)
         assert all(np.array_equal(got[k], want[k]) for k in want), f"{name} on {machine}: bits"
         row["rtl"] = facts.measured(program, session.counters)["cycles"]
@@ -89,9 +92,8 @@ def main() -> None:
         for machine in args.machine:
             start = time.monotonic()
             row = measured(name, args.layers, machine, args.rtl)
-            rows = [r for r in rows if any(r[k] != row[k] for k in ("network", "layers", "machine"))]
-            write([*rows, row])
-            rows.append(row)
+            rows = [r for r in rows if [r[k] for k in KEY] != [row[k] for k in KEY]] + [row]
+            write(rows)
             say(f"{name} on {machine}: {row} ({time.monotonic() - start:.0f} s)")
 
 
