@@ -185,7 +185,8 @@ class AddWorker(Worker):
 def worker(s: Schedule, op: Op) -> Worker | None:
     """The operator's worker, or None if it cannot go row by row."""
     if isinstance(op, Add):
-        return AddWorker(s, op) if op.a.nchw == op.b.nchw else None
+        return AddWorker(s, op) if op.a.nchw == op.b.nchw and not op.a.parent and not op.b.parent \
+            else None
     if isinstance(op, Pool):
         return PoolWorker(s, op) if op.y.nchw[2] > 1 else None
     if not isinstance(op, Conv) or op.y.nchw[2] == 1:

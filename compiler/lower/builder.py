@@ -101,8 +101,9 @@ class Builder:
             order = identity(q.storage.shape)
             if q.storage.bind is not None:
                 order, shape = order.transpose(0, 1, 3, 2), (1, shape[1] * shape[3], 1, shape[2])
+            mask = order.ndim == 4 and order.shape[:2] == (1, 1)
             self.bind(q.storage, order.reshape(-1, order.shape[-1]).T[None, :, None, :]
-                      if q.storage.tokens and order.ndim == 3 else order.reshape(shape))
+                      if q.storage.tokens and (order.ndim == 3 or mask) else order.reshape(shape))
         assert q.storage.tensor is not None
         return q.storage.tensor
 

@@ -53,8 +53,9 @@ CLIPS = {"Relu", "Clip"}
 AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operators that go on with a value in binary32: any, and a convolution's with constants."""
 
-ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Identity"}
-ALONG_THE_LAST = {"MatMul", "LayerNormalization", "RMSNormalization"}
+ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Identity", "Cast",
+               "Not"}
+ALONG_THE_LAST = {"MatMul", "LayerNormalization", "RMSNormalization", "Softmax"}
 """Operators that say nothing of the order of channels, and that want them last."""
 
 GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}

@@ -71,6 +71,23 @@ def _concat(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndar
     return tuple(joints)
 
 
+def _repeated(build: Builder, parts: list[Deq], wanted: np.ndarray, scale: np.float32
+              ) -> tuple[Joint, ...] | None:
+    """The same for one tensor several times, as a mask for each head."""
+    if len(parts) != 1:
+        return None
+    part = parts[0]
+    source = build.settle(part.q)
+    c = source.nchw[1]
+    times, rest = divmod(wanted.shape[1], c)
+    if times < 2 or rest or (wanted.shape[0], c, *wanted.shape[2:]) != source.nchw or \
+            (wanted.reshape(-1, times, c, *wanted.shape[2:]).swapaxes(0, 1)
+             != identity(source.nchw)).any():
+        return None
+    return tuple(Joint(source, i * c, part.zero_point, np.float32(part.scale / scale))
+                 for i in range(times))
+
+
 def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarray,
            scale: np.float32, zero_point: int, dtype: str, name: str,
            clip: Clip | None = None) -> Tensor:
@@ -79,7 +96,7 @@ def gather(build: Builder, parts: list[Deq], which: np.ndarray, wanted: np.ndarr
     assert len(wanted.shape) == 4
     lo, hi = RANGE[dtype]
     final = clip or Clip(zero_point, lo, hi)
-    joined = _concat(build, parts, which, wanted, scale)
+    joined = _concat(build, parts, which, wanted, scale) or _repeated(build, parts, wanted, scale)
     y = Tensor(name, wanted.shape, dtype, float(scale), zero_point)
     if joined is not None:
         build.emit(Concat(node=build.node, parts=joined, y=y, clip=final))

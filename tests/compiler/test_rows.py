@@ -101,7 +101,7 @@ def test_inputs_that_become_tokens_and_masks_move_nothing() -> None:
     y = net.op("Softmax", net.op("Add", scores, mask), axis=-1)
     model = net.model(y, kind="float32")
     ops = legalize(load(model), (), "float16").graph.ops
-    assert [type(op).__name__ for op in ops] == ["Add", "Rows", "Conv", "Move", "Add",
+    assert [type(op).__name__ for op in ops] == ["Add", "Rows", "Conv", "Concat", "Add",
                                                  "Rows"]
     assert ops[3].y.nchw == (1, 16, 1, 1)
     got, = run(model, PRESETS["tiny_fp"], x, precision="fp16")
