@@ -47,6 +47,7 @@ from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend, with_nncf
 from compiler.source.cache import Lengths, at_lengths, caches
+from compiler.source.lengths import check_lengths
 from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, attends, is_quantized, quantize, samples
@@ -181,8 +182,9 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     found = caches(read, where)
     per = config.lanes // 2     # slots begin and end with words, whichever way they lie
     most, backends = -(-prefill // per) * per, []
-    for tokens in (1, most):
-        lengths = Lengths(tokens, -(-context // per) * per, most)
+    both = [Lengths(tokens, -(-context // per) * per, most) for tokens in (1, most)]
+    check_lengths(read, found, both[0], where)
+    for lengths in both:
         fixed = at_lengths(read, found, lengths)
         source = unrolled(frontend.load(fixed, name=where), allow_host)
         source.caches, source.lengths = found, lengths

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from compiler.source.cache import AXIS, caches
+from compiler.source.lengths import feeds
 from makalu.measure.witness import open_session
 
 
@@ -29,29 +30,24 @@ class Witness:
     def __init__(self, path: str | Path):
         self._caches = caches(onnx.load(path, load_external_data=False), Path(path).stem)
         self._session = open_session(path)
-        self._inputs = {i.name: i for i in self._session.get_inputs()}
+        shapes = {i.name: i.shape for i in self._session.get_inputs()}
         presents = {c.present for c in self._caches}
         self._outputs = [o.name for o in self._session.get_outputs() if o.name not in presents]
         self._past: dict[str, np.ndarray] = {}
         self.length = 0
         for c in self._caches:
-            shape = [d if isinstance(d, int) else 1 for d in self._inputs[c.past].shape]
+            shape = [d if isinstance(d, int) else 1 for d in shapes[c.past]]
             shape[AXIS] = 0
             self._past[c.past] = np.zeros(shape, np.float32)
 
     def take(self, ids: Sequence[int]) -> np.ndarray:
         """Logits [vocabulary] of the token behind these."""
-        count, total = len(ids), self.length + len(ids)
-        feeds = dict(self._past)
-        for name in self._inputs.keys() - feeds.keys():
-            feeds[name] = (np.ones((1, total), np.int64) if "mask" in name else
-                           np.arange(self.length, total)[None] if "position" in name else
-                           np.array([ids], np.int64))
+        total = self.length + len(ids)
+        values = feeds(self._session.get_inputs(), self._caches, ids, self.length, np.ones(total))
         names = [self._outputs[0], *(c.present for c in self._caches)]
-        logits, *presents = self._session.run(names, feeds)
+        logits, *presents = self._session.run(names, values | self._past)
         self._past = {c.past: p for c, p in zip(self._caches, presents)}
         self.length = total
-        assert count == logits.shape[1]
         return np.asarray(logits[0, -1])
 
 

@@ -67,3 +67,42 @@ def test_a_past_that_others_read() -> None:
     model = decoder()
     model.graph.node.append(helper.make_node("Neg", ["past_key_values.0.key"], ["negative"]))
     refuse(model, "past_key_values.0.key.*does not read as")
+
+
+def by_length(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Positions from the length of the past, as some exporters make them."""
+    del model.graph.input[2]
+    first = model.graph.node
+    ends = [helper.make_node("Shape", [name], [f"shape_{name}"], start=1, end=2)
+            for name in ("attention_mask", "input_ids")]
+    scalars = [helper.make_node("Squeeze", [f"shape_{n}"], [f"count_{n}"])
+               for n in ("attention_mask", "input_ids")]
+    rest = [helper.make_node("Sub", ["count_attention_mask", "count_input_ids"], ["from"]),
+            helper.make_node("Constant", [], ["step"], value_int=1),
+            helper.make_node("Range", ["from", "count_attention_mask", "step"], ["row"]),
+            helper.make_node("Constant", [], ["axis"], value_ints=[0]),
+            helper.make_node("Unsqueeze", ["row", "axis"], ["position_ids"])]
+    nodes = [*ends, *scalars, *rest, *first]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_positions_that_come_from_the_length() -> None:
+    refuse(by_length(decoder()), "depends on the length of its cache")
+
+
+def test_without_a_mask() -> None:
+    model = decoder()
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            if name == "attention_mask":
+                node.input[i] = "seen"
+    model.graph.input[1].name = "seen"
+    refuse(model, "no attention mask")
+
+
+def test_lengths_that_are_fixed() -> None:
+    model = decoder()
+    model.graph.input[3].type.tensor_type.shape.dim[2].dim_value = 7
+    refuse(model, "does not run with a cache of any length")
