@@ -21,7 +21,7 @@ backend               instructions, their order, waits, predicted cycles
 Each pass from graph to graph has a contract (:mod:`compiler.ir.passes`), which is checked after it.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,7 +141,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     return _compiled(source, config, allow_host, floats, precision)
 
 
-def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, context: int,
+def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
+                    context: int | Sequence[int],
                     prefill: int = 16, allow_host: Collection[str] = (), name: str | None = None,
                     precision: str = "fp16") -> Program:
     """Compile a decoder whose key-value cache stays on the machine.
@@ -152,8 +153,10 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
         An FP32 decoder with its cache as inputs and outputs (:mod:`compiler.source.cache`).
     config : Config
         The machine.
-    context : int
-        Tokens that the cache holds; rounded up to words.
+    context : int or sequence of int
+        Tokens that the cache holds; rounded up to words. Of several numbers each has entries of its
+        own, which read so many slots and no more, for texts that are shorter; the cache holds the
+        largest.
     prefill : int
         Tokens of a prompt that an execution takes; rounded up likewise.
     allow_host, name, precision
@@ -162,7 +165,7 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     Returns
     -------
     Program
-        Two entries: one token, and ``prefill`` tokens.
+        Two entries for each context: one token, and ``prefill`` tokens.
 
     Raises
     ------
@@ -175,16 +178,19 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *, cont
     if not floats:
         raise CompileError(f"precision {precision}", "the machine keeps caches of floats",
                            f"use one of {', '.join(FLOATS)}, w8")
-    if context < 1 or prefill < 1:
+    contexts = [context] if isinstance(context, int) else list(context)
+    if min(contexts, default=0) < 1 or prefill < 1:
         raise CompileError(f"context {context}, prefill {prefill}", "there is no token in it",
                            "use numbers from 1 on")
     read, where = frontend.read(model, name)
     found = caches(read, where)
     per = config.lanes // 2     # slots begin and end with words, whichever way they lie
     most, backends = -(-prefill // per) * per, []
-    both = [Lengths(tokens, -(-context // per) * per, most) for tokens in (1, most)]
-    check_lengths(read, found, both[0], where)
-    for lengths in both:
+    sizes = sorted({-(-size // per) * per for size in contexts})
+    entries = [Lengths(tokens, size, most, sizes[-1] + most)
+               for size in sizes for tokens in (1, most)]
+    check_lengths(read, found, entries[0], where)
+    for lengths in entries:
         fixed = at_lengths(read, found, lengths)
         source = unrolled(frontend.load(fixed, name=where), allow_host)
         source.caches, source.lengths = found, lengths

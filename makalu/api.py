@@ -112,7 +112,7 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
 
 
 def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256_fp", *,
-            context: int = 128, prefill: int = 16, host: Collection[str] = (),
+            context: int | Sequence[int] = 128, prefill: int = 16, host: Collection[str] = (),
             name: str | None = None, precision: str = "fp16") -> Program:
     """A decoder with a key-value cache as a program for a :class:`runtime.generator.Generator`.
 
@@ -122,8 +122,8 @@ def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256
         In FP32, with its cache as inputs and outputs, ``past`` and ``present``.
     config, host, name, precision
         As for :func:`compile`.
-    context : int
-        Tokens that the cache holds.
+    context : int or sequence of int
+        Tokens that the cache holds; of several numbers each is read as long as it is enough.
     prefill : int
         Tokens of a prompt that one execution takes.
 

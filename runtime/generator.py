@@ -106,12 +106,14 @@ class Generator:
         self.program, self.device = program, device
         self.reset()
         entries = [Entry(p, device) for p in (program, *program.entries)]
-        self._entries = sorted(entries, key=lambda entry: entry.tokens)
-        longest = self._entries[-1]
-        if self._entries[0].tokens != 1 or len({e.slots for e in entries}) > 1:
-            raise ProgramError(f"program {program.name!r} has no entry for a single token; compile "
-                               "the model again")
-        self.context, self.vocabulary = longest.slots - longest.tokens, longest.vocabulary
+        most = max(entry.tokens for entry in entries)
+        self._entries: dict[int, list[Entry]] = {}
+        for entry in sorted(entries, key=lambda entry: (entry.slots, entry.tokens)):
+            self._entries.setdefault(entry.slots - most, []).append(entry)
+        if any([e.tokens for e in of] != [1, most] for of in self._entries.values()):
+            raise ProgramError(f"program {program.name!r} has not the entries of a decoder; "
+                               "compile the model again")
+        self.context, self.vocabulary = max(self._entries), entries[0].vocabulary
 
     def __repr__(self) -> str:
         return (f"<Generator of {self.program.name} on {self.device.name} "
@@ -150,8 +152,7 @@ class Generator:
         tokens = self._checked(ids)
         self.runs = []
         while tokens:
-            fitting = (e for e in self._entries if e.tokens >= len(tokens))
-            entry = next(fitting, self._entries[-1])
+            entry = self._entry(len(tokens))
             now, tokens = tokens[:entry.tokens], tokens[entry.tokens:]
             self._lost = True
             self.logits = entry(now, self.length)[-1]
@@ -198,6 +199,13 @@ class Generator:
             yield token
             if left:
                 self.decode(token)
+
+    def _entry(self, count: int) -> Entry:
+        """The smallest entry for the next of so many tokens: it reads no more slots than it has
+        to."""
+        one, several = next(entries for context, entries in self._entries.items() if context >= min(
+            self.length + min(count, entries[-1].tokens), self.context))
+        return one if count == 1 else several
 
     def _room(self, count: int) -> None:
         if self.length + count > self.context:

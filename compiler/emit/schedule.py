@@ -107,10 +107,12 @@ class Schedule:
     # -- DRAM -----------------------------------------------------------------------------------
 
     def layout(self, t: Tensor) -> Layout:
-        """The tensor's layout; a part of another one has that one's pitch between images."""
+        """The tensor's layout; a part of another one has that one's pitches between channel blocks
+        and images."""
         whole, _ = self.part_of(t)
         if whole is not None:
-            return replace(Layout.of(t, self.lanes), image=self.layout(whole).image)
+            of = self.layout(whole)
+            return replace(Layout.of(t, self.lanes), block=of.block, image=of.image)
         return Layout.of(t, self.lanes, t in self.packed)
 
     def home(self, t: Tensor) -> Home | None:

@@ -352,7 +352,8 @@ class Rows:
 class Append:
     """Tokens of a cache: the pixels of ``x`` become the slots of ``y`` from ``slot`` on, which the
     execution reads, and are kept for later ones in slots that the host names, behind everything
-    that reads ``y``, a state. The last ``own`` slots are for the tokens of an execution.
+    that reads ``y``, a state. The last ``own`` slots are for the tokens of an execution. The
+    state has ``room`` for more slots than ``y``, which other entries of the program read.
 
     The slots are the pixels of ``y``, with the channels of ``x``; or with ``heads`` its channels,
     those of one head behind the other, with as many pixels as a head of ``x`` has channels.
@@ -363,6 +364,7 @@ class Append:
     y: Tensor
     slot: int
     own: int
+    room: int
     heads: int = 0
 
     @property

@@ -38,7 +38,7 @@ def append(build: Builder, node: onnx.NodeProto, lengths: Lengths, new: object) 
             if np.array_equal(order, wanted):
                 y = Tensor(name, wanted.shape, x.dtype)
                 build.graph.ops.append(Append(node=at, x=x, y=y, slot=lengths.past,
-                                              own=lengths.own, heads=count))
+                                              own=lengths.own, room=lengths.room, heads=count))
                 build.graph.states.append(y)
                 return y
         return None

@@ -18,7 +18,7 @@ import numpy as np
 
 from compiler.ir.floats import one_hot, patterns
 from compiler.ir.graph import (RANGE, Append, Clip, Conv, Graph, Matrix, Op, Place, Tensor,
-                               Varying)
+                               Varying, check)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -30,13 +30,16 @@ def placed(graph: Graph, config: Config) -> Graph:
     """The graph without appends."""
     ops: list[Op] = []
     kept: dict[Tensor, list[Op]] = {}
+    stores: dict[Tensor, _Store] = {}
     for op in graph.ops:
         if isinstance(op, Append):
-            front, kept[op.y] = (_Turned(graph, op, config).ops() if op.heads
-                                 else _plain(op, config))
+            store = stores[op.y] = _Store(op, config)
+            graph.states[graph.states.index(op.y)] = store.whole
+            front, kept[store.whole] = (_Turned(graph, op, store.whole, config).ops() if op.heads
+                                        else _plain(op, store.whole, config))
             ops += front
         else:
-            ops.append(op)
+            ops.append(_reading(op, stores))
     last = {x: i for i, op in enumerate(ops) for x in op.inputs}
     behind: dict[int, list[Op]] = {}
     for y, later in kept.items():
@@ -45,10 +48,47 @@ def placed(graph: Graph, config: Config) -> Graph:
     return graph
 
 
-def _plain(op: Append, config: Config) -> tuple[list[Op], list[Op]]:
+class _Store:
+    """Where a cache lies: all its slots, of which an execution may read the first alone."""
+
+    def __init__(self, op: Append, config: Config):
+        y, heads = op.y, op.heads or 1
+        slots = y.nchw[1] // heads if op.heads else y.nchw[3]
+        self.whole = y
+        self.blocks = self.wide = y.blocks(config.lanes)
+        if op.room > slots:
+            nchw = ((1, heads * op.room, 1, y.nchw[3]) if op.heads
+                    else (*y.nchw[:3], op.room))
+            self.whole = Tensor(y.name, nchw, y.dtype)
+        if op.heads:
+            self.blocks, self.wide = (t.blocks(config.lanes) // heads for t in (y, self.whole))
+
+    def part(self, t: Tensor) -> Tensor:
+        """The cache or a part of it as a part of that."""
+        if self.whole is t.whole:
+            return t
+        head, block = divmod(t.block, self.blocks)
+        return Tensor(t.name, t.nchw, t.dtype, parent=self.whole, block=head * self.wide + block)
+
+
+def _reading(op: Op, stores: dict[Tensor, _Store]) -> Op:
+    """An operator that reads caches where they lie."""
+    if not any(x in stores and stores[x].whole is not x for x in op.inputs):
+        return op
+    check(isinstance(op, Conv), "a cache", f"{type(op).__name__} reads it")
+    assert isinstance(op, Conv)
+    x, matrix = op.x, op.matrix
+    if x.whole in stores:
+        op = replace(op, x=stores[x.whole].part(x))
+    if matrix and matrix.x.whole in stores:
+        op = replace(op, matrix=replace(matrix, x=stores[matrix.x.whole].part(matrix.x)))
+    return op
+
+
+def _plain(op: Append, y: Tensor, config: Config) -> tuple[list[Op], list[Op]]:
     """The operators in front of what reads the cache, and those behind."""
     blocks, tokens = op.x.blocks(config.lanes), op.x.nchw[3]
-    read = Place(node=op.node, x=op.x, y=op.y, blocks=blocks, pixels=tokens,
+    read = Place(node=op.node, x=op.x, y=y, blocks=blocks, pixels=tokens,
                  pixel=op.slot)
     return [read], [replace(read, pixel=0, varying=(Varying(SLOT, config.lanes),))]
 
@@ -56,10 +96,10 @@ def _plain(op: Append, config: Config) -> tuple[list[Op], list[Op]]:
 class _Turned:
     """The same for a cache whose slots are channels."""
 
-    def __init__(self, graph: Graph, op: Append, config: Config):
-        self.graph, self.op, self.lanes = graph, op, config.lanes
+    def __init__(self, graph: Graph, op: Append, y: Tensor, config: Config):
+        self.graph, self.op, self.y, self.lanes = graph, op, y, config.lanes
         self.per = config.lanes // op.x.size
-        self.width, self.slots = op.y.nchw[3], op.y.nchw[1] // op.heads
+        self.width, self.slots = y.nchw[3], y.nchw[1] // op.heads
         self.blocks = op.x.blocks(config.lanes)
 
     def ops(self) -> tuple[list[Op], list[Op]]:
@@ -71,7 +111,7 @@ class _Turned:
         first = replace(last, y=tail, pixel=0, varying=(Varying(SLOT, lanes, 0, per - 1),))
         shift = per.bit_length() - 1
         full = Varying(SLOT, self.width * lanes, shift)
-        front = [last, *self._turn(own, op.own // per, self.slots - op.own)]
+        front = [last, *self._turn(own, op.own // per, op.slot + tokens - op.own)]
         behind = [first, *self._turn(tail, -(-(tokens + per - 1) // per), 0, full)]
         if tokens > 1:
             behind.append(Place(
@@ -95,7 +135,7 @@ class _Turned:
             part = self._head(t, head, ops)
             y = Tensor(f"{t.name}[{head}]:turned", (1, count, 1, width), t.dtype)
             ops += [self._conv(unit, y, none, Matrix(part, 0)), Place(
-                node=self.op.node, x=y, y=self.op.y, blocks=blocks, pixels=width,
+                node=self.op.node, x=y, y=self.y, blocks=blocks, pixels=width,
                 block=(head * self.slots + slot) // self.per, varying=varying)]
         return ops
 

@@ -29,16 +29,18 @@ class Cache:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How many tokens an execution takes, how many others a cache has slots for, and its last
-    slots, of which the last are for the execution's own tokens."""
+    """How many tokens an execution takes, how many others it has slots for in a cache, and its
+    last slots, of which the last are for the execution's own tokens. The cache has ``room`` for
+    more slots, which other executions read."""
 
     tokens: int
     context: int
     own: int
+    room: int
 
     @property
     def slots(self) -> int:
-        """All of a cache."""
+        """All that the execution reads."""
         return self.context + self.own
 
     @property

@@ -19,6 +19,14 @@ from compiler.source.imports.formats import is_model
 from runtime.generator import Generator, Run
 
 
+def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(v) for v in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, nor numbers with commas between "
+                                 "them", ctx, param) from None
+
+
 @click.command()
 @click.argument("model")
 @click.option("--prompt", required=True, metavar="TEXT", help="What the text begins with.")
@@ -29,8 +37,9 @@ from runtime.generator import Generator, Run
               help="The machine, which has floats.")
 @click.option("--precision", type=click.Choice((*FLOATS, "w8")), default="fp16", show_default=True,
               help="What the model becomes.")
-@click.option("--context", type=click.IntRange(1), default=128, show_default=True, metavar="N",
-              help="Tokens that the cache holds: those of the prompt and of the text.")
+@click.option("--context", callback=_sizes, default="128", show_default=True, metavar="N,…",
+              help="Tokens that the cache holds: those of the prompt and of the text. Of several "
+                   "numbers each is read as long as it is enough.")
 @click.option("--prefill", type=click.IntRange(1), default=16, show_default=True, metavar="N",
               help="Tokens of the prompt that one execution takes.")
 @click.option("--host", default="all", show_default=True, metavar="OP,…",
@@ -48,7 +57,7 @@ from runtime.generator import Generator, Run
               help="What --check compares a .mkl program with.")
 @json_option
 def generate(model: str, prompt: str, count: int, device: str, config: str, precision: str,
-             context: int, prefill: int, host: str, temperature: float, seed: int,
+             context: tuple[int, ...], prefill: int, host: str, temperature: float, seed: int,
              tokenizer_file: str | None, output: str | None, check: bool, reference: str | None,
              as_json: bool) -> None:
     """Continue a text with MODEL, an ONNX decoder with a key-value cache (or a .mkl program of
@@ -90,7 +99,7 @@ def generate(model: str, prompt: str, count: int, device: str, config: str, prec
         console.emit_json({"text": words.decode(made.tokens), "tokens": made.tokens, **numbers,
                            **({"check": agreement.json()} if agreement else {})})
         return
-    _show(program, numbers)
+    _show(numbers)
     if agreement:
         console.out.print(f"against ONNX Runtime in FP32: {agreement}")
 
@@ -127,17 +136,23 @@ class _Made:
         console.out.file.flush()
 
     def numbers(self) -> dict[str, Any]:
-        """Of the prompt, and of an execution for one token."""
+        """Of the prompt, and of an execution for one token, the mean of all."""
         took = [r.counters.get("CYCLES") for r in self.prompt]
         cycles = [c for c in took if c is not None]
-        entry = self.steps[0].entry if self.steps else self.prompt[0].entry
-        one = facts.measured(entry, [r.counters for r in self.steps]) if self.steps else None
+        steps = self.steps or self.prompt
+        entries = [r.entry for r in steps]
+        one = facts.measured(entries[-1], [r.counters for r in steps])
+        one["roofline_cycles"] = round(sum(e.roofline_cycles for e in entries) / len(entries))
+        one["predicted_cycles"] = round(sum(sum(e.predicted_cycles) for e in entries)
+                                        / len(entries))
+        one["roofline_share"] = facts.share(one["roofline_cycles"], one["cycles"] or 0)
         return {"prompt_tokens": sum(r.tokens for r in self.prompt),
                 "prompt_executions": len(self.prompt),
-                "prompt_cycles": sum(cycles) if cycles else None, "step": one}
+                "prompt_cycles": sum(cycles) if cycles else None,
+                "step": one if self.steps else None}
 
 
-def _show(program: Program, numbers: dict[str, Any]) -> None:
+def _show(numbers: dict[str, Any]) -> None:
     n, step = numbers, numbers["step"]
     where = ("golden model of " if n["prompt_cycles"] is None else "") + n["config"]
     cycles = "" if n["prompt_cycles"] is None else f", {n['prompt_cycles']:,} cycles"
@@ -150,7 +165,7 @@ def _show(program: Program, numbers: dict[str, Any]) -> None:
             f"({percent(step['roofline_share'])} reached), {step['dram_bytes']:,} DRAM bytes, "
             f"{percent(step['mac_utilization'])} of the multipliers' capacity")
     elif step:
-        predicted = sum(program.predicted_cycles)
+        predicted = step["predicted_cycles"]
         console.out.print(
             f"a token: {predicted:,} cycles predicted, roofline {step['roofline_cycles']:,} "
             f"({percent(facts.share(step['roofline_cycles'], predicted))})")

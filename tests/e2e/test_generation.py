@@ -23,7 +23,7 @@ PROMPT = 6
     (DramModel(stall=0.4), "w8", 25)], ids=["steady", "stalling", "w8"])
 def test_rtl_equals_golden(dram: DramModel, precision: str, least: int) -> None:
     model = decoder(heads=2, width=8, layers=2)
-    program = compile_decoder(model, CONFIG, context=16, prefill=4, allow_host=("all",),
+    program = compile_decoder(model, CONFIG, context=(8, 16), prefill=4, allow_host=("all",),
                               precision=precision)
     machines = [Generator(program, device)
                 for device in (GoldenDevice(CONFIG), RtlDevice(CONFIG, dram=dram))]

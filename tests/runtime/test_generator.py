@@ -167,3 +167,22 @@ def test_chances_are_those_of_the_logits() -> None:
     assert np.allclose(drawn / 4000, [0.5, 0.25, 0.25], atol=0.03)
     cold = [choose(logits, 1e-3, chance) for _ in range(50)]
     assert set(cold) == {0}
+
+
+@pytest.mark.parametrize(("config", "heads", "width", "groups"), [
+    ("tiny_fp", 2, 8, 1), ("tiny_fp", 3, 4, 1), ("core256_fp", 4, 16, 2), ("core256_fp", 2, 12, 1)])
+def test_short_texts_read_few_slots(config: str, heads: int, width: int, groups: int) -> None:
+    model = decoder(heads, width, 1, groups=groups)
+    program = compile_decoder(model, PRESETS[config], context=(8, 24, 16), prefill=8,
+                              allow_host=("all",))
+    g, want = generator(program), reference(model, IDS)
+    assert g.context == CONTEXT and len(program.entries) == 5
+    got = [g.prefill(IDS[:5])]
+    slots = [g.runs[0].entry]
+    for token in IDS[5:20]:
+        got.append(g.decode(token))
+        slots.append(g.runs[0].entry)
+    got.append(g.prefill(IDS[20:]))
+    assert sqnr(np.array(got), want[[*range(4, 20), 23]]) > 50
+    order = [program, *program.entries]     # of each context one token, and several
+    assert [order.index(e) for e in slots] == [1] + [0] * 3 + [2] * 8 + [4] * 4

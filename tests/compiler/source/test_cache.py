@@ -23,7 +23,7 @@ def test_pairs_and_dimensions() -> None:
     found = caches(model, "decoder")
     assert found == [Cache(f"past_key_values.{i}.{kind}", f"present.{i}.{kind}",
                            f"present.{i}.{kind}") for i in range(2) for kind in ("key", "value")]
-    fixed = at_lengths(model, found, Lengths(4, 12, 8))
+    fixed = at_lengths(model, found, Lengths(4, 12, 8, 20))
     assert shapes(fixed) == {
         "input_ids": [1, 4], "attention_mask": [1, 20], "position_ids": [1, 4],
         **{c.past: [1, 2, 16, 8] for c in found}}
