@@ -163,16 +163,18 @@ def conv(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
 
 
 def _rows(build: Builder, x: Deq, k: int) -> tuple[np.ndarray | None, str]:
-    """How a value [..., k] lies in its machine tensor: ``pixels``, ``maps`` (with the order of the
-    elements of a map) or neither."""
+    """How a value [..., k] lies in its machine tensor: ``pixels`` (with the position of the first
+    channel of each), ``maps`` (with the order of the elements of a map) or neither."""
     q = x.q
     if q.storage.tensor is None:
         return None, "open"
     m, (n, c, h, w) = q.positions(), q.storage.tensor.nchw
     if m.size != n * c * h * w or (m < 0).any():
         return None, "other"
-    if c == k and (m.reshape(n, h, w, c) == identity((n, c, h, w)).transpose(0, 2, 3, 1)).all():
-        return None, "pixels"
+    rows = m.reshape(-1, k)
+    if c == k and (rows == rows[:, :1] + identity((c,)) * (h * w)).all() and (
+            np.sort(rows[:, 0]) == identity((n, c, h, w))[:, 0].ravel()).all():
+        return rows[:, 0], "pixels"
     if c * h * w == k:
         rows = m.reshape(n, k) - (np.arange(n, dtype=np.int32) * k)[:, None]
         if (rows == rows[0]).all() and (np.sort(rows[0]) == np.arange(k)).all():
@@ -202,7 +204,11 @@ def matrix_product(build: Builder, x: Deq, w: np.ndarray, w_scale: np.ndarray,
         rows = x.q.index.reshape(-1, k)
         tensor = demand(build, x.q, np.ascontiguousarray(rows.T)[None, :, None, :], x.zero_point)
     n, _, h, wd = tensor.nchw
-    place = identity((n, n_out, h, wd)).transpose(0, 2, 3, 1).reshape(*lead, n_out)
+    place = identity((n, n_out, h, wd)).transpose(0, 2, 3, 1).reshape(-1, n_out)
+    if kind == "pixels":
+        assert order is not None
+        place = place[order // (k * h * wd) * (h * wd) + order % (h * wd)]
+    place = np.ascontiguousarray(place).reshape(*lead, n_out)
     return Real(Linear(x, tensor, np.ascontiguousarray(w.T)[:, :, None, None], scale, ints,
                        (n, n_out, h, wd)), index=place)
 

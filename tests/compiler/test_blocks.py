@@ -19,7 +19,7 @@ from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from tests.compiler.blocks import Block
-from tests.compiler.models import onnxruntime
+from tests.compiler.models import Net, onnxruntime
 
 LEAST = 55
 """dB against ONNX Runtime's binary32."""
@@ -72,6 +72,30 @@ def test_tokens_move_for_products_alone() -> None:
     model = Block(batch=2, tokens=16, size=16).model()
     graph = legalize(load(model), (), "float16").graph
     assert len([op for op in graph.ops if isinstance(op, Move)]) == 4
+
+
+def test_pixels_in_another_order_stay_where_they_are() -> None:
+    """Patches of 2 x 2 whose corners are sequences, as MobileViT has them: neither a product with
+    weights nor a normalization moves them, nor what is added to them behind it."""
+    net, rng = Net(), np.random.default_rng(4)
+    x = net.input("x", "float32", (1, 8, 6, 4))
+    y = net.op("Conv", x, net.constant(rng.standard_normal((16, 8, 1, 1)).astype(np.float32)))
+
+    def reshape(v: str, *shape: int) -> str:
+        return net.op("Reshape", v, net.constant(np.array(shape)))
+    y = net.op("Transpose", reshape(y, 48, 2, 2, 2), perm=[0, 2, 1, 3])
+    y = reshape(net.op("Transpose", reshape(y, 1, 16, 6, 4), perm=[0, 3, 2, 1]), 4, 6, 16)
+    y = net.op("LayerNormalization", y, net.constant(np.ones(16, np.float32)), axis=-1)
+    w = net.constant(rng.standard_normal((16, 16)).astype(np.float32))
+    y = net.op("Add", y, net.op("MatMul", y, w))
+    y = net.op("Transpose", reshape(y, 1, 4, 6, 16), perm=[0, 3, 2, 1])
+    y = reshape(net.op("Transpose", reshape(y, 48, 2, 2, 2), perm=[0, 2, 1, 3]), 1, 16, 6, 4)
+    model = net.model(y, kind="float32")
+    kinds = [type(op).__name__ for op in legalize(load(model), (), "float16").graph.ops]
+    assert kinds == ["Conv", "Rows", "Add", "Conv", "Add"]
+    inputs = {"x": rng.standard_normal((1, 8, 6, 4)).astype(np.float16).astype(np.float32)}
+    got, want = golden(model, TINY, inputs), onnxruntime(model, inputs)[0]
+    assert 10 * np.log10((want ** 2).sum() / ((got - want) ** 2).sum()) >= LEAST
 
 
 TILINGS = [replace(TINY, name="cut", **change) for change in (

@@ -156,6 +156,46 @@ NETS: dict[str, tuple[Callable, bool, tuple[str, ...]]] = {
 """Modules, whether they take a mask, and what has to be recognized."""
 
 
+class Words(nn.Module):
+    """A keyword transformer: tokens of time, one for the class, normalization behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.head = nn.Linear(40, WIDTH), nn.Linear(WIDTH, 35)
+        self.first = nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.places = nn.Parameter(0.1 * torch.randn(1, 16, WIDTH))
+        self.layers = nn.Sequential(*(nn.TransformerEncoderLayer(
+            WIDTH, 1, 64, batch_first=True, activation="gelu") for _ in range(2)))
+
+    def forward(self, x):
+        x = self.into(x.transpose(1, 2))
+        x = torch.cat((self.first.expand(len(x), -1, -1), x), 1) + self.places
+        return self.head(self.layers(x)[:, 0])
+
+
+class Patches(nn.Module):
+    """MobileViT's block: a transformer over the corners of patches of 2 x 2, between
+    convolutions."""
+
+    def __init__(self, channels=16):
+        super().__init__()
+        self.into = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(),
+                                  nn.Conv2d(channels, WIDTH, 1, bias=False))
+        self.inner = nn.TransformerEncoderLayer(WIDTH, HEADS, 64, batch_first=True,
+                                                norm_first=True, activation=F.silu)
+        self.out = nn.Conv2d(WIDTH, channels, 1)
+        self.both = nn.Conv2d(2 * channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        y = self.into(x)
+        b, c, h, w = y.shape
+        y = y.reshape(b * c * h // 2, 2, w // 2, 2).transpose(1, 2)
+        y = y.reshape(b, c, h * w // 4, 4).transpose(1, 3).reshape(b * 4, h * w // 4, c)
+        y = self.inner(y).reshape(b, 4, h * w // 4, c).transpose(1, 3)
+        y = y.reshape(b * c * h // 2, w // 2, 2, 2).transpose(1, 2).reshape(b, c, h, w)
+        return self.both(torch.cat((x, self.out(y)), 1))
+
+
 def export(net, arguments: tuple, path: Path, dynamo: bool) -> None:
     torch.backends.mha.set_fastpath_enabled(False)   # which the older exporter does not know
     with torch.no_grad():
@@ -187,6 +227,20 @@ def test_blocks(name: str, batch: int, dynamo: bool, tmp_path: Path) -> None:
     assert tuple(k for k in kinds if k in ("Gelu", "LayerNormalization", "RMSNormalization")
                  ) == wanted
     assert not {"Erf", "IsNaN", "ReduceMean", "Pow"} & set(kinds)
+    near(net, path, arguments)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make,shape", [(Words, (1, 40, 15)), (Patches, (1, 16, 8, 8))])
+def test_other_networks(make: Callable, shape: tuple[int, ...], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, path, arguments = make().eval(), tmp_path / "net.onnx", (torch.randn(shape),)
+    export(net, arguments, path, dynamo=True)
+    near(net, path, arguments)
+
+
+def near(net, path: Path, arguments: tuple) -> None:
+    """The machine alone computes it, as PyTorch does."""
     program = compile_model(path, PRESETS["tiny_fp"], precision="fp16")
     assert not [row for row in program.placement if row["engine"] == "host"]
     session = Session(program, GoldenDevice(program.config))
