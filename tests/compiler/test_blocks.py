@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compiler import compile_model
-from compiler.ir.graph import Move
+from compiler.ir.graph import Conv, Move
 from compiler.lower.legalize import legalize
 from compiler.source.frontend import load
 from isa.config import Config
@@ -91,8 +91,9 @@ def test_pixels_in_another_order_stay_where_they_are() -> None:
     y = net.op("Transpose", reshape(y, 1, 4, 6, 16), perm=[0, 3, 2, 1])
     y = reshape(net.op("Transpose", reshape(y, 48, 2, 2, 2), perm=[0, 2, 1, 3]), 1, 16, 6, 4)
     model = net.model(y, kind="float32")
-    kinds = [type(op).__name__ for op in legalize(load(model), (), "float16").graph.ops]
-    assert kinds == ["Conv", "Rows", "Add", "Conv", "Add"]
+    ops = legalize(load(model), (), "float16").graph.ops
+    assert sum(isinstance(op, Conv) for op in ops) == 2
+    assert not any(isinstance(op, Move) for op in ops)
     inputs = {"x": rng.standard_normal((1, 8, 6, 4)).astype(np.float16).astype(np.float32)}
     got, want = golden(model, TINY, inputs), onnxruntime(model, inputs)[0]
     assert 10 * np.log10((want ** 2).sum() / ((got - want) ** 2).sum()) >= LEAST
