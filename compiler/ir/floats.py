@@ -16,6 +16,9 @@ _NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 WORD = 8
 """Elements of two bytes in the largest word: groups of channels begin on a word."""
 
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+"""Finite numbers. Beside scores of minus the one of FP16 and less any other is all."""
+
 PRODUCT_ANCHOR, SUM_ANCHOR = -50, -30
 """Exponents of the lowest bits of BF16 sums: products may be up to 2^30, elements up to 2^18."""
 

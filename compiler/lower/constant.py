@@ -3,16 +3,12 @@
 
 import numpy as np
 
-from compiler.ir.floats import patterns
+from compiler.ir.floats import LARGEST, patterns
 from compiler.lower.builder import Builder
 from compiler.lower.values import Deq, Weights
 
 STEPS = 127
 """Of the largest magnitude, where a real constant becomes INT8."""
-
-
-LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
-"""Of the types of floats."""
 
 
 def saturated(build: Builder, c: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from compiler.lower.cache import append
 from compiler.lower.cut import Constraints, Cut
 from compiler.lower.edges import Edges
 from compiler.lower.finish import channels_of, settled, stored
+from compiler.lower.logic import CASTS
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
@@ -227,7 +228,7 @@ class _Walk:
         if not self.build.floats or kind not in COUNTS:
             return bool(self.build.floats) and kind in REALS
         return self._reaches(name, MOVES, lambda node, value: node.op_type in LOGIC or (
-            node.op_type == "Cast" and attributes(node)["to"] in (*REALS, onnx.TensorProto.BOOL)
+            node.op_type == "Cast" and attributes(node)["to"] in CASTS
             or node.op_type == "Where" and node.input[0] == value))
 
     def _tokens(self, name: str) -> bool:

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from compiler.ir.errors import Unsupported
+from compiler.ir.floats import LARGEST
 from compiler.lower.affine import operands, plus, times
 from compiler.lower.builder import Builder, Handlers
 from compiler.lower.finish import as_number, stored
@@ -20,9 +21,11 @@ from compiler.lower.values import Deq, Real, Weights
 from compiler.source.frontend import attributes
 
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+CASTS = (*REALS, TensorProto.BOOL)
+"""Types that values are converted to: those of floats, all of them the network's, and truth values.
+"""
 
-LEAST = -65504.0
-"""Of FP16: beside scores of this and less any other is all."""
+LEAST = -LARGEST["float16"]
 
 FAR = 2.0 ** 31
 """What overflows in FP16, to infinity."""
@@ -33,7 +36,7 @@ def cast(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     to truth values. To integers it is the host's.
     """
     to, x = attributes(node)["to"], inputs[0]
-    if not isinstance(x, Real) or not build.floats or to not in (*REALS, TensorProto.BOOL):
+    if not isinstance(x, Real) or not build.floats or to not in CASTS:
         raise Unsupported(f"it converts to {TensorProto.DataType.Name(to)}",
                           f"leave it to the host: --host {node.op_type}")
     if to in REALS:

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 
 from compiler.ir.errors import Unsupported
+from compiler.ir.floats import LARGEST
 from compiler.lower.builder import Builder, Handlers
-from compiler.lower.constant import LARGEST
 from compiler.lower.finish import as_number, stored
 from compiler.lower.pool import as_maps, window
 from compiler.lower.quant import deq_of

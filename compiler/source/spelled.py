@@ -19,13 +19,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from compiler.ir.floats import LARGEST
 from compiler.source.frontend import Source, attributes
 
 ALIKE = 1e-4
 """Relative difference of coefficients that are the same, rounded by hand."""
-
-LEAST = -65504.0
-"""Of FP16: beside scores of this and less any other is all."""
 
 DEGREE = 6
 """Of the polynomials that are looked at."""
@@ -232,7 +230,7 @@ def _mask(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:
     takes = graph.source.constants.get(graph.root(node.input[0]))
     for at in (1, 2) if takes is not None else ():
         low = graph.number(node.input[3 - at])
-        if low is not None and low <= LEAST:
+        if low is not None and low <= -LARGEST["float16"]:
             assert takes is not None
             adds = np.where(takes == (at == 1), 0, low).astype(np.float32)
             name = graph.constant(f"{node.output[0]}:mask", adds)

@@ -166,7 +166,8 @@ def _compile_options(f: Callable[..., Any], batch_option: Callable[..., Any]) ->
                          type=click.Choice((*PRECISIONS, "mixed")),
                          help="What an FP32 model becomes; the 16-bit types need a machine that "
                               "has them. w8: FP16 with INT8 weights. mixed: INT8 but for some "
-                              "layers."),
+                              "layers, which int8 is of a transformer where the machine has "
+                              "floats."),
             click.option("--quantize", "quantizer", default="ort", show_default=True,
                          type=click.Choice(tuple(QUANTIZERS)),
                          help="Who makes INT8 of an FP32 model: ONNX Runtime, or NNCF, which "
