@@ -94,7 +94,11 @@ def join(build: Builder, e: Joined, scale: np.float32, clip: Clip, dtype: str, n
     parts = [part if isinstance(part, Deq) else Deq(
         quantize(build, part, scale, clip.z, dtype, f"{name}:{i}"), scale, clip.z)
         for i, part in enumerate(e.parts)]
+    heads = _of_heads(parts, e.which.shape)
     for i, part in enumerate(parts):
+        if heads and part.q.storage.tensor is None:
+            turned = part.q.index.transpose(0, 1, 3, 2)
+            demand(build, part.q, turned.reshape(1, -1, 1, turned.shape[3]), part.zero_point)
         build.settle(part.q)
         wanted[e.which == i] = part.q.positions().ravel()
     kept = _in_place(parts, e.which, wanted)
@@ -112,11 +116,23 @@ def join(build: Builder, e: Joined, scale: np.float32, clip: Clip, dtype: str, n
     order = identity(e.which.shape).reshape(found)
     if e.which.ndim == 3 and build.tokens(name) and any(_tokens(part) for part in parts):
         order = np.moveaxis(order[:, :, 0], 1, 2)[:, :, None]
+    elif heads:
+        order = order.transpose(0, 1, 3, 2).reshape(1, -1, 1, order.shape[2])
     y = gather(build, parts, e.which.ravel()[order], wanted.ravel()[order], scale,
                clip.z, dtype, name, clip)
     index = np.empty(order.size, np.int32)
     index[order.ravel()] = identity((order.size,))
     return Quantized(name, Storage(name, y.nchw, dtype, y), index.reshape(e.which.shape))
+
+
+def _of_heads(parts: list[Deq], shape: tuple[int, ...]) -> bool:
+    """Whether a value [1, heads, tokens, size] has a part that is a tensor of tokens, of floats,
+    whose channels are all heads: keys and values that are put behind earlier ones."""
+    if len(shape) != 4 or shape[0] > 1 or shape[3] == 1:
+        return False
+    tensors = [p.q.storage.tensor for p in parts]
+    return any(t is not None and t.floating and t.nchw[:2] == (1, shape[1] * shape[3])
+               for t in tensors)
 
 
 def _tokens(part: Deq) -> bool:

@@ -74,6 +74,30 @@ def test_tokens_move_for_products_alone() -> None:
     assert len([op for op in graph.ops if isinstance(op, Move)]) == 4
 
 
+def test_earlier_keys_and_values_come_as_tokens() -> None:
+    """What a decoder joins with them is a token as well: nothing but the two joints moves."""
+    net, rng = Net(), np.random.default_rng(6)
+    x = net.input("x", "float32", (1, 1, 16))
+    earlier = [net.input(n, "float32", (1, 2, 15, 8)) for n in ("keys", "values")]
+    parts = []
+    for _ in range(3):
+        w = net.constant((rng.standard_normal((16, 16)) / 4).astype(np.float32))
+        y = net.op("Reshape", net.op("MatMul", x, w), net.constant(np.array([1, 1, 2, 8])))
+        parts.append(net.op("Transpose", y, perm=[0, 2, 1, 3]))
+    k, v = (net.op("Concat", old, new, axis=2) for old, new in zip(earlier, parts[1:]))
+    scores = net.op("MatMul", parts[0], net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    y = net.op("MatMul", net.op("Softmax", scores, axis=-1), v)
+    model = net.model(y, k, v, kind="float32")
+    graph = legalize(load(model), (), "float16").graph
+    assert len([op for op in graph.ops if isinstance(op, Move)]) == 2
+    inputs = {i.name: rng.standard_normal([d.dim_value for d in i.type.tensor_type.shape.dim])
+              .astype(np.float16).astype(np.float32) for i in model.graph.input}
+    program = compile_model(model, TINY, precision="fp16")
+    got = Session(program, GoldenDevice(TINY)).run(inputs).values()
+    for mine, want in zip(got, onnxruntime(model, inputs), strict=True):
+        assert 10 * np.log10((want ** 2).sum() / ((mine - want) ** 2).sum()) >= LEAST
+
+
 def test_pixels_in_another_order_stay_where_they_are() -> None:
     """Patches of 2 x 2 whose corners are sequences, as MobileViT has them: neither a product with
     weights nor a normalization moves them, nor what is added to them behind it."""
