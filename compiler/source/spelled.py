@@ -66,13 +66,16 @@ class _Graph:
         self.uses.update(o.name for o in self.graph.output)
 
     def made(self, name: str, *ops: str) -> onnx.NodeProto | None:
-        """What makes a value, if it is such an operator; Identity is looked through."""
+        """What makes a value, if it is such an operator."""
         node = self.makers.get(self.root(name))
         return node if node is not None and node.op_type in ops else None
 
     def root(self, name: str) -> str:
-        """A value before it went through Identity."""
-        while (node := self.makers.get(name)) is not None and node.op_type == "Identity":
+        """A value before it went through Identity, or a Cast to the type that it has."""
+        types = self.source.types
+        while (node := self.makers.get(name)) is not None and (
+                node.op_type == "Identity" or node.op_type == "Cast"
+                and types.get(node.input[0]) == types.get(name, 0)):
             name = node.input[0]
         return name
 
@@ -210,15 +213,21 @@ def _same_shape(graph: _Graph, a: str, b: str) -> bool:
 
 
 def _without_nan(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """Where(IsNaN(s), 0, s) of a Softmax: the machine's gives zeros where there is no score."""
-    if node.op_type != "Where":
+    """Where(t, 0, s) of a Softmax s, with t IsNaN(s), or Equal(ReduceMax(m), -inf) of a mask m that
+    was added in front of s: the machine's gives zeros where there is no score."""
+    if node.op_type != "Where" or graph.number(node.input[1]) != 0:
         return None
-    test = graph.made(node.input[0], "IsNaN")
-    if test is None or graph.number(node.input[1]) != 0 or graph.made(
-            node.input[2], "Softmax") is None or graph.root(test.input[0]) != graph.root(
-                node.input[2]):
+    test, softmax = graph.made(node.input[0], "IsNaN", "Equal"), graph.made(
+        node.input[2], "Softmax")
+    if test is None or softmax is None:
         return None
-    return helper.make_node("Identity", [node.input[2]], node.output)
+    if test.op_type == "IsNaN":
+        found = graph.root(test.input[0]) == graph.root(node.input[2])
+    else:
+        most, add = graph.made(test.input[0], "ReduceMax"), graph.made(softmax.input[0], "Add")
+        found = (most is not None and add is not None and graph.number(test.input[1]) == -math.inf
+                 and graph.root(most.input[0]) in map(graph.root, add.input))
+    return helper.make_node("Identity", [node.input[2]], node.output) if found else None
 
 
 def _mask(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:

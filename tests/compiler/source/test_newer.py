@@ -59,3 +59,26 @@ def test_other_casts_are_refused():
     y = net.op("Cast", net.op("Relu", net.input("x", "float32", (1, 4))), to=7)
     with pytest.raises(CompileError, match="does not run Cast"):
         compile_model(net.model(y, kind="int64"), PRESETS["tiny_fp"], precision="fp16")
+
+
+@pytest.mark.parametrize("mask,past", [(True, False), (True, True), (False, True)])
+def test_attention_with_a_mask_that_is_an_input(mask: bool, past: bool):
+    """Zeros where a query has no key, whatever the cache; nothing is left to the host."""
+    net, keys = Net(23), 6 + 2 * past
+    x = {k: RNG.standard_normal((1, 6, 16)).astype(np.float16).astype(np.float32) for k in "qkv"}
+    if mask:
+        x["mask"] = np.where(RNG.random((1, 1, 6, keys)) < 0.5, 0, -np.inf).astype(np.float32)
+        x["mask"][..., 2, :] = -np.inf
+    if past:
+        x |= {k: RNG.standard_normal((1, 2, 2, 8)).astype(np.float16).astype(np.float32)
+              for k in ("past_key", "past_value")}
+    names = {k: net.input(k, "float32", v.shape) for k, v in x.items()}
+    inputs = [names.get(k, "") for k in ("q", "k", "v", "mask", "past_key", "past_value")]
+    while not inputs[-1]:
+        inputs.pop()
+    y = net.op("Attention", *inputs, q_num_heads=2, kv_num_heads=2,
+               outputs=1 if not past else 3)
+    model = net.model(y, kind="float32")
+    got, = run(model, PRESETS["tiny_fp"], x, precision="fp16")
+    want, = ReferenceEvaluator(model).run(None, x)
+    np.testing.assert_allclose(got, want, atol=4e-3)
