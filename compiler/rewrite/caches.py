@@ -16,9 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from compiler.ir.errors import CompileError
 from compiler.ir.floats import one_hot, patterns
 from compiler.ir.graph import (RANGE, Append, Clip, Conv, Graph, Matrix, Op, Place, Tensor,
-                               Varying, check)
+                               Varying)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -39,7 +40,7 @@ def placed(graph: Graph, config: Config) -> Graph:
                                         else _plain(op, store.whole, config))
             ops += front
         else:
-            ops.append(_reading(op, stores))
+            ops.append(_reading(graph, op, stores))
     last = {x: i for i, op in enumerate(ops) for x in op.inputs}
     behind: dict[int, list[Op]] = {}
     for y, later in kept.items():
@@ -71,12 +72,19 @@ class _Store:
         return Tensor(t.name, t.nchw, t.dtype, parent=self.whole, block=head * self.wide + block)
 
 
-def _reading(op: Op, stores: dict[Tensor, _Store]) -> Op:
-    """An operator that reads caches where they lie."""
+def _reading(graph: Graph, op: Op, stores: dict[Tensor, _Store]) -> Op:
+    """An operator that reads caches where they lie.
+
+    Raises
+    ------
+    CompileError
+        If it is none of the array's, and does not read all of a cache.
+    """
     if not any(x in stores and stores[x].whole is not x for x in op.inputs):
         return op
-    check(isinstance(op, Conv), "a cache", f"{type(op).__name__} reads it")
-    assert isinstance(op, Conv)
+    if not isinstance(op, Conv):
+        raise CompileError(graph.where(op.node), "it reads a cache otherwise than a product, of "
+                           "which others read more", "compile for a single context")
     x, matrix = op.x, op.matrix
     if x.whole in stores:
         op = replace(op, x=stores[x.whole].part(x))
@@ -88,8 +96,7 @@ def _reading(op: Op, stores: dict[Tensor, _Store]) -> Op:
 def _plain(op: Append, y: Tensor, config: Config) -> tuple[list[Op], list[Op]]:
     """The operators in front of what reads the cache, and those behind."""
     blocks, tokens = op.x.blocks(config.lanes), op.x.nchw[3]
-    read = Place(node=op.node, x=op.x, y=y, blocks=blocks, pixels=tokens,
-                 pixel=op.slot)
+    read = Place(node=op.node, x=op.x, y=y, blocks=blocks, pixels=tokens, pixel=op.slot)
     return [read], [replace(read, pixel=0, varying=(Varying(SLOT, config.lanes),))]
 
 

@@ -106,3 +106,13 @@ def test_lengths_that_are_fixed() -> None:
     model = decoder()
     model.graph.input[3].type.tensor_type.shape.dim[2].dim_value = 7
     refuse(model, "does not run with a cache of any length")
+
+
+def test_a_function_of_a_cache() -> None:
+    model = decoder()
+    turn = next(n for n in model.graph.node if n.input[0] == "present.0.key")
+    model.graph.node.insert(list(model.graph.node).index(turn), helper.make_node(
+        "Tanh", ["present.0.key"], ["function"], name="function"))
+    turn.input[0] = "function"
+    compile_decoder(model, TINY, context=16, prefill=4, allow_host=("all",))
+    refuse(model, "compile for a single context", context=(8, 16))
