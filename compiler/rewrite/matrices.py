@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.ir.floats import one_hot, patterns
-from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Product,
-                               Rows, Tensor)
+from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Pool,
+                               Product, Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
 
@@ -31,7 +31,7 @@ def matrices(graph: Graph, config: Config) -> Graph:
         if isinstance(op, Product):
             ops += _Made(graph, ops, op, config.lanes, split).ops
         elif op.y in split:
-            assert isinstance(op, Add | Rows)
+            assert isinstance(op, Add | Pool | Rows)
             each = [_piece(op, x, i, config.lanes) for i, x in enumerate(split[op.inputs[0]])]
             split[op.y] = [piece.y for piece in each]
             ops += each
@@ -52,6 +52,8 @@ def _apart(graph: Graph, t: Tensor, pitch: int) -> list[Tensor]:
             fits = op.b.nchw[1] == t.nchw[1]
         elif isinstance(op, Rows):
             fits = op.pitch == pitch
+        elif isinstance(op, Pool):
+            fits = op.kernel == (1, 1) and op.y.nchw == t.nchw
         else:
             fits = isinstance(op, Product) and op.x is t and op.w is not t and op.pitch == pitch
         rest = [] if not fits or isinstance(op, Product) else _apart(graph, op.y, pitch)
@@ -61,11 +63,11 @@ def _apart(graph: Graph, t: Tensor, pitch: int) -> list[Tensor]:
     return [] if any(port.tensor is t for port in graph.outputs) else found
 
 
-def _piece(op: Add | Rows, x: Tensor, i: int, lanes: int) -> Add | Rows:
+def _piece(op: Add | Pool | Rows, x: Tensor, i: int, lanes: int) -> Add | Pool | Rows:
     """An operator on the channels of one product, ``x`` of its operand."""
     pitch = x.nchw[1]
     y = Tensor(f"{op.y.name}[{i}]", x.nchw, op.y.dtype, op.y.scale, op.y.zero_point)
-    if isinstance(op, Rows):
+    if not isinstance(op, Add):
         return replace(op, x=x, y=y)
     b = op.b
     return replace(op, a=x, y=y, b=Tensor(

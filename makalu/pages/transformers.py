@@ -3,8 +3,8 @@
 
 Each network of :mod:`makalu.measure.transformers` is compiled for each machine; without names, all.
 ``--rtl`` runs them on the simulated hardware as well and compares every bit with the golden model;
-``--layers 1`` takes so many layers of each. What was measured before stays in the table; it is kept
-beside the page as JSON.
+``--layers 1`` takes so many layers of each, ``--precision int8`` quantizes the products with random
+inputs. What was measured before stays in the table; it is kept beside the page as JSON.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from makalu import api, facts
 from makalu.measure.samples import random_inputs
 from makalu.measure.transformers import TRANSFORMERS
 from makalu.pages.isa_pages import DOCS, table
+from runtime.ports import Port
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
 from sim.cache import say
@@ -27,16 +28,19 @@ from sim.device import RtlDevice
 PAGE, FIGURES = DOCS / "transformers.md", DOCS / "transformers.json"
 MACHINES = ("core256_fp", "core1024_fp")
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
-TITLES = ("network", "layers", "machine", "instructions", "roofline, cycles", "predicted",
-          "of the roofline", "RTL", "of the roofline", "prediction")
+TITLES = ("network", "layers", "machine", "precision", "instructions", "roofline, cycles",
+          "predicted", "of the roofline", "RTL", "of the roofline", "prediction")
 
-KEY = ("network", "layers", "machine")
+CALIBRATION = 2
+"""Random inputs that a quantization sees."""
+
+KEY = ("network", "layers", "machine", "precision")
 """Of these there is one row."""
 
 Row = dict[str, Any]
 
 
-def measured(name: str, layers: int | None, machine: str, rtl: bool) -> Row:
+def measured(name: str, layers: int | None, machine: str, precision: str, rtl: bool) -> Row:
     """A row: what the compiler predicts, and with ``rtl`` what the simulated hardware takes.
 
     Raises
@@ -45,10 +49,14 @@ def measured(name: str, layers: int | None, machine: str, rtl: bool) -> Row:
         If the hardware's outputs are not the golden model's, bit for bit.
     """
     model = TRANSFORMERS[name]() if layers is None else TRANSFORMERS[name](layers)
-    program = api.compile(model, machine, precision="fp16")
+    ports = [Port(i.name, np.dtype(np.float32),
+                  tuple(d.dim_value for d in i.type.tensor_type.shape.dim))
+             for i in model.graph.input]
+    program = api.compile(model, machine, precision=precision, calibration=[
+        random_inputs(ports, 1 + n) for n in range(CALIBRATION)] if precision == "int8" else None)
     row = {"network": name, "layers": model.graph.name.rsplit("_", 1)[1], "machine": machine,
-           "instructions": program.instruction_count, "roofline": program.roofline_cycles,
-           "predicted": sum(program.predicted_cycles)}
+           "precision": precision, "instructions": program.instruction_count,
+           "roofline": program.roofline_cycles, "predicted": sum(program.predicted_cycles)}
     if rtl:
         session = Session(program, RtlDevice(load_config(machine)))
         inputs = random_inputs(session.inputs, 1)
@@ -61,7 +69,7 @@ def measured(name: str, layers: int | None, machine: str, rtl: bool) -> Row:
 
 def _cells(row: Row) -> list[str]:
     predicted, roofline = row["predicted"], row["roofline"]
-    cells = [row["network"], row["layers"], row["machine"], f"{row['instructions']:,}",
+    cells = [*(row[k] for k in KEY), f"{row['instructions']:,}",
              f"{roofline:,}", f"{predicted:,}", f"{roofline / predicted:.1%}"]
     if "rtl" not in row:
         return [*cells, "", "", ""]
@@ -72,7 +80,8 @@ def _cells(row: Row) -> list[str]:
 def write(rows: list[Row]) -> None:
     """The table into the page, the rows into the file beside it."""
     order = list(TRANSFORMERS)
-    rows = sorted(rows, key=lambda r: (order.index(r["network"]), int(r["layers"]), r["machine"]))
+    rows = sorted(rows, key=lambda r: (order.index(r["network"]), int(r["layers"]), r["machine"],
+                                       r["precision"]))
     text = PAGE.read_text()
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text(head + BEGIN + "\n" + table(TITLES, map(_cells, rows)) + "\n" + END + tail)
@@ -85,13 +94,14 @@ def main() -> None:
                         help=f"of {', '.join(TRANSFORMERS)}")
     parser.add_argument("--layers", type=int, help="layers of each; by default all")
     parser.add_argument("--machine", nargs="+", default=MACHINES)
+    parser.add_argument("--precision", default="fp16", choices=("fp16", "bf16", "int8", "w8"))
     parser.add_argument("--rtl", action="store_true", help="run on the simulated hardware")
     args = parser.parse_args()
     rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.names:
         for machine in args.machine:
             start = time.monotonic()
-            row = measured(name, args.layers, machine, args.rtl)
+            row = measured(name, args.layers, machine, args.precision, args.rtl)
             rows = [r for r in rows if [r[k] for k in KEY] != [row[k] for k in KEY]] + [row]
             write(rows)
             say(f"{name} on {machine}: {row} ({time.monotonic() - start:.0f} s)")
