@@ -7,6 +7,7 @@ import pytest
 
 from compiler.compile import compile_decoder
 from isa.presets import PRESETS
+from makalu.see.bisect import Comparison
 from runtime.generator import Generator
 from runtime.golden_device import GoldenDevice
 from sim.device import RtlDevice
@@ -39,3 +40,12 @@ def test_rtl_equals_golden(dram: DramModel, precision: str, least: int) -> None:
             got.append(golden)
         assert sqnr(np.array(got), reference(model, IDS)[PROMPT - 1:]) > least
     machines[1].device.close()
+
+
+def test_instruction_by_instruction() -> None:
+    program = compile_decoder(decoder(), CONFIG, context=8, prefill=4, allow_host=("all",))
+    with Comparison(CONFIG) as device:
+        g = Generator(program, device)
+        for ids in (IDS[:3], IDS[3:4], IDS[4:6]):
+            g.prefill(ids)
+            assert device.difference is None, device.difference
