@@ -31,7 +31,7 @@ def product(build: Builder, x: Deq, w: Deq, scores: bool = False) -> Real:
     left, pitch = _first(build, x, rows.transpose(0, 2, 1))
     right, turned = _second(build, w, columns)
     count, (h, wide) = len(first), left.nchw[2:]
-    scores &= is_number(x)
+    scores &= bool(build.floats)
     outputs = n + -n % WORD if scores else n
     place = identity((count, outputs, h * wide))[:, :n].transpose(0, 2, 1).reshape(*lead, m, n)
     return Real(Matrices(x, w, (left, right), depth, pitch, outputs, n,

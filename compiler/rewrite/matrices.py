@@ -21,6 +21,9 @@ from compiler.ir.passes import Pass
 from isa.config import Config
 
 
+INT32 = np.iinfo(np.int32)
+
+
 def matrices(graph: Graph, config: Config) -> Graph:
     """The graph without products."""
     ops: list[Op] = []
@@ -113,7 +116,7 @@ class _Made:
         k, c = y.nchw[1], x.nchw[1]
         bias = np.zeros(k, np.float32 if x.floating else np.int32)
         if counted:
-            bias[self.op.columns:] = self.op.fill
+            bias[self.op.columns:] = max(self.op.fill, -np.inf if x.floating else INT32.min)
         none = np.zeros((), np.uint16 if x.floating else np.int16)
         self.ops.append(Conv(
             node=self.op.node, x=x, y=y, weight=np.broadcast_to(none, (k, c, 1, 1)),
