@@ -14,6 +14,7 @@ matrices              matrix products of two tensors become convolutions
 caches                tokens of a cache go where they are read, and where they are kept
 prepare               what no single instruction can do is rewritten
 stem                  space to depth in front of a strided first layer
+grid                  tokens become rows of a map
 int8_weights          precision w8 only: FP16 weights become INT8
 backend               instructions, their order, waits, predicted cycles
 ====================  =============================================================================
