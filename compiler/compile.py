@@ -32,8 +32,8 @@ from compiler.backend import Backend, Work
 from compiler.backend import program as program_of
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import FLOATS
-from compiler.ir.graph import verify
 from compiler.ir.passes import run
+from compiler.ir.verify import verify
 from compiler.lower import function, normalize, smooth, softmax
 from compiler.lower.hosts import check_operators
 from compiler.lower.legalize import legalize

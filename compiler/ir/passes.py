@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passes from graph to graph, and their contract.
 
-1. A pass takes a graph that :func:`compiler.ir.graph.verify` accepts, and leaves one.
+1. A pass takes a graph that :func:`compiler.ir.verify.verify` accepts, and leaves one.
 2. It may change the graph in place; the graph that it returns is the one to go on with.
 3. Every value that remains has the same bits. A pass declines where it could not keep them, for the
    reasons that its module states.
@@ -13,7 +13,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compiler.ir.graph import Graph, Op, check, verify
+from compiler.ir.graph import Graph, Op
+from compiler.ir.verify import check, verify
 from isa.config import Config
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from compiler import compile_model
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import check_scale
+from compiler.ir.verify import check_scale
 from golden import arith
 from isa.presets import PRESETS
 from tests.compiler.models import Net, execute, onnxruntime
