@@ -17,12 +17,23 @@ def functions(opset: int) -> frozenset[str]:
         and (s.has_function or s.has_context_dependent_function))
 
 
+def _complete(node: onnx.NodeProto) -> None:
+    """Give a node the attributes that it leaves to their defaults, which its definition refers to
+    (:mod:`onnx.inliner` does not)."""
+    given = {a.name for a in node.attribute}
+    node.attribute.extend(a.default_value for a in onnx.defs.get_schema(
+        node.op_type).attributes.values() if a.default_value.name and a.name not in given)
+
+
 def spelled_out(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model with the definitions of such operators in their place, the nodes named after the
     one that they make up."""
     newer = {n.op_type for n in model.graph.node if n.domain in ("", "ai.onnx")} & functions(opset)
     if not newer:
         return model
+    for node in model.graph.node:
+        if node.op_type in newer:
+            _complete(node)
     before = {n.name for n in model.graph.node}
     whose = {o: n.name for n in model.graph.node if n.op_type in newer for o in n.output}
     model = onnx.shape_inference.infer_shapes(model)

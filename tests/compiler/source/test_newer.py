@@ -45,6 +45,14 @@ def test_the_results_are_those_of_the_operator():
     np.testing.assert_allclose(got, want, atol=2e-3)
 
 
+def test_attributes_that_are_left_out_have_their_defaults():
+    net = Net(24)
+    model = net.model(net.op("Swish", net.input("x", "float32", (1, 4))), kind="float32")
+    x = RNG.standard_normal((1, 4)).astype(np.float32)
+    got, = run(model, PRESETS["tiny_fp"], {"x": x}, precision="fp16")
+    np.testing.assert_allclose(got, x / (1 + np.exp(-x)), atol=2e-3)
+
+
 def test_casts_to_the_same_type_are_none():
     net = Net()
     x = net.input("x", "float32", (1, 4))
