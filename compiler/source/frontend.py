@@ -330,7 +330,8 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     proto = _convert(proto, where)
     _fix_batch(proto, batch, aside)
     source = Source(where, proto)
-    for _ in range(3):  # a folded shape lets inference see further
+    before = -1
+    while len(source.model.graph.node) != before:  # a folded shape lets inference see further
         _infer(source)
         _casts_to_the_same(source)
         constants = {i.name: tuple(i.dims) for i in source.model.graph.initializer}
@@ -338,8 +339,6 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
         check_sizes(source.shapes)
         before = len(source.model.graph.node)
         _fold(source, large)
-        if len(source.model.graph.node) == before:
-            break
         have = {i.name for i in source.model.graph.initializer} | aside.keys()
         used = {n for node in source.model.graph.node for n in node.input}
         source.model.graph.initializer.extend(

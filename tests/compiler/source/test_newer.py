@@ -11,6 +11,7 @@ from compiler.ir.errors import CompileError
 from compiler.source.frontend import OPSET, load
 from compiler.source.newer import functions
 from isa.presets import PRESETS
+from makalu.measure.transformers import Shape, llama
 from tests.compiler.models import Net, run
 
 RNG = np.random.default_rng(3)
@@ -51,6 +52,12 @@ def test_attributes_that_are_left_out_have_their_defaults():
     x = RNG.standard_normal((1, 4)).astype(np.float32)
     got, = run(model, PRESETS["tiny_fp"], {"x": x}, precision="fp16")
     np.testing.assert_allclose(got, x / (1 + np.exp(-x)), atol=2e-3)
+
+
+def test_shapes_are_known_however_deep_the_network_is():
+    """Each layer of a decoder reshapes what the one before has made."""
+    source = load(llama(Shape(3, 16, 2, 24, 1, kv_heads=1, classes=8, context=7), "llama_3"))
+    assert "Shape" not in {n.op_type for n in source.nodes}
 
 
 def test_casts_to_the_same_type_are_none():
