@@ -76,7 +76,8 @@ class RowsEmitter:
         s, op, per = self.s, self.op, self.per
         boxes = sum(s.resident(t) is None for t in (self.source, op.y)) * per + self._own()
         several = SEVERAL if PASSES * per * rows * columns > LEAST else 1
-        return several * (rows * columns * boxes + 4 * ALIGN) + 2 * per + ALIGN
+        constants = sum(c is not None for c in (op.gain, op.shift)) * per + ALIGN
+        return several * (rows * columns * boxes + 4 * ALIGN) + constants
 
     def _own(self) -> int:
         """Words of a box for each pixel beside operand and result: two numbers, and the squares of
