@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from golden.machine import Machine, MachineFault
-from isa.instructions import Fault, Instruction, Opcode, Region
+from isa.instructions import FETCH_BYTES, Fault, Instruction, Opcode, Region, assembled
 from isa.presets import PRESETS
 from isa.program import Program
 from runtime.device import DeviceFault
@@ -23,7 +23,7 @@ SECRET = np.full(CONFIG.spm_bytes, 0x5A, np.uint8)
 
 
 def of(instruction: Instruction) -> Program:
-    image = instruction.encode() + Instruction(Opcode.END).encode()
+    image = assembled([instruction, Instruction(Opcode.END)]).ljust(2 * FETCH_BYTES, b"\0")
     return Program(name="tenant", config=CONFIG, image=image, instruction_count=2, inputs=[],
                    outputs=[], region_sizes=SIZES)
 
