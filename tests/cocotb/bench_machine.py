@@ -12,7 +12,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
 
-from isa.instructions import Fault, Instruction, Opcode, Region, assembled
+from isa.instructions import UNIT_BYTES, Fault, Instruction, Opcode, Region, assembled
 from isa.registers import IDENT, OFFSET
 from tests.cocotb.bench import BASES, MEMORY_BYTES, SIZES, Bench
 from tests.hw.memory.dma_bench import copy
@@ -197,16 +197,19 @@ async def a_program_without_end_and_errors_behind_the_end(dut):
     bench = Bench(dut)
     await bench.reset()
     await bench.regions(PROGRAM=0x200)
-    assert await bench.run([load()] * 4, ends=False) == ERROR
-    assert (await bench.get("ERROR_CODE"), await bench.get("ERROR_INDEX")) == (Fault.DRAM_RANGE, 4)
+    full = 0x200 // UNIT_BYTES      # instructions of a unit each, up to the end of the region
+    assert await bench.run([load()] * full, ends=False) == ERROR
+    assert (await bench.get("ERROR_CODE"), await bench.get("ERROR_INDEX")) == (
+        Fault.DRAM_RANGE, full)
     await bench.recover()
     bench.errors = {BASES[Region.PROGRAM] + 0x180: AxiResp.DECERR}
     for _ in range(3):
         assert await bench.run([load()] * 2) == DONE
         assert await bench.get("INSTRUCTIONS") == 2
     bench.errors = {}
-    assert await bench.run([load()] * 2, at=0x100, ends=False) == ERROR
-    assert (await bench.get("ERROR_CODE"), await bench.get("ERROR_INDEX")) == (Fault.DRAM_RANGE, 2)
+    assert await bench.run([load()] * (full // 2), at=0x100, ends=False) == ERROR
+    assert (await bench.get("ERROR_CODE"), await bench.get("ERROR_INDEX")) == (
+        Fault.DRAM_RANGE, full // 2)
     await bench.recover()
     assert await bench.run([load()], at=0x100) == DONE
 
