@@ -239,12 +239,14 @@ async def reset_in_the_middle_of_traffic(dut):
     word = bench.config.word_bytes
     words = 4096 // word
     program = [load(n0=words)] + [
-        i for k in range(3) for i in (store(dram=4096 * k, n0=words), load(dram=64 * k, n0=words))]
+        i for k in range(9)
+        for i in (store(dram=4096 * (k % 3), n0=words), load(dram=64 * k, n0=words))]
     for wait in range(40, 800, 95):
         image = assembled([*program, Instruction(Opcode.END)])
         bench.ram.write(BASES[Region.PROGRAM], image)
         await bench.set("DOORBELL", 1)
         await ClockCycles(dut.clk, wait)
+        assert await bench.get("STATUS") & 1
         await bench.recover()
     assert await bench.get("REGION1_SIZE") == SIZES[Region.WORKSPACE]
     await check(bench, copies(random.Random(1), word, 2, 64))
