@@ -30,9 +30,12 @@ def matrices(graph: Graph, config: Config) -> Graph:
     split: dict[Tensor, list[Tensor]] = {
         t: [] for op in graph.ops if isinstance(op, Product) and len(op.first) > 1
         and op.outputs * op.y.size % config.lanes == 0 for t in _apart(graph, op.y, op.outputs)}
+    pieces = _Pieces(graph)
     for op in graph.ops:
         if isinstance(op, Product):
-            ops += _Made(graph, ops, op, config.lanes, split).ops
+            ops += _Made(graph, ops, op, config.lanes, split, pieces).ops
+        elif op.y in pieces:
+            continue
         elif op.y in split:
             assert isinstance(op, Add | Pool | Rows)
             each = [_piece(op, x, i, config.lanes) for i, x in enumerate(split[op.inputs[0]])]
@@ -78,12 +81,57 @@ def _piece(op: Add | Pool | Rows, x: Tensor, i: int, lanes: int) -> Add | Pool |
         i * pitch * b.size // lanes))
 
 
+def _slices(op: Product, t: Tensor) -> set[tuple[int, int]]:
+    """First channel and number of channels of each part of ``t`` that a product reads."""
+    each = op.columns if op.turned else op.depth
+    return ({(i * op.pitch, op.depth) for i in op.first if op.x is t}
+            | {(i * each, each) for i in op.second if op.w is t})
+
+
+class _Pieces:
+    """Convolutions whose results only products read, as heads of attention do, each a part of the
+    channels: the parts are made one by one, each where the first product reads it. Then not all
+    queries, keys and values have to stay, and the array has those of the next head to make while
+    the vector engine is at the scores of this one."""
+
+    def __init__(self, graph: Graph):
+        self._makers: dict[Tensor, Conv] = {}
+        self._made: dict[tuple[Tensor, int], Tensor] = {}
+        ports = {port.tensor for port in graph.outputs}
+        for op in graph.ops:
+            readers = [other for other in graph.ops if op.y in other.inputs]
+            if (not isinstance(op, Conv) or op.groups > 1 or op.residual or op.y in ports
+                    or not all(isinstance(other, Product) for other in readers)):
+                continue
+            found = sorted({part for other in readers if isinstance(other, Product)
+                            for part in _slices(other, op.y)})
+            if len(found) > 1 and all(a + n <= b for (a, n), (b, _) in zip(found, found[1:])):
+                self._makers[op.y] = op
+
+    def __contains__(self, t: Tensor) -> bool:
+        return t in self._makers
+
+    def maker(self, t: Tensor) -> Conv | None:
+        """The convolution that the parts of ``t`` come from, if they do."""
+        return self._makers.get(t)
+
+    def part(self, t: Tensor, first: int, count: int) -> tuple[Tensor, list[Op]]:
+        """Channels ``first … first + count - 1``, and what makes them unless that is done."""
+        if (t, first) in self._made:
+            return self._made[t, first], []
+        op, k = self._makers[t], slice(first, first + count)
+        y = Tensor(f"{t.name}[{first}]", (t.nchw[0], count, *t.nchw[2:]), t.dtype, t.scale,
+                   t.zero_point)
+        self._made[t, first] = y
+        return y, [replace(op, y=y, weight=op.weight[k], bias=op.bias[k], scale=op.scale[k])]
+
+
 class _Made:
     """What becomes of one product behind the operators ``before``, in order."""
 
     def __init__(self, graph: Graph, before: list[Op], op: Product, lanes: int,
-                 split: dict[Tensor, list[Tensor]]):
-        self.graph, self.op, self.lanes, self.split = graph, op, lanes, split
+                 split: dict[Tensor, list[Tensor]], pieces: _Pieces):
+        self.graph, self.op, self.lanes, self.split, self.pieces = graph, op, lanes, split, pieces
         self.ops: list[Op] = []
         self._makers = {made.y: made for made in before}
         self._parts: dict[tuple[Tensor, int], Tensor] = {}
@@ -127,12 +175,16 @@ class _Made:
         """Channels ``first … first + count - 1`` of a tensor."""
         if t in self.split and t is self.op.x:
             return self._start(self.split[t][first // self.op.pitch], count)
-        if (first, count) == (0, t.nchw[1]) and not self._copies[t]:
+        copies, pitch = self._copies[t], self.op.pitch if t is self.op.x else count
+        if t in self.pieces:
+            part, ops = self.pieces.part(t, first, count)
+            self.ops += ops
+            t, first, pitch = part, 0, count
+        if (first, count) == (0, t.nchw[1]) and not copies:
             return t
         if (t, first) not in self._parts:
             shape, name = (1, count, *t.nchw[2:]), f"{t.name}[{first}]"
-            pitch = self.op.pitch if t is self.op.x else count
-            if first * t.size % self.lanes or pitch * t.size % self.lanes or self._copies[t]:
+            if first * t.size % self.lanes or pitch * t.size % self.lanes or copies:
                 part = Tensor(name, shape, t.dtype, t.scale, t.zero_point)
                 self._copy(t, part, first, count, zp)
             else:
@@ -150,7 +202,7 @@ class _Made:
 
     def _clean(self, t: Tensor, zp: int) -> bool:
         """Whether what lies behind the last channel of each pixel is ``zp``."""
-        maker = self._makers.get(self.split[t][0] if t in self.split else t)
+        maker = self.pieces.maker(t) or self._makers.get(self.split[t][0] if t in self.split else t)
         if isinstance(maker, Rows):
             return maker.pitch > maker.depth    # of a softmax, zeros
         if isinstance(maker, Conv) and maker.groups == 1 and maker.residual is None:
