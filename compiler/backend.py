@@ -22,7 +22,7 @@ import numpy as np
 from compiler.emit.add import emit_add
 from compiler.emit.cache import emit_place
 from compiler.emit.concat import emit_concat
-from compiler.emit.conv import emit_conv
+from compiler.emit.conv import elementwise, emit_conv
 from compiler.emit.depth import depth_first
 from compiler.emit.join import joined
 from compiler.emit.move import emit_move
@@ -182,8 +182,9 @@ class Backend:
             emit_depthwise(s, op)
         elif isinstance(op, Conv):
             alone = s.uses[op.y] == 1 and op.y not in s.kept and op.y not in s.joined
-            return 1 + emit_conv(s, op, then if isinstance(then, Rows) and then.x is op.y
-                                 and alone else None)
+            follows = then is not None and op.y in then.inputs and (
+                isinstance(then, Rows) or elementwise(then))
+            return 1 + emit_conv(s, op, then if follows and alone else None)
         elif isinstance(op, Pool):
             emit_pool(s, op)
         elif isinstance(op, Move):

@@ -6,12 +6,13 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from compiler.emit.conv_instructions import ConvInstructions, Cut
+from compiler.emit.pool import pool_rows
 from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
 from compiler.emit.rows import RowsEmitter, least_words, rows_cycles
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import plans
-from compiler.ir.graph import Conv, Rows, Tensor
+from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -21,17 +22,26 @@ from isa.config import PARAM_WORDS
 SLACK = 24
 """Words that rounding may cost the allocations of a tile that are still to come."""
 
+PIECE = 2048
+"""Words of a LOAD for a box of what comes channel block by channel block: the last block comes just
+before the box is needed, the others may come earlier."""
 
-def emit_conv(s: Schedule, op: Conv, rows: Rows | None = None) -> bool:
+
+def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None) -> bool:
     """Append the instructions of a convolution; and between them, if that is better, those of its
-    only reader ``rows``. Returns whether it did.
+    only reader ``then``, a function of each element (:func:`elementwise`) or one of whole pixels.
+    Returns whether it did.
 
     Raises
     ------
     CompileError
         If not even the smallest tile fits.
     """
+    function = then if isinstance(then, Pool) else None
+    rows = then if isinstance(then, Rows) else None
     whole, op = op.x, _sparse(s, op)
+    if function:
+        op = replace(op, y=function.y)  # where it overwrites the convolution's result
     shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
     s.bring(op.x)
     if op.residual:
@@ -39,12 +49,18 @@ def emit_conv(s: Schedule, op: Conv, rows: Rows | None = None) -> bool:
     if op.matrix:
         s.in_dram(op.matrix.x.whole)
     s.settle(op.y)
-    while (emitter := _attempt(s, op, shape, rows)) is None:
+    while (emitter := _attempt(s, op, shape, rows, function)) is None:
         s.make_room(op.node, op.y, op.inputs)
     emitter.run()
     if op.x is not whole:
         s.used(op.x)
-    return emitter.rows is not None
+    return bool(function or emitter.rows)
+
+
+def elementwise(op: Op) -> bool:
+    """Whether an operator is a function of each element that fits in the element's place."""
+    return (isinstance(op, Pool) and op.kernel == (1, 1) and op.y.nchw == op.x.nchw
+            and op.y.size == op.x.size and op.y.nchw[0] == 1)
 
 
 def _sparse(s: Schedule, op: Conv) -> Conv:
@@ -74,7 +90,8 @@ class _Choice:
     cost: float
 
 
-def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None) -> "_Emitter | None":
+def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, function: Pool | None
+             ) -> "_Emitter | None":
     """What emits the cheapest cut that fits; None, and nothing emitted, if none does. Where there
     are tokens, whose matrices are large, it may be cheaper with a resident less."""
     found = [choice for gone in _without(s, op) for choice in _choices(s, op, shape, rows, gone)]
@@ -86,7 +103,7 @@ def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None) -> "_Emitte
     if best.plan.weights_outer and s.resident(op.y) is None:
         s.by_blocks.add(op.y)
     return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, early=True)
-                    if best.beside and rows is not None else None)
+                    if best.beside and rows is not None else None, function)
 
 
 def _without(s: Schedule, op: Conv) -> list[tuple[Tensor, ...]]:
@@ -125,13 +142,17 @@ def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, gone: tuple
 
 
 class _Emitter:
-    """One convolution with one plan, and ``rows`` that read what it has made."""
+    """One convolution with one plan; ``rows`` that read what it has made, a ``function`` of it."""
 
-    def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan, rows: RowsEmitter | None):
+    def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan, rows: RowsEmitter | None,
+                 function: Pool | None):
         self.s, self.op, self.shape, self.plan, self.rows = s, op, shape, plan, rows
+        self.function = function
         self.make = ConvInstructions(s, op, shape, plan.cut.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
         self.left = 0
+        # boxes with weights of their own, for two of which there is room, take turns in it
+        self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
 
     def run(self) -> None:
@@ -162,15 +183,17 @@ class _Emitter:
                 shared, release = self._input(box, low, high, (0, shape.kernel[0]),
                                               (0, shape.kernel[1]))
                 rest = self.left
-                for chunk in chunks:
+                for i, chunk in enumerate(chunks):
                     self.left = rest
                     at = self._load_whole(chunk)
                     self._tile(chunk, box, at, shared)
                     self.s.spm.release(at)
+                    if self.rows is not None:
+                        self.rows.catch_up((i + 1) / len(chunks))
                 if release is not None:
                     self.s.spm.release(release)
                 if self.rows is not None and box[4] == width:
-                    self.rows.rows(*box[1:3])
+                    self.rows.complete(*box[1:3], plan.tile_words + plan.weight_words)
         if self.rows is not None:
             self.rows.finish()
 
@@ -184,10 +207,10 @@ class _Emitter:
         at = self._take(self.make.words(chunk, cut, params))
         return at, self.make.load(chunk, at, cut, params, addend)
 
-    def _take(self, words: int) -> int:
+    def _take(self, words: int, oldest: bool = False) -> int:
         """Allocate such that what this tile still needs fits beside it."""
         self.left = max(0, self.left - words)
-        at = self.s.spm.rotating(words, self.left + SLACK if self.left else 0)
+        at = self.s.spm.rotating(words, self.left + SLACK if self.left else 0, oldest)
         if at is None:  # the slack of what is still to come may have been used up
             at = self.s.spm.rotating(words)
         assert at is not None, "the plan fits"
@@ -209,9 +232,11 @@ class _Emitter:
         block = row * (yb - ya)
         image = block * (high - low)
         guard = 1 if shape.packed else 0
-        at = self._take(image * (nb - na) + 2 * guard)
+        at = self._take(image * (nb - na) + 2 * guard, self.turns)
         view = View(at + guard, row, block, image, area)
-        s.load_box(op.x, view)
+        step = max(1, PIECE // block) if op.x in s.by_blocks else high - low
+        for b in range(low, high, step):
+            s.load_box(op.x, view, replace(area, b0=b, b1=min(b + step, high)))
         return view, at
 
     def _place(self, area: Box, row: int) -> tuple[View, int]:
@@ -253,6 +278,7 @@ class _Emitter:
         for piece, band, skip, words in self._instructions(chunk, box):
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
+            self._apply(self.make.out_box(piece, band), out)
         if store:
             self.s.store_box(self.op.y, out)
         for a in [*more, *([release] if release is not None else [])]:
@@ -296,7 +322,15 @@ class _Emitter:
             self.s.spm.release(at)
             if release is not None:
                 self.s.spm.release(release)
+        self._apply(self.make.out_box(chunk, box), out)
         if store:
             self.s.store_box(self.op.y, out)
         for a in more:
             self.s.spm.release(a)
+
+    def _apply(self, area: Box, out: View) -> None:
+        """The function of a box, in its place."""
+        if self.function:
+            node, self.s.node = self.s.node, self.function.node
+            pool_rows(self.s, self.function, None, area, out, out, [])
+            self.s.node = node

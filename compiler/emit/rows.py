@@ -70,6 +70,8 @@ class RowsEmitter:
         self.per = op.y.blocks(s.lanes) // op.groups
         self.size = (self.per, *room(s, op, self._need)[1:])
         self.constants = _Constants.load(s, op, self._need(*self.size))
+        self.behind: list[tuple[int, int]] = []     # rows that are complete
+        self.batch = 0                              # and how many of these there were at once
         s.node = node
 
     def _need(self, _: int, rows: int, columns: int) -> int:
@@ -112,8 +114,27 @@ class RowsEmitter:
         if release is not None:
             s.spm.release(release)
 
+    def complete(self, low: int, high: int, held: int) -> None:
+        """The operand has these rows now; ``held``: words that are taken before the next call of
+        :meth:`catch_up`."""
+        self.catch_up(1, False)
+        step = self.size[1]
+        self.behind = [(y, min(y + step, high)) for y in range(low, high, step)]
+        self.batch = len(self.behind)
+        if self.s.spm.largest < held + self._need(*self.size):
+            self.catch_up(1, False)
+
+    def catch_up(self, share: float, beside: bool = True) -> None:
+        """Append what makes the complete rows, up to a share of them; ``beside``: as long as there
+        is room. Instructions for other words come between, so that these need not wait for all of
+        the rows to go by."""
+        while len(self.behind) > (1 - share) * self.batch and not (
+                beside and self.s.spm.largest < self._need(*self.size)):
+            self.rows(*self.behind.pop(0))
+
     def finish(self) -> None:
         """Behind the last pixels."""
+        self.catch_up(1, False)
         if self.early and self.source is self.op.y:
             del self.s.views[self.op.x]
         if self.constants.words:

@@ -18,6 +18,8 @@ class Scratchpad:
         self.free: list[tuple[int, int]] = [(0, words)]
         self.sizes: dict[int, int] = {}
         self.pointer = 0
+        self.clock = 0      # counts what was given back
+        self.past: list[tuple[int, int, int]] = []  # extents and when they were, unless covered
 
     @property
     def largest(self) -> int:
@@ -50,12 +52,15 @@ class Scratchpad:
                 return self._take(a, size)
         return None
 
-    def rotating(self, words: int, then: int = 0) -> int | None:
-        """Allocate behind the last allocation of this kind, such that a hole of ``then`` words
-        remains."""
+    def rotating(self, words: int, then: int = 0, oldest: bool = False) -> int | None:
+        """Allocate behind the last allocation of this kind, or with ``oldest`` where the words were
+        given back longest ago, such that a hole of ``then`` words remains."""
         size, rest = self.rounded(words), self.rounded(then)
         candidates = [max(a, self.pointer) for a, b in self.free if b > self.pointer]
         candidates += [a for a, _ in self.free]
+        if oldest:
+            candidates += [at for a, b, _ in self.past for at in (b, a - size) if at >= 0]
+            candidates.sort(key=lambda at: self._freed(at, at + size))
         for at in candidates:
             hole = next(((a, b) for a, b in self.free if a <= at and at + size <= b), None)
             if hole is None:
@@ -66,9 +71,16 @@ class Scratchpad:
                 return self._take(at, size)
         return None
 
+    def _freed(self, a: int, b: int) -> int:
+        """When the last of some words was given back."""
+        return max((when for low, high, when in self.past if low < b and a < high), default=0)
+
     def release(self, at: int) -> None:
         """Give an allocation back."""
         size = self.sizes.pop(at)
+        self.clock += 1
+        self.past = [e for e in self.past if not (at <= e[0] and e[1] <= at + size)]
+        self.past.append((at, at + size, self.clock))
         merged: list[tuple[int, int]] = []
         for a, b in sorted([*self.free, (at, at + size)]):
             if merged and merged[-1][1] == a:
