@@ -175,16 +175,22 @@ class Backend:
             at += count
         return s
 
+    @staticmethod
+    def _follows(s: Schedule, op: Conv, then: Op | None) -> bool:
+        """Whether the operator behind a convolution may be emitted between its boxes: one of whole
+        pixels, or one of elements that is the only reader."""
+        if then is None or op.y not in then.inputs or op.y in s.joined:
+            return False
+        return isinstance(then, Rows) or (
+            elementwise(then) and s.uses[op.y] == 1 and op.y not in s.kept)
+
     def _emit(self, s: Schedule, op: Op, then: Op | None = None) -> int:
         """One operator, or that and the one behind it; how many it was."""
         s.node = op.node
         if isinstance(op, Conv) and windowed(op, self.config):
             emit_depthwise(s, op)
         elif isinstance(op, Conv):
-            alone = s.uses[op.y] == 1 and op.y not in s.kept and op.y not in s.joined
-            follows = then is not None and op.y in then.inputs and (
-                isinstance(then, Rows) or elementwise(then))
-            return 1 + emit_conv(s, op, then if follows and alone else None)
+            return 1 + emit_conv(s, op, then if self._follows(s, op, then) else None)
         elif isinstance(op, Pool):
             emit_pool(s, op)
         elif isinstance(op, Move):

@@ -28,8 +28,8 @@ before the box is needed, the others may come earlier."""
 
 
 def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None) -> bool:
-    """Append the instructions of a convolution; and between them, if that is better, those of its
-    only reader ``then``, a function of each element (:func:`elementwise`) or one of whole pixels.
+    """Append the instructions of a convolution; and between them, if that is better, those of
+    its reader ``then``, a function of each element (:func:`elementwise`) or one of whole pixels.
     Returns whether it did.
 
     Raises

@@ -26,6 +26,9 @@ from isa.instructions import Opcode, Region
 LOAD_WORDS = 256
 """Words of a LOAD that is one of several for a tensor."""
 
+RUN_PIXELS = 8
+"""Tokens, of which there may be one in a row, that such a LOAD has at least."""
+
 RESIDENT_SHARE = 0.75
 """Share of the scratchpad for tensors that stay: tiles and weights need the rest."""
 
@@ -318,7 +321,7 @@ class Schedule:
         if (view := self.settle(t)) is not None:
             box = view.box
             row = (box.b1 - box.b0) * view.row
-            step = max(1, LOAD_WORDS // row)
+            step = max(1, LOAD_WORDS // row, RUN_PIXELS // (box.x1 - box.x0) if self.tokens else 1)
             for n in range(box.n0, box.n1):
                 for y in range(box.y0, box.y1, step):
                     self.load_box(t, view, replace(box, n0=n, n1=n + 1, y0=y,

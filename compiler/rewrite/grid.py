@@ -21,6 +21,8 @@ def grid(graph: Graph, config: Config) -> Graph:
     """The graph with such tensors reshaped."""
     if not any(isinstance(op, Rows) for op in graph.ops):
         return graph
+    picked = [(op, -op.pad[1]) for op in graph.ops
+              if isinstance(op, Conv) and _picks(op) and op.x.nchw[2] == 1]
     for tensors in _reshaped(graph):
         for t in tensors:
             t.nchw = (*t.nchw[:2], *_rows(t.nchw[3]))
@@ -30,6 +32,9 @@ def grid(graph: Graph, config: Config) -> Graph:
         elif isinstance(op, Move):
             op.sources = tuple(replace(source, wanted=source.wanted.reshape(op.y.nchw))
                                for source in op.sources)
+    for op, pixel in picked:
+        columns = op.x.nchw[3]
+        op.pad = -(pixel // columns), -(pixel % columns)
     for port in graph.inputs + graph.outputs:
         if port.cell == (1, 1):
             port.nchw = port.tensor.nchw
@@ -71,7 +76,7 @@ def _reshaped(graph: Graph) -> list[list[Tensor]]:
 def _maps(op: Op) -> list[Tensor]:
     """The tensors of an operator whose pixels are opposite one another."""
     if isinstance(op, Conv):
-        return [op.x, op.y, *([op.residual.x] if op.residual else [])]
+        return [op.y, *([] if _picks(op) else [op.x]), *([op.residual.x] if op.residual else [])]
     if isinstance(op, Move):
         return [op.y]
     if isinstance(op, Add):
@@ -79,8 +84,16 @@ def _maps(op: Op) -> list[Tensor]:
     return [*op.inputs, op.y]
 
 
+def _picks(op: Conv) -> bool:
+    """Whether it reads one pixel of many, as a classifier reads the first token."""
+    return (op.kernel == (1, 1) and op.y.nchw[2:] == (1, 1) and op.x.nchw[2:] != (1, 1)
+            and op.pad[0] == 0 >= op.pad[1])
+
+
 def _pointwise(op: Op) -> bool:
     """Whether each pixel of the result comes from the same one of the operands."""
+    if isinstance(op, Conv) and _picks(op):
+        return True
     if isinstance(op, Conv | Pool):
         return (op.kernel == op.stride == (1, 1) and op.pad == (0, 0)
                 and (isinstance(op, Conv) or len(op.parts) == 1))
