@@ -230,7 +230,8 @@ class Program:
             :mod:`isa.validate`.
         """
         need(data[:len(MAGIC) - 1] == MAGIC[:-1],
-             f"{source}: not a Makalu program; make one with makalu compile")
+             f"{source}: not a Makalu program; make one with makalu compile, "
+             "of a decoder with --context")
         try:
             need(data[:len(MAGIC)] == MAGIC, "it is of another version of the program format")
             check, body = data[len(MAGIC):len(MAGIC) + 32], data[len(MAGIC) + 32:]

@@ -43,7 +43,7 @@ class Entry:
                 and [p.shape for p in positions] in ([], [ids[0].shape])):
             raise ProgramError(f"program {program.name!r} is not a decoder with a cache, whose "
                                "inputs are tokens, a mask and perhaps positions; compile the model "
-                               "again, with makalu generate")
+                               "again, with --context")
         self.mask, self.ids, self.position = masks[0], ids[0], next(iter(positions), None)
         self.tokens, self.slots = self.ids.shape[1], self.mask.shape[1]
         self.logits, self.vocabulary = results[0].name, results[0].shape[2]

@@ -108,6 +108,18 @@ def _buffer_port(buffer: Buffer) -> Port:
     return Port(buffer.name, dtype, buffer.shape, buffer.scale, buffer.zero_point)
 
 
+def check_alone(program: Program) -> None:
+    """Refuse a program that means something only together with the executions before.
+
+    Raises
+    ------
+    isa.program.ProgramError
+    """
+    if program.patches:
+        raise ProgramError(f"program {program.name!r} is a decoder's and keeps a cache from "
+                           "execution to execution: run it with makalu generate, or a Generator")
+
+
 class Session:
     """A program ready to run on a device.
 
@@ -118,7 +130,8 @@ class Session:
     device : Device
         Where it runs.
     loaded : bool
-        The program is an entry of one that the device has already.
+        The device stays as it is: the program is an entry of one that it has already, or is not
+        run.
 
     Attributes
     ----------
@@ -132,11 +145,13 @@ class Session:
     Raises
     ------
     isa.program.ProgramError
-        If the program was compiled for another configuration than the device's, or its parts for
-        the host do not fit.
+        If the program was compiled for another configuration than the device's, its parts for the
+        host do not fit, or it is a decoder's.
     """
 
     def __init__(self, program: Program, device: Device, loaded: bool = False):
+        if not loaded:
+            check_alone(program)
         self.program, self.device = program, device
         self._pre = HostGraph(program.host_pre) if program.host_pre else None
         self._post = HostGraph(program.host_post) if program.host_post else None
@@ -217,9 +232,6 @@ class Session:
         runtime.device.DeviceFault
             If the machine stops with an error.
         """
-        if self.program.patches:
-            raise ProgramError(f"program {self.program.name!r} keeps a cache from execution to "
-                               "execution: run it with makalu generate, or a Generator")
         if feeds is not None:
             found = {port.name for port in self.outputs}
             wanted = [port.name for port in self.outputs] if inputs is None else list(inputs)

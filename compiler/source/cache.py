@@ -8,6 +8,7 @@ for, of which the network counts those that the attention mask says.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx
@@ -58,18 +59,9 @@ def caches(model: onnx.ModelProto, where: str) -> list[Cache]:
         If there is none, or an input looks like one but is read otherwise.
     """
     graph = model.graph
-    outputs = {o.name for o in graph.output}
-    renamed = {n.input[0]: n.output[0] for n in graph.node
-               if n.op_type == "Identity" and n.output[0] in outputs}
     readers = Counter(name for n in graph.node for name in n.input)
-    constants = {t.name for t in graph.initializer}
     found = []
-    for value in graph.input:
-        joins = [n for n in graph.node if n.op_type == "Concat" and len(n.input) == 2
-                 and n.input[0] == value.name]
-        made = [renamed.get(n.output[0], n.output[0]) for n in joins]
-        if value.name in constants or not joins or made[0] not in outputs:
-            continue
+    for value, joins, made in _continued(graph):
         rank = len(value.type.tensor_type.shape.dim)
         axis = next(a.i for a in joins[0].attribute if a.name == "axis") % max(rank, 1)
         others = [n for n in graph.node if value.name in n.input and n.op_type != "Shape"]
@@ -78,11 +70,32 @@ def caches(model: onnx.ModelProto, where: str) -> list[Cache]:
             raise CompileError(f"input {value.name!r}", "it is a cache that the network does not "
                                "read as [batch, heads, tokens, width] with its own tokens behind",
                                "export the model with such caches")
-        found.append(Cache(value.name, made[0], joins[0].output[0]))
+        found.append(Cache(value.name, made, joins[0].output[0]))
     if not found:
         raise CompileError(where, "it has no key-value cache: no input that a Concat continues to "
                            "an output", "export the model with its cache (with past)")
     return found
+
+
+def grows(model: onnx.ModelProto) -> bool:
+    """Whether the model is a decoder: it continues a cache of any length."""
+    return any(dim.dim_value == 0 for value, _, _ in _continued(model.graph)
+               for dim in value.type.tensor_type.shape.dim[AXIS:AXIS + 1])
+
+
+def _continued(graph: onnx.GraphProto
+               ) -> Iterator[tuple[onnx.ValueInfoProto, list[onnx.NodeProto], str]]:
+    """Inputs that a Concat continues to an output, with the Concats behind them and that output."""
+    outputs = {o.name for o in graph.output}
+    renamed = {n.input[0]: n.output[0] for n in graph.node
+               if n.op_type == "Identity" and n.output[0] in outputs}
+    constants = {t.name for t in graph.initializer}
+    for value in graph.input:
+        joins = [n for n in graph.node if n.op_type == "Concat" and len(n.input) == 2
+                 and n.input[0] == value.name]
+        made = [renamed.get(n.output[0], n.output[0]) for n in joins]
+        if joins and made[0] in outputs and value.name not in constants:
+            yield value, joins, made[0]
 
 
 def at_lengths(model: onnx.ModelProto, found: list[Cache], lengths: Lengths) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from compiler.ir.errors import CompileError
-from compiler.source.cache import Cache, Lengths
+from compiler.source.cache import Cache, Lengths, grows
 from compiler.source.check import check_names, check_sizes, check_windows
 from compiler.source.newer import spelled_out
 
@@ -315,9 +315,13 @@ def load(model: onnx.ModelProto | str | Path, batch: int | None = None,
     Raises
     ------
     CompileError
-        If it is no valid ONNX model, or a shape is not fixed.
+        If it is no valid ONNX model, a decoder whose cache grows, or a shape is not fixed.
     """
     proto, where = read(model, name)
+    if grows(proto):
+        raise CompileError(where, "it is a decoder, whose key-value cache grows",
+                           "makalu compile --context N makes a program of it, which makalu "
+                           "generate runs")
     check_names(proto.graph, where)
     aside = _set_aside(proto.graph)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from makalu.cli import console
-from makalu.cli.options import How, compile_options, json_option, load_net
+from makalu.cli.options import How, compile_options, json_option, load_runnable
 
 
 @click.command()
@@ -34,7 +34,7 @@ def profile(net: str, how: How, output: str | None, seed: int, as_json: bool) ->
     from makalu.see.files import write
     from makalu.cli.profile_table import show
 
-    program = load_net(net, how)
+    program = load_runnable(net, how)
     with console.err.status(f"simulating {program.name} on {program.config.name}"):
         run = profiles.measure(program, seed)
     files = write(run, Path(output)) if output else []
@@ -70,7 +70,7 @@ def bisect(net: str, how: How, faults: tuple[str, ...], seed: int, as_json: bool
     """
     from makalu.see import bisect as bisection
 
-    program = load_net(net, how)
+    program = load_runnable(net, how)
     try:
         flips = tuple(bisection.Flip.parse(fault) for fault in faults)
         with console.err.status(f"running {program.name} on both"):

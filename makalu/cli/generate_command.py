@@ -11,20 +11,13 @@ import numpy as np
 from isa.program import Program
 from makalu import api, facts
 from makalu.cli import console
+from makalu.cli.decoder_options import decoder_options
 from makalu.cli.options import device_option, json_option
 from makalu.text import percent
 from makalu.tokens import Tokenizer, tokenizer
 from compiler.ir.floats import FLOATS
 from compiler.source.imports.formats import is_model
 from runtime.generator import Generator, Run
-
-
-def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(v) for v in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number, nor numbers with commas between "
-                                 "them", ctx, param) from None
 
 
 @click.command()
@@ -37,11 +30,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
               help="The machine, which has floats.")
 @click.option("--precision", type=click.Choice((*FLOATS, "w8")), default="fp16", show_default=True,
               help="What the model becomes.")
-@click.option("--context", callback=_sizes, default="128", show_default=True, metavar="N,…",
-              help="Tokens that the cache holds: those of the prompt and of the text. Of several "
-                   "numbers each is read as long as it is enough.")
-@click.option("--prefill", type=click.IntRange(1), default=16, show_default=True, metavar="N",
-              help="Tokens of the prompt that one execution takes.")
+@decoder_options("128")
 @click.option("--host", default="all", show_default=True, metavar="OP,…",
               help="ONNX operators that the host may run at the network's edges.")
 @click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
@@ -50,7 +39,6 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
               help="Of the chances that a temperature leaves.")
 @click.option("--tokenizer", "tokenizer_file", metavar="FILE",
               help="A tokenizer.json.  [default: that beside the model, or else bytes]")
-@click.option("--output", metavar="FILE.mkl", help="Write the program to a file.")
 @click.option("--check", is_flag=True,
               help="Compare each token with ONNX Runtime's, in FP32 and with a cache that grows.")
 @click.option("--model", "reference", metavar="MODEL",
@@ -58,10 +46,10 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @json_option
 def generate(model: str, prompt: str, count: int, device: str, config: str, precision: str,
              context: tuple[int, ...], prefill: int, host: str, temperature: float, seed: int,
-             tokenizer_file: str | None, output: str | None, check: bool, reference: str | None,
-             as_json: bool) -> None:
-    """Continue a text with MODEL, an ONNX decoder with a key-value cache (or a .mkl program of
-    one), whose cache stays on the machine.
+             tokenizer_file: str | None, check: bool, reference: str | None, as_json: bool
+             ) -> None:
+    """Continue a text with MODEL, an ONNX decoder with a key-value cache (or the .mkl program that
+    makalu compile --context has made of one), whose cache stays on the machine.
 
     \b
     Examples:
@@ -81,8 +69,6 @@ def generate(model: str, prompt: str, count: int, device: str, config: str, prec
                 host=() if host == "none" else tuple(h.strip() for h in host.split(",")))
     else:
         program = Program.load(model)
-    if output:
-        program.save(output)
     ids = words.encode(prompt)
     with api.open_device(device, program.config) as machine:
         made = _Made(Generator(program, machine), words)

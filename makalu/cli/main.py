@@ -14,6 +14,7 @@ from makalu import facts
 from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
+from makalu.cli.decoder_options import compile_decoder, decoder_options
 from makalu.cli.examples_command import examples
 from makalu.cli.generate_command import generate
 from makalu.cli.lease_commands import lease
@@ -53,9 +54,11 @@ def cli() -> None:
 @click.option("-o", "--output", metavar="FILE.mkl",
               help="[default: the model's name with .mkl, in the current folder]")
 @compile_options
+@decoder_options(None)
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
-def compile_command(model: str, output: str | None, how: How, report: bool, as_json: bool) -> None:
+def compile_command(model: str, output: str | None, how: How, context: tuple[int, ...],
+                    prefill: int, report: bool, as_json: bool) -> None:
     """Compile MODEL into a program file.
 
     MODEL is an ONNX file; a TensorFlow SavedModel folder or frozen GraphDef (.pb), Keras (.keras,
@@ -65,6 +68,9 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
 
     It is quantized (QDQ or QOperator), or FP32 with calibration data. What the machine does not run
     is an error that names the node, unless --host allows its operator on the host.
+
+    With --context it is a decoder in FP32 with a key-value cache, whose program makalu generate
+    runs; for core256_fp and fp16 unless told otherwise.
 
     \b
     Examples:
@@ -77,8 +83,9 @@ def compile_command(model: str, output: str | None, how: How, report: bool, as_j
       makalu compile net_fp32.onnx --host all --config core256_fp --precision fp16
       makalu compile net_fp32.onnx --host all --config core256_fp --precision mixed --sqnr 40
         --calibration samples.npz --report
+      makalu compile examples/topics.onnx --context 64,128 --host all -o topics.mkl
     """
-    program = compile_net(model, how)
+    program = compile_decoder(model, how, context, prefill) if context else compile_net(model, how)
     path = Path(output) if output else Path(Path(model).stem + ".mkl")
     program.save(path)
     if as_json:

@@ -22,6 +22,7 @@ from compiler.source.imports.formats import is_model
 from makalu import api, models
 from makalu.cli import console
 from makalu.pictures import FITS, LAYOUTS, Pictures
+from runtime.session import check_alone
 from sim.cache import say
 
 
@@ -260,6 +261,13 @@ def load_net(net: str, how: How) -> Program:
     console.warn_host_alone(program)
     if not given_by_default(click.get_current_context(), "config"):
         program.check(makalu.load_config(how.config))
+    return program
+
+
+def load_runnable(net: str, how: How) -> Program:
+    """The same, of one that a single execution runs."""
+    program = load_net(net, how)
+    check_alone(program)
     return program
 
 

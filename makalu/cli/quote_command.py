@@ -63,7 +63,7 @@ def quote(model: str, how: How, batches: tuple[int, ...], mhz: float, as_json: b
 
 def _batch(program: Program) -> int:
     with api.open_device("golden", program.config) as device:
-        return Session(program, device).batch
+        return Session(program, device, loaded=True).batch
 
 
 def _cell(value: Any, digits: int | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from makalu import api, facts
 from makalu import classes as naming
 from makalu.cli import console
-from makalu.cli.options import (How, compile_options, device_option, json_option, load_net,
+from makalu.cli.options import (How, compile_options, device_option, json_option, load_runnable,
                                 picture_options)
 from makalu.inputs import read_inputs, unusual
 from makalu.pictures import Pictures
@@ -68,7 +68,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
         raise click.ClickException(f"--waves {waves}: name a file that ends in ."
                                    f"{' or .'.join(WAVES)}, which says the format")
     names = naming.class_names(classes)
-    program = load_net(net, how)
+    program = load_runnable(net, how)
     options = {"waves": waves} if device == "rtl" else {}
     with api.open_device(device, program.config, **options) as machine:
         session = Session(program, machine)

@@ -176,7 +176,7 @@ def outcome(data: bytes) -> str:
         assert start <= low < high <= end
         assert pack(b, unpack(b, memory, lanes), lanes).size == b.size
     try:
-        session = Session(program, GoldenDevice(program.config))
+        session = Session(program, GoldenDevice(program.config), bool(program.patches))
         if any(np.prod(port.shape, dtype=object) > LARGE for port in session.inputs):
             return "too large to be tried"
         if program.patches:

@@ -130,9 +130,8 @@ def test_a_fault_loses_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_session_refuses_it() -> None:
     program = compiled()[1]
-    session = Session(program, GoldenDevice(program.config))
     with pytest.raises(ProgramError, match="Generator"):
-        session.run({})
+        Session(program, GoldenDevice(program.config))
 
 
 def test_a_program_without_a_cache_is_refused() -> None:

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from compiler.compile import compile_decoder
+from compiler.compile import compile_decoder, compile_model
 from compiler.ir.errors import CompileError
-from compiler.source.cache import Cache, Lengths, at_lengths, caches
+from compiler.source.cache import Cache, Lengths, at_lengths, caches, grows
 from isa.presets import PRESETS
 from tests.compiler.decoder import decoder
 
@@ -41,6 +41,15 @@ def test_an_output_behind_an_identity() -> None:
     join.output[0] = "joined"
     model.graph.node.append(helper.make_node("Identity", ["joined"], ["present.0.key"]))
     assert Cache("past_key_values.0.key", "present.0.key", "joined") in caches(model, "decoder")
+
+
+def test_it_grows_unless_its_length_is_fixed() -> None:
+    model = decoder()
+    assert grows(model)
+    with pytest.raises(CompileError, match="makalu compile --context"):
+        compile_model(model, TINY, precision="fp16", allow_host=("all",))
+    lengths = Lengths(4, 12, 8, 20)
+    assert not grows(at_lengths(model, caches(model, "decoder"), lengths))
 
 
 def refuse(model: onnx.ModelProto, message: str, **options: object) -> None:

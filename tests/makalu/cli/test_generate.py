@@ -4,8 +4,11 @@
 import json
 from pathlib import Path
 
+from compiler.compile import compile_decoder
 from examples.digits import FP32
 from examples.transformers import TEXT
+from isa.presets import PRESETS
+from tests.compiler.decoder import decoder
 from tests.makalu.cli.test_cli import makalu
 
 PROMPT = ("--prompt", "The class ")
@@ -13,12 +16,14 @@ PROMPT = ("--prompt", "The class ")
 
 def test_text_and_what_it_agrees_with(tmp_path: Path) -> None:
     program = tmp_path / "topics.mkl"
-    done = makalu("generate", TEXT, *PROMPT, "--tokens", 12, "--check", "--output", program)
+    done = makalu("generate", TEXT, *PROMPT, "--tokens", 12, "--check")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("The class ") and len(lines[0]) == 22
     assert "golden model of core256_fp, fp16: prompt of 10 tokens in 1 executions" in done.stdout
     assert "cycles predicted, roofline" in done.stdout
     assert "all 12 tokens are the likeliest in FP32 as well" in done.stdout
+    made = makalu("compile", TEXT, "--context", 128, "--host", "all", "-o", program).stdout
+    assert "for core256_fp" in made
     again = json.loads(makalu("generate", program, *PROMPT, "--tokens", 12, "--check", "--model",
                               TEXT, "--json").stdout)
     assert again["text"] == lines[0][10:] and len(again["tokens"]) == 12
@@ -28,13 +33,33 @@ def test_text_and_what_it_agrees_with(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def refuse(message: str, *arguments: object) -> None:
-    error = makalu("generate", *arguments, code=1).stderr
+def test_a_decoder_is_no_network_alone(tmp_path: Path) -> None:
+    for command in ("compile", "report", "profile", "quote"):
+        refuse("makalu compile --context N makes a program of it, which makalu generate runs", TEXT,
+               command=command)
+    program, none = tmp_path / "topics.mkl", tmp_path / "none.npy"
+    refuse("it is a decoder", TEXT, "--input", none, command="run")
+    for left_out in ("--batch", 2), ("--quantize", "ort"), ("--calibration", none):
+        refuse(f"{left_out[0]} is not for a decoder", TEXT, "--context", 16, *left_out,
+               command="compile")
+    refuse("no key-value cache", FP32, "--context", 16, command="compile")
+    refuse("--host Gather", TEXT, "--context", 16, command="compile")
+    compile_decoder(decoder(), PRESETS["tiny_fp"], context=16, prefill=4, allow_host=("all",)
+                    ).save(program)
+    for command, *options in ("run", "--input", none), ("profile",), ("bisect",):
+        refuse("run it with makalu generate", program, *options, command=command)
+    assert json.loads(makalu("quote", program, "--json").stdout)["batches"][0]["batch"] == 1
+    assert "TENSOR" in makalu("disassemble", program).stdout
+
+
+def refuse(message: str, *arguments: object, command: str = "generate") -> None:
+    error = makalu(command, *arguments, code=1).stderr
     assert error.startswith("makalu: ") and error.count("\n") == 1 and message in error
 
 
 def test_refused(tmp_path: Path) -> None:
     refuse("no key-value cache", FP32, *PROMPT)
+    refuse("make one with makalu compile, of a decoder with --context", "README.md", *PROMPT)
     refuse("no token to begin with", TEXT, "--prompt", "")
     refuse("195 is none of them", TEXT, "--prompt", "é")
     refuse("24 more do not fit", TEXT, *PROMPT, "--tokens", 15, "--context", 16)

@@ -5,14 +5,19 @@ import asyncio
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 import makalu
+from compiler.compile import compile_decoder
+from isa.presets import PRESETS
 from makalu.serve.accelerator import Hardware
 from makalu.serve.requests import Failure, Request
 from makalu.serve.tenants import Tenant, Tenants
+from tests.compiler.decoder import decoder
 from tests.makalu.serve.bench import GOLDEN, ask, failing, served, until
 
 
@@ -177,6 +182,21 @@ def test_a_model_that_does_not_compile_is_said_and_others_are_served(folder):
         assert (await ask(service, me, "triple", 2)).outputs["y"][0, 0] == 6
 
     served(folder, test)
+
+
+def test_a_decoder_is_refused_with_what_runs_it(tmp_path):
+    for name in ("text", "made"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    onnx.save(decoder(), tmp_path / "text" / "1" / "model.onnx")
+    compile_decoder(decoder(), PRESETS["tiny_fp"], context=16, prefill=4, allow_host=("all",)
+                    ).save(tmp_path / "made" / "1" / "model.mkl")
+
+    async def test(service, me):
+        for name in ("text", "made"):
+            with failing(Failure.DOWN, f"'{name}' is unavailable: .*makalu generate"):
+                await ask(service, me, name, 1)
+
+    served(tmp_path, test, [replace(GOLDEN, config="tiny_fp")])
 
 
 def test_leases_move_between_devices_with_what_waits(models):
