@@ -3,9 +3,9 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from makalu.tokens import Bytes, FromFile, TokenizerError, tokenizer
 
@@ -20,37 +20,36 @@ def test_half_a_character_waits_for_its_other_half() -> None:
     assert Bytes().decode([97, 0xA9, 98]) == "a\N{REPLACEMENT CHARACTER}b"
 
 
-class Words:
-    """What the package would make of a file: a token is a word."""
-
-    def __init__(self, path: str):
-        if Path(path).read_text() != "words":
-            raise Exception("it is none")
-        self.words = ["the", "class", "\N{REPLACEMENT CHARACTER}"]
-
-    from_file = classmethod(lambda cls, path: cls(path))
-
-    def encode(self, text: str) -> SimpleNamespace:
-        return SimpleNamespace(ids=[self.words.index(w) for w in text.split()])
-
-    def decode(self, ids: list[int]) -> str:
-        return " ".join(self.words[i] for i in ids)
+SENTENCES = ["the cache of the machine holds the keys", "and the values of the tokens so far",
+             "a token goes behind the others"]
+VOCABULARY = 256 + 24
+"""Of :func:`bpe`: every byte, and what pairs often."""
 
 
-@pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", SimpleNamespace(Tokenizer=Words))
+def bpe(path: Path) -> Tokenizer:
+    """A tokenizer of byte pairs, trained on :data:`SENTENCES`, and its file."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.train_from_iterator(SENTENCES, trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False))
+    made.save(str(path))
+    return made
 
 
-def test_a_file_beside_the_model(tmp_path: Path, package: None) -> None:
+def test_a_file_beside_the_model(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     assert isinstance(tokenizer(None, str(model)), Bytes)
-    (tmp_path / "tokenizer.json").write_text("words")
-    found = tokenizer(None, str(model))
-    assert found.encode("class the") == [1, 0] and found.decode([0, 1, 2]) == "the class "
+    made = bpe(tmp_path / "tokenizer.json")
+    assert made.get_vocab_size() == VOCABULARY
+    found, text = tokenizer(None, str(model)), "the machine, the caché"
+    ids = found.encode(text)
+    assert len(ids) < len(text) and found.encode("the")[0] >= 256
+    assert found.decode(ids) == text and found.decode(ids[:-1]) == text[:-1]
 
 
-def test_refused(tmp_path: Path, package: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.json").write_text("no words")
     with pytest.raises(TokenizerError, match="no tokenizer"):
         tokenizer(str(tmp_path / "other.json"), "model.onnx")

@@ -4,12 +4,16 @@
 import json
 from pathlib import Path
 
+import onnx
+
 from compiler.compile import compile_decoder
 from examples.digits import FP32
 from examples.transformers import TEXT
 from isa.presets import PRESETS
+from makalu.text import plain
 from tests.compiler.decoder import decoder
 from tests.makalu.cli.test_cli import makalu
+from tests.makalu.test_tokens import SENTENCES, VOCABULARY, bpe
 
 PROMPT = ("--prompt", "The class ")
 
@@ -33,15 +37,26 @@ def test_text_and_what_it_agrees_with(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_tokenizer_beside_the_model(tmp_path: Path) -> None:
+    model, words = tmp_path / "model.onnx", bpe(tmp_path / "tokenizer.json")
+    onnx.save(decoder(vocabulary=VOCABULARY), model)
+    options = ("--prompt", SENTENCES[0], "--tokens", 6, "--config", "tiny_fp", "--context", 40)
+    made = json.loads(makalu("generate", model, *options, "--check", "--json").stdout)
+    assert made["prompt_tokens"] == len(words.encode(SENTENCES[0]).ids) < len(SENTENCES[0])
+    assert made["check"]["same"] == len(made["tokens"]) == 6
+    assert made["text"] == words.decode(made["tokens"]).removesuffix("\N{REPLACEMENT CHARACTER}")
+    shown = makalu("generate", model, *options).stdout
+    assert shown.startswith(SENTENCES[0] + plain(made["text"]) + "\n")
+
+
 def test_a_decoder_is_no_network_alone(tmp_path: Path) -> None:
-    for command in ("compile", "report", "profile", "quote"):
+    for command in ("compile", "profile"):
         refuse("makalu compile --context N makes a program of it, which makalu generate runs", TEXT,
                command=command)
     program, none = tmp_path / "topics.mkl", tmp_path / "none.npy"
     refuse("it is a decoder", TEXT, "--input", none, command="run")
-    for left_out in ("--batch", 2), ("--quantize", "ort"), ("--calibration", none):
-        refuse(f"{left_out[0]} is not for a decoder", TEXT, "--context", 16, *left_out,
-               command="compile")
+    refuse("--quantize is not for a decoder", TEXT, "--context", 16, "--quantize", "ort",
+           command="compile")
     refuse("no key-value cache", FP32, "--context", 16, command="compile")
     refuse("--host Gather", TEXT, "--context", 16, command="compile")
     compile_decoder(decoder(), PRESETS["tiny_fp"], context=16, prefill=4, allow_host=("all",)
