@@ -185,6 +185,11 @@ def _convert(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         except RuntimeError as e:
             raise CompileError(where, "an operator of a newer opset cannot be replaced by its "
                                f"definition ({e})", "export the model with opset 20") from e
+        for node in model.graph.node:
+            if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, OPSET):
+                raise CompileError(f"node {node.name!r} ({node.op_type})", "it has no definition "
+                                   f"by operators of opset {OPSET}", "export the model with opset "
+                                   f"{OPSET}")
     if version > OPSET and _is_older(model):
         del model.opset_import[:]
         model.opset_import.extend(others)
@@ -282,6 +287,8 @@ def _fold(source: Source, aside: dict[str, np.ndarray]) -> None:
             keep.append(node)
     del graph.node[:]
     graph.node.extend(keep)
+    # of what is constant now inference would believe the shape that it did not know before
+    del graph.value_info[:]
 
 
 def _prune(graph: onnx.GraphProto) -> None:

@@ -7,7 +7,7 @@ means something else with such a cache. ONNX Runtime tells: it runs the model wi
 with the same past behind which there are slots that do not count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -24,15 +24,19 @@ CLOSE = 1e-3
 
 
 def feeds(inputs: Sequence[onnxruntime.NodeArg], found: Sequence[Cache], ids: Sequence[int],
-          length: int, seen: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs but for the caches: ``ids`` behind ``length`` tokens, and a mask ``seen`` of all
-    slots. A name says which input is the mask, and which the positions."""
-    pasts = {c.past for c in found}
+          length: int, seen: np.ndarray, pasts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs: ``ids`` behind ``length`` tokens, the ``pasts``, and a mask ``seen`` of their
+    slots and of those of the ``ids``. A name says which input is the mask, and which the
+    positions."""
+    count, writes = len(ids), {c.write for c in found}
     types = {"tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}
-    values: dict[str, np.ndarray] = {}
+    values = {c.past: np.pad(pasts[c.past], ((0, 0), (0, 0), (0, count), (0, 0))) if c.write
+              else pasts[c.past] for c in found}
     for i in inputs:
-        if i.name not in pasts:
-            value = (seen if "mask" in i.name else np.arange(length, length + len(ids))
+        if i.name in writes:
+            values[i.name] = np.array([len(seen) - count])
+        elif i.name not in pasts:
+            value = (seen if "mask" in i.name else np.arange(length, length + count)
                      if "position" in i.name else np.array(ids))
             values[i.name] = value[None].astype(types.get(i.type, np.int64))
     return values
@@ -68,14 +72,15 @@ def check_lengths(model: onnx.ModelProto, found: Sequence[Cache], lengths: Lengt
 def _run(session: onnxruntime.InferenceSession, found: Sequence[Cache], past: int) -> np.ndarray:
     """Its first result for one token behind :data:`SHORT` others, in a cache of ``past`` slots."""
     chance, inputs = np.random.default_rng(0), session.get_inputs()
-    values = feeds(inputs, found, [1], SHORT, np.r_[np.ones(SHORT), np.zeros(past - SHORT), 1])
-    for i in inputs:
-        if i.name not in values:
-            shape = [d if isinstance(d, int) else 1 for d in i.shape]
-            shape[AXIS] = SHORT
-            full = np.zeros((*shape[:AXIS], past, *shape[AXIS + 1:]), np.float32)
-            full[:, :, :SHORT] = chance.standard_normal(shape)
-            values[i.name] = full
+    shapes, pasts = {i.name: i.shape for i in inputs}, dict[str, np.ndarray]()
+    for c in found:
+        shape = [d if isinstance(d, int) else 1 for d in shapes[c.past]]
+        shape[AXIS] = SHORT
+        full = np.zeros((*shape[:AXIS], past, *shape[AXIS + 1:]), np.float32)
+        full[:, :, :SHORT] = chance.standard_normal(shape)
+        pasts[c.past] = full
+    values = feeds(inputs, found, [1], SHORT, np.r_[np.ones(SHORT), np.zeros(past - SHORT), 1],
+                   pasts)
     presents = {c.present for c in found}
     name = next(o.name for o in session.get_outputs() if o.name not in presents)
     return np.asarray(session.run([name], values)[0], np.float64)

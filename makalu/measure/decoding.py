@@ -43,9 +43,10 @@ class Witness:
     def take(self, ids: Sequence[int]) -> np.ndarray:
         """Logits [vocabulary] of the token behind these."""
         total = self.length + len(ids)
-        values = feeds(self._session.get_inputs(), self._caches, ids, self.length, np.ones(total))
+        values = feeds(self._session.get_inputs(), self._caches, ids, self.length, np.ones(total),
+                       self._past)
         names = [self._outputs[0], *(c.present for c in self._caches)]
-        logits, *presents = self._session.run(names, values | self._past)
+        logits, *presents = self._session.run(names, values)
         self._past = {c.past: p for c, p in zip(self._caches, presents)}
         self.length = total
         return np.asarray(logits[0, -1])

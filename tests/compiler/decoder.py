@@ -35,17 +35,16 @@ class Graph:
 
 
 def decoder(heads: int = 2, width: int = 8, layers: int = 1, vocabulary: int = 24,
-            groups: int = 1, positions: int = 64, seed: int = 0) -> onnx.ModelProto:
-    """``heads`` queries of ``width``, each ``groups`` of them with one key and value."""
+            groups: int = 1, positions: int = 64, seed: int = 0, scatter: bool = False
+            ) -> onnx.ModelProto:
+    """``heads`` queries of ``width``, each ``groups`` of them with one key and value; a Concat
+    continues the caches, or TensorScatter writes into them."""
     g, d, kv = Graph(seed), heads * width, heads // groups
     x = g.add("Add", g.add("Gather", g.weight(vocabulary, d), "input_ids"),
               g.add("Gather", g.weight(positions, d), "position_ids"))
     tokens = g.add("Gather", g.add("Shape", "input_ids"), g.constant([1]))
     total = g.add("Gather", g.add("Shape", "attention_mask"), g.constant([1]))
-    ones = g.add("ConstantOfShape", g.add("Concat", tokens, total, axis=0),
-                 value=helper.make_tensor("one", INT64, [1], [1]))
-    shift = g.add("Squeeze", g.add("Sub", total, tokens))
-    seen = g.add("Mul", g.add("Trilu", ones, shift, upper=0), g.add(
+    seen = g.add("Mul", (_by_slot if scatter else _by_length)(g, tokens, total), g.add(
         "Unsqueeze", "attention_mask", g.constant([1, 2])))
     mask = g.add("Mul", g.add("Sub", g.constant(1, np.float32), g.add("Cast", seen, to=FLOAT)),
                  g.constant(-1e4, np.float32))
@@ -62,7 +61,9 @@ def decoder(heads: int = 2, width: int = 8, layers: int = 1, vocabulary: int = 2
             caches.append(helper.make_tensor_value_info(name, FLOAT, shape))
             outputs.append(helper.make_tensor_value_info(f"present.{i}.{kind}", FLOAT,
                                                          [*shape[:2], "total", width]))
-            all_of_them = g.add("Concat", name, new, out=f"present.{i}.{kind}", axis=2)
+            present = f"present.{i}.{kind}"
+            all_of_them = g.add("TensorScatter", name, new, "write_indices", out=present
+                                ) if scatter else g.add("Concat", name, new, out=present, axis=2)
             if groups > 1:
                 wide = g.add("Unsqueeze", all_of_them, g.constant([2]))
                 wide = g.add("Expand", wide, g.constant([1, 1, groups, 1, 1]))
@@ -78,11 +79,29 @@ def decoder(heads: int = 2, width: int = 8, layers: int = 1, vocabulary: int = 2
     inputs = [helper.make_tensor_value_info("input_ids", INT64, ["batch", "tokens"]),
               helper.make_tensor_value_info("attention_mask", INT64, ["batch", "total"]),
               helper.make_tensor_value_info("position_ids", INT64, ["batch", "tokens"])]
+    if scatter:
+        inputs.append(helper.make_tensor_value_info("write_indices", INT64, ["batch"]))
     model = helper.make_model(
         helper.make_graph(g.nodes, "decoder", inputs + caches, outputs, g.constants),
-        opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        opset_imports=[helper.make_opsetid("", 24 if scatter else 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _by_length(g: Graph, tokens: str, total: str) -> str:
+    """A causal mask of tokens that are the last ones."""
+    ones = g.add("ConstantOfShape", g.add("Concat", tokens, total, axis=0),
+                 value=helper.make_tensor("one", INT64, [1], [1]))
+    return g.add("Trilu", ones, g.add("Squeeze", g.add("Sub", total, tokens)), upper=0)
+
+
+def _by_slot(g: Graph, tokens: str, total: str) -> str:
+    """A causal mask of tokens that are written behind a slot."""
+    slots, own = (g.add("Range", g.constant(0), g.add("Squeeze", count), g.constant(1))
+                  for count in (total, tokens))
+    at = g.add("Unsqueeze", g.add("Add", own, "write_indices"), g.constant([1]))
+    return g.add("Cast", g.add("LessOrEqual", g.add("Unsqueeze", slots, g.constant([0])), at),
+                 to=INT64)
 
 
 def reference(model: onnx.ModelProto, ids: Sequence[int]) -> np.ndarray:
@@ -92,9 +111,12 @@ def reference(model: onnx.ModelProto, ids: Sequence[int]) -> np.ndarray:
     count = len(ids)
     feeds = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, count), np.int64),
              "position_ids": np.arange(count)[None]}
+    room = 0
     for value in session.get_inputs():
-        if value.name not in feeds:
-            feeds[value.name] = np.zeros((1, value.shape[1], 0, value.shape[3]), np.float32)
+        if value.name == "write_indices":
+            feeds[value.name], room = np.zeros(1, np.int64), count
+        elif value.name not in feeds:
+            feeds[value.name] = np.zeros((1, value.shape[1], room, value.shape[3]), np.float32)
     return session.run(["logits"], feeds)[0][0]
 
 

@@ -69,6 +69,17 @@ def test_lengths_are_rounded_up_to_words() -> None:
     assert sqnr(g.prefill(IDS), reference(model, IDS)[-1]) > 50
 
 
+def test_caches_that_are_written_into() -> None:
+    """TensorScatter is another spelling of the same: every bit is that of Concat."""
+    model = decoder(groups=2, scatter=True)
+    program = compile_decoder(model, PRESETS["tiny_fp"], context=CONTEXT, prefill=PREFILL,
+                              allow_host=("all",))
+    machines = generator(program), generator(compiled(groups=2)[1])
+    got, other = ([g.prefill(IDS[:11]), *map(g.decode, IDS[11:])] for g in machines)
+    assert np.array_equal(got, other)
+    assert sqnr(np.array(got), reference(model, IDS)[10:]) > 50
+
+
 def test_a_reset_forgets() -> None:
     g = generator()
     first = g.prefill(IDS[:5])

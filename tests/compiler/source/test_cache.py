@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which inputs and outputs are a cache, and what the dimensions of a decoder become."""
 
+from collections.abc import Callable
+
 import onnx
 import pytest
 from onnx import helper
@@ -29,6 +31,45 @@ def test_pairs_and_dimensions() -> None:
         **{c.past: [1, 2, 16, 8] for c in found}}
     assert [o.name for o in fixed.graph.output] == ["logits"]
     assert shapes(model)["input_ids"] == [0, 0], "the model itself is as it was"
+
+
+def test_slots_that_are_an_input() -> None:
+    model = decoder(scatter=True)
+    found = caches(model, "decoder")
+    assert found == [Cache(f"past_key_values.0.{kind}", f"present.0.{kind}", f"present.0.{kind}",
+                           "write_indices") for kind in ("key", "value")]
+    fixed = at_lengths(model, found, Lengths(4, 12, 8, 20))
+    assert shapes(fixed)["past_key_values.0.key"] == [1, 2, 16, 8]
+    assert "write_indices" not in shapes(fixed) and grows(model)
+    assert [helper.get_attribute_value(a) for n in fixed.graph.node if n.output[0] in
+            ("present.0.key", "present.0.value") for a in n.attribute] == [2, 2]
+    assert not [n for n in fixed.graph.node if n.op_type == "TensorScatter"]
+
+
+@pytest.mark.parametrize("change", [
+    lambda m, n: n.attribute.append(helper.make_attribute("mode", "circular")),
+    lambda m, n: n.input.pop(),
+    lambda m, n: n.input.__setitem__(2, "constant_0"),
+    lambda m, n: m.graph.node.append(helper.make_node("Shape", [n.input[0]], ["shape"])),
+    lambda m, n: next(i for i in m.graph.input if i.name == n.input[0]
+                      ).type.tensor_type.shape.dim[2].CopyFrom(
+        onnx.TensorShapeProto.Dimension(dim_value=64))])
+def test_other_slots_are_refused(change: Callable) -> None:
+    model = decoder(scatter=True)
+    change(model, next(n for n in model.graph.node if n.op_type == "TensorScatter"))
+    refuse(model, "TensorScatter.*whose write_indices are an input")
+
+
+def test_a_scatter_that_is_no_cache() -> None:
+    tensors = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in (
+        ("x", onnx.TensorProto.FLOAT, [1, 2, 8, 4]), ("new", onnx.TensorProto.FLOAT, [1, 2, 1, 4]),
+        ("at", onnx.TensorProto.INT64, [1]), ("y", onnx.TensorProto.FLOAT, [1, 2, 8, 4]))]
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("TensorScatter", ["x", "new", "at"], ["y"])], "net",
+                          tensors[:3], tensors[3:]),
+        opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    with pytest.raises(CompileError, match="TensorScatter.*no definition by operators of opset 20"):
+        compile_model(model, TINY, precision="fp16", allow_host=("all",))
 
 
 def test_an_output_behind_an_identity() -> None:

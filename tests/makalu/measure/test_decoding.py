@@ -13,9 +13,9 @@ from tests.compiler.decoder import decoder, reference
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    onnx.save(decoder(layers=2), tmp_path / "decoder.onnx")
+@pytest.fixture(params=[False, True], ids=["concat", "scatter"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    onnx.save(decoder(layers=2, scatter=request.param), tmp_path / "decoder.onnx")
     return tmp_path / "decoder.onnx"
 
 
