@@ -12,7 +12,7 @@ from hw.memory.axi import BOUNDARY_BYTES, FETCH_ID, BurstSplitter, run_layout
 from hw.memory.controller import MemoryController
 from hw.parts.delay import delay
 from isa.config import Config
-from isa.instructions import Fault
+from isa.instructions import HEAD, INDEX_BITS, UNIT_BYTES, Fault
 from prove.bus import Bursts, legal_burst
 from prove.checker import Design
 from prove.streams import stays
@@ -106,7 +106,8 @@ class Splits(Design):
 class Fetches(Design):
     """Instruction fetch on the bus, whatever the region and the program's place in it, however
     often it is started, stopped or halted: it asks for legal bursts only, never for more than it
-    has room for, and takes nothing that keeps the rules for a breach of them."""
+    has room for, and takes nothing that keeps the rules for a breach of them. An instruction has as
+    many bus words as its first one says, whatever that is."""
 
     region: data.View
     program: Signal
@@ -115,13 +116,14 @@ class Fetches(Design):
     halt: Signal
     ar: Signal
     r: Signal
+    size: Signal
     take: Signal
 
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
             "region": In(REGION), "program": In(32), "start": In(1), "stop": In(1), "halt": In(1),
-            "ar": In(1), "r": In(1), "take": In(1), "reached": Out(1)})
+            "ar": In(1), "r": In(1), "size": In(HEAD[1].width), "take": In(1), "reached": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -138,7 +140,7 @@ class Fetches(Design):
             Assume(self.region.base[:5] == 0), Assume(self.region.base[32:] == 0),
             fetch.start.eq(self.start), fetch.stop.eq(self.stop), fetch.halt.eq(halted),
             ar.ready.eq(self.ar), r.valid.eq(self.r), fetch.instr.ready.eq(self.take),
-            r.payload.id.eq(FETCH_ID)]
+            r.payload.id.eq(FETCH_ID), r.payload.data.eq(self.size << HEAD[0].width)]
         bursts = Bursts(m, ar, r, 8)
         there, goes = Signal.like(bursts.count), delay(m, ar.valid & ar.ready, 2, "goes")
         legal_burst(m, self._config, ar)
@@ -149,5 +151,23 @@ class Fetches(Design):
             Assert(fetch.owed == (bursts.count != 0)),
             Assert(~fetch.instr.valid | (fetch.instr.payload.fault != Fault.AXI_PROTOCOL)),
             self.reached.eq(fetch.instr.valid & fetch.instr.payload.last
-                            & (fetch.instr.payload.fault == 0))]
+                            & ~fetch.instr.payload.first & (fetch.instr.payload.fault == 0))]
+        self._lengths(m, fetch)
         return m
+
+    def _lengths(self, m: Module, fetch: Fetch) -> None:
+        """Words are counted until the last one of an instruction, of which the first said how many
+        there are; none is left out of the count of instructions."""
+        instr, per_unit = fetch.instr.payload, exact_log2(UNIT_BYTES // self._config.bus_bytes)
+        place, size, index = Signal(8), Signal(8), Signal(INDEX_BITS)
+        said = instr.word[HEAD[0].width:][:HEAD[1].width]
+        wanted = Mux(place == 0, Mux(said == 0, 1, said) << per_unit, size)
+        with m.If(fetch.instr.valid & fetch.instr.ready):
+            m.d.sync += [size.eq(wanted), place.eq(Mux(instr.last, 0, place + 1)),
+                         index.eq(index + instr.last)]
+            m.d.comb += Assert(instr.index == index)
+            with m.If(instr.fault == 0):
+                m.d.comb += [Assert(instr.first == (place == 0)),
+                             Assert(instr.last == (place + 1 == wanted))]
+        with m.If(self.stop | fetch.start & fetch.idle):
+            m.d.sync += [place.eq(0), index.eq(0)]

@@ -11,6 +11,7 @@ from isa.config import Config
 from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
+from prove.gathers import Gathers
 from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
 from prove.waits import Counters, Waits
@@ -128,6 +129,13 @@ PROPERTIES = (
     Property(name="fetches", block="hw/control/fetch.py",
              says="whatever region, program, starts, stops and halts: bursts are legal, there is "
                   "room for each beat that comes, what is owed is known, and a memory that keeps "
-                  "the rules is never said to break them, bursts cut at 4 KiB included",
+                  "the rules is never said to break them, bursts cut at 4 KiB included; an "
+                  "instruction has as many words as its first one says, and the number that "
+                  "counts those before it",
              design=lambda: Fetches(small(32, 4)), cycles=20, seconds=0, quick=False),
+    Property(name="gathers", block="hw/control/gather.py",
+             says="an instruction of any length is what its words were, with zeros for those that "
+                  "it leaves out, whatever came before it; it is offered a cycle behind its last "
+                  "word and until it is taken, if it is no longer than its opcode allows",
+             design=lambda: Gathers(small(32, 4))),
 )

@@ -2,6 +2,7 @@
 """A checker that cannot fail proves nothing: wrong claims, damaged designs, no runs."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
@@ -12,8 +13,8 @@ from hw.memory.lanes import Status
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from hw.scratchpad.banks import any_before
-from isa.instructions import WAIT_REACH
-from prove import checker, dma, ports
+from isa.instructions import HEAD, UNIT_BYTES, WAIT_REACH
+from prove import checker, controller, dma, gathers, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
 from prove.properties import small
@@ -102,6 +103,15 @@ def test_an_arbiter_with_other_ranks_is_refuted(block, design, monkeypatch):
     """The last one comes first."""
     monkeypatch.setattr(f"{block}.any_before", lambda bits: any_before(bits[::-1])[::-1])
     assert not check(design(small(8, 2)), 12).holds
+
+
+@pytest.mark.parametrize("block, name, wrong, design", [
+    ("hw.control.fetch", "HEAD", (HEAD[0], replace(HEAD[1], width=3)), controller.Fetches),
+    ("hw.control.gather", "UNIT_BYTES", 2 * UNIT_BYTES, gathers.Gathers)])
+def test_instructions_of_other_lengths_are_refuted(block, name, wrong, design, monkeypatch):
+    """A length is read wrong; what an instruction leaves out is cleared from a later word on."""
+    monkeypatch.setattr(f"{block}.{name}", wrong)
+    assert not check(design(small(32, 4)), 20).holds
 
 
 def test_a_buffer_that_never_fills_says_nothing():
