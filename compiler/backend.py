@@ -27,7 +27,7 @@ from compiler.emit.depth import depth_first
 from compiler.emit.join import joined
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
-from compiler.emit.rows import emit_rows
+from compiler.emit.rows import emit_rows, quantizes
 from compiler.emit.schedule import Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
@@ -167,7 +167,7 @@ class Backend:
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
-            count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 2])
+            count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 3])
             for op in ops[at:at + count]:
                 s.made(op.y)
                 for x in op.inputs:
@@ -184,13 +184,16 @@ class Backend:
         return isinstance(then, Rows) or (
             elementwise(then) and s.uses[op.y] == 1 and op.y not in s.kept)
 
-    def _emit(self, s: Schedule, op: Op, then: Op | None = None) -> int:
-        """One operator, or that and the one behind it; how many it was."""
+    def _emit(self, s: Schedule, op: Op, then: Op | None = None, last: Op | None = None) -> int:
+        """One operator, or that and the one or two behind it; how many it was."""
         s.node = op.node
+        rows, next_ = (op, then) if isinstance(op, Rows) else (then, last)
+        copy = next_ if isinstance(rows, Rows) and next_ and quantizes(rows, next_) else None
         if isinstance(op, Conv) and windowed(op, self.config):
             emit_depthwise(s, op)
         elif isinstance(op, Conv):
-            return 1 + emit_conv(s, op, then if self._follows(s, op, then) else None)
+            fused = emit_conv(s, op, *(then, copy) if self._follows(s, op, then) else ())
+            return 1 + fused + (fused and copy is not None)
         elif isinstance(op, Pool):
             emit_pool(s, op)
         elif isinstance(op, Move):
@@ -198,7 +201,8 @@ class Backend:
         elif isinstance(op, Concat):
             emit_concat(s, op)
         elif isinstance(op, Rows):
-            emit_rows(s, op)
+            emit_rows(s, op, copy)
+            return 1 + (copy is not None)
         elif isinstance(op, Place):
             emit_place(s, op)
         elif isinstance(op, Add):

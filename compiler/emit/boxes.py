@@ -93,10 +93,11 @@ def fetch(s: Schedule, t: Tensor, area: Box, then: int) -> tuple[View, int | Non
     return view, at
 
 
-def output(s: Schedule, t: Tensor, area: Box) -> tuple[View, int | None]:
-    """A view for ``area`` of a tensor that is to be written, and what to store and release."""
+def output(s: Schedule, t: Tensor, area: Box, then: int = 0) -> tuple[View, int | None]:
+    """A view for ``area`` of a tensor that is to be written, and what to store and release;
+    ``then`` words are still to come."""
     view = s.resident(t)
-    return (view, None) if view is not None else _new(s, area, 0)
+    return (view, None) if view is not None else _new(s, area, then)
 
 
 def _new(s: Schedule, area: Box, then: int) -> tuple[View, int]:

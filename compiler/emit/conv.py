@@ -9,7 +9,7 @@ from compiler.emit.conv_instructions import ConvInstructions, Cut
 from compiler.emit.pool import pool_rows
 from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
-from compiler.emit.rows import RowsEmitter, least_words, rows_cycles
+from compiler.emit.rows import RowsEmitter, begin_integers, least_words, rows_cycles
 from compiler.emit.schedule import Schedule
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
@@ -27,10 +27,11 @@ PIECE = 2048
 before the box is needed, the others may come earlier."""
 
 
-def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None) -> bool:
-    """Append the instructions of a convolution; and between them, if that is better, those of
-    its reader ``then``, a function of each element (:func:`elementwise`) or one of whole pixels.
-    Returns whether it did.
+def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool | None = None
+              ) -> bool:
+    """Append the instructions of a convolution; and between them, if that is better, those of its
+    reader ``then``, a function of each element (:func:`elementwise`) or one of whole pixels,
+    whose result ``copy`` quantizes. Returns whether it did.
 
     Raises
     ------
@@ -49,7 +50,9 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None) -> bool:
     if op.matrix:
         s.in_dram(op.matrix.x.whole)
     s.settle(op.y)
-    while (emitter := _attempt(s, op, shape, rows, function)) is None:
+    if rows:
+        begin_integers(s, rows, copy)
+    while (emitter := _attempt(s, op, shape, rows, copy, function)) is None:
         s.make_room(op.node, op.y, op.inputs)
     emitter.run()
     if op.x is not whole:
@@ -90,11 +93,12 @@ class _Choice:
     cost: float
 
 
-def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, function: Pool | None
-             ) -> "_Emitter | None":
+def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool | None,
+             function: Pool | None) -> "_Emitter | None":
     """What emits the cheapest cut that fits; None, and nothing emitted, if none does. Where there
     are tokens, whose matrices are large, it may be cheaper with a resident less."""
-    found = [choice for gone in _without(s, op) for choice in _choices(s, op, shape, rows, gone)]
+    found = [choice for gone in _without(s, op) 
+             for choice in _choices(s, op, shape, rows, copy, gone)]
     if not found:
         return None
     best = min(found, key=lambda choice: choice.cost)
@@ -102,7 +106,7 @@ def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, function: P
         s.give_up(t) if t is op.y else s.evict(t)
     if best.plan.weights_outer and s.resident(op.y) is None:
         s.by_blocks.add(op.y)
-    return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, early=True)
+    return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, True, copy)
                     if best.beside and rows is not None else None, function)
 
 
@@ -116,8 +120,8 @@ def _without(s: Schedule, op: Conv) -> list[tuple[Tensor, ...]]:
     return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
 
 
-def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, gone: tuple[Tensor, ...]
-             ) -> Iterator[_Choice]:
+def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool | None,
+             gone: tuple[Tensor, ...]) -> Iterator[_Choice]:
     """The best plan when some residents are gone, and the best one with rows beside it."""
     def here(t: Tensor) -> bool:
         return s.resident(t) is not None and t not in gone
@@ -131,7 +135,7 @@ def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, gone: tuple
         reserve = after = 0
         if rows is not None:
             after = rows_cycles(s, rows)
-            reserve = least_words(s, rows, here(op.y)) * beside
+            reserve = least_words(s, rows, here(op.y), copy) * beside
         found = next(iter(plans(Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
             here(op.residual.x) if op.residual else None, s.grain, tail, s.exposed,

@@ -20,12 +20,14 @@ from functools import partial
 
 import numpy as np
 
-from compiler.emit.boxes import SEVERAL, bands, boxes, fetch, output, room, words
+from compiler.emit.boxes import (SEVERAL, bands, blocks_in, box_of, boxes, fetch, output, room,
+                                 words)
 from compiler.emit.conv_instructions import bits
+from compiler.emit.pool import pool_rows
 from compiler.emit.schedule import Schedule
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import SUM_ANCHOR, bounds
-from compiler.ir.graph import DTYPE, INF, Clip, Rows, Tensor
+from compiler.ir.graph import DTYPE, INF, Clip, Op, Pool, Rows, Tensor
 from compiler.machine.constants import Stream
 from compiler.machine.place import Box, View
 from compiler.machine.spm import ALIGN
@@ -50,7 +52,7 @@ class RowsEmitter:
     """The instructions of one operator, some rows of the map at a time.
 
     ``early``: its operand is still being written, and :meth:`rows` is called with rows as soon as
-    they are complete.
+    they are complete. ``copy``: what quantizes the result, which is in the scratchpad then.
 
     Raises
     ------
@@ -58,17 +60,18 @@ class RowsEmitter:
         If not even a pixel fits.
     """
 
-    def __init__(self, s: Schedule, op: Rows, early: bool = False):
-        self.s, self.op, self.early, self.source = s, op, early, op.x
+    def __init__(self, s: Schedule, op: Rows, early: bool = False, copy: Pool | None = None):
+        self.s, self.op, self.early, self.copy, self.source = s, op, early, copy, op.x
         node, s.node = s.node, op.node
         if not early:
             s.bring(op.x)
-        if s.take_over(op.x, op.y, early):
+            begin_integers(s, op, copy)
+        if op.y.floating and s.take_over(op.x, op.y, early):
             self.source = op.y
-        elif not early:
+        elif op.y.floating and not early:
             s.settle(op.y)
-        self.per = op.y.blocks(s.lanes) // op.groups
-        self.size = (self.per, *room(s, op, self._need)[1:])
+        self.per = op.x.blocks(s.lanes) // op.groups
+        self.size = (op.y.blocks(s.lanes) // op.groups, *room(s, op, self._need)[1:])
         self.constants = _Constants.load(s, op, self._need(*self.size))
         self.behind: list[tuple[int, int]] = []     # rows that are complete
         self.batch = 0                              # and how many of these there were at once
@@ -76,43 +79,66 @@ class RowsEmitter:
 
     def _need(self, _: int, rows: int, columns: int) -> int:
         s, op, per = self.s, self.op, self.per
-        boxes = sum(s.resident(t) is None for t in (self.source, op.y)) * per + self._own()
+        boxes = self._own() + sum(
+            t.blocks(s.lanes) // op.groups for t in (self.source, op.y, self.copy and self.copy.y)
+            if t is not None and s.resident(t) is None)
         several = SEVERAL if PASSES * per * rows * columns > LEAST else 1
         constants = sum(c is not None for c in (op.gain, op.shift)) * per + ALIGN
         return several * (rows * columns * boxes + 4 * ALIGN) + constants
 
     def _own(self) -> int:
         """Words of a box for each pixel beside operand and result: two numbers, and the squares of
-        all channels unless they may overwrite the operand."""
-        op = self.op
-        scratch = op.centered and self.s.resident(self.source) is None
-        return 2 + self.per * (op.norm and not scratch)
+        all channels, and what becomes integers in the end, where they may not overwrite the
+        operand."""
+        op, steps = self.op, not self.op.y.floating and not self._overwrites()
+        squares = op.norm and not self._scratch()
+        return 2 + self.per * (squares + steps)
+
+    def _overwrites(self) -> bool:
+        """Whether what becomes integers in the end may lie in the place of the operand."""
+        return self.s.resident(self.source) is None or self.s.spent(self.op.x)
+
+    def _scratch(self) -> bool:
+        """Whether the squares may."""
+        return (self.op.centered and self.op.y.floating
+                and self.s.resident(self.source) is None)
 
     def rows(self, low: int, high: int) -> None:
         """Rows ``low … high - 1`` of the map."""
         s, op = self.s, self.op
         node, s.node = s.node, op.node
-        for box in boxes(op.y.blocks(s.lanes), high - low, op.y.nchw[3], 1, self.size):
+        for box in boxes(blocks_in(s, op), high - low, op.y.nchw[3], 1, self.size):
             self._box(replace(box, y0=box.y0 + low, y1=box.y1 + low))
         s.node = node
 
     def _box(self, area: Box) -> None:
-        s, op = self.s, self.op
+        s, op, copy = self.s, self.op, self.copy
         pixels = (area.y1 - area.y0) * (area.x1 - area.x0)
-        rest = words(s, op.y, area)
-        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, area))
+        given, small = box_of(s, op, op.x, area), self._small(area)
+        last = words(s, copy.y, small) if copy else 0
+        rest = words(s, op.y, area) + last
+        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given))
         assert own is not None, "the box fits"
-        x, release = fetch(s, self.source, area, rest)
-        out, done = output(s, op.y, area)
+        x, release = fetch(s, self.source, given, rest)
+        out, done = output(s, op.y, area, last)
+        target, end = output(s, copy.y, small) if copy else (None, None)
+        steps = out if op.y.floating else x if self._overwrites() else None
         for band in bands(s, area, PASSES * pixels * self.per, LEAST):
-            _Box(s, op, band, x, out, own, area, release is not None and op.centered,
-                 self.constants).emit()
+            _Box(s, op, band, x, steps, out, own, area, self._scratch(), self.constants).emit()
+            if copy and target:
+                pool_rows(s, copy, None, self._small(band), out, target, [])
         s.spm.release(own)
-        if done is not None:
-            s.store_box(op.y, out)
-            s.spm.release(done)
+        for t, view, at in ((op.y, out, done), (copy and copy.y, target, end)):
+            if t and view and at is not None:
+                s.store_box(t, view)
+                s.spm.release(at)
         if release is not None:
             s.spm.release(release)
+
+    def _small(self, area: Box) -> Box:
+        """A box in terms of integers."""
+        size = self.op.y.size
+        return replace(area, b0=area.b0 // size, b1=-(-area.b1 // size))
 
     def complete(self, low: int, high: int, held: int) -> None:
         """The operand has these rows now; ``held``: words that are taken before the next call of
@@ -137,32 +163,53 @@ class RowsEmitter:
         self.catch_up(1, False)
         if self.early and self.source is self.op.y:
             del self.s.views[self.op.x]
+        for t in integers(self.op, self.copy):
+            del self.s.partial[t]
         if self.constants.words:
             self.s.spm.release(self.constants.at)
 
 
-def emit_rows(s: Schedule, op: Rows) -> None:
-    """Append the instructions.
+def emit_rows(s: Schedule, op: Rows, copy: Pool | None = None) -> None:
+    """Append the instructions, those of ``copy`` included.
 
     Raises
     ------
     CompileError
         If not even a pixel fits.
     """
-    emitter = RowsEmitter(s, op)
+    emitter = RowsEmitter(s, op, copy=copy)
     emitter.rows(0, op.y.nchw[2])
     emitter.finish()
 
 
-def least_words(s: Schedule, op: Rows, here: bool) -> int:
+def quantizes(op: Rows, then: Op) -> bool:
+    """Whether an operator only quantizes the result, whose channels are one row."""
+    return (isinstance(then, Pool) and then.x is op.y and op.groups == 1 and op.y.floating
+            and not then.y.floating and then.function is None and then.kernel == (1, 1)
+            and len(then.parts) == 1)
+
+
+def integers(op: Rows, copy: Pool | None) -> list[Tensor]:
+    """Results that are."""
+    return [t for t in (op.y, copy and copy.y) if t and not t.floating]
+
+
+def begin_integers(s: Schedule, op: Rows, copy: Pool | None) -> None:
+    """Place these, which lie beside the operand, once."""
+    for t in integers(op, copy):
+        s.begin(t)
+
+
+def least_words(s: Schedule, op: Rows, here: bool, copy: Pool | None) -> int:
     """Words that one beside the operator takes that makes its operand; ``here``: that stays."""
-    boxes = op.norm + 2 * (not here)
-    return op.y.blocks(s.lanes) // op.groups * (2 + boxes * op.y.nchw[3]) + 10 * ALIGN
+    boxes = op.norm + 2 * (not here) + any(
+        s.resident(t) is None for t in integers(op, copy))
+    return op.x.blocks(s.lanes) // op.groups * (2 + boxes * op.y.nchw[3]) + 10 * ALIGN
 
 
 def rows_cycles(s: Schedule, op: Rows) -> int:
     """Cycles that it takes, about."""
-    return PASSES * op.y.blocks(s.lanes) * op.y.nchw[2] * op.y.nchw[3]
+    return PASSES * op.x.blocks(s.lanes) * op.y.nchw[2] * op.y.nchw[3]
 
 
 @dataclass(frozen=True)
@@ -190,20 +237,24 @@ class _Constants:
 
 
 class _Box:
-    """The instructions of a box of pixels with the channels of one group, in ``x`` and ``y``;
-    ``own``: where :func:`_room` of the box ``whole`` around it is."""
+    """The instructions of a box of pixels with the channels of one group, in ``x`` and ``y``, and
+    between them in ``steps``, or in words of its own; ``own``: where those of the box ``whole``
+    around it are."""
 
-    def __init__(self, s: Schedule, op: Rows, area: Box, x: View, y: View, own: int, whole: Box,
-                 scratch: bool, constants: _Constants):
+    def __init__(self, s: Schedule, op: Rows, area: Box, x: View, steps: View | None, y: View,
+                 own: int, whole: Box, scratch: bool, constants: _Constants):
         self.s, self.op, self.area, self.constants = s, op, area, constants
         self.columns, self.rows = area.x1 - area.x0, area.y1 - area.y0
-        self.blocks = area.b1 - area.b0
-        self.x, self.y = (x, area.b0), (y, area.b0)
+        given = box_of(s, op, op.x, area)
+        self.blocks = given.b1 - given.b0
         row = whole.x1 - whole.x0
         pixels = row * (whole.y1 - whole.y0)
-        self.number, self.total, squares = (
-            View(own + k * pixels, row, pixels, pixels, replace(whole, b0=0)) for k in range(3))
-        self.squares = self.x if scratch else (squares, 0)
+        self.number, self.total, first, second = (
+            View(own + k * pixels, row, pixels, pixels, replace(whole, b0=0))
+            for k in (0, 1, 2, 2 + self.blocks * (op.norm and not scratch)))
+        self.x, self.y = (x, given.b0), (y, area.b0)
+        self.steps = (second, 0) if steps is None else self.y if steps is y else self.x
+        self.squares = self.x if scratch else (first, 0)
         self.type = DTYPE[op.x.dtype]
         self.square = DType.BF16 if "bf16" in s.config.dtypes else self.type
 
@@ -215,37 +266,47 @@ class _Box:
             self._softmax()
 
     def _softmax(self) -> None:
-        scale, x, y = self.op.scale, self.x, self.y
+        scale, x, y = self.op.scale, self.x, self.steps
         self._over(VectorOp.MAX, x, self.number, self.type, lo_f=LOW)
         self._each(VectorOp.EXP, x, (self.number, None), y, plus=1, scale_a=bits(scale),
                    scale_b=bits(np.float32(-scale)))
         self._over(VectorOp.SUM, y, self.total, DType.FP32)
         self._numbers(VectorOp.RECIPROCAL, hi_f=ONE)
-        self._each(VectorOp.MUL, y, (self.number, None), y)
+        self._each(VectorOp.MUL, y, (self.number, None), self.y, **self._last())
 
     def _norm(self) -> None:
-        op, x, y = self.op, self.x, self.y
-        squares, source, at = self.squares, x, self.constants.at
+        op, x, squares, source, at = self.op, self.x, self.squares, self.x, self.constants.at
         if op.centered:
+            source = self.steps
             self._over(VectorOp.SUM, x, self.number, self.type, 1 / op.depth)
-            self._each(VectorOp.ADD, x, (self.number, None), y, scale_b=bits(np.float32(-1)))
-            source = y
+            self._each(VectorOp.ADD, x, (self.number, None), source, scale_b=bits(np.float32(-1)))
         self._each(VectorOp.MUL, source, source, squares, o_type=self.square)
         self._over(VectorOp.SUM, squares, self.total, DType.FP32, 1 / op.depth,
                    a_type=self.square, anchor=SQUARES_ANCHOR)
         self._numbers(VectorOp.RSQRT, plus=1, b_base=at + self.constants.words - 1, b_x=0, b_y=0,
                       b_type=DType.FP32)
-        self._each(VectorOp.MUL, source, (self.number, None), y)
-        for values, vop in ((op.gain, VectorOp.MUL), (op.shift, VectorOp.ADD)):
-            if values is not None:
-                self._by_channel(vop, at)
-                at += self.blocks
+        parts = [vop for vop, c in ((VectorOp.MUL, op.gain), (VectorOp.ADD, op.shift))
+                 if c is not None]
+        end = self.steps if parts else self.y
+        self._each(VectorOp.MUL, source, (self.number, None), end,
+                   **({} if parts else self._last()))
+        for i, vop in enumerate(parts):
+            self._by_channel(vop, at + i * self.blocks, i == len(parts) - 1)
 
-    def _by_channel(self, vop: VectorOp, at: int) -> None:
-        """An operation of the result and words from ``at`` on, one for each channel block."""
-        self._vector(vop, self.y, self.blocks, self.y, self.blocks, {
-            "ncb": self.blocks, "b_base": at, "b_x": 0, "b_y": 0, "b_cb": 1, "b_type": self.type},
-            [(SPM, at, at + self.blocks)])
+    def _last(self) -> dict[str, int]:
+        """What differs in the last step: factor and type of the result."""
+        return {"scale_a": bits(self.op.factor), **bounds(self.op.y, self.op.clip,
+                                                          ("z", "lo", "hi"))}
+
+    def _by_channel(self, vop: VectorOp, at: int, last: bool) -> None:
+        """An operation of the steps' result and words from ``at`` on, one for each channel
+        block."""
+        fields = self._last() if last else {}
+        if last and vop == VectorOp.ADD:
+            fields["scale_b"] = fields["scale_a"]
+        self._vector(vop, self.steps, self.blocks, self.y if last else self.steps, self.blocks, {
+            "ncb": self.blocks, "b_base": at, "b_x": 0, "b_y": 0, "b_cb": 1, "b_type": self.type,
+            **fields}, [(SPM, at, at + self.blocks)])
 
     def _over(self, vop: VectorOp, a: tuple[View, int], out: View, o_type: DType,
               scale: float = 1.0, **fields: int) -> None:
@@ -280,6 +341,8 @@ class _Box:
     def _vector(self, vop: VectorOp, a: tuple[View, int], a_blocks: int, out: tuple[View, int],
                 o_blocks: int, fields: dict[str, int], reads: list | None = None) -> None:
         (view, low), (target, first) = a, out
+        if out is self.y:
+            o_blocks = self.area.b1 - self.area.b0
         area, one = self.area, bits(np.float32(1))
         f = {"vop": int(vop), "nx": self.columns, "ny": self.rows, "ns": 1, "nr": 1,
              "a_base": view.at(0, low, area.y0, area.x0), "a_x": 1, "a_cb": view.block,

@@ -296,6 +296,10 @@ class Schedule:
         self.views[y] = self.views[x] if early else self.views.pop(x)
         return True
 
+    def spent(self, x: Tensor) -> bool:
+        """Whether nothing but the operator under way is going to read a tensor."""
+        return self.uses[x] == 1 and x not in self.kept and self.part_of(x)[0] is None
+
     def begin(self, t: Tensor) -> None:
         """Place a tensor that is written part by part, once."""
         if t not in self.partial:

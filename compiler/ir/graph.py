@@ -319,6 +319,7 @@ class Rows:
     channels of each pixel of one image, ``depth`` of every ``pitch``; ``centered``: less their mean
     first, and then times ``gain`` and plus ``shift``, patterns for each of the ``depth`` channels.
     What lies behind the ``depth`` of them does not count: it is minus infinity, its exponential 0.
+    The last step gives ``factor`` times that, as integers ``clip(rint(v) + z)`` or as floats.
     """
 
     node: int
@@ -332,6 +333,8 @@ class Rows:
     epsilon: float = 0.0
     gain: np.ndarray | None = None
     shift: np.ndarray | None = None
+    factor: np.float32 = np.float32(1)
+    clip: Clip = Clip(0, -INF, INF)
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -341,11 +344,6 @@ class Rows:
     def groups(self) -> int:
         """Of channels."""
         return self.y.nchw[1] // self.pitch
-
-    @property
-    def clip(self) -> Clip:
-        """None."""
-        return Clip(0, -INF, INF)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -34,6 +34,8 @@ class Builder:
     stored : dict
         Integers that were brought into the type ``floats``, each once
         (:func:`compiler.lower.finish.as_number`).
+    requantized : dict
+        What has been quantized, and how: each once.
     scores : set of str
         Results of matrix products that a softmax follows.
     tokens : function of str
@@ -47,6 +49,7 @@ class Builder:
         self.node = 0
         self.quantization: dict[str, tuple[np.float32, int]] = {}
         self.stored: dict[tuple, Deq] = {}
+        self.requantized: dict[tuple, Storage] = {}
         self.scores: set[str] = set()
         self.tokens: Callable[[str], bool] = lambda name: False
 

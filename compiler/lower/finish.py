@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.ir.errors import Unsupported
-from compiler.ir.floats import filters
+from compiler.ir.floats import WORD, filters
 from compiler.ir.graph import DTYPE, RANGE, Add, Clip, Conv, Part, Pool, Product, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.moves import demand, gather
 from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Matrices, Quantized, Real,
-                                   Storage, Sum, Window, canonical, identity, is_number)
+                                   Rowwise, Storage, Sum, Window, canonical, identity, is_number)
 from isa.instructions import DType
 
 
@@ -19,12 +19,13 @@ def requantize(build: Builder, e: Deq, scale: np.float32, clip: Clip, dtype: str
                name: str) -> Quantized:
     """A dequantized value with other parameters or a clip: a sum over one tap."""
     x = build.settle(e.q)
-    y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
-    index = e.q.positions()
-    factor = np.float32(e.scale / scale)
-    out = build.emit(Pool(node=build.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
-                          parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),)))
-    return Quantized(name, out.storage, index, clip.z)
+    factor, key = np.float32(e.scale / scale), (e.q.storage, e.scale, e.zero_point, scale, clip, dtype)
+    if key not in build.requantized:
+        y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
+        build.requantized[key] = build.emit(Pool(
+            node=build.node, x=x, y=y, maximum=False, a_zp=e.zero_point, clip=clip,
+            parts=(Part(0, x.nchw[2], 0, x.nchw[3], factor),))).storage
+    return Quantized(name, build.requantized[key], e.q.positions(), clip.z)
 
 
 def function(build: Builder, e: Function, scale: np.float32, clip: Clip, dtype: str,
@@ -36,6 +37,22 @@ def function(build: Builder, e: Function, scale: np.float32, clip: Clip, dtype: 
                           parts=(Part(0, x.nchw[2], 0, x.nchw[3], e.x.scale),), function=e.vop,
                           factor=np.float32(1 / scale)))
     return Quantized(name, out.storage, e.x.q.positions(), clip.z)
+
+
+def rowwise(build: Builder, e: Rowwise, scale: np.float32, clip: Clip, dtype: str, name: str
+            ) -> Quantized:
+    """Softmax or normalization of each row. Integers of a row have to begin with a word."""
+    op = e.op
+    if DTYPE[dtype] is DType.INT8 and op.groups > 1 and op.pitch % (2 * WORD):
+        number = rowwise(build, e, np.float32(1), Clip(0, -INF, INF), op.x.dtype, f"{name}:number")
+        return requantize(build, Deq(number, np.float32(1), 0), scale, clip, dtype, name)
+    key = e, scale, clip, dtype
+    if key not in build.requantized:
+        y = Tensor(name, op.y.nchw, dtype, float(scale), clip.z)
+        storage = build.emit(replace(op, y=y, factor=np.float32(1 / scale), clip=clip)).storage
+        storage.padded = op.pitch > op.depth
+        build.requantized[key] = storage
+    return Quantized(name, build.requantized[key], identity(op.y.nchw), clip.z)
 
 
 def aligned(build: Builder, a: Deq, b: Deq, pixel: bool = False
@@ -341,6 +358,9 @@ def _quantize(build: Builder, real: Real, scale: np.float32, zero_point: int, dt
         return replace(matrices(build, e, scale, clip, dtype, name), index=real.index)
     if isinstance(e, Sum):
         return add(build, e, scale, clip, dtype, name)
+    elif isinstance(e, Rowwise):
+        assert real.index is not None
+        return replace(rowwise(build, e, scale, clip, dtype, name), index=real.index)
     elif isinstance(e, Function):
         return function(build, e, scale, clip, dtype, name)
     elif isinstance(e, Joined):

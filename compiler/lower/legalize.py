@@ -28,8 +28,8 @@ from compiler.lower.finish import channels_of, settled, stored
 from compiler.lower.logic import CASTS
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
-from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
-                                   Weights, scaled)
+from compiler.lower.values import (INF, Cached, Deq, Function, Host, Linear, Quantized, Real,
+                                   Rowwise, Storage, Sum, Value, Weights, scaled)
 from compiler.source.frontend import Source, attributes
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
@@ -47,6 +47,11 @@ MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", 
 
 SIGNED = {*MOVES, "Concat", "Add", "Sub"}
 """Operators that take a float of a negative factor."""
+
+QUANTIZES = {"QuantizeLinear", "DequantizeLinear"}
+
+REORDERS = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+"""Operators whose result has each element of what they read once."""
 
 LOGIC = {"Not", "And", "Or"}
 
@@ -134,6 +139,13 @@ def _by_channels(value: Real, node: onnx.NodeProto) -> bool:
     along = np.moveaxis(channels_of(e, value.index), axis, 0).reshape(
         value.index.shape[axis], -1)
     return bool((along == along[:, :1]).all() and len(np.unique(along[:, 0])) == len(along))
+
+
+def _may_move(value: Real) -> bool:
+    """Whether an unfinished expression can be moved."""
+    e = value.expr
+    return value.index is not None or isinstance(e, Function) or (
+        isinstance(e, Sum) and e.a.q.shape == e.b.q.shape)
 
 
 class _Walk:
@@ -259,7 +271,7 @@ class _Walk:
             node = makers.get(name)
             if node is not None and node.op_type == "MatMul":
                 self.build.scores.add(name)
-            elif node is not None and node.op_type in ELEMENTWISE:
+            elif node is not None and node.op_type in {*ELEMENTWISE, *QUANTIZES}:
                 todo += node.input
 
     def _leaves(self, name: str) -> bool:
@@ -394,12 +406,39 @@ class _Walk:
                                                  np.array(-1.0)), name))
         if len(readers) == 1 and name not in self.results and \
                 self.position[readers[0].name] not in self.elsewhere and (
-                readers[0].op_type in {*CLIPS, "QuantizeLinear"} or _by_channels(value, readers[0])
-                or (readers[0].op_type in AFFINE and isinstance(value.expr, Linear)
-                    and (value.lo, value.hi) == (-INF, INF)
-                    and any(n in self.source.constants for n in readers[0].input))):
+                readers[0].op_type in CLIPS or _by_channels(value, readers[0])
+                or self._affine(value, readers[0])):
+            return value
+        ends = self._quantized_as(name, value)
+        if ends and (len(set(ends)) == 1 if isinstance(value.expr, Rowwise) else len(ends) == 1):
             return value
         return Real(stored(self.build, value, name))
+
+    def _affine(self, value: Real, reader: onnx.NodeProto) -> bool:
+        """Whether a product goes on in binary32 with constants."""
+        return (reader.op_type in AFFINE and isinstance(value.expr, Linear)
+                and (value.lo, value.hi) == (-INF, INF)
+                and any(n in self.source.constants for n in reader.input))
+
+    def _quantized_as(self, name: str, value: Real) -> list[tuple]:
+        """The parameters of each QuantizeLinear that reads a value, or what is the same but for the
+        order; none if anything else does."""
+        found: list[tuple] = []
+        for node in self.readers.get(name, []) if name not in self.results else []:
+            if self.position[node.name] in self.elsewhere:
+                return []
+            if node.op_type == "QuantizeLinear":
+                found.append(tuple(
+                    (c.dtype, c.tobytes()) if isinstance(c := self.get(n), np.ndarray) else n
+                    for n in node.input[1:]))
+                continue
+            moves = node.op_type in REORDERS and _may_move(value)
+            ends = self._quantized_as(node.output[0], value) if moves or (
+                self._affine(value, node)) else []
+            if not ends:
+                return []
+            found += ends
+        return found
 
     def _to_host(self, node: onnx.NodeProto, inputs: list, early: bool) -> None:
         why = self.why.get(self.build.node)

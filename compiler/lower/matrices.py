@@ -32,7 +32,8 @@ def product(build: Builder, x: Deq, w: Deq, scores: bool = False) -> Real:
     right, turned = _second(build, w, columns)
     count, (h, wide) = len(first), left.nchw[2:]
     scores &= bool(build.floats)
-    outputs = n + -n % WORD if scores else n
+    word = WORD if is_number(x) else 2 * WORD
+    outputs = n + -n % word if scores else n
     place = identity((count, outputs, h * wide))[:, :n].transpose(0, 2, 1).reshape(*lead, m, n)
     return Real(Matrices(x, w, (left, right), depth, pitch, outputs, n,
                          -INF if scores else 0.0, first, second, turned),

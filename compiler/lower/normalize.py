@@ -103,7 +103,7 @@ def layer_normalization(build: Builder, node: onnx.NodeProto, inputs: list) -> l
         norm = Norm(epsilon, centered, *_constants(inputs[1], bias))
         row = rows(build, x, list(range(axis, rank)), f"{node.output[0]}:rows", norm)
         if row is not None:
-            return [Real(row)]
+            return [row]
     m = maps(build, x, list(range(axis, rank)))
     if not centered:
         return [_affine(build, _divided(build, m, m.x, epsilon, node.output[0])[0], inputs[1], bias,

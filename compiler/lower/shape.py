@@ -19,7 +19,7 @@ from compiler.lower.finish import as_number, quantize
 from compiler.lower.linear import activation, target
 from compiler.lower.masked import emptied, masked
 from compiler.lower.quant import deq_of, real_of, scalar
-from compiler.lower.values import INF, Deq, Joined, Quantized, Real, Sum, Weights, is_number
+from compiler.lower.values import INF, Deq, Function, Joined, Quantized, Real, Sum, Weights, is_number
 from compiler.source.frontend import attributes
 
 
@@ -38,6 +38,10 @@ def through(value: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
         if isinstance(value.expr, Deq):
             q = through(value.expr.q, change)
             return replace(value, expr=replace(value.expr, q=q))
+        if isinstance(value.expr, Function):
+            x = value.expr.x
+            return replace(value, expr=replace(value.expr, x=replace(
+                x, q=through(x.q, change))))
         if isinstance(value.expr, Sum) and value.expr.a.q.shape == value.expr.b.q.shape:
             e = value.expr
             return replace(value, expr=replace(

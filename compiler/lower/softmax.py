@@ -34,11 +34,11 @@ def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     if not build.floats:
         raise Unsupported("the machine does not run Softmax on integers, only on floats "
                           "(--precision fp16 or mixed)")
-    x, name = as_number(build, deq_of(inputs[0])), node.output[0]
-    axis, shape = attributes(node).get("axis", -1), x.q.shape
-    if (y := rows(build, x, [axis], name)) is not None:
-        return [Real(y)]
-    z = as_maps(build, x, [axis])
+    given, name = deq_of(inputs[0]), node.output[0]
+    axis, shape = attributes(node).get("axis", -1), given.q.shape
+    if (row := rows(build, given, [axis], name)) is not None:
+        return [row]
+    z = as_maps(build, as_number(build, given), [axis])
     whole = {"kernel_shape": list(z.q.shape[2:])}
 
     def value(real: Real, what: str, dtype: str = "") -> Deq:

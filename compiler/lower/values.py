@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.ir.graph import Tensor
+from compiler.ir.graph import Rows, Tensor
 from isa.instructions import VectorOp
 
 INF = float("inf")
@@ -192,6 +192,14 @@ class Function:
 
 
 @dataclass(frozen=True, eq=False)
+class Rowwise:
+    """Softmax or normalization over the channels of each pixel: the operator that would make floats
+    of it."""
+
+    op: Rows
+
+
+@dataclass(frozen=True, eq=False)
 class Window:
     """A pool: geometry of the operator, over a real value (maximum) or a dequantized one (mean)."""
 
@@ -219,7 +227,7 @@ class Real:
     """``min(max(expr, lo), hi)``; ``index`` places the expression's NCHW result (None for Deq,
     Sum, Function and Joined, whose operands carry their own order)."""
 
-    expr: Deq | Linear | Matrices | Sum | Function | Window | Joined
+    expr: Deq | Linear | Matrices | Sum | Function | Rowwise | Window | Joined
     lo: float = -INF
     hi: float = INF
     index: np.ndarray | None = None

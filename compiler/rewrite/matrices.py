@@ -204,7 +204,8 @@ class _Made:
         """Whether what lies behind the last channel of each pixel is ``zp``."""
         maker = self.pieces.maker(t) or self._makers.get(self.split[t][0] if t in self.split else t)
         if isinstance(maker, Rows):
-            return maker.pitch > maker.depth    # of a softmax, zeros
+            zeros = t.floating or maker.clip.lo <= maker.clip.z == zp <= maker.clip.hi
+            return maker.pitch > maker.depth and zeros  # of a softmax
         if isinstance(maker, Conv) and maker.groups == 1 and maker.residual is None:
             low, high = maker.clip.lo, maker.clip.hi
             return low <= 0 <= high if t.floating else low <= maker.clip.z == zp <= high

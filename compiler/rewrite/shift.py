@@ -21,7 +21,7 @@ from compiler.ir.passes import Pass
 from isa.config import Config
 
 OF_FLOATS = (Rows, Append, Place)
-"""Operators without integers."""
+"""Operators that read no integers."""
 
 
 def _shifts(op: Op) -> bool:
@@ -89,7 +89,7 @@ def shift(graph: Graph, config: Config) -> Graph:
 def _making(maker: Op, y: Tensor, clip: Clip) -> Op:
     if isinstance(maker, Conv) and maker.residual:
         return replace(maker, y=y, residual=replace(maker.residual, clip=clip))
-    assert not isinstance(maker, OF_FLOATS), "it makes floats"
+    assert not isinstance(maker, Append | Place), "it makes floats"
     return replace(maker, y=y, clip=clip)
 
 
