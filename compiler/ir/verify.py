@@ -69,9 +69,9 @@ def _operator(op: Op, where: str) -> None:
             _conv(op, where)
         case Rows():
             check(op.x.nchw == op.y.nchw and op.y.dtype in (op.x.dtype, "int8", "uint8")
-                  and op.x.floating and op.y.nchw[0] == 1 and op.y.nchw[1] % op.pitch == 0 and float(op.scale) > 0
-                  and op.depth <= op.pitch and not (op.norm and op.depth < op.pitch),
-                  where, "rows")
+                  and op.x.floating and op.y.nchw[0] == 1 and op.y.nchw[1] % op.pitch == 0
+                  and float(op.scale) > 0 and op.depth <= op.pitch
+                  and not (op.norm and op.depth < op.pitch), where, "rows")
             check_scale(np.array([op.factor]), where)
         case Product():
             _product(op, where)

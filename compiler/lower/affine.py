@@ -169,9 +169,9 @@ def _plus(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
 
 def times(build: Builder, x: Real, c: np.ndarray | Weights) -> Real:
     """``x * c``: scales take the magnitude, weights and bias the sign. A positive number goes into
-    the scale of a float, whose reader multiplies by it."""
+    the scale of a value that a float is made of, whose reader multiplies by it."""
     factor = _values(c)
-    if (isinstance(x.expr, Deq) and is_number(x.expr) and (x.lo, x.hi) == (-INF, INF)
+    if (isinstance(x.expr, Deq) and build.floats and (x.lo, x.hi) == (-INF, INF)
             and factor.size == 1 and factor.ndim <= len(x.shape) and factor.item() > 0):
         return replace(x, expr=scaled(x.expr, factor.item()))
     x = _widened(x, c)
