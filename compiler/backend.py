@@ -27,8 +27,8 @@ from compiler.emit.depth import depth_first
 from compiler.emit.join import joined
 from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
-from compiler.emit.rows import emit_rows, quantizes
-from compiler.emit.schedule import Schedule
+from compiler.emit.rows import copy_of, emit_rows
+from compiler.emit.schedule import RESIDENT_SHARE, Schedule
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
@@ -64,6 +64,9 @@ CHAINS = (12, 5, 0)
 EXPOSED = (1.0, 0.25)
 """Parts of a layer's first weights that are loaded only when the layer before is through, as the
 choice of chunks counts with."""
+
+LESS = 0.5
+"""Another share of the scratchpad for tensors that stay, that is tried where there are tokens."""
 
 ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
 """What the report calls the engine of an opcode."""
@@ -134,6 +137,7 @@ class Backend:
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
+                                  "share": RESIDENT_SHARE,
                                   "depth": self._may_go_deep()}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
@@ -142,7 +146,7 @@ class Backend:
             ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
             ("joins", True)] * bool(joined(self.graph, self.config)) + [
-            ("depth", False)] * choice["depth"]
+            ("depth", False), ("share", LESS)] * choice["depth"]
         for name, value in others:
             attempt = {**choice, name: value}
             s = self._emitted(**attempt)
@@ -161,9 +165,10 @@ class Backend:
         return Rows in kinds and Place not in kinds
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
-                 exposed: float, joins: bool, depth: bool) -> Schedule:
+                 exposed: float, joins: bool, depth: bool, share: float) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
-        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins)
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
+                     share)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
@@ -187,8 +192,7 @@ class Backend:
     def _emit(self, s: Schedule, op: Op, then: Op | None = None, last: Op | None = None) -> int:
         """One operator, or that and the one or two behind it; how many it was."""
         s.node = op.node
-        rows, next_ = (op, then) if isinstance(op, Rows) else (then, last)
-        copy = next_ if isinstance(rows, Rows) and next_ and quantizes(rows, next_) else None
+        copy = copy_of(*(op, then) if isinstance(op, Rows) else (then, last))
         if isinstance(op, Conv) and windowed(op, self.config):
             emit_depthwise(s, op)
         elif isinstance(op, Conv):

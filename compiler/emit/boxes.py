@@ -50,7 +50,7 @@ def blocks_in(s: Schedule, op: Conv | Pool | Add | Rows) -> int:
     return min(t.blocks(s.lanes) for t in tensors(op))
 
 
-def box_of(s: Schedule, op: Conv | Pool | Add, t: Tensor, area: Box) -> Box:
+def box_of(s: Schedule, op: Conv | Pool | Add | Rows, t: Tensor, area: Box) -> Box:
     """A box of the operator in terms of one of its tensors."""
     k = ratio(op, t)
     return replace(area, b0=area.b0 * k, b1=min(area.b1 * k, t.blocks(s.lanes)))

@@ -41,19 +41,20 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
     function = then if isinstance(then, Pool) else None
     rows = then if isinstance(then, Rows) else None
     whole, op = op.x, _sparse(s, op)
-    if function:
-        op = replace(op, y=function.y)  # where it overwrites the convolution's result
+    y = function.y if function else op.y
+    if y.size == op.y.size:
+        op = replace(op, y=y)   # a function overwrites the convolution's result
     shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
     s.bring(op.x)
     if op.residual:
         s.bring(op.residual.x)
     if op.matrix:
         s.in_dram(op.matrix.x.whole)
-    s.settle(op.y)
+    s.settle(y)
     if rows:
         begin_integers(s, rows, copy)
     while (emitter := _attempt(s, op, shape, rows, copy, function)) is None:
-        s.make_room(op.node, op.y, op.inputs)
+        s.make_room(op.node, y, op.inputs)
     emitter.run()
     if op.x is not whole:
         s.used(op.x)
@@ -61,9 +62,10 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
 
 
 def elementwise(op: Op) -> bool:
-    """Whether an operator is a function of each element that fits in the element's place."""
+    """Whether an operator is a function of each element that fits in the element's place, or makes
+    integers of it."""
     return (isinstance(op, Pool) and op.kernel == (1, 1) and op.y.nchw == op.x.nchw
-            and op.y.size == op.x.size and op.y.nchw[0] == 1)
+            and op.y.size <= op.x.size and op.y.nchw[0] == 1)
 
 
 def _sparse(s: Schedule, op: Conv) -> Conv:
@@ -97,31 +99,32 @@ def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool 
              function: Pool | None) -> "_Emitter | None":
     """What emits the cheapest cut that fits; None, and nothing emitted, if none does. Where there
     are tokens, whose matrices are large, it may be cheaper with a resident less."""
-    found = [choice for gone in _without(s, op) 
-             for choice in _choices(s, op, shape, rows, copy, gone)]
+    y = function.y if function else op.y
+    found = [choice for gone in _without(s, op, y)
+             for choice in _choices(s, op, y, shape, rows, copy, gone)]
     if not found:
         return None
     best = min(found, key=lambda choice: choice.cost)
     for t in best.gone:
-        s.give_up(t) if t is op.y else s.evict(t)
-    if best.plan.weights_outer and s.resident(op.y) is None:
-        s.by_blocks.add(op.y)
+        s.give_up(t) if t is y else s.evict(t)
+    if best.plan.weights_outer and s.resident(y) is None:
+        s.by_blocks.add(y)
     return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, True, copy)
                     if best.beside and rows is not None else None, function)
 
 
-def _without(s: Schedule, op: Conv) -> list[tuple[Tensor, ...]]:
-    """Residents that might go: none, another one, the result, both."""
+def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:
+    """Residents that might go: none, another one, the result ``y``, both."""
     if not s.tokens:
         return [()]
-    other = s.evictable([op.x, op.y])
-    here = [(t,) for t in (other, op.y) if t is not None and s.resident(t) is not None
+    other = s.evictable([op.x, y])
+    here = [(t,) for t in (other, y) if t is not None and s.resident(t) is not None
             and s.part_of(t)[0] is None]
     return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
 
 
-def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool | None,
-             gone: tuple[Tensor, ...]) -> Iterator[_Choice]:
+def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
+             copy: Pool | None, gone: tuple[Tensor, ...]) -> Iterator[_Choice]:
     """The best plan when some residents are gone, and the best one with rows beside it."""
     def here(t: Tensor) -> bool:
         return s.resident(t) is not None and t not in gone
@@ -129,7 +132,7 @@ def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool 
     spm = deepcopy(s.spm)
     for t in gone:
         spm.release(s.views[t].base)
-    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not op.y) / s.config.bus_bytes
+    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y) / s.config.bus_bytes
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
@@ -138,8 +141,8 @@ def _choices(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool 
             reserve = least_words(s, rows, here(op.y), copy) * beside
         found = next(iter(plans(Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
-            here(op.residual.x) if op.residual else None, s.grain, tail, s.exposed,
-            after * beside))), None)
+            here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
+            s.exposed, after * beside))), None)
         if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
             yield _Choice(found, gone, beside, found.cost + NOT_HIDDEN * moved
                           + after * (not beside))
@@ -151,7 +154,7 @@ class _Emitter:
     def __init__(self, s: Schedule, op: Conv, shape: Shape, plan: Plan, rows: RowsEmitter | None,
                  function: Pool | None):
         self.s, self.op, self.shape, self.plan, self.rows = s, op, shape, plan, rows
-        self.function = function
+        self.function, self.y = function, function.y if function else op.y
         self.make = ConvInstructions(s, op, shape, plan.cut.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
         self.left = 0
@@ -279,12 +282,13 @@ class _Emitter:
         else:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
+        target, store = self._target(self.make.out_box(chunk, box), out, more, store)
         for piece, band, skip, words in self._instructions(chunk, box):
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
-            self._apply(self.make.out_box(piece, band), out)
+            self._apply(self.make.out_box(piece, band), out, target)
         if store:
-            self.s.store_box(self.op.y, out)
+            self.s.store_box(self.y, target)
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
 
@@ -326,15 +330,34 @@ class _Emitter:
             self.s.spm.release(at)
             if release is not None:
                 self.s.spm.release(release)
-        self._apply(self.make.out_box(chunk, box), out)
+        area = self.make.out_box(chunk, box)
+        target, store = self._target(area, out, more, store)
+        self._apply(area, out, target)
         if store:
-            self.s.store_box(self.op.y, out)
+            self.s.store_box(self.y, target)
         for a in more:
             self.s.spm.release(a)
 
-    def _apply(self, area: Box, out: View) -> None:
-        """The function of a box, in its place."""
+    def _target(self, area: Box, out: View, release: list[int], store: bool) -> tuple[View, bool]:
+        """Where the function of a box goes, and whether that must be stored: integers have a place
+        of their own, which is to be released if it is a box."""
+        if self.y.size == self.op.y.size:
+            return out, store
+        view = self.s.resident(self.y)
+        if view is not None:
+            return view, False
+        view, at = self._place(self._small(area), area.x1 - area.x0)
+        release.append(at)
+        return view, True
+
+    def _small(self, area: Box) -> Box:
+        """A box of the convolution's output in terms of what the function makes."""
+        ratio = self.op.y.size // self.y.size
+        return replace(area, b0=area.b0 // ratio, b1=-(-area.b1 // ratio))
+
+    def _apply(self, area: Box, out: View, target: View) -> None:
+        """The function of a box."""
         if self.function:
             node, self.s.node = self.s.node, self.function.node
-            pool_rows(self.s, self.function, None, area, out, out, [])
+            pool_rows(self.s, self.function, None, self._small(area), out, target, [])
             self.s.node = node

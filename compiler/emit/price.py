@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from compiler.emit.rectangles import bands, rectangles
+from compiler.ir.graph import Tensor
 from compiler.machine.loops import Shape
 from compiler.machine.place import Layout
 from compiler.machine.spm import ALIGN
@@ -38,8 +39,9 @@ class Task:
     """A convolution that is to be cut, and where.
 
     ``room``: words of the hole; ``x_here``, ``y_here``, ``r_here``: input, output and residual are
-    resident (``r_here`` None: there is no residual); ``grain``: cycles of an instruction; ``tail``:
-    cycles that the only reader still takes for each channel block when the last group is complete;
+    resident (``r_here`` None: there is no residual); ``stored``: what goes to DRAM, the output or the
+    integers that become of it; ``grain``: cycles of an instruction; ``tail``: cycles that the only
+    reader still takes for each channel block when the last group is complete;
     ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
     cycles that the readers of whole pixels take, for all of them.
     """
@@ -50,6 +52,7 @@ class Task:
     x_here: bool
     y_here: bool
     r_here: bool | None
+    stored: Tensor | None
     grain: int
     tail: int
     exposed: float
@@ -156,6 +159,8 @@ class Price:
         # output and residual have the same pitch: the whole map's where either is resident
         y_columns = width if task.r_here else cut.columns
         y = 0 if task.y_here else row_words * y_columns + OUTPUT_SLACK
+        if task.stored is not None and task.stored is not op.y:
+            y += row_words // op.y.size * y_columns + OUTPUT_SLACK
         r_columns = width if task.y_here else cut.columns
         return Words(weights, x, y, row_words * r_columns if task.r_here is False else 0)
 
@@ -192,8 +197,8 @@ class Price:
             read = weights + x * len(self.chunks)
         else:
             read = weights * self.tiles + x
-        return read + (0 if task.y_here else (
-            shape.images * shape.op.y.blocks(shape.lanes) * height * width))
+        return read + (0 if task.stored is None else (
+            shape.images * task.stored.blocks(shape.lanes) * height * width))
 
     @property
     def groups(self) -> int:

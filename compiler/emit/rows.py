@@ -79,9 +79,9 @@ class RowsEmitter:
 
     def _need(self, _: int, rows: int, columns: int) -> int:
         s, op, per = self.s, self.op, self.per
+        results = [self.source, op.y, *([self.copy.y] if self.copy else [])]
         boxes = self._own() + sum(
-            t.blocks(s.lanes) // op.groups for t in (self.source, op.y, self.copy and self.copy.y)
-            if t is not None and s.resident(t) is None)
+            t.blocks(s.lanes) // op.groups for t in results if s.resident(t) is None)
         several = SEVERAL if PASSES * per * rows * columns > LEAST else 1
         constants = sum(c is not None for c in (op.gain, op.shift)) * per + ALIGN
         return several * (rows * columns * boxes + 4 * ALIGN) + constants
@@ -182,16 +182,18 @@ def emit_rows(s: Schedule, op: Rows, copy: Pool | None = None) -> None:
     emitter.finish()
 
 
-def quantizes(op: Rows, then: Op) -> bool:
-    """Whether an operator only quantizes the result, whose channels are one row."""
-    return (isinstance(then, Pool) and then.x is op.y and op.groups == 1 and op.y.floating
-            and not then.y.floating and then.function is None and then.kernel == (1, 1)
-            and len(then.parts) == 1)
+def copy_of(op: Op | None, then: Op | None) -> Pool | None:
+    """What is behind softmax or normalization, if it only quantizes that, and each pixel is one
+    row."""
+    fits = (isinstance(op, Rows) and isinstance(then, Pool) and then.x is op.y and op.groups == 1
+            and op.y.floating and not then.y.floating and then.function is None
+            and then.kernel == (1, 1) and len(then.parts) == 1)
+    return then if fits and isinstance(then, Pool) else None
 
 
 def integers(op: Rows, copy: Pool | None) -> list[Tensor]:
     """Results that are."""
-    return [t for t in (op.y, copy and copy.y) if t and not t.floating]
+    return [t for t in (op.y, *([copy.y] if copy else [])) if not t.floating]
 
 
 def begin_integers(s: Schedule, op: Rows, copy: Pool | None) -> None:

@@ -30,7 +30,7 @@ RUN_PIXELS = 8
 """Tokens, of which there may be one in a row, that such a LOAD has at least."""
 
 RESIDENT_SHARE = 0.75
-"""Share of the scratchpad for tensors that stay: tiles and weights need the rest."""
+"""Largest share of the scratchpad for tensors that stay: tiles and weights need the rest."""
 
 
 def covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -70,12 +70,16 @@ class Schedule:
         Operands of a concatenation are written into its result where they can be
         (:mod:`compiler.emit.join`). That takes the room of the result as soon as there is the first
         of them.
+    share : float
+        Of the scratchpad, for tensors that stay.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
-                 spread: bool, channels: int, exposed: float, joins: bool):
+                 spread: bool, channels: int, exposed: float, joins: bool,
+                 share: float = RESIDENT_SHARE):
         self.graph, self.config = graph, config
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
+        self.share = share
         self.lanes = config.lanes
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
@@ -276,7 +280,7 @@ class Schedule:
             return None
         words = self.words(t)
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
-        if spare > RESIDENT_SHARE * self.spm.words:
+        if spare > self.share * self.spm.words:
             return None
         at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
         if at is None:

@@ -19,7 +19,8 @@ def requantize(build: Builder, e: Deq, scale: np.float32, clip: Clip, dtype: str
                name: str) -> Quantized:
     """A dequantized value with other parameters or a clip: a sum over one tap."""
     x = build.settle(e.q)
-    factor, key = np.float32(e.scale / scale), (e.q.storage, e.scale, e.zero_point, scale, clip, dtype)
+    factor = np.float32(e.scale / scale)
+    key = e.q.storage, e.scale, e.zero_point, scale, clip, dtype
     if key not in build.requantized:
         y = Tensor(name, x.nchw, dtype, float(scale), clip.z)
         build.requantized[key] = build.emit(Pool(
