@@ -142,11 +142,12 @@ class Backend:
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
-        others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
+        others = [("share", LESS)] * choice["depth"] + [
+            ("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
             ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
             ("joins", True)] * bool(joined(self.graph, self.config)) + [
-            ("depth", False), ("share", LESS)] * choice["depth"]
+            ("depth", False)] * choice["depth"]
         for name, value in others:
             attempt = {**choice, name: value}
             s = self._emitted(**attempt)

@@ -118,11 +118,12 @@ def boxes(blocks: int, height: int, width: int, n: int, size: tuple[int, ...]) -
                               x, min(x + size[2], width))
 
 
-def bands(s: Schedule, area: Box, cycles: int, least: int = 1) -> list[Box]:
-    """A box in bands of rows of about the schedule's grain, but no less than ``least`` cycles;
-    ``cycles``: what the whole takes."""
+def bands(s: Schedule, area: Box, cycles: int, least: int = 1, most: int | None = None
+          ) -> list[Box]:
+    """A box in bands of rows of about the schedule's grain, or of ``most`` cycles if that is less,
+    but no less than ``least``; ``cycles``: what the whole takes."""
     rows = area.y1 - area.y0
-    count = max(1, min(s.pieces(cycles, rows), cycles // least))
+    count = max(1, min(s.pieces(cycles, rows, most), cycles // least))
     step = -(-rows // count)
     return [Box(area.n0, area.n1, area.b0, area.b1, y, min(y + step, area.y1), area.x0, area.x1)
             for y in range(area.y0, area.y1, step)]

@@ -23,6 +23,11 @@ WHOLE_MAP = 32
 """Taps from which on a global pool takes an instruction for each channel block."""
 
 
+FRESH = 1500
+"""Cycles of an instruction on what comes from DRAM just in front of it, where there are tokens: the
+first ones need not wait for the last."""
+
+
 def _need(s: Schedule, op: Conv | Pool, weights: int, each: int):
     """Words of a box of blocks, rows and columns, for :func:`compiler.emit.boxes.room`."""
     (kr, ks), (sy, sx), (dy, dx) = op.kernel, op.stride, op.dilation
@@ -100,6 +105,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
     CompileError
         If not even the smallest box fits.
     """
+    fresh = s.tokens and s.resident(op.x) is None
     s.bring(op.x)
     s.settle(op.y)
     taps = window_engine(s, op)
@@ -115,7 +121,7 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         mine = box_of(s, op, op.y, area)
         x, release = fetch(s, op.x, _source(s, op, area), words(s, op.y, mine))
         out, done = output(s, op.y, mine)
-        pieces = (_pieces(s, op, area) if taps is None else
+        pieces = (_pieces(s, op, area, fresh) if taps is None else
                   bands(s, area, split_cycles(s, op, taps, area)))
         for piece in pieces:
             pool_rows(s, op, taps, piece, x, out, operands)
@@ -171,10 +177,10 @@ def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
         "nr": op.kernel[0], "ns": op.kernel[1]})
 
 
-def _pieces(s: Schedule, op: Pool, area: Box) -> list[Box]:
+def _pieces(s: Schedule, op: Pool, area: Box, fresh: bool) -> list[Box]:
     """A pool of whole maps goes block by block: the producer finishes them one after another."""
     if op.y.nchw[2:] != (1, 1) or op.kernel[0] * op.kernel[1] < WHOLE_MAP:
-        return bands(s, area, _vector_cycles(s, op, area))
+        return bands(s, area, _vector_cycles(s, op, area), most=FRESH if fresh else None)
     return blocks_of(area)
 
 

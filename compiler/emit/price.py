@@ -39,9 +39,9 @@ class Task:
     """A convolution that is to be cut, and where.
 
     ``room``: words of the hole; ``x_here``, ``y_here``, ``r_here``: input, output and residual are
-    resident (``r_here`` None: there is no residual); ``stored``: what goes to DRAM, the output or the
-    integers that become of it; ``grain``: cycles of an instruction; ``tail``: cycles that the only
-    reader still takes for each channel block when the last group is complete;
+    resident (``r_here`` None: there is no residual); ``stored``: what goes to DRAM, the output or
+    the integers that become of it; ``grain``: cycles of an instruction; ``tail``: cycles that the
+    only reader still takes for each channel block when the last group is complete;
     ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
     cycles that the readers of whole pixels take, for all of them.
     """

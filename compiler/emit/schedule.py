@@ -193,9 +193,10 @@ class Schedule:
             self.by_blocks.add(op.y)
         return found
 
-    def pieces(self, cycles: int, rows: int) -> int:
-        """Bands for a box of ``rows`` rows that takes a number of cycles."""
-        return min(rows, max(1, round(cycles / self.grain)))
+    def pieces(self, cycles: int, rows: int, most: int | None = None) -> int:
+        """Bands for a box of ``rows`` rows that takes a number of cycles, each of about the grain,
+        or of ``most`` if that is less."""
+        return min(rows, max(1, round(cycles / min(self.grain, most or self.grain))))
 
     def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
             dims: list[tuple[int, int, int]], stream: Stream | None = None) -> None:
