@@ -132,18 +132,22 @@ class Backend:
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
 
     def best(self) -> tuple[Schedule, list[Step]]:
-        """The best of several attempts to schedule and to order, one choice after another."""
+        """The best of several attempts to schedule and to order."""
+        shares = (RESIDENT_SHARE, LESS) if self._may_go_deep() else (RESIDENT_SHARE,)
+        return min(map(self._best_with, shares), key=lambda found: found[2])[:2]
+
+    def _best_with(self, share: float) -> tuple[Schedule, list[Step], int]:
+        """The same with a share of the scratchpad for tensors that stay, one choice after another;
+        and the cycles."""
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
-                                  "share": RESIDENT_SHARE,
-                                  "depth": self._may_go_deep()}
+                                  "share": share, "depth": self._may_go_deep()}
         s = self._emitted(**choice)
         found = s, *best_order(s.steps, self.config)
         tried = {_key(s.steps)}
-        others = [("share", LESS)] * choice["depth"] + [
-            ("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
+        others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
             ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
             ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
             ("joins", True)] * bool(joined(self.graph, self.config)) + [
@@ -158,7 +162,7 @@ class Backend:
             steps, cycles = best_order(s.steps, self.config)
             if cycles < found[2]:
                 found, choice = (s, steps, cycles), attempt
-        return found[:2]
+        return found
 
     def _may_go_deep(self) -> bool:
         """Whether there are scores, and no cache."""

@@ -46,7 +46,7 @@ def recognized(source: Source) -> Source:
     model.CopyFrom(source.model)
     source = replace(source, model=model, constants=dict(source.constants),
                      spelled=dict(source.spelled))
-    for find in (_without_nan, _mask, _normalization, _gelu):
+    for find in (_chosen, _without_nan, _mask, _normalization, _gelu):
         graph = _Graph(source)
         for node in source.nodes:
             found = find(graph, node)
@@ -210,6 +210,17 @@ def _gelu(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:
 def _same_shape(graph: _Graph, a: str, b: str) -> bool:
     shapes = graph.source.shapes
     return a in shapes and shapes[a] == shapes.get(b)
+
+
+def _chosen(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """Where whose condition is constant and the same everywhere, as for a mask that leaves all
+    scores."""
+    takes = graph.source.constants.get(graph.root(node.input[0]))
+    if node.op_type != "Where" or takes is None or not takes.size or takes.min() != takes.max():
+        return None
+    chosen = node.input[1 if takes.flat[0] else 2]
+    return helper.make_node("Identity", [chosen], node.output) if _same_shape(
+        graph, chosen, node.output[0]) else None
 
 
 def _without_nan(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:

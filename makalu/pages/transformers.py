@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from isa.presets import load_config
+from compiler.lower.permission import CONVERSIONS
 from makalu import api, facts
 from makalu.measure.samples import random_inputs
 from makalu.measure.transformers import TRANSFORMERS
@@ -53,7 +54,8 @@ def measured(name: str, layers: int | None, machine: str, precision: str, rtl: b
                   tuple(d.dim_value for d in i.type.tensor_type.shape.dim))
              for i in model.graph.input]
     program = api.compile(model, machine, precision=precision, calibration=[
-        random_inputs(ports, 1 + n) for n in range(CALIBRATION)] if precision == "int8" else None)
+        random_inputs(ports, 1 + n) for n in range(CALIBRATION)] if precision == "int8" else None,
+                          host=CONVERSIONS if precision == "int8" else ())
     row = {"network": name, "layers": model.graph.name.rsplit("_", 1)[1], "machine": machine,
            "precision": precision, "instructions": program.instruction_count,
            "roofline": program.roofline_cycles, "predicted": sum(program.predicted_cycles)}

@@ -125,6 +125,20 @@ def test_constant_masks_are_added(nodes: str) -> None:
     near(nodes)
 
 
+@pytest.mark.parametrize("takes", [False, True])
+def test_a_constant_choice_is_what_it_chooses(takes: bool) -> None:
+    """But where what is chosen is repeated."""
+    model = network("w = Where(all, x, k)  y = Softmax(w)" if takes else
+                    "w = Where(all, k, x)  y = Softmax(w)")
+    model.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, 1), takes), "all"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "k"))
+    found = [n.op_type for n in recognized(load(model)).nodes]
+    assert "Where" not in found
+    model.graph.node[0].input[1], model.graph.node[0].input[2] = (
+        model.graph.node[0].input[2], model.graph.node[0].input[1])
+    assert "Where" in [n.op_type for n in recognized(load(model)).nodes]
+
+
 @pytest.mark.parametrize("columns", [6, 8])
 def test_rows_without_a_score_are_zeros(columns: int) -> None:
     """As torch's attention is exported; also where scores are no whole words."""
