@@ -16,10 +16,11 @@ from compiler.rewrite.grid import GRID
 from compiler.rewrite.matrices import MATRICES
 from compiler.source.frontend import load
 from isa.config import Config
+from isa.instructions import Opcode
 from isa.presets import PRESETS
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
-from tests.compiler.models import Net
+from tests.compiler.models import Net, onnxruntime
 from tests.compiler.test_matrices import attention
 
 TOKENS, WIDTH, HEADS = 24, 32, 2
@@ -74,6 +75,54 @@ def test_scores_exist_for_one_head_at_a_time() -> None:
     readers = [op for op in graph.ops if isinstance(op, Conv) and op.matrix
                and any(op.x is s.y for s in softmax)]
     assert len(readers) == HEADS
+
+
+def test_a_head_has_queries_keys_and_values_of_its_own() -> None:
+    """Each is made right in front of what reads it first, and by itself."""
+    graph = machine_graph(PRESETS["core256_fp"])
+    makers = {op.y: i for i, op in enumerate(graph.ops)}
+    scores = [op for op in graph.ops if isinstance(op, Conv) and op.matrix and op.counted
+              and op.y.nchw[1] == TOKENS]
+    assert len(scores) == HEADS
+    for op in scores:
+        assert op.matrix is not None
+        for operand in (op.x, op.matrix.x):
+            maker = graph.ops[makers[operand]]
+            assert isinstance(maker, Conv) and maker.counted
+            assert maker.y.nchw[1] == WIDTH // HEADS == maker.weight.shape[0] == len(maker.bias)
+            assert 0 < makers[op.y] - makers[operand] <= 2
+
+
+@pytest.mark.parametrize("token", [0, 5, 12])
+def test_a_token_is_picked_from_rows(token: int) -> None:
+    """A classifier reads one of them; the others are in rows all the same."""
+    net, rng = Net(), np.random.default_rng(token)
+    x = net.input("x", "float32", (1, 15, WIDTH))
+    gain = net.constant(np.ones(WIDTH, np.float32))
+    h = net.op("LayerNormalization", x, gain, axis=-1)
+    one = net.op("Gather", h, net.constant(np.array(token)), axis=1)
+    w = rng.standard_normal((WIDTH, 8)).astype(np.float32) / 8
+    model = net.model(net.op("MatMul", one, net.constant(w)), kind="float32")
+    inputs = {"x": rng.standard_normal((1, 15, WIDTH)).astype(np.float32)}
+    config = PRESETS["core256_fp"]
+    graph = run_passes((MATRICES, GRID), legalize(load(model), (), "float16").graph, config)
+    assert [op.y.nchw[2:] for op in graph.ops if isinstance(op, Rows)] == [(3, 5)]
+    program = compile_model(model, config, precision="fp16")
+    got, = Session(program, GoldenDevice(config)).run(inputs).values()
+    np.testing.assert_allclose(got, onnxruntime(model, inputs)[0], atol=2 ** -7)
+
+
+def test_gelu_overwrites_what_it_reads() -> None:
+    """The boxes of the product in front of it do not go to DRAM and back."""
+    net, rng = Net(), np.random.default_rng(0)
+    x = net.input("x", "float32", (1, 512, 64))
+    w = net.constant(rng.standard_normal((64, 512)).astype(np.float32) / 8)
+    model = net.model(net.op("Gelu", net.op("MatMul", x, w)), kind="float32")
+    program = compile_model(model, PRESETS["tiny_fp"], precision="fp16")
+    words = program.config.word_bytes
+    stored = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
+                 if i.opcode is Opcode.STORE)
+    assert stored * words == 512 * 512 * 2 > program.config.spm_bytes
 
 
 def test_a_normalization_follows_the_boxes_in_front_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
