@@ -15,6 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 23, 11
+CONTEXT = 512
+"""Tokens that a kept cache holds."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(values, f"{self.layer}{name}"))
         return f"{self.layer}{name}"
 
-    def input(self, name: str, shape: Sequence[int], dtype: int = TensorProto.FLOAT) -> str:
+    def input(self, name: str, shape: Sequence[int | str], dtype: int = TensorProto.FLOAT) -> str:
         self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))
         return name
 
-    def output(self, name: str, shape: Sequence[int]) -> None:
+    def output(self, name: str, shape: Sequence[int | str]) -> None:
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def linear(self, x: str, wide: int, out: int, name: str, bias: bool = True) -> str:
@@ -136,6 +138,54 @@ class _Graph:
                       for part in ("past_key", "past_value"))
         return key, value
 
+    def ints(self, name: str, *values: int) -> str:
+        return self.constant(name, np.array(values))
+
+    def additive_mask(self, ids: str, seen: str) -> str:
+        """A large negative number for what is not ``seen`` [1, total], and for tokens behind each
+        of the last ones, ``ids`` [1, tokens]."""
+        counts = [self.node("Gather", self.node("Shape", v, name=f"{v}.shape"),
+                            self.ints(f"{v}.axis", 1), name=f"{v}.count") for v in (ids, seen)]
+        square = self.node("Concat", *counts, name="square", axis=0)
+        ones = self.node("ConstantOfShape", square, name="ones",
+                         value=helper.make_tensor("one", TensorProto.INT64, [1], [1]))
+        before = self.node("Squeeze", self.node("Sub", *counts[::-1], name="past"), name="before")
+        allowed = self.node("Mul", self.node("Trilu", ones, before, name="causal", upper=0),
+                            self.node("Unsqueeze", seen, self.ints("inner", 1, 2), name="rows"),
+                            name="allowed")
+        taken = self.node("Cast", allowed, name="taken", to=TensorProto.FLOAT)
+        one, low = (self.constant(n, np.array(v, np.float32))
+                    for n, v in (("unit", 1), ("low", -1e4)))
+        return self.node("Mul", self.node("Sub", one, taken, name="left"), low, name="added")
+
+    def kept_attention(self, x: str, mask: str) -> str:
+        """Attention behind a cache of any length, in matrix products."""
+        s = self.shape
+        head, (queries, keys, values) = s.width // s.heads, (
+            self._apart(self.linear(x, s.width, s.width, n), n) for n in ("query", "key", "value"))
+        parts = []
+        for name, new in (("key", keys), ("value", values)):
+            past = self.input(f"past.{self.layer}{name}", (1, s.heads, "past", head))
+            made = f"present.{self.layer}{name}"
+            self.output(made, (1, s.heads, "total", head))
+            parts.append(self.node("Concat", past, new, name=f"{name}.all", outputs=[made],
+                                   axis=2))
+        turned = self.node("Transpose", parts[0], name="turned", perm=[0, 1, 3, 2])
+        scale = self.constant("scale", np.array(head ** -0.5, np.float32))
+        scores = self.node("Mul", self.node("MatMul", queries, turned, name="scores"), scale,
+                           name="scaled")
+        shares = self.node("Softmax", self.add(scores, mask, "masked"), name="softmax", axis=-1)
+        mixed = self.node("Transpose", self.node("MatMul", shares, parts[1], name="mixed"),
+                          name="back", perm=[0, 2, 1, 3])
+        y = self.node("Reshape", mixed, self.ints("flat", 0, 0, s.width), name="joined")
+        return self.linear(y, s.width, s.width, "projection")
+
+    def _apart(self, x: str, name: str) -> str:
+        s = self.shape
+        wide = self.node("Reshape", x, self.ints(f"{name}.heads", 0, 0, s.heads,
+                                                 s.width // s.heads), name=f"{name}.split")
+        return self.node("Transpose", wide, name=f"{name}.apart", perm=[0, 2, 1, 3])
+
     def model(self, name: str) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs, self.weights)
         opset = 24 if any(n.op_type == "Swish" for n in self.nodes) else OPSET
@@ -183,16 +233,25 @@ def vision(shape: Shape, name: str, image: tuple[int, int, int], patch: tuple[in
 
 
 def decoder(shape: Shape, name: str) -> onnx.ModelProto:
-    """GPT-2: one or more tokens behind a cache, the head included."""
+    """GPT-2 from token numbers on, with caches of any length, as exporters write it: a program
+    keeps them on the machine (:func:`makalu.decoder`)."""
     g = _Graph(shape)
-    x = g.input("embedded", (1, shape.tokens, shape.width))
+    ids, positions = (g.input(n, (1, "tokens"), TensorProto.INT64)
+                      for n in ("input_ids", "position_ids"))
+    mask = g.additive_mask(ids, g.input("attention_mask", (1, "total"), TensorProto.INT64))
+    token, position = (
+        g.node("Gather", g.weight(f"{n}.weight", (rows, shape.width), 1), given, name=n)
+        for n, rows, given in (("token", shape.classes, ids),
+                               ("position", shape.context + shape.tokens, positions)))
+    x = g.add(token, position, "embedded")
+    g.output("logits", (1, "tokens", shape.classes))
     for i in range(shape.layers):
         g.layer = f"layer{i}."
-        x = g.add(x, g.attention(g.norm(x, "norm1"), past=g.cache(shape.heads)), "sum1")
+        x = g.add(x, g.kept_attention(g.norm(x, "norm1"), mask), "sum1")
         x = g.add(x, g.feed_forward(g.norm(x, "norm2")), "sum2")
     g.layer = ""
-    y = g.linear(g.norm(x, "norm"), shape.width, shape.classes, "head", False)
-    g.output(y, (1, shape.tokens, shape.classes))
+    head = g.weight("head.weight", (shape.width, shape.classes), shape.width ** -0.5)
+    g.node("MatMul", g.norm(x, "norm"), head, name="head", outputs=["logits"])
     return g.model(name)
 
 
@@ -236,7 +295,8 @@ def _keywords(layers: int = 12) -> onnx.ModelProto:
 
 
 def _gpt2(layers: int = 12) -> onnx.ModelProto:
-    return decoder(Shape(layers, 768, 12, 3072, 1, classes=50257, context=511), f"gpt2_{layers}")
+    return decoder(Shape(layers, 768, 12, 3072, 1, classes=50257, context=CONTEXT - 1),
+                   f"gpt2_{layers}")
 
 
 def _stories(layers: int = 6) -> onnx.ModelProto:

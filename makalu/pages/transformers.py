@@ -13,13 +13,17 @@ import time
 from typing import Any
 
 import numpy as np
+import onnx
 
 from isa.presets import load_config
+from isa.program import Program
 from compiler.lower.permission import CONVERSIONS
 from makalu import api, facts
 from makalu.measure.samples import random_inputs
-from makalu.measure.transformers import TRANSFORMERS
+from makalu.measure.transformers import CONTEXT, TRANSFORMERS
 from makalu.pages.isa_pages import DOCS, table
+from runtime.device import Device
+from runtime.generator import Generator
 from runtime.ports import Port
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
@@ -35,10 +39,35 @@ TITLES = ("network", "layers", "machine", "precision", "instructions", "roofline
 CALIBRATION = 2
 """Random inputs that a quantization sees."""
 
+TOKEN = 5
+"""What a decoder is given; the program reads all slots of its cache."""
+
 KEY = ("network", "layers", "machine", "precision")
 """Of these there is one row."""
 
 Row = dict[str, Any]
+
+
+def _compiled(model: onnx.ModelProto, machine: str, precision: str) -> Program:
+    """A program; of a decoder with caches of any length one that keeps them, for a token."""
+    ports = [Port(i.name, np.dtype(np.float32),
+                  tuple(d.dim_value for d in i.type.tensor_type.shape.dim))
+             for i in model.graph.input]
+    if not all(all(p.shape) for p in ports):
+        return api.decoder(model, machine, context=CONTEXT, precision=precision, host=["all"])
+    if precision != "int8":
+        return api.compile(model, machine, precision=precision)
+    return api.compile(model, machine, host=CONVERSIONS, calibration=[
+        random_inputs(ports, 1 + n) for n in range(CALIBRATION)])
+
+
+def _run(program: Program, device: Device) -> tuple[list[np.ndarray], list[dict[str, int]]]:
+    """Outputs and counters of an execution."""
+    if program.entries:
+        generator = Generator(program, device)
+        return [generator.decode(TOKEN)], [run.counters for run in generator.runs]
+    session = Session(program, device)
+    return list(session.run(random_inputs(session.inputs, 1)).values()), session.counters
 
 
 def measured(name: str, layers: int | None, machine: str, precision: str, rtl: bool) -> Row:
@@ -50,22 +79,15 @@ def measured(name: str, layers: int | None, machine: str, precision: str, rtl: b
         If the hardware's outputs are not the golden model's, bit for bit.
     """
     model = TRANSFORMERS[name]() if layers is None else TRANSFORMERS[name](layers)
-    ports = [Port(i.name, np.dtype(np.float32),
-                  tuple(d.dim_value for d in i.type.tensor_type.shape.dim))
-             for i in model.graph.input]
-    program = api.compile(model, machine, precision=precision, calibration=[
-        random_inputs(ports, 1 + n) for n in range(CALIBRATION)] if precision == "int8" else None,
-                          host=CONVERSIONS if precision == "int8" else ())
+    program = _compiled(model, machine, precision)
     row = {"network": name, "layers": model.graph.name.rsplit("_", 1)[1], "machine": machine,
            "precision": precision, "instructions": program.instruction_count,
            "roofline": program.roofline_cycles, "predicted": sum(program.predicted_cycles)}
     if rtl:
-        session = Session(program, RtlDevice(load_config(machine)))
-        inputs = random_inputs(session.inputs, 1)
-        want = Session(program, GoldenDevice(program.config)).run(inputs)
-        got = session.run(inputs)
-        assert all(np.array_equal(got[k], want[k]) for k in want), f"{name} on {machine}: bits"
-        row["rtl"] = facts.measured(program, session.counters)["cycles"]
+        want, _ = _run(program, GoldenDevice(program.config))
+        got, counters = _run(program, RtlDevice(load_config(machine)))
+        assert all(map(np.array_equal, got, want)), f"{name} on {machine}: bits"
+        row["rtl"] = facts.measured(program, counters)["cycles"]
     return row
 
 
