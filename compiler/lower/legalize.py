@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX graph as quantized operators (:mod:`compiler.ir.graph`), and what is left to the host.
 
-Nodes are read in order; :mod:`compiler.lower.values` says what becomes of their values. A node that
-the machine does not run goes to the host only if the user allowed its operator; QuantizeLinear,
-DequantizeLinear and shape operators next to such a node go with it. What the machine does not run
-is known when all nodes have been tried, each on what the host would give it where the node before
-does not run: then :mod:`compiler.lower.cut` chooses what the host runs, and the graph is lowered
-again. A DequantizeLinear is computed wherever its result is read.
+Nodes are read in order; :mod:`compiler.lower.values` says what becomes of their values, and
+:mod:`compiler.lower.readers` what their readers want. A node that the machine does not run goes to
+the host only if the user allowed its operator; QuantizeLinear, DequantizeLinear and shape operators
+next to such a node go with it. What the machine does not run is known when all nodes have been
+tried, each on what the host would give it where the node before does not run: then
+:mod:`compiler.lower.cut` chooses what the host runs, and the graph is lowered again. A
+DequantizeLinear is computed wherever its result is read.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,45 +25,16 @@ from compiler.lower.builder import Builder, Handler
 from compiler.lower.cache import append
 from compiler.lower.cut import Constraints, Cut
 from compiler.lower.edges import Edges
-from compiler.lower.finish import channels_of, settled, stored
-from compiler.lower.logic import CASTS
+from compiler.lower.finish import settled, stored
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
-from compiler.lower.values import (INF, Cached, Deq, Function, Host, Linear, Quantized, Real,
-                                   Rowwise, Storage, Sum, Value, Weights, scaled)
-from compiler.source.frontend import Source, attributes
+from compiler.lower.readers import CLIPS, COUNTS, LOGIC, MOVES, REALS, Readers
+from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
+                                   Weights, scaled)
+from compiler.source.frontend import Source
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
 """Types of inputs that are quantized, and their names."""
-
-REALS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-"""Types of inputs that are floats."""
-
-COUNTS = (onnx.TensorProto.BOOL, onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-"""Types that the host gives as floats where they become such, or truth values."""
-
-MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile",
-         "Slice", "Gather", "GatherElements", "GatherND"}
-"""Operators that move what they read first."""
-
-SIGNED = {*MOVES, "Concat", "Add", "Sub"}
-"""Operators that take a float of a negative factor."""
-
-QUANTIZES = {"QuantizeLinear", "DequantizeLinear"}
-
-REORDERS = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
-"""Operators whose result has each element of what they read once."""
-
-LOGIC = {"Not", "And", "Or"}
-
-CLIPS = {"Relu", "Clip"}
-AFFINE = {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
-"""Operators that go on with a value in binary32: any, and a convolution's with constants."""
-
-ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Identity", "Cast",
-               "Not"}
-ALONG_THE_LAST = {"MatMul", "LayerNormalization", "RMSNormalization", "Softmax"}
-"""Operators that say nothing of the order of channels, and that want them last."""
 
 GO_ON = {*CLIPS, "QuantizeLinear", "MaxPool", "Concat"}
 """Operators that take integers which are clipped, but not quantized again."""
@@ -131,23 +103,6 @@ def legalize(source: Source, allow_host: Collection[str], floats: str = "") -> L
     return walk.legal()
 
 
-def _by_channels(value: Real, node: onnx.NodeProto) -> bool:
-    """Whether a node splits a product by its channels, so that each part is a product."""
-    e, axis = value.expr, attributes(node).get("axis", 0)
-    if node.op_type != "Split" or not isinstance(e, Linear) or value.index is None or e.groups > 1:
-        return False
-    along = np.moveaxis(channels_of(e, value.index), axis, 0).reshape(
-        value.index.shape[axis], -1)
-    return bool((along == along[:, :1]).all() and len(np.unique(along[:, 0])) == len(along))
-
-
-def _may_move(value: Real) -> bool:
-    """Whether an unfinished expression can be moved."""
-    e = value.expr
-    return value.index is not None or isinstance(e, Function) or (
-        isinstance(e, Sum) and e.a.q.shape == e.b.q.shape)
-
-
 class _Walk:
     """One run over a graph: the value of every name, and what the host has to do.
 
@@ -174,20 +129,14 @@ class _Walk:
         self.elsewhere = cut.early | cut.late
         self.build = Builder([n.name for n in source.nodes], floats)
         self.position = {n.name: i for i, n in enumerate(source.nodes)}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for n in source.nodes:
-            for name in n.input:
-                self.readers.setdefault(name, []).append(n)
         self.caches = {c.past for c in source.caches}
-        self.results = {o.name for o in source.model.graph.output}
         self.values: dict[str, Value] = {}
         self.blocked: dict[int, Unsupported | None] = {}
-        self.build.tokens = self._tokens
-        for n in source.nodes:
-            if n.op_type == "Softmax":
-                self._find_scores(n)
         self.edges = Edges(source, self.build, self.host, self.values)
         self.makers, self.get = self.edges.makers, self.edges.get
+        self.readers = Readers(source, floats, {source.nodes[i].name for i in self.elsewhere},
+                               self.get)
+        self.build.tokens, self.build.scores = self.readers.tokens, self.readers.scores()
 
     def lower(self) -> None:
         """Lower every node, or leave it to the host."""
@@ -196,7 +145,7 @@ class _Walk:
             if value.name not in s.constants:
                 self.values[value.name] = Cached() if value.name in self.caches else (
                     Host(True) if self.build.floats and s.types[value.name] in REALS
-                    and self._quantized_before(value.name) else
+                    and self.readers.quantized_before(value.name, self.host) else
                     self._entering(value.name) or Host(True))
         for self.build.node, node in enumerate(s.nodes):
             inputs = [self.get(n) for n in node.input]
@@ -228,51 +177,10 @@ class _Walk:
             return None
         if kind in INTEGERS:
             return self.build.new_input(name, shape, INTEGERS[kind])
-        if self._becomes_real(name):
-            q = self.build.new_input(name, shape, self.build.floats, self._tokens(name))
+        if self.readers.becomes_real(name):
+            q = self.build.new_input(name, shape, self.build.floats, self.readers.tokens(name))
             return Real(Deq(q, np.float32(1), 0))
         return None
-
-    def _becomes_real(self, name: str) -> bool:
-        """Whether the host gives a value as floats: it is one, or what reads it makes one of it, or
-        a truth value, or takes it for one."""
-        kind = self.source.types.get(name)
-        if not self.build.floats or kind not in COUNTS:
-            return bool(self.build.floats) and kind in REALS
-        return self._reaches(name, MOVES, lambda node, value: node.op_type in LOGIC or (
-            node.op_type == "Cast" and attributes(node)["to"] in CASTS
-            or node.op_type == "Where" and node.input[0] == value))
-
-    def _tokens(self, name: str) -> bool:
-        """Whether what reads a value, or what is computed from it element by element, takes its
-        last axis as channels."""
-        return self._reaches(name, ELEMENTWISE, lambda node, _: node.op_type in ALONG_THE_LAST)
-
-    def _reaches(self, name: str, through: Collection[str],
-                 found: Callable[[onnx.NodeProto, str], bool]) -> bool:
-        """Whether a value, or what operators of ``through`` make of it, is read by such a node."""
-        todo, seen = [name], {name}
-        while todo:
-            value = todo.pop()
-            for node in self.readers.get(value, []):
-                if found(node, value):
-                    return True
-                if node.op_type in through:
-                    todo += [o for o in node.output if o not in seen]
-                    seen.update(node.output)
-        return False
-
-    def _find_scores(self, softmax: onnx.NodeProto) -> None:
-        """The matrix products that a softmax's argument is made of, element by element."""
-        makers = {o: n for n in self.source.nodes for o in n.output}
-        todo = [softmax.input[0]]
-        while todo:
-            name = todo.pop()
-            node = makers.get(name)
-            if node is not None and node.op_type == "MatMul":
-                self.build.scores.add(name)
-            elif node is not None and node.op_type in {*ELEMENTWISE, *QUANTIZES}:
-                todo += node.input
 
     def _leaves(self, name: str) -> bool:
         """Whether a value that the machine computes may pass to the host."""
@@ -310,23 +218,15 @@ class _Walk:
                 found.edges.append((made, i))
                 if made in self.blocked:
                     continue
-                if self.source.types.get(name) not in INTEGERS and not self._becomes_real(name):
+                if not (self.source.types.get(name) in INTEGERS
+                        or self.readers.becomes_real(name)):
                     found.no_entry.append((made, i))
                 if not self._leaves(name):
                     found.no_exit.append((made, i))
-            if i not in found.bound and self.results.intersection(node.output) and any(
+            if i not in found.bound and self.readers.results.intersection(node.output) and any(
                     not self._leaves(name) for name in node.output):
                 found.late.add(i)
         return found
-
-    def _quantized_before(self, name: str) -> bool:
-        """Whether the host quantizes an input, perhaps moved before: it may, and nobody wants it
-        otherwise."""
-        return name in self.readers and all(
-            self.host.may(n.op_type) and (
-                n.op_type == "QuantizeLinear"
-                or (n.op_type in RIDE_ALONG and self._quantized_before(n.output[0])))
-            for n in self.readers[name])
 
     def _to_machine(self, node: onnx.NodeProto, inputs: list) -> None:
         plain = node.domain in ("", "ai.onnx")
@@ -360,7 +260,7 @@ class _Walk:
         numbers that are moved, are converted, or are masks."""
         types = self.source.types
         if node.op_type in {*LOGIC, *MOVES, "Cast"} and any(
-                types.get(o) in COUNTS for o in self.results.intersection(node.output)):
+                types.get(o) in COUNTS for o in self.readers.results.intersection(node.output)):
             return False
         given = [k for k, (name, v) in enumerate(zip(node.input, inputs))
                  if isinstance(v, Real) and types.get(name) in COUNTS]
@@ -393,52 +293,18 @@ class _Walk:
                                  [Host(False, self.source.nodes[origin].name)], None)
 
     def _stored(self, name: str, value: Value) -> Value:
-        """A float value in its type, unless its only reader goes on with it in binary32; a sign is
-        the reader's if that moves, joins or adds."""
+        """A float value in its type, unless its readers go on with it in binary32, or take its
+        sign."""
         if not isinstance(value, Real):
             return value
-        readers = self.readers.get(name, [])
         if isinstance(value.expr, Deq) and (value.lo, value.hi) == (-INF, INF):
-            if value.expr.scale > 0 or name not in self.results and readers and all(
-                    n.op_type in SIGNED for n in readers):
+            if value.expr.scale > 0 or self.readers.take_signs(name):
                 return value
             return Real(stored(self.build, times(self.build, Real(scaled(value.expr, -1)),
                                                  np.array(-1.0)), name))
-        if len(readers) == 1 and name not in self.results and \
-                self.position[readers[0].name] not in self.elsewhere and (
-                readers[0].op_type in CLIPS or _by_channels(value, readers[0])
-                or self._affine(value, readers[0])):
-            return value
-        ends = self._quantized_as(name, value)
-        if ends and (len(set(ends)) == 1 if isinstance(value.expr, Rowwise) else len(ends) == 1):
+        if self.readers.go_on(name, value):
             return value
         return Real(stored(self.build, value, name))
-
-    def _affine(self, value: Real, reader: onnx.NodeProto) -> bool:
-        """Whether a product goes on in binary32 with constants."""
-        return (reader.op_type in AFFINE and isinstance(value.expr, Linear)
-                and (value.lo, value.hi) == (-INF, INF)
-                and any(n in self.source.constants for n in reader.input))
-
-    def _quantized_as(self, name: str, value: Real) -> list[tuple]:
-        """The parameters of each QuantizeLinear that reads a value, or what is the same but for the
-        order; none if anything else does."""
-        found: list[tuple] = []
-        for node in self.readers.get(name, []) if name not in self.results else []:
-            if self.position[node.name] in self.elsewhere:
-                return []
-            if node.op_type == "QuantizeLinear":
-                found.append(tuple(
-                    (c.dtype, c.tobytes()) if isinstance(c := self.get(n), np.ndarray) else n
-                    for n in node.input[1:]))
-                continue
-            moves = node.op_type in REORDERS and _may_move(value)
-            ends = self._quantized_as(node.output[0], value) if moves or (
-                self._affine(value, node)) else []
-            if not ends:
-                return []
-            found += ends
-        return found
 
     def _to_host(self, node: onnx.NodeProto, inputs: list, early: bool) -> None:
         why = self.why.get(self.build.node)

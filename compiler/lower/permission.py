@@ -13,8 +13,10 @@ from isa.errors import SUPPORTED
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 """Between floats and integers: a network with one of them at its edge has the other as well."""
 
-RIDE_ALONG = {*CONVERSIONS, "Reshape", "Flatten", "Transpose", "Squeeze",
-              "Unsqueeze", "Identity"}
+REORDERS = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
+"""Operators whose result has each element of what they read once."""
+
+RIDE_ALONG = {*CONVERSIONS, *REORDERS}
 """Operators that may follow a host operator onto the host."""
 
 
