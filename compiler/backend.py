@@ -189,7 +189,7 @@ class Backend:
     def _follows(s: Schedule, op: Conv, then: Op | None) -> bool:
         """Whether the operator behind a convolution may be emitted between its boxes: one of whole
         pixels, or one of elements that is the only reader."""
-        if then is None or op.y not in then.inputs or op.y in s.joined:
+        if then is None or op.y not in then.inputs or op.y in s.dram.joined:
             return False
         return isinstance(then, Rows) or (
             elementwise(then) and s.uses[op.y] == 1 and op.y not in s.kept)
@@ -272,7 +272,7 @@ class Backend:
         return out
 
     def _buffer(self, s: Schedule, port: Port, renamed: dict[str, str]) -> Buffer:
-        t, home = port.tensor, s.homes[port.tensor]
+        t, home = port.tensor, s.dram.homes[port.tensor]
         y = Layout.of(t, s.lanes, t in self.packed)
         scale, zero_point = self.legal.quantization.get(port.name, (t.scale, t.zero_point))
         return Buffer(
@@ -311,7 +311,7 @@ def program(backends: Sequence[Backend]) -> Program:
         waits(steps)
         code += backend.encode(steps)
     image = code + bytes(constants.data)
-    sizes = {int(r): aligned(max(s.sizes[r] for s, _ in found)) for r in Region}
+    sizes = {int(r): aligned(max(s.dram.sizes[r] for s, _ in found)) for r in Region}
     sizes[int(Region.PROGRAM)] = aligned(len(image))
     shared = Shared(image, sizes)
     first, *others = (b.table(s, steps, shared, start)

@@ -25,7 +25,7 @@ def emit_place(s: Schedule, op: Place) -> None:
             s.make_room(op.node, op.y, [op.x])
         else:
             view = _fetched(s, op, at)
-    home, y = s.homes[op.y], s.layout(op.y)
+    home, y = s.dram.homes[op.y], s.dram.layout(op.y)
     before = len(s.steps)
     offset = op.block * y.block + op.pixel
     s.dma(Opcode.STORE, home.region, home.offset + offset * s.lanes, view.base,
@@ -39,7 +39,7 @@ def emit_place(s: Schedule, op: Place) -> None:
 
 def _fetched(s: Schedule, op: Place, at: int) -> View:
     """LOAD the words from DRAM to ``at``; of the view only its base and its blocks count."""
-    home, x = s.home(op.x), s.layout(op.x)
+    home, x = s.dram.home(op.x), s.dram.layout(op.x)
     assert home is not None
     before = len(s.steps)
     s.dma(Opcode.LOAD, home.region, home.offset, at,
@@ -52,5 +52,5 @@ def _fetched(s: Schedule, op: Place, at: int) -> View:
 
 def _whole(s: Schedule, op: Place) -> Extent:
     """All of the state, somewhere in which the words are."""
-    home = s.homes[op.y]
-    return int(home.region), home.offset, home.offset + s.layout(op.y).words * s.lanes
+    home = s.dram.homes[op.y]
+    return int(home.region), home.offset, home.offset + s.dram.layout(op.y).words * s.lanes

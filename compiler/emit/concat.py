@@ -28,7 +28,7 @@ def emit_concat(s: Schedule, op: Concat) -> None:
     s.begin(op.y)
     per = s.lanes // op.y.size
     for part in op.parts:
-        if part.x in s.joined:
+        if part.x in s.dram.joined:
             continue
         s.partial[op.y] += 1
         end = part.channel + part.x.nchw[1]

@@ -44,7 +44,7 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
     y = function.y if function else op.y
     if y.size == op.y.size:
         op = replace(op, y=y)   # a function overwrites the convolution's result
-    shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
+    shape = Shape(op, s.lanes, s.config.tiles, op.x in s.dram.packed)
     s.bring(op.x)
     if op.residual:
         s.bring(op.residual.x)
@@ -72,7 +72,7 @@ def _sparse(s: Schedule, op: Conv) -> Conv:
     """The same convolution over the rows that it reads, and the columns if these take the bus no
     longer than the others between them: a strided one of 1 x 1 whose input is in DRAM and has no
     other reader, or no room."""
-    if op.kernel != (1, 1) or op.stride == (1, 1) or op.pad != (0, 0) or op.x in s.packed:
+    if op.kernel != (1, 1) or op.stride == (1, 1) or op.pad != (0, 0) or op.x in s.dram.packed:
         return op
     if s.uses[op.x] > 1:
         s.bring(op.x)
@@ -82,7 +82,9 @@ def _sparse(s: Schedule, op: Conv) -> Conv:
     used = -(-width // columns)
     if dma_cycles(s.config, used, used) > dma_cycles(s.config, width, 1):
         columns = 1
-    return replace(op, x=s.every(op.x, rows, columns), stride=(1, op.stride[1] // columns))
+    part = s.dram.every(op.x, rows, columns)
+    s.uses[part] = 1
+    return replace(op, x=part, stride=(1, op.stride[1] // columns))
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:
         return [()]
     other = s.evictable([op.x, y])
     here = [(t,) for t in (other, y) if t is not None and s.resident(t) is not None
-            and s.part_of(t)[0] is None]
+            and s.dram.part_of(t)[0] is None]
     return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
 
 

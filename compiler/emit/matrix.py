@@ -25,7 +25,7 @@ def load_matrix(s: Schedule, op: Conv, gn: int, chunk: Run, at: int,
     """LOAD the weights of a chunk to ``at``: of input blocks ``blocks``, or all of them, and with
     parameters or without."""
     assert op.matrix is not None
-    home, y = s.home(op.matrix.x), s.layout(op.matrix.x)
+    home, y = s.dram.home(op.matrix.x), s.dram.layout(op.matrix.x)
     assert home is not None
     low, high = blocks or (0, chunk.ncb)
     width, count = gn * s.lanes, chunk.last - chunk.first

@@ -18,10 +18,11 @@ import numpy as np
 from compiler.emit.conv_instructions import bits
 from compiler.emit.nests import LAGS, Nest, Pattern, Words
 from compiler.emit.rectangles import rectangles
-from compiler.emit.schedule import Schedule, covered
+from compiler.emit.schedule import Schedule
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds, one_hot
 from compiler.ir.graph import DTYPE, RANGE, Clip, Move, Source, Tensor
 from compiler.machine.constants import Stream
+from compiler.machine.place import covered
 from compiler.machine.spm import ALIGN
 from compiler.machine.steps import SPM, Extent
 from isa.config import PARAM_WORDS, Config
@@ -69,7 +70,7 @@ def emit_move(s: Schedule, op: Move) -> None:
         for source, words in found:
             _Emitter(s, op, source, view.base, room).run(words)
         return
-    home, total = s.made_home(op.y), s.layout(op.y).words
+    home, total = s.dram.made_home(op.y), s.dram.layout(op.y).words
     size = _area(s, op, room)
     for start in range(0, total, size):
         count = min(size, total - start)
@@ -83,7 +84,7 @@ def emit_move(s: Schedule, op: Move) -> None:
 
 def _area(s: Schedule, op: Move, room: int) -> int:
     """Words of an output in DRAM that are made at a time: whole phases or rows, if these fit."""
-    layout = s.layout(op.y)
+    layout = s.dram.layout(op.y)
     size = min(layout.words, room // (8 if all(s.resident(x) for x in op.inputs) else 16))
     whole = next((n for n in (layout.row * LAGS, layout.row) if n <= size), 1)
     return size - size % whole
@@ -93,7 +94,7 @@ def _words(s: Schedule, op: Move) -> list[tuple[Source, Words]]:
     """What each source gives. A word that none has a part of is the first one's."""
     n, k, h, w = op.y.nchw
     per, blocks = s.lanes // op.y.size, op.y.blocks(s.lanes)
-    y = s.resident(op.y) or s.layout(op.y)
+    y = s.resident(op.y) or s.dram.layout(op.y)
     image, block, row, column = np.indices((n, blocks, h, w)).reshape(4, -1)
     out = image * y.image + block * y.block + row * y.row + column
     wanted = []
@@ -116,7 +117,7 @@ def _words(s: Schedule, op: Move) -> list[tuple[Source, Words]]:
 def _elements(s: Schedule, x: Tensor, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Word of each wanted element of a tensor and its place there (-1: none is wanted)."""
     _, c, h, w = x.nchw
-    y = s.resident(x) or s.layout(x)
+    y = s.resident(x) or s.dram.layout(x)
     per = s.lanes // x.size
     channel = wanted // (h * w) % c
     word = (wanted // (c * h * w) * y.image + channel // per * y.block + wanted // w % h * y.row
@@ -195,7 +196,7 @@ class _Emitter:
 
     def _gathered(self, offsets: list[int], nest: Nest) -> int:
         """LOAD the source words of a nest, offset by offset side by side; where they are."""
-        s, home, size = self.s, self.s.home(self.source.x), nest.columns * nest.rows
+        s, home, size = self.s, self.s.dram.home(self.source.x), nest.columns * nest.rows
         at = s.spm.rotating(len(offsets) * size, ALIGN)
         assert at is not None and home is not None, "the piece fits"
         for i, offset in enumerate(offsets):

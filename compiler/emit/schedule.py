@@ -9,13 +9,13 @@ WORKSPACE region.
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 
+from compiler.emit.dram import Dram
 from compiler.emit.join import joined
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
-from compiler.machine.constants import Stream, aligned
-from compiler.machine.place import Box, Home, Layout, View, transfers
+from compiler.machine.constants import Stream
+from compiler.machine.place import Box, Home, View, covered, transfers
 from compiler.machine.spm import Scratchpad
 from compiler.machine.steps import SPM, Step
 from compiler.machine.timing import (Blocks, dma_cycles, tail_cycles, tensor_blocks, tensor_cycles,
@@ -31,20 +31,6 @@ RUN_PIXELS = 8
 
 RESIDENT_SHARE = 0.75
 """Largest share of the scratchpad for tensors that stay: tiles and weights need the rest."""
-
-
-def covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Words of one side of a transfer: for each outer repetition the runs of the inner loop, or
-    their hull where they are close."""
-    (count, step), *rest = loops
-    if count > 1 and abs(step) > 4 * run:
-        found = [(i * step, i * step + run) for i in range(count)]
-    else:
-        far = (count - 1) * step
-        found = [(min(0, far), max(0, far) + run)]
-    for n, s in rest:
-        found = [(a + i * s, b + i * s) for a, b in found for i in range(n)]
-    return found
 
 
 class Schedule:
@@ -84,79 +70,15 @@ class Schedule:
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
         self.streams: dict[tuple, Stream] = {}
-        self.sizes: dict[int, int] = {r: 0 for r in Region}
-        self.homes: dict[Tensor, Home] = {}
+        self.dram = Dram(graph, config.lanes, packed, joined(graph, config) if joins else {})
         self.views: dict[Tensor, View] = {}
-        self.packed = packed
-        self.joined = joined(graph, config) if joins else {}
         self.uses = Counter(x for op in graph.ops for x in op.inputs)
         self.node = 0
         self.tokens = any(isinstance(op, Rows) for op in graph.ops)
         self.by_blocks: set[Tensor] = set()  # those in DRAM that come channel block by block
         self.partial: dict[Tensor, int] = {}  # how many parts of it are written, at least in part
-        for port in graph.inputs:
-            self._home(port.tensor, Region.INPUT)
-        for port in graph.outputs:
-            self._home(port.tensor, Region.OUTPUT)
         self.states = set(graph.states)     # in DRAM, where they are kept
-        for t in graph.states:
-            self._home(t, Region.WORKSPACE)
         self.kept = {p.tensor for p in graph.outputs}
-        for t, values in graph.constants.items():
-            y = self.layout(t)
-            self.homes[t] = Home(Region.PROGRAM, 0, Stream(
-                y.words, partial(y.image_of, t, values, self.lanes)))
-
-    def part_of(self, t: Tensor) -> tuple[Tensor | None, int]:
-        """The tensor of which this one is a part, if it is, and its first channel block there."""
-        return self.joined.get(t, (t.parent, t.block))
-
-    # -- DRAM -----------------------------------------------------------------------------------
-
-    def layout(self, t: Tensor) -> Layout:
-        """The tensor's layout; a part of another one has that one's pitches between channel blocks
-        and images."""
-        whole, _ = self.part_of(t)
-        if whole is not None:
-            of = self.layout(whole)
-            return replace(Layout.of(t, self.lanes), block=of.block, image=of.image)
-        return Layout.of(t, self.lanes, t in self.packed)
-
-    def home(self, t: Tensor) -> Home | None:
-        """Where the tensor is in DRAM, if it is."""
-        whole, first = self.part_of(t)
-        if whole is None:
-            return self.homes.get(t)
-        home, skip = self.home(whole), first * self.layout(whole).block * self.lanes
-        return None if home is None else replace(home, offset=home.offset + skip)
-
-    def _home(self, t: Tensor, region: int) -> Home:
-        whole, _ = self.part_of(t)
-        if whole is not None:
-            self._home(whole, region)
-            found = self.home(t)
-            assert found is not None
-            return found
-        if t not in self.homes:
-            size = aligned(self.layout(t).words * self.lanes)
-            self.homes[t] = Home(region, self.sizes[region])
-            self.sizes[region] += size
-        return self.homes[t]
-
-    def made_home(self, t: Tensor) -> Home:
-        """Where a tensor goes in DRAM: the WORKSPACE unless it is an output."""
-        return self._home(t, Region.WORKSPACE)
-
-    def every(self, t: Tensor, rows: int, columns: int) -> Tensor:
-        """Of a tensor in DRAM every so many rows and columns, as one that is there already. Its
-        only reader is the operator under way."""
-        home, y, (n, c, h, w) = self.home(t), self.layout(t), t.nchw
-        assert home is not None
-        part = Tensor(f"{t.name}[::{rows},::{columns}]", (n, c, -(-h // rows), -(-w // columns)),
-                      t.dtype, t.scale, t.zero_point)
-        self.homes[part] = replace(home, pitches=(columns, rows * y.row, y.block, y.image))
-        self.uses[part] = 1
-        return part
 
     # -- instructions ---------------------------------------------------------------------------
 
@@ -224,7 +146,7 @@ class Schedule:
         return [(SPM, at, at + stream.words)]
 
     def _box_dims(self, t: Tensor, home: Home, box: Box, view: View) -> tuple[int, list]:
-        y = self.layout(t)
+        y = self.dram.layout(t)
         column, row, block, image = home.pitches or (1, y.row, y.block, y.image)
         start = box.n0 * image + box.b0 * block + box.y0 * row + box.x0 * column
         return start, [(1, 1, 1), (box.x1 - box.x0, column, 1), (box.y1 - box.y0, row, view.row),
@@ -233,13 +155,13 @@ class Schedule:
 
     def load_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
         """LOAD the view's box, or a part of it, from the tensor's home."""
-        home = self.home(t)
+        home = self.dram.home(t)
         assert home is not None
         self._transfer(Opcode.LOAD, t, home, view, box or view.box)
 
     def store_box(self, t: Tensor, view: View, box: Box | None = None) -> None:
         """STORE the view's box, or a part of it, to the tensor's home."""
-        self._transfer(Opcode.STORE, t, self.made_home(t), view, box or view.box)
+        self._transfer(Opcode.STORE, t, self.dram.made_home(t), view, box or view.box)
 
     def _transfer(self, opcode: Opcode, t: Tensor, home: Home, view: View, box: Box) -> None:
         for y0, y1 in view.runs(box.y0, box.y1):
@@ -256,7 +178,7 @@ class Schedule:
         With odd pitches they are in different banks whether they are one or two rows apart; a
         packed row is read two words at a time, so there it is twice an odd number.
         """
-        y = self.layout(t)
+        y = self.dram.layout(t)
         row, lines, blocks = y.row, y.block // y.row, y.image // y.block
         if self.config.tiles > 1 and lines > 1:
             row = row + (2 - row) % 4 if y.packed else row | 1
@@ -268,12 +190,12 @@ class Schedule:
     def words(self, t: Tensor) -> int:
         """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
         the feeder reads granules next to those that it needs."""
-        return t.nchw[0] * self.pitches(t)[2] + 2 * (t in self.packed)
+        return t.nchw[0] * self.pitches(t)[2] + 2 * (t in self.dram.packed)
 
     def settle(self, t: Tensor) -> View | None:
         """Allocate the whole tensor, if a quarter of the scratchpad stays free; for a part, the
         tensor that it is a part of, unless that was placed when its first part was."""
-        whole, _ = self.part_of(t)
+        whole, _ = self.dram.part_of(t)
         if whole is not None:
             self.begin(whole)
             return self.resident(t)
@@ -286,7 +208,7 @@ class Schedule:
         at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
         if at is None:
             return None
-        y = self.layout(t)
+        y = self.dram.layout(t)
         view = View(at + y.packed, *self.pitches(t), y.whole(t))
         self.views[t] = view
         return view
@@ -295,15 +217,15 @@ class Schedule:
         """Give ``y`` the place of ``x``, which has the same shape and type, if nothing else is
         going to read that; the operator under way reads each word before it writes it. ``early``:
         ``x`` is still being written, and has that place as well until then."""
-        if (x not in self.views or self.uses[x] > 1 or x in self.kept or x in self.homes
-                or x in self.partial or self.part_of(y)[0] is not None):
+        if (x not in self.views or self.uses[x] > 1 or x in self.kept or x in self.dram.homes
+                or x in self.partial or self.dram.part_of(y)[0] is not None):
             return False
         self.views[y] = self.views[x] if early else self.views.pop(x)
         return True
 
     def spent(self, x: Tensor) -> bool:
         """Whether nothing but the operator under way is going to read a tensor."""
-        return self.uses[x] == 1 and x not in self.kept and self.part_of(x)[0] is None
+        return self.uses[x] == 1 and x not in self.kept and self.dram.part_of(x)[0] is None
 
     def begin(self, t: Tensor) -> None:
         """Place a tensor that is written part by part, once."""
@@ -313,19 +235,19 @@ class Schedule:
 
     def resident(self, t: Tensor) -> View | None:
         """The tensor's place in the scratchpad, if it has one."""
-        whole, first = self.part_of(t)
+        whole, first = self.dram.part_of(t)
         if whole is None:
             return self.views.get(t)
         view = self.views.get(whole)
         if view is None:
             return None
-        y = self.layout(t)
+        y = self.dram.layout(t)
         return replace(view, base=view.base + first * view.block, box=y.whole(t))
 
     def bring(self, t: Tensor) -> None:
         """Make a tensor from DRAM resident if it fits; in bands of rows, so that its reader need
         not wait for all of it."""
-        if self.part_of(t)[0] is not None or t in self.views:
+        if self.dram.part_of(t)[0] is not None or t in self.views:
             return
         if (view := self.settle(t)) is not None:
             box = view.box
@@ -339,23 +261,23 @@ class Schedule:
     def drop(self, t: Tensor) -> None:
         """Give a resident's words back."""
         view = self.views.pop(t)
-        self.spm.release(view.base - (1 if t in self.packed else 0))
+        self.spm.release(view.base - (1 if t in self.dram.packed else 0))
 
     def in_dram(self, t: Tensor) -> None:
         """See that a tensor is in DRAM, whether or not it stays."""
-        if t in self.views and t not in self.homes:
+        if t in self.views and t not in self.dram.homes:
             self.store_box(t, self.views[t])
 
     def evict(self, t: Tensor) -> None:
         """Move a resident to DRAM, where it may be already."""
-        if self.partial.get(t, t not in self.homes):
+        if self.partial.get(t, t not in self.dram.homes):
             self.store_box(t, self.views[t])
         self.drop(t)
 
     def give_up(self, t: Tensor) -> None:
         """The output of the operator under way will not be resident: nothing of it is written,
         unless it is a part of a tensor."""
-        whole, _ = self.part_of(t)
+        whole, _ = self.dram.part_of(t)
         if whole is not None:
             self.evict(whole)
         else:
@@ -363,7 +285,7 @@ class Schedule:
 
     def made(self, t: Tensor) -> None:
         """A tensor is complete: an output that is resident goes to its region now."""
-        whole, _ = self.part_of(t)
+        whole, _ = self.dram.part_of(t)
         if whole is not None:
             self.partial[whole] += 1
         view = self.views.get(t)

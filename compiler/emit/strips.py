@@ -110,7 +110,7 @@ class Chain:
 
         for t in (*self.read, *self.made):
             whole = s.resident(t)
-            own = s.part_of(t)[0] or t
+            own = s.dram.part_of(t)[0] or t
             if whole is None and (t in self.read or t in self.leaves) and own not in s.partial:
                 if s.settle(own) is not None:
                     settled.append(own)
@@ -136,7 +136,7 @@ class Chain:
         return views, weights, release
 
     def _ring_view(self, t: Tensor, rows: int) -> tuple[View, int] | None:
-        s, y = self.s, self.s.layout(t)
+        s, y = self.s, self.s.dram.layout(t)
         guard = 1 if y.packed else 0
         pitch = s.pitches(t)[0]
         block = (rows or t.nchw[2]) * pitch
@@ -184,8 +184,8 @@ class Chain:
         s = self.s
         for op, w, at in zip(self.ops, self.workers, weights):
             s.node = op.node
-            if op.y in s.joined:
-                s.partial.setdefault(s.joined[op.y][0], 0)
+            if op.y in s.dram.joined:
+                s.partial.setdefault(s.dram.joined[op.y][0], 0)
             w.load(at)
         for n in range(self.ops[-1].y.nchw[0]):
             # the places of a tensor that does not stay hold one image after the other
@@ -221,7 +221,7 @@ class Chain:
         key = (t, n)
         y0 = max(y0, self._moved.get(key, 0))
         if y1 > y0:
-            whole = self.s.layout(t).whole(t)
+            whole = self.s.dram.layout(t).whole(t)
             transfer(t, views[t], Box(n, n + 1, whole.b0, whole.b1, y0, y1, whole.x0, whole.x1))
             self._moved[key] = y1
 

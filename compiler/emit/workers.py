@@ -82,7 +82,7 @@ class ConvWorker(_Windowed):
 
     def __init__(self, s: Schedule, op: Conv):
         super().__init__(s, op)
-        self._shape = Shape(op, s.lanes, s.config.tiles, op.x in s.packed)
+        self._shape = Shape(op, s.lanes, s.config.tiles, op.x in s.dram.packed)
         self.plan(op.y.nchw[2])
 
     def plan(self, rows: int) -> int:

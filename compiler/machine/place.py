@@ -174,3 +174,17 @@ def transfers(dims: list[Loop]) -> list[tuple[int, int, list[Loop]]]:
                     [*loops[:level], (min(limit, count - i), dram, spm), *loops[level + 1:]])
                    for d, s, loops in out for i in range(0, count, limit)]
     return [(d, s, (loops + [(1, 0, 0)] * 4)[:4]) for d, s, loops in out]
+
+
+def covered(run: int, loops: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Words of one side of a transfer: for each outer repetition the runs of the inner loop, or
+    their hull where they are close."""
+    (count, step), *rest = loops
+    if count > 1 and abs(step) > 4 * run:
+        found = [(i * step, i * step + run) for i in range(count)]
+    else:
+        far = (count - 1) * step
+        found = [(min(0, far), max(0, far) + run)]
+    for n, s in rest:
+        found = [(a + i * s, b + i * s) for a, b in found for i in range(n)]
+    return found
