@@ -4,6 +4,7 @@ result is, and no pass of their own."""
 
 from collections.abc import Callable
 from functools import partialmethod
+from inspect import signature
 
 import numpy as np
 import onnx
@@ -46,7 +47,9 @@ def forced(monkeypatch: pytest.MonkeyPatch, joins: bool) -> None:
 
 
 def _with(self: Schedule, whole: Callable[..., None], joins: bool, *args, **kwargs) -> None:
-    whole(self, *args[:-1], joins, **kwargs)
+    call = signature(whole).bind(self, *args, **kwargs)
+    call.arguments["joins"] = joins
+    whole(*call.args, **call.kwargs)
 
 
 def data(size: int, images: int = 1) -> dict[str, np.ndarray]:
