@@ -211,7 +211,8 @@ def test_top_on_a_terminal_until_ctrl_c(live):
     process = subprocess.Popen(
         [sys.executable, "-m", "makalu", "top", "--interval", "0.3", "--server", live.url,
          "--token", TOKEN], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "150", "LINES": "50"})
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "150", "LINES": "50"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     os.close(theirs)
     seen = b""
     try:
