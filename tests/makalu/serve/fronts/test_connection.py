@@ -118,6 +118,7 @@ def test_too_many_connections(connect: Callable[[], socket.socket]) -> None:
     over = [s for s in held if _closed(s)]
     assert len(over) >= 5 and time.monotonic() - began < Hasty.head_seconds
     first = next(s for s in held if s not in over)
+    first.settimeout(10)
     first.sendall(WHOLE)
     assert first.recv(12) == b"HTTP/1.1 200"
     for s in held:
