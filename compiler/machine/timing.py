@@ -46,9 +46,6 @@ HANDED = 7
 """Cycles from the completion of a TENSOR to the start of the one after the next: the drain holds no
 more than two."""
 
-WEIGHT_RETRIES = 0.35
-"""Cycles that a beat of weights loses for each time that it finds a bank taken."""
-
 BLOCK_SWAP = 10
 """Cycles between channel blocks of the window engine whose kernel has a stride."""
 
@@ -86,24 +83,42 @@ def dma_cycles(config: Config, words: int, runs: int) -> int:
     return -(-words * config.word_bytes // config.bus_bytes) + runs
 
 
-@functools.cache
-def _contended(config: Config, streams: int) -> float:
-    """By how much longer weights take while ``streams`` activation streams read a word a cycle: a
-    beat needs ``weight_words`` banks at once and comes last."""
-    free = math.prod((config.spm_banks - streams - k) / (config.spm_banks - k)
-                     for k in range(config.weight_words))
-    return WEIGHT_RETRIES * (1 - free)
+@functools.lru_cache(maxsize=4096)
+def pass_cycles(config: Config, pixels: int, gn: int) -> float:
+    """A pass of ``pixels`` in which ``gn`` tiles take weights of their own, on average over the
+    banks in which its streams of activations start.
+
+    A stream goes a bank further each cycle, each port for weights ``weight_words`` banks; where
+    they meet the port waits. With two words a port then meets the stream again at each further
+    word, and is no faster than it until its pixels are read.
+    """
+    words, banks = config.weight_words, config.spm_banks
+    load, streams = gn * config.lanes // words, config.tiles // gn
+    if pixels >= load * words:
+        return pixels
+
+    @functools.cache
+    def cycles(start: int) -> int:
+        """A port's, with the first stream so many banks in front of it."""
+        done = cycle = 0
+        while done < load:
+            apart = cycle - done * words
+            done += cycle >= pixels or all(
+                (start * (2 * k + 1) + apart) % banks for k in range(streams))
+            cycle += 1
+        return cycle
+
+    return sum(max(pixels, *(cycles((start + word) % banks) for word in range(words)))
+               for start in range(banks)) / banks
 
 
 @functools.lru_cache(maxsize=65536)
 def block_cycles(config: Config, pixels: int, passes: int, gn: int) -> tuple[int, int]:
-    """Accumulation and drain of one accumulator block; a pass is no shorter than its weights and
-    the parameters behind the last of them take to load."""
-    load = gn * config.lanes // config.weight_words
+    """Accumulation and drain of one accumulator block; where weights take longer than pixels, the
+    parameters behind the last of them are waited for, too."""
     params = gn * PARAM_WORDS // config.weight_words
-    weights = load * (1 + _contended(config, config.tiles // gn) * min(1, pixels / load))
-    return (max(passes * pixels, math.ceil(passes * weights),
-                math.ceil(passes * weights) + params if pixels < weights else 0),
+    one = pass_cycles(config, pixels, gn)
+    return (math.ceil(passes * one) + (params if one > pixels else 0),
             -(-pixels * config.lanes // config.ppu_lanes))
 
 

@@ -121,6 +121,9 @@ def main() -> None:
     parser.add_argument("--precision", default="fp16", choices=("fp16", "bf16", "int8", "w8"))
     parser.add_argument("--rtl", action="store_true", help="run on the simulated hardware")
     args = parser.parse_args()
+    for name in args.names:
+        if name not in TRANSFORMERS:
+            parser.error(f"there is no network {name!r}; name some of {', '.join(TRANSFORMERS)}")
     rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.names:
         for machine in args.machine:
