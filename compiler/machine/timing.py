@@ -90,10 +90,13 @@ def pass_cycles(config: Config, pixels: int, gn: int) -> float:
 
     A stream goes a bank further each cycle, each port for weights ``weight_words`` banks; where
     they meet the port waits. With two words a port then meets the stream again at each further
-    word, and is no faster than it until its pixels are read.
+    word, and is no faster than it until its pixels are read. With one word, and as many pixels,
+    both go in step, and meet again in each pass.
     """
     words, banks = config.weight_words, config.spm_banks
     load, streams = gn * config.lanes // words, config.tiles // gn
+    if words == 1 and pixels == load:
+        return load + 1
     if pixels >= load * words:
         return pixels
 

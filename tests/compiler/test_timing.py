@@ -26,4 +26,9 @@ def test_a_pass_is_no_shorter_than_its_pixels_and_its_weights(name: str) -> None
         beats = gn * config.lanes // config.weight_words
         found = [pass_cycles(config, pixels, gn) for pixels in range(1, config.psum_depth + 1)]
         assert all(c >= max(p, beats) for p, c in enumerate(found, 1))
-        assert all(c == p for p, c in enumerate(found, 1) if p >= gn * config.lanes)
+        assert all(c == p for p, c in enumerate(found, 1) if p > gn * config.lanes)
+
+
+def test_weights_and_pixels_in_step_meet_in_each_pass() -> None:
+    """``tiny``, a convolution of 3 x 3 in rectangles of 4 pixels: 4,518 waits in 4,608 passes."""
+    assert pass_cycles(PRESETS["tiny"], 4, 1) == pytest.approx(4 + 4518 / 4608, rel=0.01)
