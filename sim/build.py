@@ -36,7 +36,8 @@ class Kind:
     rewritten: bool = True
 
 
-MACHINE = Kind("makalu", (ROOT / "harness.cpp", ROOT / "dram.h", ROOT / "trace.h"))
+MACHINE = Kind("makalu", tuple(ROOT / name for name in (
+    "harness.cpp", "axi_lite.h", "axi_port.h", "dram.h", "random.h", "trace.h")))
 
 OPTIMIZE = "-O2"
 SETUP = "-O0"

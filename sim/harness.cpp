@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine, its memory and its host in one shared library, for sim/harness.py.
+// The machine, or several of the same class, with one memory and their host in one shared library,
+// for sim/harness.py.
 //
-// A cycle is: the memory decides what it shows, the design settles with the clock low, both sides
-// take what was handed over, the clock rises. Two evaluations a cycle, no Python among them.
+// A cycle is: host and memory decide what they show, the designs settle with the clock low, all
+// sides take what was handed over, the clock rises. Two evaluations a cycle, no Python among them.
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -11,6 +12,8 @@
 #include <vector>
 
 #include "Vmakalu.h"
+#include "axi_lite.h"
+#include "axi_port.h"
 #include "dram.h"
 #include "trace.h"
 #include "verilated.h"
@@ -37,158 +40,190 @@ namespace {
 
 enum Status { IRQ = 0, LIMIT = 1, VIOLATION = 2, STOPPED = 3, CANCELED = 4, NO_ANSWER = 5 };
 
+// One machine, its host's port and its port of the memory; the first of several has the seeds that
+// a single one has.
+struct Core {
+    Core(VerilatedContext& context, const char* name, Memory& memory, const Channels& channels,
+         const DramParameters& p, uint64_t number)
+        : dut(&context, name),
+          control(dut, p.stall, p.seed + 1 + number * SEEDS),
+          port(dut, memory, channels, p, p.seed + number * SEEDS) {
+        dut.clk = 0;
+        dut.rst = 1;
+    }
+    ~Core() { dut.final(); }
+
+    static constexpr uint64_t SEEDS = 0x10001;
+    Vmakalu dut;
+    AxiLite<Vmakalu> control;
+    AxiPort<Vmakalu> port;
+    Trace trace;
+    uint64_t ended = 0;  // cycle in which the last run first saw its interrupt; 0: it did not
+    bool irq = false;
+};
+
 class Harness {
+    VerilatedContext context_;
+
 public:
-    explicit Harness(const DramParameters& p) : dram(p), stall_(p.stall), random_(p.seed + 1) {
+    Harness(const DramParameters& p, uint32_t cores) : channels(p) {
         context_.traceEverOn(VM_TRACE);
-        dut_ = std::make_unique<Vmakalu>(&context_);
-        dut_->clk = 0;
-        dut_->rst = 1;
-        dut_->s_axil_bready = 1;
-        dut_->s_axil_rready = 1;
+        for (uint32_t i = 0; i < cores; ++i) {
+            const std::string name = cores == 1 ? "TOP" : "core" + std::to_string(i);
+            this->cores.push_back(
+                std::make_unique<Core>(context_, name.c_str(), memory, channels, p, i));
+            ports_.push_back(&this->cores[i]->port);
+        }
     }
     ~Harness() {
 #if VM_TRACE
         if (tracer_) tracer_->close();
 #endif
-        dut_->final();
     }
 
 #if VM_TRACE
     void waves(const char* path) {
         tracer_ = std::make_unique<Tracer>();
-        dut_->trace(tracer_.get(), 99);
+        for (auto& core : cores) core->dut.trace(tracer_.get(), 99);
         tracer_->open(path);
         if (!tracer_->isOpen()) throw std::runtime_error("the file cannot be written");
     }
 #endif
 
     int reset(unsigned cycles) {
-        dut_->rst = 1;
-        dram.reset();
+        for (auto& core : cores) {
+            core->dut.rst = 1;
+            core->port.reset();
+        }
         for (unsigned i = 0; i < cycles; ++i) tick();
-        dut_->rst = 0;
+        for (auto& core : cores) core->dut.rst = 0;
         return end(LIMIT);
     }
 
-    // One AXI4-Lite access; address and data of a write come in random order under stalls.
-    int write(uint32_t address, uint32_t data, uint32_t* resp) {
-        bool address_open = true, data_open = true;
-        dut_->s_axil_awaddr = address;
-        dut_->s_axil_wdata = data;
-        dut_->s_axil_wstrb = 0xF;
-        for (unsigned i = 0; i < PATIENCE; ++i) {
-            if (address_open && !random_.chance(stall_)) dut_->s_axil_awvalid = 1;
-            if (data_open && !random_.chance(stall_)) dut_->s_axil_wvalid = 1;
-            settle();
-            const bool took_address = dut_->s_axil_awvalid && dut_->s_axil_awready;
-            const bool took_data = dut_->s_axil_wvalid && dut_->s_axil_wready;
-            const bool answered = dut_->s_axil_bvalid;
-            *resp = dut_->s_axil_bresp;
-            edge();
-            if (took_address) dut_->s_axil_awvalid = address_open = false;
-            if (took_data) dut_->s_axil_wvalid = data_open = false;
-            if (answered) return end(IRQ);
-        }
-        return end(NO_ANSWER);
+    int write(uint32_t core, uint32_t address, uint32_t data, uint32_t* resp) {
+        cores[core]->control.write(address, data);
+        const int status = access(*cores[core]);
+        *resp = cores[core]->control.resp();
+        return status;
     }
 
-    int read(uint32_t address, uint32_t* data, uint32_t* resp) {
-        bool open = true;
-        dut_->s_axil_araddr = address;
-        for (unsigned i = 0; i < PATIENCE; ++i) {
-            if (open && !random_.chance(stall_)) dut_->s_axil_arvalid = 1;
-            settle();
-            const bool took = dut_->s_axil_arvalid && dut_->s_axil_arready;
-            const bool answered = dut_->s_axil_rvalid;
-            *data = dut_->s_axil_rdata;
-            *resp = dut_->s_axil_rresp;
-            edge();
-            if (took) dut_->s_axil_arvalid = open = false;
-            if (answered) return end(IRQ);
-        }
-        return end(NO_ANSWER);
+    int read(uint32_t core, uint32_t address, uint32_t* data, uint32_t* resp) {
+        cores[core]->control.read(address);
+        const int status = access(*cores[core]);
+        *data = cores[core]->control.data();
+        *resp = cores[core]->control.resp();
+        return status;
     }
 
-    // Cycles until the interrupt. `progress` is called every `every` cycles; non-zero cancels.
-    int run(uint64_t limit, uint64_t every, int (*progress)(uint64_t)) {
+    // Cycles until the interrupts of the cores in `mask`: of all, or of any. `progress` is called
+    // every `every` cycles; non-zero cancels.
+    int run(uint64_t limit, uint64_t mask, bool any, uint64_t every, int (*progress)(uint64_t)) {
+        uint64_t missing = mask;
+        for (auto& core : cores) core->ended = 0;
         for (uint64_t n = 1; n <= limit; ++n) {
-            settle();
-            const bool irq = dut_->irq;
-            edge();
-            if (irq || !dram.violation().empty()) return end(IRQ);
+            tick();
+            for (size_t i = 0; i < cores.size(); ++i) {
+                if (!cores[i]->irq || cores[i]->ended) continue;
+                cores[i]->ended = cycle;
+                missing &= ~(1ull << i);
+            }
+            if (!missing || (any && missing != mask) || violated()) return end(IRQ);
             if (progress && n % every == 0 && progress(cycle)) return CANCELED;
         }
         return end(LIMIT);
     }
 
-    // Invert the bits of `mask` in a byte of memory, once the core has been busy for `after` cycles.
+    // Invert the bits of `mask` in a byte of memory, once the first core has been busy for `after`
+    // cycles.
     void flip(uint64_t address, uint8_t mask, int64_t after) {
         flips_.push_back({address, mask, after});
     }
 
-    Dram<Vmakalu> dram;
-    Trace trace;
+    // The core whose evaluation has not come back, in words where there are several.
+    std::string culprit() const {
+        return cores.size() == 1 ? "" : " (core " + std::to_string(under_way_) + ")";
+    }
+
+    Memory memory;
+    Channels channels;
+    std::vector<std::unique_ptr<Core>> cores;
     uint64_t cycle = 0;
     std::string message;
 
 private:
     static constexpr unsigned PATIENCE = 100000;  // cycles that an AXI4-Lite answer may take
 
+    bool violated() const {
+        for (auto& core : cores)
+            if (!core->port.violation().empty()) return true;
+        return false;
+    }
+
     int end(Status status) {
-        if (dram.violation().empty()) return status;
-        message = dram.violation();
-        return VIOLATION;
+        for (size_t i = 0; i < cores.size(); ++i) {
+            if (cores[i]->port.violation().empty()) continue;
+            message = cores[i]->port.violation();
+            if (cores.size() > 1) message = "core " + std::to_string(i) + ": " + message;
+            return VIOLATION;
+        }
+        return status;
+    }
+
+    int access(Core& core) {
+        for (unsigned i = 0; i < PATIENCE; ++i) {
+            tick();
+            if (!core.control.busy()) return end(IRQ);
+        }
+        return end(NO_ANSWER);
     }
 
     void tick() {
-        settle();
-        edge();
-    }
-
-    void settle() {
-        dram.drive(*dut_, cycle);
-        dut_->clk = 0;
-        dut_->eval();
-        dump();
-        dram.sample(*dut_, cycle);
-        trace.sample(*dut_, cycle);
-        if (!flips_.empty()) flip();
-    }
-
-    void flip() {
-        const int64_t now = trace.since(cycle);
-        for (auto f = flips_.begin(); f != flips_.end();) {
-            if (now < f->after) {
-                ++f;
-                continue;
-            }
-            if (uint8_t* byte = dram.at(f->address, 1)) *byte ^= f->mask;
-            f = flips_.erase(f);
+        for (auto& core : cores) {
+            core->control.drive();
+            core->port.offer(cycle);
         }
-    }
-
-    void edge() {
-        dut_->clk = 1;
-        dut_->eval();
-        dump();
+        channels.serve(ports_);
+        evaluate(0);
+        for (auto& core : cores) {
+            core->port.sample();
+            core->trace.sample(core->dut, cycle);
+            core->control.sample();
+            core->irq = core->dut.irq;
+        }
+        if (!flips_.empty()) flip();
+        evaluate(1);
+        for (auto& core : cores) core->control.finish();
         ++cycle;
     }
 
-    void dump() {
+    void evaluate(uint8_t clk) {
+        for (under_way_ = 0; under_way_ < cores.size(); ++under_way_) {
+            cores[under_way_]->dut.clk = clk;
+            cores[under_way_]->dut.eval();
+        }
 #if VM_TRACE
         context_.timeInc(1);
         if (tracer_) tracer_->dump(context_.time());
 #endif
     }
 
-    VerilatedContext context_;
-    std::unique_ptr<Vmakalu> dut_;
+    void flip() {
+        const int64_t now = cores[0]->trace.since(cycle);
+        for (auto f = flips_.begin(); f != flips_.end();) {
+            if (now < f->after) {
+                ++f;
+                continue;
+            }
+            if (uint8_t* byte = memory.at(f->address, 1)) *byte ^= f->mask;
+            f = flips_.erase(f);
+        }
+    }
+
+    std::vector<AxiPort<Vmakalu>*> ports_;
 #if VM_TRACE
     std::unique_ptr<Tracer> tracer_;
 #endif
-    uint32_t stall_;
-    Random random_;
+    size_t under_way_ = 0;
     struct Flip { uint64_t address; uint8_t mask; int64_t after; };
     std::vector<Flip> flips_;
 };
@@ -198,8 +233,8 @@ int guarded(Harness* h, F f) {
     try {
         return f();
     } catch (const std::exception& e) {
-        h->message = "the simulated design stopped in cycle " + std::to_string(h->cycle) + ": " +
-                     e.what();
+        h->message = "the simulated design" + h->culprit() + " stopped in cycle " +
+                     std::to_string(h->cycle) + ": " + e.what();
         return STOPPED;
     }
 }
@@ -208,30 +243,38 @@ int guarded(Harness* h, F f) {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API Harness* harness_create(const DramParameters* p) { return new Harness(*p); }
+API Harness* harness_create(const DramParameters* p, uint32_t cores) {
+    return new Harness(*p, cores);
+}
 API void harness_destroy(Harness* h) { delete h; }
-API unsigned harness_bus_bytes() { return Dram<Vmakalu>::BEAT; }
+API unsigned harness_bus_bytes() { return AxiPort<Vmakalu>::BEAT; }
 API uint64_t harness_cycle(Harness* h) { return h->cycle; }
 API const char* harness_message(Harness* h) { return h->message.c_str(); }
-API void harness_statistics(Harness* h, DramStatistics* to) { *to = h->dram.statistics(); }
+API void harness_statistics(Harness* h, uint32_t core, DramStatistics* to) {
+    *to = h->cores[core]->port.statistics();
+}
+API uint64_t harness_channel_beats(Harness* h, uint32_t channel) {
+    return h->channels.beats(channel);
+}
 API int harness_segment(Harness* h, uint64_t base, uint64_t n) {
     try {
-        h->dram.segment(base, n);
+        h->memory.segment(base, n);
     } catch (const std::bad_alloc&) {
         return 0;
     }
     return 1;
 }
-API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->dram.at(at, n); }
+API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->memory.at(at, n); }
 API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) {
-    h->dram.inject(low, high, resp);
+    h->memory.inject(low, high, resp);
 }
 API void harness_misbehave(Harness* h, uint32_t what, uint32_t id, uint64_t burst) {
-    h->dram.misbehave(what, id, burst);
+    h->cores[0]->port.misbehave(what, id, burst);
 }
-API const TraceRecord* harness_trace(Harness* h, uint64_t* n) {
-    *n = h->trace.records().size();
-    return h->trace.records().data();
+API const TraceRecord* harness_trace(Harness* h, uint32_t core, uint64_t* n) {
+    auto& records = h->cores[core]->trace.records();
+    *n = records.size();
+    return records.data();
 }
 API void harness_flip(Harness* h, uint64_t address, uint8_t mask, int64_t after) {
     h->flip(address, mask, after);
@@ -247,12 +290,20 @@ API int harness_waves(Harness* h, const char* path) {
 API int harness_reset(Harness* h, uint32_t cycles) {
     return guarded(h, [&] { return h->reset(cycles); });
 }
-API int harness_write(Harness* h, uint32_t address, uint32_t data, uint32_t* resp) {
-    return guarded(h, [&] { return h->write(address, data, resp); });
+API int harness_write(Harness* h, uint32_t core, uint32_t address, uint32_t data,
+                      uint32_t* resp) {
+    return guarded(h, [&] { return h->write(core, address, data, resp); });
 }
-API int harness_read(Harness* h, uint32_t address, uint32_t* data, uint32_t* resp) {
-    return guarded(h, [&] { return h->read(address, data, resp); });
+API int harness_read(Harness* h, uint32_t core, uint32_t address, uint32_t* data,
+                     uint32_t* resp) {
+    return guarded(h, [&] { return h->read(core, address, data, resp); });
 }
-API int harness_run(Harness* h, uint64_t limit, uint64_t every, int (*progress)(uint64_t)) {
-    return guarded(h, [&] { return h->run(limit, every, progress); });
+API void harness_post(Harness* h, uint32_t core, uint32_t address, uint32_t data,
+                      uint64_t delay) {
+    h->cores[core]->control.write(address, data, delay);
 }
+API int harness_run(Harness* h, uint64_t limit, uint64_t mask, uint32_t any, uint64_t every,
+                    int (*progress)(uint64_t)) {
+    return guarded(h, [&] { return h->run(limit, mask, any, every, progress); });
+}
+API uint64_t harness_ended(Harness* h, uint32_t core) { return h->cores[core]->ended; }

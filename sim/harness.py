@@ -2,7 +2,7 @@
 """The C++ harness seen from Python: memory, registers, run. Nothing here is called each cycle."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int64, c_uint8,
                     c_uint32, c_uint64, c_void_p)
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ PROGRESS = CFUNCTYPE(c_int, c_uint64)
 SHARE = 65536
 """Fixed-point one of probabilities and bandwidths."""
 
+MAX_CORES, MAX_CHANNELS = 64, 64
+
 
 class SimulationError(MachineError):
     """The simulated design broke a rule of its bus, an assertion of its own, or does not answer."""
@@ -43,9 +45,13 @@ class DramModel:
     write_latency : int
         Cycles from the last beat of a write to its response.
     bandwidth : float
-        Beats a cycle, reads and writes together: 1.0 is what the bus can carry in one direction.
+        Beats a cycle of each channel, reads and writes together: 1.0 is what the bus of a core can
+        carry in one direction.
+    channels : int
+        Channels, to which addresses go in turn, 512 bytes each; each serves the cores that want
+        something of it in turn, burst by burst (``dram.h``).
     max_reads, max_writes : int
-        Bursts that the memory has in flight before it takes no further address.
+        Bursts of a core that the memory has in flight before it takes no further address.
     stall : float
         Probability that a channel is not ready, or not valid, in a cycle.
     seed : int
@@ -57,7 +63,8 @@ class DramModel:
         one: AXI lets bursts with different IDs come in any order, beat by beat.
     mischief : tuple[tuple[str, int, int], ...]
         What the memory does wrong, ``(one of MISCHIEF, ID, burst)``: with which burst of the reads
-        with this ID, or of the writes, counted from 0. Beats of data (``shut W``) have ID 0.
+        with this ID, or of the writes, of core 0, counted from 0. Beats of data (``shut W``) have
+        ID 0.
 
     Raises
     ------
@@ -68,6 +75,7 @@ class DramModel:
     read_latency: int = 40
     write_latency: int = 20
     bandwidth: float = 1.0
+    channels: int = 1
     max_reads: int = 32
     max_writes: int = 32
     stall: float = 0.0
@@ -84,7 +92,9 @@ class DramModel:
 
         for field in ("read_latency", "write_latency", "max_reads", "max_writes"):
             need(1 <= getattr(self, field) < 1 << 20, field, "from 1 to 2**20")
-        need(1 / SHARE <= self.bandwidth <= 1, "bandwidth", "above 0 and at most 1")
+        need(1 / SHARE <= self.bandwidth <= 1, "bandwidth", "above 0 and at most 1; more takes "
+             "several channels")
+        need(1 <= self.channels <= MAX_CHANNELS, "channels", f"from 1 to {MAX_CHANNELS}")
         need(0 <= self.stall < 1, "stall", "at least 0 and below 1")
         need(0 <= self.reorder < 1, "reorder", "at least 0 and below 1")
         need(all(m[0] in MISCHIEF for m in self.mischief), "mischief",
@@ -98,11 +108,12 @@ RESPONSES = {"OKAY": 0, "SLVERR": 2, "DECERR": 3}
 
 class _Parameters(Structure):
     _fields_ = [(n, c_uint32) for n in ("read_latency", "write_latency", "bandwidth", "max_reads",
-                                        "max_writes", "max_burst", "stall", "seed", "reorder")]
+                                        "max_writes", "max_burst", "stall", "seed", "reorder",
+                                        "channels")]
 
 
 class Statistics(Structure):
-    """What the memory counted: ``read_beats``, ``write_beats``, ``read_bursts``,
+    """What the memory counted for a core: ``read_beats``, ``write_beats``, ``read_bursts``,
     ``write_bursts``."""
 
     _fields_ = [(n, c_uint64) for n in ("read_beats", "write_beats", "read_bursts",
@@ -120,35 +131,41 @@ queues, it does so for its next instruction. A trace has the instructions in pro
 excepted."""
 
 SIGNATURES: dict[str, tuple[object, list[object]]] = {
-    "create": (c_void_p, [POINTER(_Parameters)]),
+    "create": (c_void_p, [POINTER(_Parameters), c_uint32]),
     "destroy": (None, [c_void_p]),
     "bus_bytes": (c_uint32, []),
     "cycle": (c_uint64, [c_void_p]),
     "message": (c_char_p, [c_void_p]),
-    "statistics": (None, [c_void_p, POINTER(Statistics)]),
+    "statistics": (None, [c_void_p, c_uint32, POINTER(Statistics)]),
+    "channel_beats": (c_uint64, [c_void_p, c_uint32]),
     "segment": (c_int, [c_void_p, c_uint64, c_uint64]),
     "memory": (POINTER(c_uint8), [c_void_p, c_uint64, c_uint64]),
     "inject": (None, [c_void_p, c_uint64, c_uint64, c_uint32]),
     "misbehave": (None, [c_void_p, c_uint32, c_uint32, c_uint64]),
     "flip": (None, [c_void_p, c_uint64, c_uint8, c_int64]),
-    "trace": (c_void_p, [c_void_p, POINTER(c_uint64)]),
+    "trace": (c_void_p, [c_void_p, c_uint32, POINTER(c_uint64)]),
     "waves": (c_int, [c_void_p, c_char_p]),
     "reset": (c_int, [c_void_p, c_uint32]),
-    "write": (c_int, [c_void_p, c_uint32, c_uint32, POINTER(c_uint32)]),
-    "read": (c_int, [c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_uint32)]),
-    "run": (c_int, [c_void_p, c_uint64, c_uint64, PROGRESS]),
+    "write": (c_int, [c_void_p, c_uint32, c_uint32, c_uint32, POINTER(c_uint32)]),
+    "read": (c_int, [c_void_p, c_uint32, c_uint32, POINTER(c_uint32), POINTER(c_uint32)]),
+    "post": (None, [c_void_p, c_uint32, c_uint32, c_uint32, c_uint64]),
+    "run": (c_int, [c_void_p, c_uint64, c_uint64, c_uint32, c_uint64, PROGRESS]),
+    "ended": (c_uint64, [c_void_p, c_uint32]),
 }
 
 
 class Harness:
-    """A simulated machine with its memory.
+    """A simulated machine with its memory, or several with one: the cores, which share a clock and
+    know nothing of one another. What takes a ``core`` is of the first one unless told otherwise.
 
     Parameters
     ----------
     library : Path
-        A library that :func:`sim.build.build` made.
+        A library that :func:`sim.build.build` made, for any number of cores.
     dram : DramModel
         The memory.
+    cores : int
+        How many, from 1 to 64.
     max_burst : int
         Beats of the longest burst that is no violation.
     waves : Path, optional
@@ -158,12 +175,17 @@ class Harness:
     ------
     SimulationError
         From any call: a violation, a failed assertion, or no answer from the design.
+    ValueError
+        If there cannot be so many cores, or there is no such core.
     """
 
     RESET_CYCLES = 8
 
-    def __init__(self, library: Path, dram: DramModel, *, max_burst: int = 256,
+    def __init__(self, library: Path, dram: DramModel, *, cores: int = 1, max_burst: int = 256,
                  waves: Path | None = None):
+        if not 1 <= cores <= MAX_CORES:
+            raise ValueError(f"{cores} cores: a simulation has from 1 to {MAX_CORES}")
+        self.cores, self.channels = cores, dram.channels
         self._lib = ctypes.CDLL(str(library))
         for name, (result, arguments) in SIGNATURES.items():
             function = getattr(self._lib, f"harness_{name}")
@@ -172,8 +194,8 @@ class Harness:
             read_latency=dram.read_latency, write_latency=dram.write_latency,
             bandwidth=round(dram.bandwidth * SHARE), max_reads=dram.max_reads,
             max_writes=dram.max_writes, max_burst=max_burst, stall=round(dram.stall * SHARE),
-            seed=dram.seed, reorder=round(dram.reorder * SHARE))
-        self._handle: int | None = self._lib.harness_create(byref(p))
+            seed=dram.seed, reorder=round(dram.reorder * SHARE), channels=dram.channels)
+        self._handle: int | None = self._lib.harness_create(byref(p), cores)
         for low, high, response in dram.errors:
             self.inject(low, high, response)
         for what, number, burst in dram.mischief:
@@ -200,10 +222,25 @@ class Harness:
 
     @property
     def statistics(self) -> Statistics:
-        """What the memory counted since creation."""
+        """What the memory counted since creation, for all cores together."""
         result = Statistics()
-        self._lib.harness_statistics(self._handle, byref(result))
+        for core in range(self.cores):
+            one = self.statistics_of(core)
+            for name, _ in Statistics._fields_:
+                setattr(result, name, getattr(result, name) + getattr(one, name))
         return result
+
+    def statistics_of(self, core: int) -> Statistics:
+        """What the memory counted for a core since creation."""
+        result = Statistics()
+        self._lib.harness_statistics(self._handle, self._core(core), byref(result))
+        return result
+
+    @property
+    def channel_beats(self) -> list[int]:
+        """Beats that each channel of the memory has moved since creation."""
+        return [int(self._lib.harness_channel_beats(self._handle, c))
+                for c in range(self.channels)]
 
     def allocate(self, base: int, size: int) -> None:
         """Put zeroed memory at ``base``; both are multiples of the bus width."""
@@ -220,13 +257,13 @@ class Harness:
 
     def flip(self, address: int, mask: int, after: int = 0) -> None:
         """Invert the bits of ``mask`` in the byte of memory at ``address``, in the first cycle in
-        which the core is busy and has been for ``after`` cycles."""
+        which core 0 is busy and has been for ``after`` cycles."""
         self._lib.harness_flip(self._handle, address, mask, after)
 
-    def trace(self) -> np.ndarray:
+    def trace(self, core: int = 0) -> np.ndarray:
         """The instructions since the core last became busy, an array of :data:`TRACE`."""
         size = c_uint64()
-        first = self._lib.harness_trace(self._handle, byref(size))
+        first = self._lib.harness_trace(self._handle, self._core(core), byref(size))
         return np.frombuffer(ctypes.string_at(first, size.value * TRACE.itemsize), TRACE)
 
     def memory(self, base: int, size: int) -> np.ndarray:
@@ -237,16 +274,17 @@ class Harness:
         return np.ctypeslib.as_array(pointer, (size,))
 
     def reset(self) -> None:
-        """Reset the design and drop what is in flight; memory keeps its bytes."""
+        """Reset all cores and drop what is in flight; memory keeps its bytes."""
         self._check(self._lib.harness_reset(self._handle, self.RESET_CYCLES))
 
-    def write(self, offset: int, value: int) -> int:
+    def write(self, offset: int, value: int, core: int = 0) -> int:
         """AXI4-Lite write; returns the response, 0 for OKAY."""
         response = c_uint32()
-        self._check(self._lib.harness_write(self._handle, offset, value, byref(response)))
+        self._check(self._lib.harness_write(self._handle, self._core(core), offset, value,
+                                            byref(response)))
         return response.value
 
-    def read(self, offset: int) -> int:
+    def read(self, offset: int, core: int = 0) -> int:
         """AXI4-Lite read.
 
         Raises
@@ -255,14 +293,22 @@ class Harness:
             Also if the response is not OKAY.
         """
         value, response = c_uint32(), c_uint32()
-        self._check(self._lib.harness_read(self._handle, offset, byref(value), byref(response)))
+        self._check(self._lib.harness_read(self._handle, self._core(core), offset, byref(value),
+                                           byref(response)))
         if response.value:
             raise SimulationError(f"reading register {offset:#x} answers {response.value}")
         return value.value
 
+    def post(self, offset: int, value: int, core: int, delay: int = 0) -> None:
+        """AXI4-Lite write that begins ``delay`` cycles after the next run does; several cores write
+        at once. Until it has ended the core's registers are not to be touched."""
+        self._lib.harness_post(self._handle, self._core(core), offset, value, delay)
+
     def run(self, limit: int, progress: Callable[[int], None] | None = None,
-            every: int = 100_000) -> bool:
-        """Clock until the interrupt; false if ``limit`` cycles pass without one.
+            every: int = 100_000, *, cores: Collection[int] | None = None,
+            any_of: bool = False) -> bool:
+        """Clock until the interrupts of ``cores`` (by default of all), or with ``any_of`` until
+        that of one of them; false if ``limit`` cycles pass without.
 
         ``progress`` gets the cycle every ``every`` cycles; what it raises ends the run and is
         raised from here (an interrupt from the keyboard arrives in the same way).
@@ -277,11 +323,24 @@ class Harness:
                 raised.append(e)
             return len(raised)
 
-        status = self._lib.harness_run(self._handle, limit, every, PROGRESS(call))
+        mask = sum(1 << self._core(c) for c in set(range(self.cores) if cores is None else cores))
+        if not mask:
+            raise ValueError("a run waits for the interrupt of one core at least")
+        status = self._lib.harness_run(self._handle, limit, mask, any_of, every, PROGRESS(call))
         if raised:
             raise raised[0]
         self._check(status)
         return bool(status == IRQ)
+
+    def ended(self, core: int = 0) -> int | None:
+        """The cycle in which the last run first saw the interrupt of a core; None: it did not."""
+        return int(self._lib.harness_ended(self._handle, self._core(core))) or None
+
+    def _core(self, core: int) -> int:
+        if not 0 <= core < self.cores:
+            raise ValueError(f"there is no core {core}: the simulation has {self.cores}, counted "
+                             "from 0")
+        return core
 
     def _check(self, status: int) -> None:
         if status in (VIOLATION, STOPPED):
