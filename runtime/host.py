@@ -26,6 +26,9 @@ IRQ_ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET"
 DONE, ERROR = MASK["STATUS.DONE"], MASK["STATUS.ERROR"]
 CAUSES = MASK["IRQ_STATUS.DONE"] | MASK["IRQ_STATUS.ERROR"]
 
+START = OFFSET["DOORBELL"], 1
+"""The register and its value with which an execution begins."""
+
 MIN_WATCHDOG, WATCHDOG_MARGIN = 1_000_000, 4
 """Cycles of the watchdog of a program without predictions, and how many times the prediction it
 gets beside them."""
@@ -132,12 +135,19 @@ class Host:
 
     def execute(self, inputs: np.ndarray) -> Result:
         """Run the loaded program once, as in :meth:`runtime.device.Device.execute`."""
-        link, program = self._link, self._entry
+        self.prepare(inputs)
+        self._link.write(*START)
+        return self.collect(self._link.wait())
+
+    def prepare(self, inputs: np.ndarray) -> None:
+        """Write the inputs of an execution, which :data:`START` begins."""
         if self._stuck and not self._recovers():
             raise MachineError(STUCK)
-        link.write_memory(self._starts[Region.INPUT], region_input(program, inputs))
-        link.write(OFFSET["DOORBELL"], 1)
-        finished = link.wait()
+        self._link.write_memory(self._starts[Region.INPUT], region_input(self._entry, inputs))
+
+    def collect(self, finished: bool) -> Result:
+        """What an execution has given, behind its interrupt; ``finished``: that has come."""
+        link, program = self._link, self._entry
         status = link.read(OFFSET["STATUS"])
         if not finished:
             done = self.counter("INSTRUCTIONS")

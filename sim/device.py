@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from sim.build import WAVES, Library, build, rtl
 from sim.harness import DramModel, Harness
 
 
+def simulation(config: Config, verilog: str | None = None, waves: str | None = None) -> Library:
+    """The library that simulates a machine, from the cache if it is there; ``verilog``: instead of
+    the configuration's, ``waves``: one of :data:`sim.build.WAVES`."""
+    return build(rtl(config, trace=True, gated=True) if verilog is None else verilog, waves)
+
+
 class HarnessLink:
     """A :class:`runtime.host.Link` to a harness, which counts what waiting costs.
 
@@ -24,12 +31,15 @@ class HarnessLink:
     harness : Harness
     max_cycles : int
         Cycles that :meth:`wait` waits.
+    core : int
+        Which of the harness's.
     """
 
-    def __init__(self, harness: Harness, max_cycles: int):
-        self._harness, self._max_cycles = harness, max_cycles
+    def __init__(self, harness: Harness, max_cycles: int, core: int = 0):
+        self._harness, self._max_cycles, self._core = harness, max_cycles, core
         self.patience = f"{max_cycles} cycles"
-        self.read, self.write = harness.read, harness.write
+        self.read = partial(harness.read, core=core)
+        self.write = partial(harness.write, core=core)
         self.progress: Callable[[int], None] | None = None
         self.cycles, self.seconds = 0, 0.0
 
@@ -45,7 +55,8 @@ class HarnessLink:
         """Clock until the interrupt."""
         h, report = self._harness, self.progress
         first, start = h.cycle, time.thread_time()
-        finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)))
+        finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)),
+                         cores=(self._core,))
         self.cycles += h.cycle - first
         self.seconds += time.thread_time() - start
         return finished
@@ -102,8 +113,7 @@ class RtlDevice(Device):
             raise ValueError(f"wave file {str(waves)!r} has to end in "
                              f"{' or '.join('.' + w for w in WAVES)}")
         self._watchdog, self._max_cycles, self.progress = watchdog, max_cycles, progress
-        text = rtl(config, trace=True, gated=True) if verilog is None else verilog
-        self.library: Library = build(text, self._waves.suffix[1:] if self._waves else None)
+        self.library = simulation(config, verilog, self._waves.suffix[1:] if self._waves else None)
         self.simulated_cycles, self.simulated_seconds = 0, 0.0
         self._harness: Harness | None = None
 
