@@ -18,8 +18,7 @@ from compiler.machine.constants import Stream
 from compiler.machine.place import Box, Home, View, covered, transfers
 from compiler.machine.spm import Scratchpad
 from compiler.machine.steps import SPM, Step
-from compiler.machine.timing import (Blocks, dma_cycles, tail_cycles, tensor_blocks, tensor_cycles,
-                                     vector_cycles, window_cycles)
+from compiler.machine.timing import timed
 from isa.config import Config
 from isa.instructions import Opcode, Region
 
@@ -85,20 +84,10 @@ class Schedule:
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list,
              stream: Stream | None = None) -> None:
         """Append an instruction."""
-        blocks: Blocks = []
-        if opcode == Opcode.TENSOR:
-            if not fields["m_split"]:   # nothing to step to, and the instruction is shorter
-                fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
-            blocks = tensor_blocks(self.config, fields)
-            cycles = tensor_cycles(blocks)
-        elif opcode == Opcode.VECTOR:
-            cycles = vector_cycles(self.config, fields)
-        elif opcode == Opcode.WINDOW:
-            cycles = window_cycles(self.config, fields)
-        else:
-            runs = fields["n1"] * fields["n2"] * fields["n3"]
-            cycles = dma_cycles(self.config, fields["n0"] * runs, runs)
-        tail = tail_cycles(self.config, opcode, fields)
+        if opcode == Opcode.TENSOR and not fields["m_split"]:
+            # nothing to step to, and the instruction is shorter
+            fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
+        cycles, tail, blocks = timed(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
                                stream))
 

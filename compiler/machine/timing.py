@@ -9,6 +9,7 @@ waits are met. What it adds to the program is by how much it moves the latest co
 
 import functools
 import math
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,9 @@ READ_LATENCY = 53
 
 STORE_LATENCY = 39
 """Cycles from the last beat of a STORE to its completion."""
+
+MOVERS = ("load", "store")
+"""Queues whose instructions are transfers."""
 
 
 def dma_cycles(config: Config, words: int, runs: int) -> int:
@@ -191,6 +195,22 @@ def tail_cycles(config: Config, opcode: Opcode, f: dict[str, int]) -> int:
     return LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
 
 
+def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, Blocks]:
+    """A step's ``cycles``, ``tail`` and ``blocks`` by its opcode and its fields."""
+    blocks: Blocks = []
+    if opcode == Opcode.TENSOR:
+        blocks = tensor_blocks(config, f)
+        cycles = tensor_cycles(blocks)
+    elif opcode == Opcode.VECTOR:
+        cycles = vector_cycles(config, f)
+    elif opcode == Opcode.WINDOW:
+        cycles = window_cycles(config, f)
+    else:
+        runs = f["n1"] * f["n2"] * f["n3"]
+        cycles = dma_cycles(config, f["n0"] * runs, runs)
+    return cycles, tail_cycles(config, opcode, f), blocks
+
+
 class Machine:
     """The engines' clocks while a program is placed on them, instruction by instruction.
 
@@ -202,6 +222,8 @@ class Machine:
     ----------
     free : dict
         When the engine of each queue can start its next instruction.
+    bus : int
+        When the next beat can move.
     """
 
     STEADY = 4
@@ -213,38 +235,55 @@ class Machine:
         self._starts: dict[str, list[int]] = {q: [] for q in QUEUES}
         self._fetched = FETCH_LATENCY
         self._dispatched = 0
-        self._bus = self._loaded = 0
+        self.bus = self._loaded = 0
         self._banks = [0, 0]
         self._handed = [0, 0]
 
     def place(self, step: Step, waits: int) -> tuple[int, int]:
-        """Start the next instruction of the program; ``waits``: the last completion that it waits
-        for (0: none). Returns when it starts and when it is complete."""
-        queue, depth = step.queue, self._config.queue_depth + 1
-        starts = self._starts[queue]
+        """Start the next instruction of the program, with a memory for this machine alone;
+        ``waits``: the last completion that it waits for (0: none). Returns when it starts and when
+        it is complete."""
+        self.bus += self.fetch(step)
+        start, first = self.start(step, waits)
+        return start, self.end(step, start, first + step.cycles)
+
+    def fetch(self, step: Step) -> int:
+        """Read the next instruction of the program, before it starts; the beats that this takes."""
         beats = step.code_bytes // self._config.bus_bytes
         self._fetched += beats
-        self._bus += beats
+        return beats
+
+    def start(self, step: Step, waits: int) -> tuple[int, int]:
+        """Start the instruction that was read last. Returns when, and of a transfer when its first
+        beat can move."""
+        queue, depth = step.queue, self._config.queue_depth + 1
+        starts = self._starts[queue]
         self._dispatched = max(self._dispatched + 1, self._fetched,
                                starts[-depth] if len(starts) >= depth else 0)
         start = max(self.free[queue], self._dispatched + DISPATCH, waits + WAIT)
         if queue == "tensor":
             start = max(start, self._handed[0] + HANDED)
-            end = self._tensor(step, start)
-        elif queue in ("load", "store"):
-            latency = READ_LATENCY if queue == "load" else 0
-            first = max(start + latency, self._bus, self._loaded if latency else 0)
-            self._bus = first + step.cycles
-            if latency:
-                self._loaded = self._bus
-            self.free[queue] = max(start + 1, self._bus - latency)
-            end = self._bus + step.tail
-        else:
-            end = start + step.cycles + step.tail
-            # a VECTOR starts when the one before is complete
-            self.free[queue] = end if queue == "vector" else start + step.cycles
         starts.append(start)
-        return start, end
+        if queue == "load":
+            return start, max(start + READ_LATENCY, self.bus, self._loaded)
+        return start, max(start, self.bus)
+
+    def end(self, step: Step, start: int, last: int) -> int:
+        """When the instruction that was started last is complete; ``last``: when the last beat of a
+        transfer has moved."""
+        queue = step.queue
+        if queue == "tensor":
+            return self._tensor(step, start)
+        if queue in MOVERS:
+            self.bus = last
+            if queue == "load":
+                self._loaded = last
+            self.free[queue] = max(start + 1, last - (READ_LATENCY if queue == "load" else 0))
+            return last + step.tail
+        end = start + step.cycles + step.tail
+        # a VECTOR starts when the one before is complete
+        self.free[queue] = end if queue == "vector" else start + step.cycles
+        return end
 
     def _tensor(self, step: Step, start: int) -> int:
         """Blocks accumulate in one bank while the one before drains out of the other."""
@@ -268,12 +307,19 @@ class Machine:
         return end
 
 
-def _placed(steps: list[Step], config: Config) -> list[tuple[int, int, int]]:
-    """For each step of a program with waits its start, when its engine is free again, and its
-    completion."""
+Times = list[tuple[int, int, int]]
+"""For each step its start, when its engine is free again, and its completion."""
+
+Running = Generator[tuple[int, int], int, Times]
+"""A program on a machine whose memory answers from outside: asks for beats, from which cycle on and
+how many, gets the cycle in which the last one has moved, and asks again, not for earlier ones."""
+
+
+def running(steps: list[Step], config: Config) -> Running:
+    """Run a program with waits."""
     machine = Machine(config)
     done: dict[str, list[int]] = {q: [] for q in QUEUES}
-    times = []
+    times, read = [], 0
     for step in steps:
         waits = 0
         for i, q in enumerate(QUEUES):
@@ -281,13 +327,31 @@ def _placed(steps: list[Step], config: Config) -> list[tuple[int, int, int]]:
                 want = step.fields[f"wait_{q}"]
                 count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
                 waits = max(waits, done[q][count - 1])
-        start, end = machine.place(step, waits)
+        read += machine.fetch(step)
+        moves = step.queue in MOVERS
+        if moves:
+            machine.bus = yield machine.bus, read
+            read = 0
+        start, first = machine.start(step, waits)
+        end = machine.end(step, start, (yield first, step.cycles) if moves else first)
         done[step.queue].append(end)
         times.append((start, machine.free[step.queue], end))
     return times
 
 
-def _beside(steps: list[Step], config: Config) -> list[Step]:
+def _placed(steps: list[Step], config: Config) -> Times:
+    """Run a program with waits, with a memory for itself."""
+    run = running(steps, config)
+    try:
+        first, beats = next(run)
+        while True:
+            first, beats = run.send(first + beats)
+    except StopIteration as e:
+        times: Times = e.value
+        return times
+
+
+def beside(steps: list[Step], config: Config) -> list[Step]:
     """The steps, with what each WINDOW loses to the array while that works, and to its groups."""
     times = _placed(steps, config)
     array = [time[:2] for step, time in zip(steps, times) if step.queue == "tensor"]
@@ -308,7 +372,7 @@ def _beside(steps: list[Step], config: Config) -> list[Step]:
 def predict(steps: list[Step], config: Config) -> list[int]:
     """Cycles that each step adds to the program."""
     latest, added = 0, []
-    for _, _, end in _placed(_beside(steps, config), config):
+    for _, _, end in _placed(beside(steps, config), config):
         added.append(max(0, end - latest))
         latest = max(latest, end)
     return added
