@@ -9,9 +9,10 @@
 //
 //   AR accepted --read_latency--> R beats       W last beat --write_latency--> B
 //
-// A single channel of the memory moves a beat when it is shown. Several read ahead, each what has
-// been asked of it, into a buffer that holds whatever is in flight: the beats of a burst come in
-// order, and a channel that is busy with other ports is not to hold up the others.
+// A single channel of the memory moves a beat when it is handed over. Several read ahead and write
+// behind, each what has been asked of it, by way of a buffer that holds whatever is in flight:
+// beats are handed over in order, and a channel that is busy with other ports is not to hold up
+// the others.
 //
 // What the master does wrong (AXI4 A3) is a violation: it ends the run with a sentence. What the
 // memory itself does wrong is asked for, burst by burst (enum Mischief).
@@ -56,7 +57,7 @@ public:
     AxiPort(Dut& dut, Memory& memory, const Channels& channels, const DramParameters& p,
             uint64_t seed)
         : d_(dut), memory_(memory), channels_(channels), p_(p), random_(seed),
-          lanes_(channels.count()) {}
+          ahead_(channels.count()), behind_(channels.count()) {}
 
     // Do this wrong with burst number `burst` of those with this ID: of reads, or of writes.
     void misbehave(uint32_t what, uint32_t id, uint64_t burst) {
@@ -69,7 +70,8 @@ public:
     void reset() {
         reads_.clear();
         writes_.clear();
-        for (auto& lane : lanes_) lane.clear();
+        for (auto* lanes : {&ahead_, &behind_})
+            for (auto& lane : *lanes) lane.clear();
         beats_in_ = 0;
         r_valid_ = b_valid_ = false;
         ar_ = aw_ = w_ = Held{};
@@ -88,41 +90,44 @@ public:
         w_open_ = d_.m_axi_wvalid && beats_in_ < writes_.size() && !random_.chance(p_.stall) &&
                   !shut(SHUT_W, 0, statistics_.write_beats);
         d_.m_axi_rvalid = r_valid_;
-        d_.m_axi_wready = 0;
+        d_.m_axi_wready = w_open_ && buffered();
         if (r_open_ && reads_[shown_].here[reads_[shown_].done]) show();
         answer();
     }
 
     // What a channel could move for this port in this cycle.
     bool reads(uint32_t channel) const {
-        if (lanes_.size() == 1) return r_open_;
-        const auto& lane = lanes_[channel];
+        if (!buffered()) return r_open_;
+        const auto& lane = ahead_[channel];
         return !lane.empty() && lane.front().due <= now_;
     }
     bool writes(uint32_t channel) const {
-        return w_open_ && channels_.of(writes_[beats_in_].at(writes_[beats_in_].done)) == channel;
+        return buffered() ? !behind_[channel].empty() : w_open_;
     }
 
     // The channel moves a beat: whether that ends a burst, or the part of it in this channel.
     bool read(uint32_t channel) {
-        if (lanes_.size() == 1) {
+        if (!buffered()) {
             const bool ends = reads_[shown_].parts(reads_[shown_].done);
             show();
             return ends;
         }
-        auto& lane = lanes_[channel];
-        Piece& piece = lane.front();
-        size_t i = 0;
-        while (reads_[i].number != piece.burst) ++i;
-        reads_[i].here[piece.beat] = 1;
-        const bool ends = reads_[i].parts(piece.beat++);
-        if (ends) lane.pop_front();
-        if (r_open_ && i == shown_ && reads_[i].here[reads_[i].done]) show();
-        return ends;
+        const Beat beat = taken(ahead_[channel]);
+        Burst& b = burst(reads_, beat.burst);
+        b.here[beat.number] = 1;
+        const Burst& next = reads_[shown_];
+        if (r_open_ && next.here[next.done]) show();
+        return b.parts(beat.number);
     }
-    bool write() {
-        d_.m_axi_wready = 1;
-        return writes_[beats_in_].parts(writes_[beats_in_].done);
+    bool write(uint32_t channel) {
+        if (!buffered()) {
+            d_.m_axi_wready = 1;
+            return writes_[beats_in_].parts(writes_[beats_in_].done);
+        }
+        const Beat beat = taken(behind_[channel]);
+        Burst& b = burst(writes_, beat.burst);
+        if (++b.moved == b.beats) b.due = now_ + p_.write_latency;
+        return b.parts(beat.number);
     }
 
     // At the clock edge, with every signal settled: take what is handed over, check the rest.
@@ -155,7 +160,7 @@ private:
     struct Held { bool waiting; uint64_t a, b; };
     struct Burst {
         uint64_t number, address, due;
-        uint32_t id, beats, done;
+        uint32_t id, beats, done, moved;  // moved: by the channels, of a write
         uint8_t resp;
         uint32_t wrong;           // Mischief
         Bytes data, extra, here;  // extra: a response for each beat of a read, strobes of a write
@@ -169,7 +174,21 @@ private:
             return beat + 1 == data.size() / BEAT || at(beat + 1) % Channels::INTERLEAVE == 0;
         }
     };
-    struct Piece { uint64_t burst, due; uint32_t beat; };  // of a burst, in one channel
+    struct Beat { uint64_t burst, due; uint32_t number; };  // that a channel is to move
+
+    bool buffered() const { return channels_.count() > 1; }
+
+    static Beat taken(std::deque<Beat>& lane) {
+        const Beat beat = lane.front();
+        lane.pop_front();
+        return beat;
+    }
+
+    static Burst& burst(std::deque<Burst>& bursts, uint64_t number) {
+        size_t i = 0;
+        while (bursts[i].number != number) ++i;
+        return bursts[i];
+    }
 
     // What is to go wrong with a burst, or NONE.
     uint32_t wrong(uint32_t first, uint32_t last, uint32_t id, uint64_t burst) const {
@@ -252,7 +271,7 @@ private:
 
     void accept_read() {
         Burst b{statistics_.read_bursts, d_.m_axi_araddr, now_ + p_.read_latency, d_.m_axi_arid,
-                d_.m_axi_arlen + 1u, 0, OKAY, NONE, {}, {}, {}};
+                d_.m_axi_arlen + 1u, 0, 0, OKAY, NONE, {}, {}, {}};
         if (!legal("AR", b.address, b.beats, d_.m_axi_arsize, d_.m_axi_arburst)) return;
         b.data.assign(b.beats * BEAT, POISON);
         for (uint32_t i = 0; i < b.beats; ++i) {
@@ -271,16 +290,14 @@ private:
         b.data.resize(shown * BEAT);
         b.extra.resize(shown);
         b.here.resize(shown);
-        if (lanes_.size() > 1)
-            for (uint32_t i = 0; i < shown; ++i)
-                if (!i || b.parts(i - 1))
-                    lanes_[channels_.of(b.at(i))].push_back({b.number, b.due, i});
+        for (uint32_t i = 0; buffered() && i < shown; ++i)
+            ahead_[channels_.of(b.at(i))].push_back({b.number, b.due, i});
         reads_.push_back(std::move(b));
     }
 
     void accept_write() {
         Burst b{statistics_.write_bursts, d_.m_axi_awaddr, NEVER, d_.m_axi_awid,
-                d_.m_axi_awlen + 1u, 0, OKAY, NONE, {}, {}, {}};
+                d_.m_axi_awlen + 1u, 0, 0, OKAY, NONE, {}, {}, {}};
         if (!legal("AW", b.address, b.beats, d_.m_axi_awsize, d_.m_axi_awburst)) return;
         b.data.resize(b.beats * BEAT);
         b.extra.resize(b.beats * BEAT);
@@ -294,12 +311,13 @@ private:
         std::memcpy(b.data.data() + b.done * BEAT, &d_.m_axi_wdata, BEAT);
         for (unsigned i = 0; i < BEAT; ++i)
             b.extra[b.done * BEAT + i] = uint64_t(d_.m_axi_wstrb) >> i & 1;
+        if (buffered()) behind_[channels_.of(b.at(b.done))].push_back({b.number, now_, b.done});
         ++b.done;
         if (bool(d_.m_axi_wlast) != (b.done == b.beats))
             fail("WLAST is " + std::to_string(d_.m_axi_wlast) + " on beat " +
                  std::to_string(b.done) + " of " + std::to_string(b.beats));
         if (b.done == b.beats) {
-            b.due = now_ + p_.write_latency;
+            if (!buffered()) b.due = now_ + p_.write_latency;
             ++beats_in_;
         }
     }
@@ -352,7 +370,7 @@ private:
     std::vector<Asked> mischief_;
     uint64_t asked_[IDS] = {};  // read bursts of each ID
     std::deque<Burst> reads_, writes_;
-    std::vector<std::deque<Piece>> lanes_;  // of each channel, what is to be read ahead
+    std::vector<std::deque<Beat>> ahead_, behind_;  // of each channel, what it is to move
     size_t shown_ = 0;     // the read burst whose beat is shown
     size_t beats_in_ = 0;  // write bursts, oldest first, whose data are complete
     bool r_valid_ = false, b_valid_ = false;

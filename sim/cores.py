@@ -153,8 +153,8 @@ class RtlCores:
         if not self._hosts:
             raise RuntimeError("no program is loaded: call load first")
         h = self.harness
-        for host, given in zip(self._hosts, inputs):
-            host.prepare(given)
+        for host, region in zip(self._hosts, inputs):
+            host.prepare(region)
         before = [h.statistics_of(core) for core in range(self.cores)]
         for core, delay in enumerate(late):
             h.post(*START, core, delay)

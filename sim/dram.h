@@ -85,7 +85,7 @@ public:
                 me.tokens -= ONE;
                 ++me.beats;
                 me.read_last = read;
-                const bool ends = read ? port.read(c) : port.write();
+                const bool ends = read ? port.read(c) : port.write(c);
                 me.turn = (me.turn + i + ends) % ports.size();
                 break;
             }

@@ -116,8 +116,8 @@ class Statistics(Structure):
     """What the memory counted for a core: ``read_beats``, ``write_beats``, ``read_bursts``,
     ``write_bursts``."""
 
-    _fields_ = [(n, c_uint64) for n in ("read_beats", "write_beats", "read_bursts",
-                                        "write_bursts")]
+    COUNTED = ("read_beats", "write_beats", "read_bursts", "write_bursts")
+    _fields_ = [(n, c_uint64) for n in COUNTED]
 
 
 TRACE = np.dtype([("queue", "u4"), ("signature", "u4"), ("dispatch", "i8"), ("start", "i8"),
@@ -226,7 +226,7 @@ class Harness:
         result = Statistics()
         for core in range(self.cores):
             one = self.statistics_of(core)
-            for name, _ in Statistics._fields_:
+            for name in Statistics.COUNTED:
                 setattr(result, name, getattr(result, name) + getattr(one, name))
         return result
 
