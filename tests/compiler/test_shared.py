@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model of time of several cores: against that of one, sums by hand, and the RTL."""
+
+from collections.abc import Generator
+
+import numpy as np
+import onnx
+import pytest
+
+from compiler import compile_model
+from compiler.machine.shared import _Core, _share, steps_of, together
+from compiler.machine.timing import Times, predict
+from examples.digits import INT8
+from isa.instructions import Region
+from isa.presets import PRESETS
+from isa.program import Program
+from sim.cores import RtlCores
+from sim.harness import DramModel
+from tests.compiler.models import Net
+
+HOSTS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def digits(machine: str) -> Program:
+    return compile_model(INT8, PRESETS[machine], allow_host=HOSTS)
+
+
+def heavy(channels: int = 512) -> onnx.ModelProto:
+    """A fully connected layer: hardly more than its weights."""
+    net = Net()
+    weight = np.random.default_rng(0).integers(-8, 8, (channels, channels, 1, 1)).astype(np.int8)
+    x = net.dq(net.input("x", "int8", (1, channels, 1, 1)), 0.5, 0, "int8")
+    y = net.op("Conv", x, net.weights(weight, 0.01))
+    return net.model(net.q(y, 0.5, 0, "int8"))
+
+
+@pytest.mark.parametrize("machine", ["tiny", "core256", "core1024", "core256_fp"])
+@pytest.mark.parametrize("model", [INT8, heavy()], ids=["digits", "heavy"])
+def test_one_core_is_what_the_compiler_predicts(machine, model):
+    program = compile_model(model, PRESETS[machine], allow_host=HOSTS)
+    bus = program.config.bus_bytes
+    assert predict(steps_of(program), program.config) == program.predicted_cycles[:-1]
+    for width in (bus, 1.5 * bus, 8 * bus):
+        assert together([program], width) == [sum(program.predicted_cycles)]
+
+
+def transfers(*wanted: tuple[int, int]) -> Generator[tuple[int, int], int, Times]:
+    """A core that wants so many beats, each time so many cycles after those before have moved."""
+    now = 0
+    for after, beats in wanted:
+        now = yield now + after, beats
+    return [(0, 0, now)]
+
+
+@pytest.mark.parametrize("bandwidth,wanted,ends", [
+    (1, [[(0, 100)]], [100]),
+    (2, [[(0, 100)]], [100]),                               # no more than a beat a cycle
+    (0.5, [[(0, 100)]], [200]),
+    (1, [[(0, 100)], [(0, 100)]], [200, 200]),
+    (1, [[(0, 100)], [(0, 50)]], [150, 100]),
+    (1, [[(0, 100)], [(50, 100)]], [150, 200]),
+    (2, [[(0, 100)], [(0, 100)], [(0, 100)]], [150, 150, 150]),
+    (2, [[(0, 100)], [(0, 100)], [(40, 60)]], [130, 130, 130]),
+    (1, [[(0, 30), (10, 30)], [(0, 60)]], [120, 110]),
+    (1, [[(5, 0), (5, 10)]], [20]),
+])
+def test_beats_are_shared_evenly(bandwidth, wanted, ends):
+    cores = [_Core(transfers(*one), 0) for one in wanted]
+    for core in cores:
+        core.ask(None)
+    _share(cores, bandwidth)
+    assert [core.cycles for core in cores] == ends
+
+
+def test_with_ample_bandwidth_each_is_as_if_alone():
+    a, b = digits("core256"), compile_model(heavy(), PRESETS["core256"])
+    alone = [sum(p.predicted_cycles) for p in (a, b, a)]
+    assert together([a, b, a], 3 * 16) == alone
+
+
+def test_cores_that_do_not_overlap_are_as_if_alone():
+    program = digits("core256")
+    alone = sum(program.predicted_cycles)
+    assert together([program] * 3, 16, [0, alone, 3 * alone]) == [alone] * 3
+    assert max(together([program] * 2, 16, [0, alone // 2])) > alone
+
+
+def test_no_memory_is_faster_than_its_bandwidth():
+    """Weights alone take that long; and less bandwidth is never quicker."""
+    program = compile_model(heavy(), PRESETS["core256"])
+    last = 0
+    for width in (128, 64, 48, 32, 16, 8, 4):
+        worst = max(together([program] * 4, width))
+        assert worst >= max(last, 4 * 512 * 512 / width)
+        last = worst
+    assert worst <= 1.1 * 4 * len(program.image) / width
+
+
+def test_what_cannot_be_is_refused():
+    program = digits("core256")
+    with pytest.raises(ValueError, match="all for the same machine; got core256, tiny"):
+        together([program, digits("tiny")], 16)
+    with pytest.raises(ValueError, match="all for the same machine; got none"):
+        together([], 16)
+    with pytest.raises(ValueError, match="the memory moves 0 bytes a cycle"):
+        together([program], 0)
+    with pytest.raises(ValueError, match="1 delays for 2 programs"):
+        together([program] * 2, 16, [0])
+
+
+@pytest.mark.parametrize("cores,bandwidth", [(2, 0.25), (4, 0.5), (4, 0.25)])
+def test_the_hardware_takes_as_long(cores, bandwidth):
+    """Where memory is what they wait for."""
+    program = digits("tiny")
+    with RtlCores(program.config, cores, dram=DramModel(bandwidth=bandwidth)) as device:
+        device.load(program)
+        region = np.zeros(program.region_sizes[Region.INPUT], np.uint8)
+        outcomes = device.execute([region] * cores)
+    took = max(o.result.counters["CYCLES"] for o in outcomes)
+    model = max(together([program] * cores, bandwidth * program.config.bus_bytes))
+    assert model == pytest.approx(took, rel=0.02)
