@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the table of ``docs/chip.md``: ``python -m makalu.pages.chip [NETWORK.onnx…]``.
+
+Each network, by default the one that is shipped, runs on several simulated cores at once, one input
+each, in front of one memory; every core's bits are compared with the golden model, and its cycles
+with the compiler's model of time. What was measured before stays in the table; it is kept beside
+the page as JSON.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler.machine.shared import together
+from isa.config import Config
+from isa.instructions import Region
+from isa.program import Program
+from makalu import api
+from makalu.measure.networks import SHIPPED, Network, of_files
+from makalu.pages.isa_pages import DOCS, table
+from runtime.golden_device import GoldenDevice
+from sim.cache import say
+from sim.cores import RtlCores
+from sim.harness import DramModel
+
+PAGE, FIGURES = DOCS / "chip.md", DOCS / "chip.json"
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
+TITLES = ("network", "machine", "DRAM, B/cycle", "cores", "RTL: first core, cycles", "last core",
+          "of one alone", "DRAM busy", "model of time", "against the last core")
+CORES, WIDTHS = (1, 2, 4), (16, 32)
+
+KEY = ("network", "machine", "width", "cores")
+"""Of these there is one row."""
+
+Row = dict[str, Any]
+
+
+def memory(config: Config, width: int) -> DramModel:
+    """A memory of ``width`` bytes a cycle, in channels as wide as the machine's bus."""
+    channels = max(1, math.ceil(width / config.bus_bytes))
+    return DramModel(channels=channels, bandwidth=width / channels / config.bus_bytes)
+
+
+def inputs(program: Program, count: int) -> list[np.ndarray]:
+    """Random bytes of region INPUT, for each core others."""
+    size = program.region_sizes.get(Region.INPUT, 0)
+    return [np.random.default_rng(core).integers(0, 256, size, np.uint8) for core in range(count)]
+
+
+def outputs(program: Program, regions: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the golden model makes of each."""
+    with GoldenDevice(program.config) as device:
+        device.load(program)
+        return [device.execute(region).outputs for region in regions]
+
+
+def measured(network: Network, machine: str, widths: Sequence[int], cores: Sequence[int]
+             ) -> Iterator[Row]:
+    """The rows of a network.
+
+    Raises
+    ------
+    AssertionError
+        If a core's outputs are not the golden model's, bit for bit.
+    """
+    program = api.compile(network.source(), machine, host=("all",), name=network.label)
+    given = inputs(program, max(cores))
+    golden = outputs(program, given)
+    for width in widths:
+        for count in cores:
+            with RtlCores(program.config, count, dram=memory(program.config, width)) as device:
+                device.load(program)
+                found = device.execute(given[:count])
+            for core, outcome in enumerate(found):
+                assert np.array_equal(outcome.result.outputs, golden[core]), \
+                    f"{network.label} on core {core} of {count}: bits"
+            took = [outcome.result.counters["CYCLES"] for outcome in found]
+            yield {"network": network.label, "machine": program.config.name, "width": width,
+                   "cores": count, "first": min(took), "last": max(took),
+                   "bytes": sum(o.read_bytes + o.write_bytes for o in found),
+                   "model": max(together([program] * count, width))}
+
+
+def _cells(row: Row, rows: list[Row]) -> list[str]:
+    alone = [r["last"] for r in rows
+             if r["cores"] == 1 and all(r[k] == row[k] for k in KEY if k != "cores")]
+    return [row["network"], row["machine"], row["width"], row["cores"], f"{row['first']:,}",
+            f"{row['last']:,}", f"{alone[0] / row['last']:.1%}" if alone else "",
+            f"{row['bytes'] / row['width'] / row['last']:.1%}", f"{row['model']:,}",
+            f"{row['model'] / row['last'] - 1:+.1%}"]
+
+
+def write(rows: list[Row]) -> list[Row]:
+    """The table into the page, the rows into the file beside it; returns them in its order."""
+    rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
+    text = PAGE.read_text()
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    cells = table(TITLES, (_cells(row, rows) for row in rows))
+    PAGE.write_text(head + BEGIN + "\n" + cells + "\n" + END + tail)
+    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", type=Path, default=[SHIPPED], metavar="NETWORK.onnx")
+    parser.add_argument("--machine", default="core256")
+    parser.add_argument("--cores", nargs="+", type=int, default=CORES)
+    parser.add_argument("--bandwidth", nargs="+", type=int, default=WIDTHS, metavar="BYTES",
+                        help="of the memory, bytes a cycle")
+    args = parser.parse_args()
+    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
+    for network in of_files(args.networks):
+        start = time.monotonic()
+        for row in measured(network, args.machine, args.bandwidth, args.cores):
+            rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
+            say(f"{row} ({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

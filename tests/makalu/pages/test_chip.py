@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of several cores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isa.presets import PRESETS
+from makalu.measure.networks import SHIPPED, of_files
+from makalu.pages import chip
+from runtime.device import Result
+from runtime.golden_device import GoldenDevice
+
+
+@pytest.mark.parametrize("name,width,channels,bandwidth", [
+    ("core256", 16, 1, 1.0), ("core256", 32, 2, 1.0), ("core256", 8, 1, 0.5),
+    ("core1024", 64, 2, 1.0), ("core1024", 48, 2, 0.75), ("tiny", 8, 1, 1.0)])
+def test_a_memory_moves_so_many_bytes(name, width, channels, bandwidth):
+    config = PRESETS[name]
+    model = chip.memory(config, width)
+    assert (model.channels, model.bandwidth) == (channels, bandwidth)
+    assert model.channels * model.bandwidth * config.bus_bytes == width
+
+
+def test_rows_of_the_shipped_network():
+    network, = of_files([SHIPPED])
+    one, two = chip.measured(network, "tiny", [4], [1, 2])
+    assert (one["network"], one["machine"], one["width"], one["cores"]) == (
+        "digits_int8", "tiny", 4, 1)
+    assert one["first"] == one["last"] < two["first"] <= two["last"]
+    assert two["bytes"] == 2 * one["bytes"]
+    assert one["model"] < two["model"] == pytest.approx(two["last"], rel=0.03)
+
+
+def test_a_wrong_bit_is_found(monkeypatch):
+    class Wrong(GoldenDevice):
+        def execute(self, inputs: np.ndarray) -> Result:
+            result = super().execute(inputs)
+            result.outputs[3] ^= 1
+            return result
+
+    monkeypatch.setattr(chip, "GoldenDevice", Wrong)
+    network, = of_files([SHIPPED])
+    with pytest.raises(AssertionError, match="digits_int8 on core 0 of 1: bits"):
+        next(chip.measured(network, "tiny", [8], [1]))
+
+
+def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch):
+    page, rows = chip.PAGE.read_text(), json.loads(chip.FIGURES.read_text())
+    monkeypatch.setattr(chip, "PAGE", tmp_path / "chip.md")
+    monkeypatch.setattr(chip, "FIGURES", tmp_path / "chip.json")
+    chip.PAGE.write_text(page.replace("digits_int8", "something else"))
+    assert chip.write(rows[::-1]) == rows
+    assert chip.PAGE.read_text() == page
+    assert json.loads(chip.FIGURES.read_text()) == rows
