@@ -134,11 +134,12 @@ def test_equal_programs_end_together(program, golden, dram):
     assert min(cycles) > 1.2 * alone    # there is something to share
 
 
-def test_with_ample_bandwidth_each_is_as_if_alone(program, golden):
+def test_with_ample_bandwidth_each_is_nearly_as_if_alone(program, golden):
+    """Started together, all want the same bytes of PROGRAM, of the same channel."""
     alone = counted(loaded(program, 1).execute(golden.taken[:1]))[0]
     for cores in (2, 4):
         cycles = counted(loaded(program, cores, AMPLE).execute(golden.taken[:cores]))
-        assert max(cycles) == pytest.approx(alone, rel=0.01)
+        assert alone <= min(cycles) and max(cycles) <= 1.03 * alone
 
 
 def test_a_delay_is_part_of_the_outcome(program, golden):
