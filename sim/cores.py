@@ -163,18 +163,25 @@ class RtlCores:
         # before the registers are read, which takes cycles
         ended = [h.ended(core) for core in range(self.cores)]
         moved = [h.statistics_of(core) for core in range(self.cores)]
-        return [Outcome(self._found(core, end is not None), (end or h.cycle) - first - min(late),
+        return [Outcome(found, (end or h.cycle) - first - min(late),
                         (now.read_beats - then.read_beats) * h.bus_bytes,
                         (now.write_beats - then.write_beats) * h.bus_bytes)
-                for core, (end, now, then) in enumerate(zip(ended, moved, before))]
+                for found, end, now, then in zip(self._collected(ended), ended, moved, before)]
 
-    def _found(self, core: int, finished: bool) -> Result | DeviceFault:
-        try:
-            return self._hosts[core].collect(finished)
-        except DeviceFault as e:
-            return e
-        except MachineError as e:
-            raise MachineError(f"core {core}: {e}") from e
+    def _collected(self, ended: Sequence[int | None]) -> list[Result | DeviceFault]:
+        """What each core gives; all are looked at before one that did not end is an error."""
+        found: list[Result | DeviceFault] = []
+        failed: list[MachineError] = []
+        for core, (host, end) in enumerate(zip(self._hosts, ended)):
+            try:
+                found.append(host.collect(end is not None))
+            except DeviceFault as e:
+                found.append(e)
+            except MachineError as e:
+                failed.append(MachineError(f"core {core}: {e}"))
+        if failed:
+            raise failed[0]
+        return found
 
     def close(self) -> None:
         """Free the simulation; nothing else may be called afterwards."""

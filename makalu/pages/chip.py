@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the table of ``docs/chip.md``: ``python -m makalu.pages.chip [NETWORK.onnx…]``.
+"""Writes the table of ``docs/chip.md``: ``python -m makalu.pages.chip [NETWORK…]``.
 
-Each network, by default the one that is shipped, runs on several simulated cores at once, one input
-each, in front of one memory; every core's bits are compared with the golden model, and its cycles
-with the compiler's model of time. What was measured before stays in the table; it is kept beside
-the page as JSON.
+Each network, a file or one that ``makalu bench`` measures by itself, by default the one that is
+shipped, runs on several simulated cores at once, one input each, in front of one memory; every
+core's bits are compared with the golden model, and its cycles with the compiler's model of time.
+What was measured before stays in the table; it is kept beside the page as JSON.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu import api
-from makalu.measure.networks import SHIPPED, Network, of_files
+from makalu.measure.networks import SHIPPED, Network, networks, of_files
 from makalu.pages.isa_pages import DOCS, table
 from runtime.golden_device import GoldenDevice
 from sim.cache import say
@@ -108,15 +108,18 @@ def write(rows: list[Row]) -> list[Row]:
 
 
 def main() -> None:
+    known = {network.label: network for network in networks()[0]}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", type=Path, default=[SHIPPED], metavar="NETWORK.onnx")
+    parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
+                        help=f"a file, or one of {', '.join(known)}")
     parser.add_argument("--machine", default="core256")
     parser.add_argument("--cores", nargs="+", type=int, default=CORES)
     parser.add_argument("--bandwidth", nargs="+", type=int, default=WIDTHS, metavar="BYTES",
                         help="of the memory, bytes a cycle")
     args = parser.parse_args()
     rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
-    for network in of_files(args.networks):
+    for name in args.networks:
+        network = known[name] if name in known else of_files([Path(name)])[0]
         start = time.monotonic()
         for row in measured(network, args.machine, args.bandwidth, args.cores):
             rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])

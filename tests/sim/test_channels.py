@@ -11,7 +11,7 @@ from isa.presets import PRESETS
 from isa.registers import OFFSET
 from runtime.host import START
 from sim.build import build
-from sim.harness import DramModel, Harness, SimulationError
+from sim.harness import MISCHIEF, DramModel, Harness, SimulationError
 from tests.sim import standin
 
 SOURCE, TARGET, APART = 0x10_0000, 0x80_0000, 0x1_0000
@@ -198,6 +198,23 @@ def test_an_error_of_the_memory_is_of_whoever_reads_there():
     ring(h)
     assert h.run(10**5)
     assert [h.read(OFFSET["ERROR_CODE"], core) for core in range(2)] == [0, 5]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("what", MISCHIEF)
+def test_what_the_memory_does_wrong_it_does_to_core_0(what, channels):
+    """Silence keeps that for ever, and no other."""
+    writes = what in MISCHIEF[MISCHIEF.index("write SLVERR"):] and what != "shut AR"
+    number = 0 if what == "shut W" else standin.WRITE_ID if writes else standin.READ_ID
+    h = copiers([1024] * 2, DramModel(channels=channels, mischief=((what, number, 3),)))
+    ring(h)
+    silent = what.startswith(("lost", "shut"))
+    assert h.run(10**4, cores=[0]) != silent
+    assert h.run(10**4, cores=[1])
+    expected = h.memory(SOURCE + APART, 1024) + np.uint8(1)
+    assert np.array_equal(h.memory(TARGET + APART, 1024), expected)
+    assert h.read(OFFSET["ERROR_CODE"], 1) == 0
+    assert (h.read(OFFSET["ERROR_CODE"], 0) != 0) == what.endswith("ERR")
 
 
 def test_waves_have_all_cores(tmp_path):

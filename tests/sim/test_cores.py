@@ -10,7 +10,7 @@ import pytest
 from compiler import compile_model
 from examples.digits import INPUT, INT8, held_out
 from isa.config import Config
-from isa.instructions import Fault, Region
+from isa.instructions import Fault, Instruction, Opcode, Region
 from isa.presets import PRESETS
 from isa.program import Program, ProgramError
 from isa.registers import OFFSET
@@ -176,6 +176,19 @@ def test_a_core_that_hangs_is_named():
     size = standin.program(TINY).region_sizes[Region.INPUT]
     with pytest.raises(MachineError, match="core 0: program 'add-one' raised no interrupt in 3000"):
         device.execute([np.zeros(size, np.uint8)] * 2)
+
+
+def test_after_a_core_that_hung_the_others_go_on(program, golden):
+    """It waits for ever, and its watchdog is too patient."""
+    wait = Instruction(Opcode.STORE, {"region": Region.OUTPUT, "n0": 1, "n1": 1, "n2": 1, "n3": 1,
+                                      "wait_mask": 1, "wait_load": 9}).encode()
+    bad = replace(program, image=wait + program.image[len(wait):])
+    device = RtlCores(TINY, 2, watchdog=10**9, max_cycles=100_000)
+    device.load(program, bad)
+    with pytest.raises(MachineError, match="core 1: .* raised no interrupt in 100000 cycles"):
+        device.execute(golden.taken[:2])
+    device.load(program)
+    assert right(device.execute(golden.taken[:2]), golden)
 
 
 def test_what_does_not_fit_is_refused(program, golden):
