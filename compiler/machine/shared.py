@@ -7,6 +7,8 @@ none gets more than a beat of its core's bus a cycle: what a memory comes to tha
 in turn, burst by burst.
 """
 
+import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,14 +17,11 @@ from compiler.machine.timing import Running, beside, running, timed
 from isa.instructions import PLACES, Opcode
 from isa.program import Program
 
-NONE = 1e-6
-"""Beats: what is left of a transfer through rounding."""
-
 
 def steps_of(program: Program) -> list[Step]:
     """The instructions of a compiled program, END excepted, as the model of time takes them."""
     found = []
-    for instruction, node in zip(program.instructions(), program.node_of):
+    for instruction, node in zip(program.instructions(), program.node_of, strict=True):
         if instruction.opcode is not Opcode.END:
             fields = {f.name: getattr(instruction, f.name) for f, _ in PLACES[instruction.opcode]}
             cycles, tail, blocks = timed(program.config, instruction.opcode, fields)
@@ -32,20 +31,20 @@ def steps_of(program: Program) -> list[Step]:
 
 @dataclass
 class _Core:
-    """A program under way: the beats that it wants next, from which cycle on, and those that are
-    left of them; at the end the cycle of its last completion."""
+    """A program under way: how many beats it wants next, and from which cycle on; at the end the
+    cycle of its last completion."""
 
     run: Running
     delay: int
     first: int = 0
-    left: float = 0.0
+    beats: int = 0
     cycles: int | None = None
 
     def ask(self, last: int | None) -> None:
         """Go on to the next beats that it wants; ``last``: when those before had moved."""
         try:
             first, beats = next(self.run) if last is None else self.run.send(last - self.delay)
-            self.first, self.left = self.delay + first, beats
+            self.first, self.beats = self.delay + first, beats
         except StopIteration as e:
             self.cycles = max((end for _, _, end in e.value), default=0)
 
@@ -94,22 +93,26 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
 
 
 def _share(cores: list[_Core], bandwidth: float) -> None:
-    """Run all to their end; ``bandwidth`` in beats a cycle."""
-    now = 0.0
-    while waiting := [c for c in cores if c.cycles is None]:
-        active = [c for c in waiting if c.first <= now]
-        coming = min((c.first for c in waiting if c.first > now), default=None)
-        if not active:
-            assert coming is not None
-            now = coming
-            continue
-        rate = min(1.0, bandwidth / len(active))
-        end = now + min(c.left for c in active) / rate
-        if coming is not None:
-            end = min(end, coming)
-        for core in active:
-            core.left -= (end - now) * rate
-        now = end
-        for core in active:
-            if core.left < NONE:
-                core.ask(round(now))
+    """Run all to their end; ``bandwidth`` in beats a cycle.
+
+    Whoever is under way is given beats at the same rate, so ``given``, the beats of one that has
+    been there from the start, says for each with which of them its last one has moved.
+    """
+    now = given = 0.0
+    coming = [(float(core.first), i) for i, core in enumerate(cores) if core.cycles is None]
+    active: list[tuple[float, int]] = []
+    heapq.heapify(coming)
+    while coming or active:
+        rate = min(1.0, bandwidth / max(1, len(active)))
+        end = now + (active[0][0] - given) / rate if active else math.inf
+        if coming and coming[0][0] < end:
+            first, i = heapq.heappop(coming)
+            given += max(0.0, first - now) * rate
+            now = max(now, first)
+            heapq.heappush(active, (given + cores[i].beats, i))
+        else:
+            given, i = heapq.heappop(active)
+            now = end
+            cores[i].ask(round(now))
+            if cores[i].cycles is None:
+                heapq.heappush(coming, (float(cores[i].first), i))
