@@ -29,10 +29,10 @@ MODELS = (DramModel(), DramModel(bandwidth=0.4), DramModel(stall=0.3, seed=3),
 
 
 def copiers(sizes: Sequence[int], dram: DramModel | None = None, name: str = "tiny",
-            manners: Sequence[str] = (), waves=None) -> Harness:
+            manners: Sequence[str] = (), waves=None, beats: int = BURST) -> Harness:
     """Cores that are to copy so many bytes each, but have not been started."""
-    h = Harness(build(standin.verilog(PRESETS[name]), waves and "vcd").path, dram or DramModel(),
-                cores=len(sizes), waves=waves)
+    library = build(standin.verilog(PRESETS[name], beats), waves and "vcd")
+    h = Harness(library.path, dram or DramModel(), cores=len(sizes), waves=waves)
     for core, size in enumerate(sizes):
         source, target = SOURCE + core * APART, TARGET + core * APART
         h.allocate(source, size)
@@ -105,6 +105,20 @@ def test_addresses_go_to_the_channels_in_turn():
     ring(h)
     assert h.run(10**6) and copied(h, [2048 + 64])
     assert np.array(h.channel_beats) * h.bus_bytes == pytest.approx([1024 + 128, 1024, 1024, 1024])
+
+
+@pytest.mark.parametrize("dram", [
+    DramModel(channels=4), DramModel(channels=4, stall=0.3), DramModel(channels=3, stall=0.1),
+    DramModel()], ids=str)
+def test_a_burst_may_reach_into_several_channels(dram):
+    """Bursts of 2 KiB, of which each of four channels has a block."""
+    sizes = [16384, 16384]
+    h = copiers(sizes, dram, beats=2048 // 8)
+    ring(h)
+    assert h.run(10**6) and copied(h, sizes)
+    assert h.statistics.read_bursts == h.statistics.write_bursts == sum(sizes) // 2048
+    assert sum(h.channel_beats) == 2 * sum(sizes) // 8
+    assert dram.channels != 4 or len(set(h.channel_beats)) == 1
 
 
 def test_equal_cores_share_a_channel_evenly():
