@@ -133,6 +133,16 @@ def test_equal_cores_share_a_channel_evenly():
         assert max(took) - min(took) <= 0.01 * least
 
 
+def test_turns_are_bursts():
+    """Of two cores that ask for a burst each in the same cycle, one has all of its own first."""
+    beats = 64
+    h = copiers([8 * beats] * 2, beats=beats)
+    ring(h)
+    assert h.run(10**4) and copied(h, [8 * beats] * 2)
+    first, second = cycles(h)
+    assert second - first >= beats - 2
+
+
 def test_a_core_waits_for_one_burst_of_each_other_core():
     """A copy of one burst beside streams: reading and writing are kept by a burst of each, in
     either direction."""
