@@ -7,7 +7,7 @@
 // wants both; the turn goes round when a burst ends, or the part of a burst in a channel's
 // INTERLEAVE bytes. A port that wants nothing holds up nobody. So ports that always want something
 // get equal shares, however many bursts each has in flight, and none waits longer than for
-// INTERLEAVE bytes of each of the others.
+// INTERLEAVE bytes in each direction of each of the others.
 #pragma once
 
 #include <algorithm>
