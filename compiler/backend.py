@@ -8,7 +8,8 @@ hazards               waits
 timing                predicted cycles
 ====================  =============================================================================
 
-They are tried with bands of several sizes; the program with the fewest predicted cycles is taken.
+They are tried with bands of several sizes; the program with the fewest predicted cycles is taken,
+of cycles and DRAM bytes the cheapest where these have a price.
 """
 
 import itertools
@@ -68,6 +69,9 @@ choice of chunks counts with."""
 LESS = 0.5
 """Another share of the scratchpad for tensors that stay, that is tried where there are tokens."""
 
+SHARES, BETWEEN = (0.85, 0.95), (8, 3)
+"""Further such shares, and further lengths of chains, that are tried where DRAM has a price."""
+
 ENGINE_OF = {Opcode.TENSOR: "array", Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
 """What the report calls the engine of an opcode."""
 
@@ -111,11 +115,14 @@ def _key(steps: list[Step]) -> int:
 
 
 class Backend:
-    """Instructions and tables of one program."""
+    """Instructions and tables of one program.
+
+    ``dram_price``: of a byte between DRAM and the machine, in the time that the bus takes for it.
+    """
 
     def __init__(self, source: Source, legal: Legal, graph: Graph, config: Config,
-                 work: Work, precision: str):
-        self.precision = precision
+                 work: Work, precision: str, dram_price: float):
+        self.precision, self.price = precision, dram_price / config.bus_bytes   # cycles a byte
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
@@ -132,37 +139,55 @@ class Backend:
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
 
     def best(self) -> tuple[Schedule, list[Step]]:
-        """The best of several attempts to schedule and to order."""
+        """The best of several attempts to schedule and to order. Where DRAM has a price, those that
+        do not think of it are among them, so that it makes nothing dearer."""
         shares = (RESIDENT_SHARE, LESS) if self._may_go_deep() else (RESIDENT_SHARE,)
-        return min(map(self._best_with, shares), key=lambda found: found[2])[:2]
+        found = itertools.starmap(self._best_with, itertools.product(
+            shares, dict.fromkeys((0, self.price))))
+        return min(found, key=lambda found: found[2])[:2]
 
-    def _best_with(self, share: float) -> tuple[Schedule, list[Step], int]:
-        """The same with a share of the scratchpad for tensors that stay, one choice after another;
-        and the cycles."""
+    def _best_with(self, share: float, price: float) -> tuple[Schedule, list[Step], float]:
+        """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
+        the emitters think of, one choice after another; and the cost."""
         total = sum(self.work.macs.values()) / self.config.macs
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
-                                  "share": share, "depth": self._may_go_deep()}
+                                  "share": share, "depth": self._may_go_deep(),
+                                  "price": price, "least": False}
         s = self._emitted(**choice)
-        found = s, *best_order(s.steps, self.config)
+        found = self._ordered(s)
         tried = {_key(s.steps)}
-        others = [("longest", v) for v in CHAINS[1:]] + [("spread", False)] + [
-            ("channels", v) for v in MAPS] + [("exposed", v) for v in EXPOSED[1:]] + [
-            ("grain", g) for g in GRAINS if g != start and 2 * g >= start] + [
-            ("joins", True)] * bool(joined(self.graph, self.config)) + [
-            ("depth", False)] * choice["depth"]
-        for name, value in others:
-            attempt = {**choice, name: value}
+        for change in self._changes(choice):
+            attempt = {**choice, **change}
             s = self._emitted(**attempt)
             key = _key(s.steps)
             if key in tried:
                 continue
             tried.add(key)
-            steps, cycles = best_order(s.steps, self.config)
-            if cycles < found[2]:
-                found, choice = (s, steps, cycles), attempt
+            ordered = self._ordered(s)
+            if ordered[2] < found[2]:
+                found, choice = ordered, attempt
         return found
+
+    def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is tried in turn after a first choice."""
+        start, price = first["grain"], bool(first["price"])
+        return [
+            *({"longest": v} for v in CHAINS[1:] + BETWEEN * price), {"spread": False},
+            *[{"longest": CHAINS[0], "least": True}] * price,
+            *({"share": v} for v in SHARES * price),
+            *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
+            *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
+            *[{"joins": True}] * bool(joined(self.graph, self.config)),
+            *[{"depth": False}] * first["depth"]]
+
+    def _ordered(self, s: Schedule) -> tuple[Schedule, list[Step], float]:
+        """An attempt with its instructions in their order, and its cost: cycles, and what its DRAM
+        bytes are worth in cycles."""
+        steps, cycles = best_order(s.steps, self.config)
+        moved = sum(step.moved_words * s.lanes + step.code_bytes for step in steps)
+        return s, steps, cycles + self.price * moved
 
     def _may_go_deep(self) -> bool:
         """Whether there are scores, and no cache."""
@@ -170,14 +195,15 @@ class Backend:
         return Rows in kinds and Place not in kinds
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
-                 exposed: float, joins: bool, depth: bool, share: float) -> Schedule:
+                 exposed: float, joins: bool, depth: bool, share: float, price: float,
+                 least: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share)
+                     share, price)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
-            count = emit_chain(s, ops[at:], longest) or self._emit(s, *ops[at:at + 3])
+            count = emit_chain(s, ops[at:], longest, least) or self._emit(s, *ops[at:at + 3])
             for op in ops[at:at + count]:
                 s.made(op.y)
                 for x in op.inputs:

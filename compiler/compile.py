@@ -22,6 +22,7 @@ backend               instructions, their order, waits, predicted cycles
 Each pass from graph to graph has a contract (:mod:`compiler.ir.passes`), which is checked after it.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                   batch: int | None = None, name: str | None = None,
                   precision: str = "int8", quantizer: str = "ort",
                   keep: Mapping[str, str] | None = None,
-                  goal: Goal = GOAL, say: Callable[[str], None] = lambda text: None
-                  ) -> Program:
+                  goal: Goal = GOAL, dram_price: float = 0,
+                  say: Callable[[str], None] = lambda text: None) -> Program:
     """Compile a model for a machine.
 
     Parameters
@@ -105,20 +106,27 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
     keep : dict of str to str
         Of a mixed FP32 model: layers that are not quantized, and their type. Unless given, the
         fewest that meet the ``goal`` on the calibration data.
+    dram_price : float
+        What a byte between DRAM and the machine costs beside the cycles that it delays something,
+        in the time that the bus takes for it: finite, from 0 on. With 0 the program with the fewest
+        predicted cycles is taken; otherwise that with the fewest cycles and bytes at this price.
     say : function of str
         Called with progress while these are looked for.
 
     Raises
     ------
     CompileError
-        If the model is not valid, not quantized, or does not run on the machine.
+        If the model is not valid, not quantized, or does not run on the machine; or the price is
+        none.
     """
     check_operators(allow_host)
+    _check_price(dram_price)
     if quantizer not in QUANTIZERS or quantizer != "ort" and precision != "int8":
         raise CompileError(f"quantizer {quantizer}", f"there are {', '.join(QUANTIZERS)}, and all "
                            "but ort are for int8 alone", "leave --quantize out")
     if precision == "mixed":
-        return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
+        return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, dram_price,
+                      say)
     _check_precision(precision, config)
     source = frontend.load(model, batch, name)
     if not allow_host:
@@ -139,13 +147,13 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                 for n in source.nodes):
             say(f"what is not quantized is computed in {KEPT_TYPE}")
             source, floats, precision = unrolled(source, allow_host), FLOATS[KEPT_TYPE], "mixed"
-    return _compiled(source, config, allow_host, floats, precision)
+    return _compiled(source, config, allow_host, floats, precision, dram_price)
 
 
 def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
                     context: int | Sequence[int],
                     prefill: int = 16, allow_host: Collection[str] = (), name: str | None = None,
-                    precision: str = "fp16") -> Program:
+                    precision: str = "fp16", dram_price: float = 0) -> Program:
     """Compile a decoder whose key-value cache stays on the machine.
 
     Parameters
@@ -160,7 +168,7 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
         largest.
     prefill : int
         Tokens of a prompt that an execution takes; rounded up likewise.
-    allow_host, name, precision
+    allow_host, name, precision, dram_price
         As for :func:`compile_model`; ``fp16``, ``bf16`` or ``w8``.
 
     Returns
@@ -174,6 +182,7 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
         If the model is no such decoder, or does not run on the machine.
     """
     check_operators(allow_host)
+    _check_price(dram_price)
     _check_precision(precision, config)
     floats = FLOATS.get(PRECISIONS[precision], "")
     if not floats:
@@ -195,8 +204,14 @@ def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
         fixed = at_lengths(read, found, lengths)
         source = unrolled(frontend.load(fixed, name=where), allow_host)
         source.caches, source.lengths = found, lengths
-        backends.append(_backend(source, config, allow_host, floats, precision))
+        backends.append(_backend(source, config, allow_host, floats, precision, dram_price))
     return program_of(backends)
+
+
+def _check_price(dram_price: float) -> None:
+    if not 0 <= dram_price < math.inf:
+        raise CompileError(f"DRAM price {dram_price}", "it is no price of a byte",
+                           "use a number from 0 on")
 
 
 def _check_precision(precision: str, config: Config) -> None:
@@ -210,14 +225,16 @@ def _check_precision(precision: str, config: Config) -> None:
 
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
            calibration: Calibration | None, batch: int | None, name: str | None,
-           keep: Mapping[str, str] | None, goal: Goal, say: Callable[[str], None]) -> Program:
+           keep: Mapping[str, str] | None, goal: Goal, dram_price: float,
+           say: Callable[[str], None]) -> Program:
     """A quantized model whose other layers are floats, or an FP32 model of which as many are."""
     source = unrolled(frontend.load(model, batch, name), allow_host)
     if is_quantized(source.model):
         if keep:
             raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",
                                "give the FP32 model")
-        return _compiled(source, config, allow_host, _numbers(KEPT_TYPE, config), "mixed")
+        return _compiled(source, config, allow_host, _numbers(KEPT_TYPE, config), "mixed",
+                         dram_price)
     recipe = Recipe.of(*quantize(source, calibration))
     if keep is not None:
         floats, choices = by_hand(recipe, keep)
@@ -227,7 +244,8 @@ def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Coll
     floats = _numbers(floats, config)
     kept = [row["layer"] for row in choices if row["type"] != "int8"]
     source = frontend.load(recipe.compose(kept), batch, source.name)
-    return replace(_compiled(source, config, allow_host, floats, "mixed"), choices=choices)
+    return replace(_compiled(source, config, allow_host, floats, "mixed", dram_price),
+                   choices=choices)
 
 
 def _numbers(precision: str, config: Config) -> str:
@@ -245,12 +263,12 @@ MACHINE_PASSES = (MATRICES, CACHES, PREPARE, STEM, GRID)
 
 
 def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-              precision: str) -> Program:
-    return program_of([_backend(source, config, allow_host, floats, precision)])
+              precision: str, dram_price: float) -> Program:
+    return program_of([_backend(source, config, allow_host, floats, precision, dram_price)])
 
 
 def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-             precision: str) -> Backend:
+             precision: str, dram_price: float) -> Backend:
     if floats:
         source = recognized(source)
     legal = legalize(source, allow_host, floats)
@@ -261,4 +279,4 @@ def _backend(source: frontend.Source, config: Config, allow_host: Collection[str
     if precision == "w8":
         graph = run((INT8_WEIGHTS,), graph, config)
         work = work.narrowed(graph)
-    return Backend(source, legal, graph, config, work, precision)
+    return Backend(source, legal, graph, config, work, precision, dram_price)

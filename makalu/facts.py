@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a program without running it, and what a run's counters mean."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,21 @@ PRODUCTS = ("Conv", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention
 
 def dram_bytes(program: Program) -> int:
     """Bytes that the instructions move between DRAM and the machine, themselves included."""
+    return _moved(program, Region) + sum(map(len, program.codes()))
+
+
+def spilled_bytes(program: Program) -> int:
+    """Of these the bytes that are written to the WORKSPACE and read from there: what did not stay
+    in the scratchpad. Of a decoder the tokens of its cache are among them."""
+    return _moved(program, (Region.WORKSPACE,))
+
+
+def _moved(program: Program, regions: Iterable[Region]) -> int:
+    """Bytes that LOADs and STOREs move from and to some regions."""
+    wanted = set(map(int, regions))
     words = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
-                if i.opcode in (Opcode.LOAD, Opcode.STORE))
-    return words * program.config.word_bytes + sum(map(len, program.codes()))
+                if i.opcode in (Opcode.LOAD, Opcode.STORE) and i.region in wanted)
+    return words * program.config.word_bytes
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,8 @@ def summary(program: Program) -> dict[str, Any]:
         "name": program.name, "config": program.config.name, "precision": program.precision,
         "instructions": program.instruction_count, "image_bytes": len(program.image),
         "macs": program.macs, "compulsory_bytes": program.compulsory_bytes,
-        "dram_bytes": dram_bytes(program), "roofline_cycles": program.roofline_cycles,
+        "dram_bytes": dram_bytes(program), "spilled_bytes": spilled_bytes(program),
+        "roofline_cycles": program.roofline_cycles,
         "predicted_cycles": predicted or None,
         "predicted_share": share(program.roofline_cycles, predicted),
         "host_nodes": sum(p["engine"] == "host" for p in program.placement),

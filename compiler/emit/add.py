@@ -4,6 +4,7 @@
 from compiler.emit.boxes import (bands, blocks_in, box_of, boxes, channel_blocks, fetch, output,
                                  ratio, room, words)
 from compiler.emit.conv_instructions import bits
+from compiler.emit.inplace import overwritten
 from compiler.emit.schedule import Schedule
 from compiler.ir.floats import bounds
 from compiler.ir.graph import DTYPE, Add
@@ -22,7 +23,8 @@ def emit_add(s: Schedule, op: Add) -> None:
     """
     s.bring(op.a)
     s.bring(op.b)
-    s.settle(op.y)
+    if not any(s.inherit(x, op.y) for x in overwritten(op)):
+        s.settle(op.y)
     pixel = op.b.nchw != op.a.nchw
 
     def need(blocks: int, rows: int, columns: int) -> int:

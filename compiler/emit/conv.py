@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from compiler.emit.conv_instructions import ConvInstructions, Cut
+from compiler.emit.inplace import overwritten
 from compiler.emit.pool import pool_rows
 from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
@@ -50,7 +51,8 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
         s.bring(op.residual.x)
     if op.matrix:
         s.in_dram(op.matrix.x.whole)
-    s.settle(y)
+    if not (op.y is y and any(s.inherit(x, y) for x in overwritten(op))):
+        s.settle(y)
     if rows:
         begin_integers(s, rows, copy)
     while (emitter := _attempt(s, op, shape, rows, copy, function)) is None:
@@ -121,6 +123,7 @@ def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:
         return [()]
     other = s.evictable([op.x, y])
     here = [(t,) for t in (other, y) if t is not None and s.resident(t) is not None
+            and t not in s.twins
             and s.dram.part_of(t)[0] is None]
     return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
 
@@ -134,7 +137,7 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
     spm = deepcopy(s.spm)
     for t in gone:
         spm.release(s.views[t].base)
-    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y) / s.config.bus_bytes
+    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
@@ -144,9 +147,10 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
         found = next(iter(plans(Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
             here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
-            s.exposed, after * beside))), None)
+            s.exposed, after * beside, s.price))), None)
         if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
-            yield _Choice(found, gone, beside, found.cost + NOT_HIDDEN * moved
+            yield _Choice(found, gone, beside, found.cost
+                          + (NOT_HIDDEN / s.config.bus_bytes + s.price) * moved
                           + after * (not beside))
 
 

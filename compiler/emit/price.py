@@ -43,7 +43,8 @@ class Task:
     the integers that become of it; ``grain``: cycles of an instruction; ``tail``: cycles that the
     only reader still takes for each channel block when the last group is complete;
     ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
-    cycles that the readers of whole pixels take, for all of them.
+    cycles that the readers of whole pixels take, for all of them; ``price``: cycles that a byte of
+    DRAM traffic is worth beside those that it takes.
     """
 
     shape: Shape
@@ -57,6 +58,7 @@ class Task:
     tail: int
     exposed: float
     after: int
+    price: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Plan:
     """A cut that fits. ``weights_outer``: a chunk of weights stays while the map goes by;
     ``weight_words``, ``tile_words``: scratchpad words of a chunk's weights and of a tile's boxes;
     ``overlaps``: there is room for two of everything, so that loading and computing overlap;
-    ``cost``: cycles."""
+    ``cost``: cycles, and what the traffic is worth."""
 
     cut: Cut
     weights_outer: bool
@@ -133,7 +135,7 @@ class Price:
         return min((plan for plan in found if plan), key=lambda plan: plan.cost, default=None)
 
     def _plan(self, words: Words, tile: int, weights_outer: bool) -> Plan | None:
-        task, steps = self.task, len(self.chunks) * self.parts
+        task, shape, steps = self.task, self.task.shape, len(self.chunks) * self.parts
         if words.weights + tile + MARGIN > task.room:
             return None
         overlaps = (words.weights * min(2, steps) + tile * min(2, self.tiles * steps) + MARGIN
@@ -142,10 +144,10 @@ class Price:
         cost = self.cycles(words, traffic, overlaps)
         if not overlaps and not weights_outer and 2 * words.weights + tile + MARGIN <= task.room:
             # weights are loaded ahead, the boxes of a tile are not
-            boxes = self.tiles * tile * task.shape.lanes / task.config.bus_bytes
+            boxes = self.tiles * tile * shape.lanes / task.config.bus_bytes
             cost = min(cost, boxes + self.cycles(words, traffic - self.tiles * tile, True))
         return Plan(self.cut, weights_outer, words.weights, tile, overlaps,
-                    cost + self.exposed(weights_outer))
+                    cost + self.exposed(weights_outer) + traffic * shape.lanes * task.price)
 
     def words(self) -> Words:
         """Weights and boxes in the scratchpad."""

@@ -57,12 +57,15 @@ class Schedule:
         of them.
     share : float
         Of the scratchpad, for tensors that stay.
+    price : float
+        Cycles that a byte of DRAM traffic is worth beside those that it takes. With one, results
+        are made in the place of operands that nobody reads again.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
-                 share: float = RESIDENT_SHARE):
-        self.graph, self.config = graph, config
+                 share: float, price: float):
+        self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.share = share
         self.lanes = config.lanes
@@ -75,6 +78,7 @@ class Schedule:
         self.node = 0
         self.tokens = any(isinstance(op, Rows) for op in graph.ops)
         self.by_blocks: set[Tensor] = set()  # those in DRAM that come channel block by block
+        self.twins: dict[Tensor, Tensor] = {}  # of two tensors in one place the other one
         self.partial: dict[Tensor, int] = {}  # how many parts of it are written, at least in part
         self.states = set(graph.states)     # in DRAM, where they are kept
         self.kept = {p.tensor for p in graph.outputs}
@@ -212,6 +216,18 @@ class Schedule:
         self.views[y] = self.views[x] if early else self.views.pop(x)
         return True
 
+    def inherit(self, x: Tensor, y: Tensor, uses: int = 1) -> bool:
+        """Give ``y`` the place of ``x`` as well, which the operators under way, ``uses`` readers,
+        are the last to read, each word before they write it; so only where DRAM has a price."""
+        if (not self.price or x not in self.views or x in self.twins or self.uses[x] > uses
+                or x in self.kept or x in self.states or x in self.partial or y in self.views
+                or x in self.dram.packed or (x.nchw, x.size) != (y.nchw, y.size)
+                or self.dram.part_of(x)[0] is not None or self.dram.part_of(y)[0] is not None):
+            return False
+        self.views[y] = self.views[x]
+        self.twins[x], self.twins[y] = y, x
+        return True
+
     def spent(self, x: Tensor) -> bool:
         """Whether nothing but the operator under way is going to read a tensor."""
         return self.uses[x] == 1 and x not in self.kept and self.dram.part_of(x)[0] is None
@@ -248,8 +264,11 @@ class Schedule:
                                                    y1=min(y + step, box.y1)))
 
     def drop(self, t: Tensor) -> None:
-        """Give a resident's words back."""
+        """Give a resident's words back, unless another one has them as well."""
         view = self.views.pop(t)
+        if t in self.twins:
+            del self.twins[self.twins.pop(t)]
+            return
         self.spm.release(view.base - (1 if t in self.dram.packed else 0))
 
     def in_dram(self, t: Tensor) -> None:

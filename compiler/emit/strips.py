@@ -11,9 +11,11 @@ the last of its readers needs it to end.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
+from compiler.emit.inplace import overwritten
 from compiler.emit.schedule import RESIDENT_SHARE, Schedule
 from compiler.emit.workers import Views, Worker, worker
 from compiler.ir.graph import Op, Tensor
@@ -27,6 +29,96 @@ RING_MIN = 5
 
 STRIP_COST = 1.06
 """What a convolution may take in strips, of what it takes whole."""
+
+
+class _Places:
+    """Where a chain's tensors and weights go, one after another."""
+
+    def __init__(self, chain: "Chain", ub: dict[Tensor, list[int]]):
+        self.chain, self.s, self.ub = chain, chain.s, ub
+        self.views: Views = {}
+        self.weights: list[int] = []
+        self.settled: list[Tensor] = []
+        self._rings: dict[Tensor, int] = {}
+
+    @property
+    def release(self) -> list[int]:
+        """Allocations that are to be given back behind the chain."""
+        return [*self._rings.values(),
+                *(at for at, w in zip(self.weights, self.chain.workers) if w.words)]
+
+    def plain(self) -> bool:
+        """Place all; whole what comes from DRAM or leaves, if it fits. Returns whether all had
+        room."""
+        tensors = (*self.chain.read, *self.chain.made)
+        return all(self._whole(t) or self._ring(t) for t in tensors) and self._weights()
+
+    def thrifty(self) -> bool:
+        """The same where DRAM has a price: what leaves is whole first, in the place of an operand
+        if it may. What comes from DRAM comes once either way, and gets what room is left."""
+        chain, s = self.chain, self.s
+        inherited = chain.inherited(self.ub)
+        if not (all(self._inherits(t, inherited[t]) or self._whole(t) or self._ring(t)
+                    for t in chain.made) and self._weights()
+                and all(self._here(t) or self._ring(t) for t in chain.read)):
+            return False
+        for t in chain.read:
+            if t in self._rings:
+                s.spm.release(self._rings.pop(t))
+                found = self._whole(t) or self._ring(t)
+                assert found, "the ring fits where it was"
+        return True
+
+    def undo(self) -> None:
+        """Give everything back."""
+        for at in self.release:
+            self.s.spm.release(at)
+        for t in self.settled:
+            self.s.drop(t)
+
+    def _here(self, t: Tensor) -> bool:
+        """Whether a tensor is in the scratchpad."""
+        view = self.s.resident(t)
+        if view is not None:
+            self.views[t] = view
+        return view is not None
+
+    def _inherits(self, t: Tensor, operands: list[Tensor]) -> bool:
+        """Place a result that leaves where one of some operands is."""
+        found = t in self.chain.leaves and any(
+            self.s.inherit(x, t, self.chain.readers[x]) for x in operands)
+        if found:
+            self.settled.append(t)
+        return found and self._here(t)
+
+    def _whole(self, t: Tensor) -> bool:
+        """Place all of a tensor that comes from DRAM or leaves, unless it is there."""
+        s, own = self.s, self.s.dram.part_of(t)[0] or t
+        if not self._here(t) and own not in s.partial and (
+                t in self.chain.read or t in self.chain.leaves) and s.settle(own) is not None:
+            self.settled.append(own)
+        return self._here(t)
+
+    def _ring(self, t: Tensor) -> bool:
+        """Place a ring of a tensor's rows."""
+        s, y, rows = self.s, self.s.dram.layout(t), self.chain.ring(t, self.ub)
+        guard = 1 if y.packed else 0
+        pitch = s.pitches(t)[0]
+        block = (rows or t.nchw[2]) * pitch
+        at = s.spm.lowest(y.blocks * block + 2 * guard)
+        if at is None:
+            return False
+        self.views[t] = View(at + guard, pitch, block, 0, y.whole(t), rows)
+        self._rings[t] = at
+        return True
+
+    def _weights(self) -> bool:
+        for w in self.chain.workers:
+            at = self.s.spm.lowest(w.words) if w.words else 0
+            if at is None:
+                return False
+            self.weights.append(at)
+        return True
 
 
 class Chain:
@@ -46,9 +138,9 @@ class Chain:
         self._new: list[Tensor] = []
         self.made = dict.fromkeys(op.y for op in ops)
         self.read = dict.fromkeys(x for op in ops for x in op.inputs if x not in self.made)
-        inside = Counter(x for op in ops for x in op.inputs)
-        self.leaves = {t for t in self.made if t in s.kept or s.uses[t] > inside[t]}
-        self.shared = [t for t in self.read if s.uses[t] > inside[t]]
+        self.readers = Counter(x for op in ops for x in op.inputs)
+        self.leaves = {t for t in self.made if t in s.kept or s.uses[t] > self.readers[t]}
+        self.shared = [t for t in self.read if s.uses[t] > self.readers[t]]
 
     # -- rows -----------------------------------------------------------------------------------
 
@@ -95,55 +187,44 @@ class Chain:
     def place(self, size: int) -> tuple[Views, list[int], list[int]] | None:
         """Views of all tensors, places of the weights, and what to release; None, and nothing
         allocated, if they do not fit."""
-        s, ub = self.s, self.bounds(size)
-        views: Views = {}
-        weights: list[int] = []
-        release: list[int] = []
-        settled: list[Tensor] = []
-
-        def failed() -> bool:
-            for at in release:
-                s.spm.release(at)
-            for t in settled:
-                s.drop(t)
-            return True
-
-        for t in (*self.read, *self.made):
-            whole = s.resident(t)
-            own = s.dram.part_of(t)[0] or t
-            if whole is None and (t in self.read or t in self.leaves) and own not in s.partial:
-                if s.settle(own) is not None:
-                    settled.append(own)
-                whole = s.resident(t)
-            if whole is not None:
-                views[t] = whole
-                continue
-            found = self._ring_view(t, self.ring(t, ub))
-            if found is None and failed():
-                return None
-            assert found is not None
-            views[t] = found[0]
-            release.append(found[1])
-        for w in self.workers:
-            at = s.spm.lowest(w.words) if w.words else 0
-            if at is None and failed():
-                return None
-            assert at is not None
-            weights.append(at)
-            if w.words:
-                release.append(at)
-        self._new = settled
-        return views, weights, release
-
-    def _ring_view(self, t: Tensor, rows: int) -> tuple[View, int] | None:
-        s, y = self.s, self.s.dram.layout(t)
-        guard = 1 if y.packed else 0
-        pitch = s.pitches(t)[0]
-        block = (rows or t.nchw[2]) * pitch
-        at = s.spm.lowest(y.blocks * block + 2 * guard)
-        if at is None:
+        places = _Places(self, self.bounds(size))
+        if not (places.thrifty() if self.s.price else places.plain()):
+            places.undo()
             return None
-        return View(at + guard, pitch, block, 0, y.whole(t), rows), at
+        self._new = places.settled
+        return places.views, places.weights, places.release
+
+    def inherited(self, ub: dict[Tensor, list[int]]) -> dict[Tensor, list[Tensor]]:
+        """For each result the operands in whose place it may be made."""
+        return {op.y: [x for x in overwritten(op) if self._safe(at, x, ub)]
+                for at, op in enumerate(self.ops)}
+
+    def _safe(self, at: int, x: Tensor, ub: dict[Tensor, list[int]]) -> bool:
+        """Whether nothing reads rows of ``x`` after the operator at a position has made its own."""
+        mine = ub[self.ops[at].y]
+        for k, (op, w) in enumerate(zip(self.ops, self.workers)):
+            if k == at or all(t is not x for t in op.inputs):
+                continue
+            y = [0, *ub[op.y]]
+            for q in range(len(mine)):
+                if y[q + 1] > y[q]:
+                    done = mine[q] if k > at else mine[q - 1] if q else 0
+                    if w.needs(x, y[q], y[q + 1])[0] < done:
+                        return False
+        return True
+
+    def spilled(self) -> int | None:
+        """Words that operators behind the chain will find in DRAM alone, if it is made in strips of
+        one row; None if it has no room even so."""
+        self._cycles(1)
+        if sum(w.words for w in self.workers) > self.s.spm.available:
+            return None
+        places = _Places(self, self.bounds(1))
+        found = places.thrifty()
+        gone = sum(self.s.words(t) for t in self.leaves
+                   if self.s.uses[t] > self.readers[t] and self.s.resident(t) is None)
+        places.undo()
+        return gone if found else None
 
     def stays(self) -> bool:
         """Whether all tensors have room at once, so that there is nothing to gain."""
@@ -226,27 +307,35 @@ class Chain:
             self._moved[key] = y1
 
 
-def emit_chain(s: Schedule, ops: Sequence[Op], longest: int) -> int:
-    """Append the instructions of a chain of up to ``longest`` operators from ``ops[0]`` on.
+def emit_chain(s: Schedule, ops: Sequence[Op], longest: int, least: bool) -> int:
+    """Append the instructions of a chain of up to ``longest`` operators from ``ops[0]`` on: the
+    longest that there is, or the one that spills ``least``.
 
     Returns how many operators it took: 0 if there is no chain, if everything in it may as well stay
     in the scratchpad, or if it does not fit.
     """
-    workers: list[Worker] = []
-    for op in ops[:longest]:
-        found = worker(s, op)
-        if found is None or op.y.nchw[0] != ops[0].y.nchw[0]:
-            break
-        workers.append(found)
-    for length in range(len(workers), 1, -1):
-        chain = Chain(s, ops[:length], workers[:length])
-        if chain.stays():
-            continue
+    for chain in _chains(s, ops[:longest], least):
         size = chain.size()
         while not chain.emit(size):
             if size == 1:
                 break
             size = -(-size // 2)
         else:
-            return length
+            return len(chain.ops)
     return 0
+
+
+def _chains(s: Schedule, ops: Sequence[Op], least: bool) -> Iterable[Chain]:
+    """Chains from the first operator on, in the order in which they are to be tried."""
+    workers: list[Worker] = []
+    for op in ops:
+        found = worker(s, op)
+        if found is None or op.y.nchw[0] != ops[0].y.nchw[0]:
+            break
+        workers.append(found)
+    chains = (Chain(s, ops[:length], workers[:length]) for length in range(len(workers), 1, -1))
+    given = (chain for chain in chains if not chain.stays())
+    if not s.price:
+        return given
+    fitting = ((spilled, chain) for chain in given if (spilled := chain.spilled()) is not None)
+    return (chain for _, chain in (sorted(fitting, key=itemgetter(0)) if least else fitting))

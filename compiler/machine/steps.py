@@ -4,6 +4,7 @@
 An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM region.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from compiler.ir.graph import Varying
@@ -37,6 +38,13 @@ class Step:
     @property
     def queue(self) -> str:
         return QUEUE_OF[self.opcode]
+
+    @property
+    def moved_words(self) -> int:
+        """Words between DRAM and scratchpad."""
+        if self.opcode not in (Opcode.LOAD, Opcode.STORE):
+            return 0
+        return math.prod(self.fields[n] for n in ("n0", "n1", "n2", "n3"))
 
     @property
     def code_bytes(self) -> int:
