@@ -45,7 +45,8 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
             name: str | None = None, precision: str = "int8", quantizer: str = "ort",
             keep: Mapping[str, str] | None = None, sqnr: float | None = None,
-            agreement: float | None = None, example_inputs: Sequence[Any] | None = None,
+            agreement: float | None = None, dram_price: float = 0,
+            example_inputs: Sequence[Any] | None = None,
             say: Callable[[str], None] = lambda text: None) -> Program:
     """A network as a program for a machine.
 
@@ -75,6 +76,10 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     sqnr, agreement : float, optional
         What is close enough: a ratio in dB, 35 unless given; or the share of samples whose largest
         output is the one of FP32.
+    dram_price : float
+        Where cores share the memory: what a byte between it and this one costs beside the cycles
+        that it delays something, in the time that the bus takes for it. With 0, for a core alone,
+        nothing but cycles counts.
     example_inputs : sequence of torch.Tensor, optional
         Of a module: what its ``forward`` takes, in the shapes of the program.
     say : function of str
@@ -105,7 +110,7 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     program = compile_model(
         model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
         name=name, precision=precision, quantizer=quantizer, keep=keep,
-        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), say=say)
+        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price, say=say)
     if facts.host_alone(program):
         warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
     return program
@@ -113,14 +118,14 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
 
 def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256_fp", *,
             context: int | Sequence[int] = 128, prefill: int = 16, host: Collection[str] = (),
-            name: str | None = None, precision: str = "fp16") -> Program:
+            name: str | None = None, precision: str = "fp16", dram_price: float = 0) -> Program:
     """A decoder with a key-value cache as a program for a :class:`runtime.generator.Generator`.
 
     Parameters
     ----------
     model : onnx.ModelProto, str or Path
         In FP32, with its cache as inputs and outputs, ``past`` and ``present``.
-    config, host, name, precision
+    config, host, name, precision, dram_price
         As for :func:`compile`.
     context : int or sequence of int
         Tokens that the cache holds; of several numbers each is read as long as it is enough.
@@ -134,7 +139,8 @@ def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256
     """
     from compiler.compile import compile_decoder
     return compile_decoder(model, _config(config), context=context, prefill=prefill,
-                           allow_host=tuple(host), name=name, precision=precision)
+                           allow_host=tuple(host), name=name, precision=precision,
+                           dram_price=dram_price)
 
 
 def load(path: str | Path, config: Config | str = "core256", **options: Any) -> Program:

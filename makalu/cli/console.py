@@ -120,7 +120,8 @@ def report(program: Program) -> None:
     host = [p for p in program.placement if p["engine"] == "host"]
     out.print(f"{s['instructions']:,} instructions, program of {s['image_bytes']:,} bytes, "
               f"{s['macs']:,} MACs, {s['dram_bytes']:,} bytes of DRAM traffic "
-              f"({s['compulsory_bytes']:,} at least)")
+              f"({s['compulsory_bytes']:,} at least; {s['spilled_bytes']:,} are spilled: what did "
+              "not stay in the scratchpad)")
     predicted = (f", {s['predicted_cycles']:,} predicted ({percent(s['predicted_share'])} of the "
                  "roofline)" if s["predicted_cycles"] else "")
     out.print(f"roofline {s['roofline_cycles']:,} cycles{predicted}")

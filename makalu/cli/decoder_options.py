@@ -52,4 +52,5 @@ def compile_decoder(model: str, how: How, context: tuple[int, ...], prefill: int
     given = {name: value for name, value in (("config", how.config), ("precision", how.precision))
              if not given_by_default(ctx, name)}
     with console.err.status(f"compiling {Path(model).name}"):
-        return api.decoder(model, context=context, prefill=prefill, host=how.host, **given)
+        return api.decoder(model, context=context, prefill=prefill, host=how.host,
+                           dram_price=how.dram_price, **given)

@@ -83,6 +83,7 @@ def compile_command(model: str, output: str | None, how: How, context: tuple[int
       makalu compile net_fp32.onnx --host all --config core256_fp --precision fp16
       makalu compile net_fp32.onnx --host all --config core256_fp --precision mixed --sqnr 40
         --calibration samples.npz --report
+      makalu compile net.onnx --config core1024 --dram-price 0.25 --report
       makalu compile examples/topics.onnx --context 64,128 --host all -o topics.mkl
     """
     program = compile_decoder(model, how, context, prefill) if context else compile_net(model, how)

@@ -100,6 +100,7 @@ class How:
     keep: dict[str, str] | None
     sqnr: float | None
     agreement: float | None
+    dram_price: float
     edges: Edges
     verify: bool
 
@@ -141,16 +142,15 @@ def _compile_options(f: Callable[..., Any], batch_option: Callable[..., Any]) ->
     @functools.wraps(f)
     def command(*, config: str, host: str, batch: int | None = None, calibration: str | None,
                 precision: str, quantizer: str, keep: tuple[str, ...], sqnr: float | None,
-                agreement: float | None, model_input: tuple[str, ...],
+                agreement: float | None, dram_price: float, model_input: tuple[str, ...],
                 model_output: tuple[str, ...], shape: tuple[str, ...], set_: tuple[str, ...],
-                signature: str, verify: bool,
-                **others: Any) -> Any:
+                signature: str, verify: bool, **others: Any) -> Any:
         names = {"none": ()}.get(host, tuple(h.strip() for h in host.split(",") if h.strip()))
         if (keep or sqnr is not None or agreement is not None) and precision != "mixed":
             raise click.ClickException("--keep, --sqnr and --agreement are for mixed networks: add "
                                        "--precision mixed")
         how = How(config, names, batch, calibration, precision, quantizer, kept(keep), sqnr,
-                  None if agreement is None else agreement / 100,
+                  None if agreement is None else agreement / 100, dram_price,
                   Edges(model_input, model_output, dict(map(_shape, shape)),
                         dict(map(_number, set_)), signature), verify)
         return f(how=how, **others)
@@ -183,6 +183,15 @@ def _compile_options(f: Callable[..., Any], batch_option: Callable[..., Any]) ->
             click.option("--agreement", type=click.FloatRange(0, 100), metavar="PERCENT",
                          help="Instead of that, the share of samples whose largest output is the "
                               "same."),
+            click.option("--dram-price", type=click.FloatRange(0), default=0, show_default=True,
+                         metavar="PRICE",
+                         help="For a core that shares its memory: what a byte of DRAM traffic "
+                              "costs, in the time that the bus takes for it, beside the cycles by "
+                              "which it delays this core. 0: nothing, as for a core alone; the "
+                              "program with the fewest cycles. 1: another core waits as long. The "
+                              "program with the lowest sum is taken, so that more cycles buy fewer "
+                              "bytes as far as the price says; compiling takes two to three times "
+                              "as long."),
             click.option("--model-input", multiple=True, metavar="TENSOR",
                          help="An input of a frozen TensorFlow graph; can be given several times.  "
                               "[default: its placeholders]"),
@@ -248,7 +257,7 @@ def compile_net(model: str, how: How) -> Program:
             file, how.config, name=Path(model).stem, host=how.host,
             calibration=how.samples(), batch=how.batch, precision=how.precision,
             quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
-            say=lambda progress: status.update(f"{text}: {progress}"))
+            dram_price=how.dram_price, say=lambda progress: status.update(f"{text}: {progress}"))
     console.warn_host_alone(program)
     return program
 

@@ -25,6 +25,19 @@ def test_static_dram_bytes():
     assert facts.dram_bytes(program()) == (30 + 7) * 16 + 3 * 32
 
 
+def test_spilled_bytes_are_those_of_the_workspace():
+    p = program()
+    assert facts.spilled_bytes(p) == 0
+    p.image = assembled((
+        Instruction(Opcode.STORE, {"n0": 7, "n1": 1, "n2": 1, "n3": 1, "region": Region.OUTPUT}),
+        Instruction(Opcode.STORE, {"n0": 5, "n1": 1, "n2": 1, "n3": 1, "region": Region.WORKSPACE}),
+        Instruction(Opcode.LOAD, {"n0": 5, "n1": 2, "n2": 1, "n3": 1, "region": Region.WORKSPACE}),
+        Instruction(Opcode.END)))
+    p.instruction_count = 4
+    assert facts.spilled_bytes(p) == facts.summary(p)["spilled_bytes"] == 15 * 16
+    assert facts.dram_bytes(p) == 22 * 16 + len(p.image)
+
+
 def test_node_cycles():
     assert facts.node_cycles(program()) == {"conv1": 30, "": 5}
 

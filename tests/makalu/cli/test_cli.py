@@ -87,6 +87,19 @@ def test_examples_work_as_printed(tmp_path):
     assert Program.load(tmp_path / "digits.mkl").host_pre
 
 
+def test_a_price_of_dram_spares_bytes(tmp_path):
+    net = tmp_path / "net.mkl"
+    dear, free = (json.loads(makalu("compile", INT8, "--host", "all", "--config", "tiny",
+                                    "--dram-price", price, "-o", net, "--json").stdout)
+                  for price in ("4", "0"))
+    assert dear["dram_bytes"] < free["dram_bytes"]
+    assert dear["spilled_bytes"] < free["spilled_bytes"]
+    text = " ".join(makalu("report", net).stdout.split())
+    assert f"{free['spilled_bytes']:,} are spilled" in text
+    for price in ("-1", "nan"):
+        assert "price" in makalu("report", INT8, "--dram-price", price, code=1).stderr
+
+
 def test_report_names_what_the_host_runs(program):
     placement = json.loads(makalu("report", program, "--json").stdout)["placement"]
     host = [p for p in placement if p["engine"] == "host"]
