@@ -71,10 +71,11 @@ class AXI4(wiring.Signature):
 
 
 class AXI4Lite(wiring.Signature):
-    """An AXI4-Lite master of 32 data bits, as the host is."""
+    """An AXI4-Lite master of 32 data bits, as the host is, for a core's registers unless it has
+    more address bits."""
 
-    def __init__(self) -> None:
-        address = stream.Signature(REGISTER_SPACE_BITS)
+    def __init__(self, address_bits: int = REGISTER_SPACE_BITS) -> None:
+        address = stream.Signature(address_bits)
         super().__init__({
             "aw": Out(address),
             "w": Out(stream.Signature(data.StructLayout({"data": 32, "strb": 4}))),

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets which job: the sequence that the chip control goes through, without end.
+
+::
+
+    look at the next core or queue
+      a core with an interrupt    read what became of its job ─► record ─► memory
+      a core in reset             is it over?
+      a queue with a job          fetch it, once ─► check it ─► a free core: cleared, if another
+                                  tenant was there ─► its registers ─► its doorbell
+
+One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
+core that hangs in its reset holds up nobody.
+"""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.chip.lite import access_layout
+from hw.chip.queues import peek_layout, queue_layout
+from hw.engine.ports import view_of
+from isa.chip import ChipConfig
+from isa.instructions import Region
+from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, WORDS, JobWord, Outcome, Refusal)
+from isa.registers import MASK, OFFSET
+
+ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET", "CLEAR"))
+CAUSES = MASK["IRQ_STATUS.DONE"] | MASK["IRQ_STATUS.ERROR"]
+ERROR = MASK["STATUS.ERROR"].bit_length() - 1
+ALIGN_BITS = 5
+"""Regions of jobs come in units of :data:`isa.instructions.REGION_ALIGN` bytes."""
+
+REGION_WRITES = 4 * len(Region)
+"""Writes to a core's region registers."""
+
+
+def first(bits: Value) -> Value:
+    """The position of the lowest bit that is set."""
+    found: Value = Const(0, range(max(2, len(bits))))
+    for k in reversed(range(len(bits))):
+        found = Mux(bits[k], k, found)
+    return found
+
+
+class Dispatch(wiring.Component):
+    """Latency: about 150 cycles from a job to its doorbell, 120 from an interrupt to its record,
+    the memory's latency beside them.
+
+    Parameters
+    ----------
+    chip : ChipConfig
+
+    Members
+    -------
+    queues : array of ``queue_layout(chip)``
+    heads, tails : arrays of 16
+    running, resetting : cores
+        As :class:`hw.chip.queues.ChipRegisters` has them.
+    peek, peeked
+        A register that the host reads.
+    irq : cores
+        The interrupts of the cores.
+    access, value
+        To the cores' registers (:class:`hw.chip.lite.LiteMaster`).
+    read, write, at, busy, failed, index, given, got, arrived
+        To memory (:class:`hw.chip.mover.BlockMover`).
+    """
+
+    queues: data.View
+    heads: data.View
+    tails: data.View
+    running: Signal
+    resetting: Signal
+    peek: stream.Interface
+    peeked: Signal
+    irq: Signal
+    access: stream.Interface
+    value: Signal
+    read: Signal
+    write: Signal
+    at: Signal
+    busy: Signal
+    failed: Signal
+    index: Signal
+    given: Signal
+    got: Signal
+    arrived: Signal
+
+    def __init__(self, chip: ChipConfig):
+        self._chip = chip
+        positions = data.ArrayLayout(16, chip.queues)
+        super().__init__({
+            "queues": In(data.ArrayLayout(queue_layout(chip), chip.queues)),
+            "heads": Out(positions), "tails": Out(positions),
+            "running": Out(chip.cores), "resetting": Out(chip.cores),
+            "peek": In(stream.Signature(peek_layout(chip))), "peeked": Out(32),
+            "irq": In(chip.cores),
+            "access": Out(stream.Signature(access_layout(chip.cores))), "value": In(32),
+            "read": Out(1), "write": Out(1), "at": Out(chip.core.addr_bits), "busy": In(1),
+            "failed": In(1), "index": In(range(WORDS)), "given": Out(32), "got": In(32),
+            "arrived": In(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        self._registers(m)
+        self._memories(m)
+        with m.FSM():
+            self._look(m)
+            self._fetch(m)
+            self._choose(m)
+            self._check(m)
+            self._launch(m)
+            self._collect(m)
+            self._poll(m)
+            self._refuse(m)
+            self._send(m)
+        return m
+
+    def _registers(self, m: Module) -> None:
+        chip = self._chip
+        self._core, self._queue = Signal(range(chip.cores)), Signal(range(chip.queues))
+        self._item = Signal(range(chip.cores + chip.queues))
+        self._step = Signal(range(max(REGION_WRITES + 8, WORDS + 4)))
+        self._fetched = Signal(chip.queues)
+        self._known = Signal(chip.cores)
+        self._tenants = Array(Signal(16, name=f"tenant{k}") for k in range(chip.cores))
+        self._refusal = Signal(8)
+        self._lease = view_of(queue_layout(chip))
+        self._head, self._tail = Signal(16), Signal(16)
+        m.d.comb += [self._lease.eq(self.queues[self._queue]),
+                     self._head.eq(self.heads[self._queue]),
+                     self._tail.eq(self.tails[self._queue])]
+
+    def _memories(self, m: Module) -> None:
+        """A job for each queue, a record, and what is known of each core's job."""
+        chip = self._chip
+        self._note = data.StructLayout({"tag": 64, "queue": range(chip.queues), "position": 16})
+        jobs: memory.Memory = memory.Memory(shape=32, depth=chip.queues * WORDS, init=[])
+        record: memory.Memory = memory.Memory(shape=32, depth=WORDS, init=[])
+        notes: memory.Memory = memory.Memory(shape=self._note, depth=chip.cores, init=[])
+        m.submodules.jobs, m.submodules.record, m.submodules.notes = jobs, record, notes
+        job_in, job_out = jobs.write_port(), jobs.read_port(domain="comb")
+        self._put, record_out = record.write_port(), record.read_port(domain="comb")
+        self._keep, self._kept = notes.write_port(), notes.read_port(domain="comb")
+        self._word_at, self._word = Signal(range(WORDS)), job_out.data
+        m.d.comb += [
+            job_in.addr.eq(Cat(self.index, self._queue)), job_in.data.eq(self.got),
+            job_in.en.eq(self.arrived), job_out.addr.eq(Cat(self._word_at, self._queue)),
+            record_out.addr.eq(self.index), self.given.eq(record_out.data),
+            self._keep.addr.eq(self._core), self._kept.addr.eq(self._core)]
+
+    def _look(self, m: Module) -> None:
+        """The next core or queue, one a cycle; what the host wants to read before it."""
+        chip = self._chip
+        core, queue = Signal(range(chip.cores)), Signal(range(chip.queues))
+        is_core = self._item < chip.cores
+        m.d.comb += [core.eq(self._item), queue.eq(self._item - chip.cores)]
+        lease, head = self.queues[queue], self.heads[queue]
+        waits = Signal()
+        m.d.comb += waits.eq(lease.cores.any() & (lease.jobs_tail != head)
+                             & ((head - lease.records_head)[:16] < (1 << lease.ring)))
+        with m.State("LOOK"):
+            m.d.sync += self._step.eq(0)
+            with m.If(self.peek.valid):
+                m.next = "PEEK"
+            with m.Else():
+                last = self._item == chip.cores + chip.queues - 1
+                m.d.sync += [self._item.eq(Mux(last, 0, self._item + 1)),
+                             self._core.eq(core), self._queue.eq(queue)]
+                with m.If(is_core & self.running.bit_select(core, 1)
+                          & self.irq.bit_select(core, 1)):
+                    m.next = "COLLECT"
+                with m.Elif(is_core & self.resetting.bit_select(core, 1)):
+                    m.next = "POLL"
+                with m.Elif(~is_core & waits):
+                    m.next = "FETCH"
+                    with m.If(self._fetched.bit_select(queue, 1)):
+                        m.next = "CHOOSE"
+        with m.State("PEEK"):
+            self._access(m, self.peek.payload.core, self.peek.payload.offset)
+            m.d.comb += [self.peek.ready.eq(self.access.ready), self.peeked.eq(self.value)]
+            with m.If(self.access.ready):
+                m.next = "LOOK"
+
+    def _access(self, m: Module, core: Value, offset: Value | int, value: Value | int | None = None
+                ) -> None:
+        """Ask for an access, for as long as the state lasts."""
+        m.d.comb += [self.access.valid.eq(1), self.access.payload.core.eq(core),
+                     self.access.payload.offset.eq(offset)]
+        if value is not None:
+            m.d.comb += [self.access.payload.write.eq(1), self.access.payload.data.eq(value)]
+
+    def _place(self, base: Value, position: Value) -> Value:
+        """Where a block of a ring is in memory."""
+        inside = position & ((1 << self._lease.ring) - 1)
+        return base + (inside << 6)
+
+    def _fetch(self, m: Module) -> None:
+        lease = self._lease
+        with m.State("FETCH"):
+            m.d.comb += self.read.eq(1)
+            m.d.sync += self.at.eq(self._place(lease.jobs_base, self._head))
+            m.next = "FETCHING"
+        with m.State("FETCHING"):
+            with m.If(~self.busy):
+                m.d.sync += self._fetched.bit_select(self._queue, 1).eq(1)
+                m.next = "CHOOSE"
+                with m.If(self.failed):
+                    self._refused(m, Refusal.MEMORY)
+
+    def _refused(self, m: Module, why: Refusal) -> None:
+        m.d.sync += [self._refusal.eq(why), self._step.eq(0)]
+        m.next = "REFUSE"
+
+    def _choose(self, m: Module) -> None:
+        """A free core: one where the tenant was, or else one that is cleared for it."""
+        chip, lease = self._chip, self._lease
+        wanted, free, own = (Signal(chip.cores, name=n) for n in ("wanted", "free", "own"))
+        words = -(-chip.cores // 32)
+        match = Cat(self._known[k] & (self._tenants[k] == lease.tenant)
+                    for k in range(chip.cores))
+        with m.State("CHOOSE"):
+            m.d.comb += self._word_at.eq(JobWord.CORES + self._step)
+            m.d.sync += [wanted.word_select(self._step[:1], 32).eq(self._word)
+                         if words > 1 else wanted.eq(self._word), self._step.eq(self._step + 1)]
+            with m.If(self._step == words - 1):
+                m.next = "CHOOSE FREE"
+        with m.State("CHOOSE FREE"):
+            m.d.sync += [free.eq(lease.cores & wanted & ~self.running & ~self.resetting),
+                         own.eq(match), self._step.eq(0)]
+            m.next = "CHOSEN"
+            with m.If(~(lease.cores & wanted).any()):
+                self._refused(m, Refusal.CORES)
+        with m.State("CHOSEN"):
+            m.d.sync += self._core.eq(first(Mux((free & own).any(), free & own, free)))
+            m.next = "LOOK"
+            with m.If((free & own).any()):
+                m.next = "CHECK"
+            with m.Elif(free.any()):
+                m.next = "CLEAR"
+        with m.State("CLEAR"):
+            self._access(m, self._core, OFFSET["CONTROL"], ENABLE | RESET | CLEAR)
+            with m.If(self.access.ready):
+                bit = self._core
+                m.d.sync += [self.resetting.bit_select(bit, 1).eq(1),
+                             self._known.bit_select(bit, 1).eq(1),
+                             self._tenants[bit].eq(lease.tenant)]
+                m.next = "LOOK"
+
+    def _check(self, m: Module) -> None:
+        """Each region ends inside the window."""
+        start = Signal(32)
+        size = self._step[0]
+        with m.State("CHECK"):
+            m.d.comb += self._word_at.eq(JobWord.REGIONS + self._step)
+            m.d.sync += [self._step.eq(self._step + 1), start.eq(self._word)]
+            with m.If(size & (start + self._word > self._lease.window_size >> ALIGN_BITS)):
+                self._refused(m, Refusal.WINDOW)
+            with m.Elif(self._step == REGION_WORDS - 1):
+                m.d.sync += self._step.eq(0)
+                m.next = "LAUNCH"
+
+    def _launch(self, m: Module) -> None:
+        """The regions, the other settings, the doorbell; and a note of whose job it is."""
+        step, value, tag = self._step, Signal(64), Signal(64)
+        size, high = step[1], step[0]
+        settings = ((JobWord.WATCHDOG, "WATCHDOG"), (JobWord.START, "PROGRAM"))
+        offset = Signal(12)
+        with m.State("LAUNCH"):
+            m.d.comb += self._word_at.eq(JobWord.REGIONS + step[1:4])
+            m.d.sync += [value.eq((self._word << ALIGN_BITS)
+                                  + Mux(size, 0, self._lease.window_base)),
+                         offset.eq(OFFSET["REGION0_BASE"] + (step[:4] << 2))]
+            m.next = "LAUNCH WRITE"
+            for k, (word, name) in enumerate(settings, start=REGION_WRITES):
+                with m.If(step == k):
+                    m.d.comb += self._word_at.eq(word)
+                    m.d.sync += [value.eq(self._word), offset.eq(OFFSET[name])]
+            for k in range(2):
+                with m.If(step == REGION_WRITES + 2 + k):
+                    m.d.comb += self._word_at.eq(JobWord.TAG + k)
+                    m.d.sync += [tag[32 * k:32 * k + 32].eq(self._word), step.eq(step + 1)]
+                    m.next = "LAUNCH"
+            with m.If(step == REGION_WRITES + 4):
+                m.d.sync += [value.eq(ENABLE), offset.eq(OFFSET["CONTROL"])]
+            with m.If(step == REGION_WRITES + 5):
+                m.d.sync += [value.eq(1), offset.eq(OFFSET["DOORBELL"])]
+        with m.State("LAUNCH WRITE"):
+            chosen = Mux(high & (step < REGION_WRITES), value[32:], value[:32])
+            self._access(m, self._core, offset, chosen)
+            with m.If(self.access.ready):
+                m.d.sync += step.eq(step + 1)
+                m.next = "LAUNCH"
+                with m.If(step == REGION_WRITES + 5):
+                    m.next = "LAUNCHED"
+        with m.State("LAUNCHED"):
+            m.d.comb += [self._keep.en.eq(1), self._keep.data.tag.eq(tag),
+                         self._keep.data.queue.eq(self._queue),
+                         self._keep.data.position.eq(self._head)]
+            m.d.sync += self.running.bit_select(self._core, 1).eq(1)
+            self._taken(m)
+            m.next = "LOOK"
+
+    def _taken(self, m: Module) -> None:
+        """The job at the head of the queue is done with."""
+        m.d.sync += [self.heads[self._queue].eq(self._head + 1),
+                     self._fetched.bit_select(self._queue, 1).eq(0)]
+
+    def _collect(self, m: Module) -> None:
+        """What became of a core's job, into the record; a core that failed is reset."""
+        step, failed = self._step, Signal()
+        kept = self._kept.data
+        offsets = Array(Const(OFFSET[name], 12) for name in COLLECTED)
+        with m.State("COLLECT"):
+            self._access(m, self._core, offsets[step])
+            m.d.comb += [self._put.addr.eq(FIRST_COLLECTED + step),
+                         self._put.data.eq(self.value), self._put.en.eq(self.access.ready)]
+            with m.If(self.access.ready):
+                m.d.sync += step.eq(step + 1)
+                with m.If(step == COLLECTED.index("STATUS")):
+                    m.d.sync += failed.eq(self.value[ERROR])
+                with m.If(step == len(COLLECTED) - 1):
+                    m.next = "FORGET"
+        with m.State("FORGET"):
+            self._access(m, self._core, OFFSET["IRQ_STATUS"], CAUSES)
+            m.d.sync += [step.eq(0), self._queue.eq(kept.queue)]
+            with m.If(self.access.ready):
+                m.d.sync += self.running.bit_select(self._core, 1).eq(0)
+                m.next = "NOTE"
+                with m.If(failed):
+                    m.next = "RESET"
+        with m.State("RESET"):
+            self._access(m, self._core, OFFSET["CONTROL"], ENABLE | RESET)
+            with m.If(self.access.ready):
+                m.d.sync += self.resetting.bit_select(self._core, 1).eq(1)
+                m.next = "NOTE"
+        with m.State("NOTE"):
+            outcome = Cat(Mux(failed, Const(Outcome.FAULT, 8), Const(Outcome.DONE, 8)),
+                          Const(0, 8), self._core)
+            self._put_words(m, [kept.tag[:32], kept.tag[32:], outcome, kept.position])
+
+    def _put_words(self, m: Module, words: Sequence[Value]) -> None:
+        """The first words of the record, and off with it."""
+        step = self._step
+        m.d.comb += [self._put.en.eq(1), self._put.addr.eq(step),
+                     self._put.data.eq(Array(words)[step])]
+        m.d.sync += step.eq(step + 1)
+        with m.If(step == len(words) - 1):
+            m.next = "SEND"
+
+    def _poll(self, m: Module) -> None:
+        with m.State("POLL"):
+            self._access(m, self._core, OFFSET["CONTROL"])
+            with m.If(self.access.ready):
+                m.next = "LOOK"
+                with m.If(~(self.value & RESET).any()):
+                    m.next = "RECOVERED"
+        with m.State("RECOVERED"):
+            self._access(m, self._core, OFFSET["IRQ_STATUS"], CAUSES)
+            with m.If(self.access.ready):
+                m.d.sync += self.resetting.bit_select(self._core, 1).eq(0)
+                m.next = "LOOK"
+
+    def _refuse(self, m: Module) -> None:
+        """A record without an execution."""
+        step, tag = self._step, [Signal(32, name=f"tag{k}") for k in range(2)]
+        with m.State("REFUSE"):
+            m.d.comb += [self._word_at.eq(JobWord.TAG + step[:1]), self._put.en.eq(1),
+                         self._put.addr.eq(FIRST_COLLECTED + step), self._put.data.eq(0)]
+            m.d.sync += step.eq(step + 1)
+            for k, word in enumerate(tag):
+                with m.If(step[:1] == k):
+                    m.d.sync += word.eq(self._word)
+            with m.If(step == len(COLLECTED) - 1):
+                m.d.sync += step.eq(0)
+                m.next = "REFUSED"
+        with m.State("REFUSED"):
+            outcome = Cat(Const(Outcome.REFUSED, 8), self._refusal, Const(0, 16))
+            self._put_words(m, [*tag, outcome, self._head])
+            with m.If(step == FIRST_COLLECTED - 1):
+                self._taken(m)
+
+    def _send(self, m: Module) -> None:
+        with m.State("SEND"):
+            m.d.comb += self.write.eq(1)
+            m.d.sync += self.at.eq(self._place(self._lease.records_base, self._tail))
+            m.next = "SENDING"
+        with m.State("SENDING"):
+            with m.If(~self.busy):
+                m.d.sync += self.tails[self._queue].eq(self._tail + 1)
+                m.next = "LOOK"

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chip control's way to the registers of the cores: an access at a time."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.engine.ports import view_of
+from hw.memory.axi import AXI4Lite, AXIPort
+from isa.registers import REGISTER_SPACE_BITS
+
+
+def access_layout(cores: int) -> data.StructLayout:
+    """An access to a register at byte ``offset`` of ``core``; ``data`` of a write."""
+    return data.StructLayout({"core": range(cores), "write": 1, "offset": REGISTER_SPACE_BITS,
+                              "data": 32})
+
+
+class LiteMaster(wiring.Component):
+    """Latency: an access takes as long as the core, and three cycles. Throughput: one at a time.
+
+    Parameters
+    ----------
+    cores : int
+
+    Members
+    -------
+    access : stream of ``access_layout(cores)``
+        ``ready`` with the answer.
+    value : 32
+        What a read gave, with ``access.ready``.
+    host : array of :class:`hw.memory.axi.AXI4Lite`
+        To the cores.
+    """
+
+    access: stream.Interface
+    value: Signal
+    host: list[AXIPort]
+
+    def __init__(self, cores: int):
+        self._cores = cores
+        super().__init__({"access": In(stream.Signature(access_layout(cores))), "value": Out(32),
+                          "host": Out(AXI4Lite()).array(cores)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        now = view_of(access_layout(self._cores))
+        busy, answered, address, word = (Signal(name=n) for n in
+                                         ("busy", "answered", "address", "word"))
+        m.d.comb += self.access.ready.eq(answered)
+        m.d.sync += answered.eq(0)
+        with m.If(~busy & self.access.valid & ~answered):
+            m.d.sync += [now.eq(self.access.payload), busy.eq(1), address.eq(1),
+                         word.eq(self.access.payload.write)]
+        for k in range(self._cores):
+            port, mine = self.host[k], now.core == k
+            m.d.comb += [
+                port.aw.payload.eq(now.offset), port.ar.payload.eq(now.offset),
+                port.w.payload.data.eq(now.data), port.w.payload.strb.eq(-1),
+                port.aw.valid.eq(mine & address & now.write),
+                port.ar.valid.eq(mine & address & ~now.write), port.w.valid.eq(mine & word),
+                port.b.ready.eq(1), port.r.ready.eq(1)]
+            with m.If(mine & busy):
+                with m.If(port.aw.ready & port.aw.valid | port.ar.ready & port.ar.valid):
+                    m.d.sync += address.eq(0)
+                with m.If(port.w.ready & port.w.valid):
+                    m.d.sync += word.eq(0)
+                with m.If(port.b.valid | port.r.valid):
+                    m.d.sync += [busy.eq(0), answered.eq(1), self.value.eq(port.r.payload.data)]
+        return m

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of a chip: cores of one configuration in front of interleaved memory channels."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from isa.config import Config, ConfigError
+from isa.presets import PRESETS
+
+INTERLEAVE = 512
+"""Bytes of the address space that lie in one channel; the next ones lie in the next channel."""
+
+MOST_CORES = 64
+MOST_QUEUES = 8
+"""Job queues of a chip, if it has as many cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """One chip.
+
+    Parameters
+    ----------
+    name : str
+        Used in messages and reports; not part of the hash.
+    core : Config
+        What each core is.
+    cores : int
+        1 to 64.
+    channels : int
+        AXI4 masters to memory, each as wide as a core's bus: a power of two up to 16.
+
+    Raises
+    ------
+    isa.config.ConfigError
+        If a field is out of its range.
+    """
+
+    name: str
+    core: Config
+    cores: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, value: object, rule: str) -> None:
+            if not ok:
+                raise ConfigError(f"chip {self.name!r}: {field} is {value!r}, but it has to be "
+                                  f"{rule}")
+
+        need(1 <= self.cores <= MOST_CORES, "cores", self.cores, f"from 1 to {MOST_CORES}")
+        need(self.channels in (1, 2, 4, 8, 16), "channels", self.channels,
+             "a power of two up to 16")
+        most = INTERLEAVE // self.core.bus_bytes
+        need(self.core.max_burst <= most, "core.max_burst", self.core.max_burst,
+             f"at most {most}, so that a burst lies in one channel")
+
+    def __repr__(self) -> str:
+        return (f"<ChipConfig {self.name}: {self.cores} cores {self.core.name}, {self.channels} "
+                f"channels, {self.bytes_a_cycle} bytes a cycle>")
+
+    @property
+    def bytes_a_cycle(self) -> int:
+        """What all channels move."""
+        return self.channels * self.core.bus_bytes
+
+    @property
+    def queues(self) -> int:
+        """Job queues, each of one lease."""
+        return min(self.cores, MOST_QUEUES)
+
+    @property
+    def hash(self) -> int:
+        """64 bits of all fields but the names."""
+        text = f"{self.core.hash:016x} {self.cores} {self.channels}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+_INTEGER = (
+    ChipConfig(name="chip2_tiny", core=PRESETS["tiny"], cores=2, channels=2),
+    ChipConfig(name="chip4_small", core=PRESETS["core256"], cores=4, channels=2),
+    ChipConfig(name="chip4", core=PRESETS["core1024"], cores=4, channels=2),
+    ChipConfig(name="chip16", core=PRESETS["core1024"], cores=16, channels=4),
+    ChipConfig(name="chip64", core=PRESETS["core1024"], cores=64, channels=8),
+)
+
+CHIPS = {c.name: c for c in (
+    *_INTEGER, *(replace(c, name=f"{c.name}_fp", core=PRESETS[f"{c.core.name}_fp"])
+                 for c in _INTEGER))}
+"""The chips that have a name; those with floating point under one that ends in ``_fp``."""
+
+
+def load_chip(name: str) -> ChipConfig:
+    """A chip by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name in CHIPS:
+        return CHIPS[name]
+    raise ConfigError(f"no chip {name!r}: name one of {', '.join(CHIPS)}")
