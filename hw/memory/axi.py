@@ -27,6 +27,7 @@ BOUNDARY_BYTES = 4096
 """A burst stays within an aligned block of this size."""
 
 
+ID_BITS = 1
 LOAD_ID = STORE_ID = 0
 FETCH_ID = 1
 """IDs of the users of the bus; reads and writes have nothing to do with one another."""
@@ -40,9 +41,9 @@ class Resp(enum.IntEnum):
     DECERR = 3
 
 
-def address_layout(config: Config) -> data.StructLayout:
+def address_layout(config: Config, id_bits: int = ID_BITS) -> data.StructLayout:
     """AR or AW: ``addr`` in bytes, ``len`` beats minus one."""
-    return data.StructLayout({"id": 1, "addr": config.addr_bits, "len": LEN_BITS})
+    return data.StructLayout({"id": id_bits, "addr": config.addr_bits, "len": LEN_BITS})
 
 
 def write_layout(config: Config) -> data.StructLayout:
@@ -50,24 +51,30 @@ def write_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"data": 8 * config.bus_bytes, "strb": config.bus_bytes, "last": 1})
 
 
-def read_layout(config: Config) -> data.StructLayout:
+def read_layout(config: Config, id_bits: int = ID_BITS) -> data.StructLayout:
     """R."""
-    return data.StructLayout({"id": 1, "data": 8 * config.bus_bytes, "resp": 2, "last": 1})
+    return data.StructLayout({"id": id_bits, "data": 8 * config.bus_bytes, "resp": 2, "last": 1})
 
 
-RESPONSE = data.StructLayout({"id": 1, "resp": 2})
-"""B."""
+def response_layout(id_bits: int = ID_BITS) -> data.StructLayout:
+    """B."""
+    return data.StructLayout({"id": id_bits, "resp": 2})
+
+
+RESPONSE = response_layout()
+"""B of a core."""
 
 
 class AXI4(wiring.Signature):
-    """An AXI4 master of ``config.bus_bytes`` data bytes and ``config.addr_bits`` address bits."""
+    """An AXI4 master of ``config.bus_bytes`` data bytes and ``config.addr_bits`` address bits. A
+    core has IDs of :data:`ID_BITS`."""
 
-    def __init__(self, config: Config):
-        address = stream.Signature(address_layout(config))
+    def __init__(self, config: Config, id_bits: int = ID_BITS):
+        address = stream.Signature(address_layout(config, id_bits))
         super().__init__({
             "aw": Out(address), "w": Out(stream.Signature(write_layout(config))),
-            "b": In(stream.Signature(RESPONSE)),
-            "ar": Out(address), "r": In(stream.Signature(read_layout(config)))})
+            "b": In(stream.Signature(response_layout(id_bits))),
+            "ar": Out(address), "r": In(stream.Signature(read_layout(config, id_bits)))})
 
 
 class AXI4Lite(wiring.Signature):

@@ -25,6 +25,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter, view_of
+from hw.parts.choice import any_before
 from hw.parts.clock_gate import clocked
 from hw.parts.delay import delay, register
 from hw.parts.skid import Skid
@@ -36,14 +37,6 @@ def request_layout(config: Config, writes: bool) -> data.StructLayout:
     depth = config.spm_words // config.spm_banks
     word: dict[str, ShapeLike] = {"data": 8 * config.word_bytes} if writes else {}
     return data.StructLayout({"row": range(depth), **word})
-
-
-def any_before(bits: Value) -> Value:
-    """For each bit, whether a lower one is set."""
-    before = (bits << 1)[:len(bits)]
-    for k in range((len(bits) - 1).bit_length()):
-        before = (before | before << (1 << k))[:len(bits)]
-    return before
 
 
 class Slot(wiring.Component):

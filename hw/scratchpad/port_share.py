@@ -13,16 +13,15 @@ the cycle before, the first, so that the port rests for a cycle when it passes t
 """
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import or_
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import SpmRead, SpmReader, SpmWrite, SpmWriter
+from hw.parts.choice import any_before, one_of
 from hw.parts.fifo import Fifo
-from hw.scratchpad.banks import Scratchpad, any_before
+from hw.scratchpad.banks import Scratchpad
 from isa.config import Config
 
 
@@ -35,8 +34,7 @@ def _choose(m: Module, users: Sequence[SpmReader | SpmWriter], port: SpmReader |
         *(ask.eq(user.valid) for ask, user in zip(asks, users, strict=True)),
         port.valid.eq((asks & granted).any()),
         *(user.ready.eq(port.ready & grant) for user, grant in zip(users, granted, strict=True)),
-        *(getattr(port, f).eq(reduce(or_, (Mux(grant, getattr(user, f), 0)
-                                           for user, grant in zip(users, granted, strict=True))))
+        *(getattr(port, f).eq(one_of(granted, [getattr(user, f) for user in users]))
           for f in fields)]
     return granted
 
