@@ -14,49 +14,26 @@ two cycles or more.
 import os
 
 from amaranth.back import verilog as back
-from amaranth.hdl import (ClockDomain, ClockSignal, Const, DomainRenamer, Elaboratable, Module,
-                          ResetSignal, Shape, Signal)
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
+                          ResetSignal, Signal)
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hw.core import Core
-from hw.memory.axi import RESPONSE, address_layout, read_layout, write_layout
+from hw.memory.axi import AXI4, AXI4Lite
+from hw.memory.plain import PlainAXI
 from hw.parts.clock_gate import VERILOG, GatedClocks
 from hw.parts.one_module import share
 from hw.trace import TRACE
 from isa.config import Config
-from isa.registers import REGISTER_SPACE_BITS
 
 TOP = "makalu"
 
-BURST_INCR = 1
-CACHE_NORMAL_BUFFERABLE = 0b0011
 
-CONSTANTS = {"burst": (2, BURST_INCR), "lock": (1, 0), "cache": (4, CACHE_NORMAL_BUFFERABLE),
-             "prot": (3, 0), "qos": (4, 0)}
-"""Signals of AW and AR that never change: width and value."""
-
-
-def _channels(config: Config) -> list[tuple[str, str, str, bool, dict[str, int]]]:
-    """Prefix, channel, side of the core, whether the core drives it, and bits of its payload."""
-    def bits(layout: data.StructLayout) -> dict[str, int]:
-        return {name: Shape.cast(field.shape).width for name, field in layout}
-
-    address = {"addr": REGISTER_SPACE_BITS}
-    master, slave = "m_axi_", "s_axil_"
-    return [
-        (slave, "aw", "host", False, address),
-        (slave, "w", "host", False, {"data": 32, "strb": 4}),
-        (slave, "b", "host", True, {"resp": 2}),
-        (slave, "ar", "host", False, address),
-        (slave, "r", "host", True, {"data": 32, "resp": 2}),
-        (master, "aw", "bus", True, bits(address_layout(config))),
-        (master, "w", "bus", True, bits(write_layout(config))),
-        (master, "b", "bus", False, bits(RESPONSE)),
-        (master, "ar", "bus", True, bits(address_layout(config))),
-        (master, "r", "bus", False, bits(read_layout(config))),
-    ]
+def _ports(config: Config) -> dict[str, PlainAXI]:
+    """The plain ports, by the core's own."""
+    return {"host": PlainAXI("s_axil_", AXI4Lite(), master=False),
+            "bus": PlainAXI("m_axi_", AXI4(config), master=True, bytes_wide=config.bus_bytes)}
 
 
 class Makalu(wiring.Component):
@@ -84,16 +61,9 @@ class Makalu(wiring.Component):
         members = {"irq": Out(1)}
         if trace:
             members |= {f"trace_{name}": Out(field.shape) for name, field in TRACE}
-        for prefix, channel, _, drives, payload in _channels(config):
-            forth, back = (Out, In) if drives else (In, Out)
-            name = prefix + channel
-            members |= {f"{name}valid": forth(1), f"{name}ready": back(1)}
-            members |= {name + field: forth(width) for field, width in payload.items()}
-            if "addr" in payload and drives:
-                members[f"{name}size"] = Out(3)
-                members |= {name + f: Out(width) for f, (width, _) in CONSTANTS.items()}
-            elif "addr" in payload:
-                members[f"{name}prot"] = In(3)
+        self._ports = _ports(config)
+        for port in self._ports.values():
+            members |= port.members()
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -107,21 +77,9 @@ class Makalu(wiring.Component):
                      self.irq.eq(core.irq)]
         if self._trace:
             m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name, _ in TRACE]
-        for prefix, channel, side, drives, payload in _channels(self._config):
-            s = getattr(getattr(core, side), channel)
-            plain = {f: getattr(self, prefix + channel + f) for f in ("valid", "ready", *payload)}
-            inner = {f: s.payload[f] if isinstance(s.payload, data.View) else s.payload
-                     for f in payload} | {"valid": s.valid, "ready": s.ready}
-            # the host may ask in the first cycle without rst, when the core is still in reset
-            shut = reset if side == "host" and not drives else Const(0)
-            for field, port in plain.items():
-                to_port = drives != (field == "ready")
-                source, sink = (inner[field], port) if to_port else (port, inner[field])
-                m.d.comb += sink.eq(source & ~shut if field in ("valid", "ready") else source)
-            if "addr" in payload and drives:
-                name = prefix + channel
-                m.d.comb += getattr(self, f"{name}size").eq(exact_log2(self._config.bus_bytes))
-                m.d.comb += [getattr(self, name + f).eq(v) for f, (_, v) in CONSTANTS.items()]
+        # the host may ask in the first cycle without rst, when the core is still in reset
+        self._ports["host"].connect(m, self, core.host, shut=reset)
+        self._ports["bus"].connect(m, self, core.bus)
         return m
 
 

@@ -33,7 +33,7 @@ def test_a_job_reaches_a_core_and_comes_back():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_jobs_of_two_tenants_run_once_each_with_stalls(seed):
-    """Both leases have both cores: each job has one record, and a core is cleared between tenants."""
+    """Both leases have both cores: each job has a record, and cores are cleared between tenants."""
     rng = random.Random(seed)
     count = 6
 
@@ -110,7 +110,8 @@ def test_a_core_that_stays_in_reset_holds_up_nobody():
 @pytest.mark.parametrize("bad, why", [
     (job(7, cores=0b10), Refusal.CORES),
     (job(7, offset=PAGE - 192), Refusal.WINDOW),
-    (replace(job(7), regions=(((1 << 37) - 32, 64), *job(7).regions[1:])), Refusal.WINDOW)], ids=["cores", "end", "wraps"])
+    (replace(job(7), regions=(((1 << 37) - 32, 64), *job(7).regions[1:])), Refusal.WINDOW)],
+    ids=["cores", "end", "wraps"])
 def test_what_a_lease_does_not_have_is_refused(bad, why):
     """And the next job is run."""
     async def host(b):
