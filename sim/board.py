@@ -51,7 +51,8 @@ class SimulatedBoard:
     def __init__(self, config: Config, settings: Settings = FAST):
         check_bus(config)
         self.library = build(verilog_text(
-            config, repr(settings), lambda: verilog(config, settings, simulated=True)), kind=KIND)
+            config.name, f"{config.hash:016x} {settings!r}", "hw.board.ulx3s",
+            lambda: verilog(config, settings, simulated=True)), kind=KIND)
         self._quiet = 2 * round(settings.timeout * settings.frequency)
         self._lib = ctypes.CDLL(str(self.library.path))
         for name, result, arguments in (

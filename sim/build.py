@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a configuration to Verilog to a shared library, each made once and kept.
+"""From a configuration to Verilog to a design to a shared library, each made once and kept.
 
-A library's key in the cache (:mod:`sim.cache`) is the hash of everything that goes into it:
-Verilog, harness, flags, Verilator. The Verilog's key is the hash of the sources that generate it.
-Verilator's own library, which is the same for every design, is kept by its flags. What is in the
-cache needs no tool.
+::
+
+    sources of hw, isa ─► Verilog ─► Verilator, C++ ─► design ─┬─ link ─► library
+                                     harness, Verilator's own ─┘
+
+A key in the cache (:mod:`sim.cache`) is the hash of everything that goes in: into Verilog the
+sources that generate it; into a design Verilog, flags, Verilator; into a library designs and
+harness. Verilator's own library, which is the same for every design, is kept by its flags. What is
+in the cache needs no tool.
 """
 
 import importlib.metadata
@@ -12,7 +17,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,7 @@ from isa.config import Config
 from sim import registers
 from sim.cache import digest, in_cache, kept, read, say
 from sim.compiler import Compiler, compiler
+from sim.sources import sources
 from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, installed, waivers
 
 ROOT = Path(__file__).resolve().parent
@@ -93,19 +100,20 @@ def rtl(config: Config, trace: bool = False, gated: bool = False) -> str:
         from hw.top import verilog
         return verilog(config, trace, gated)
 
-    return verilog_text(config, f"{trace} {gated}", text, simulated=trace)
+    return verilog_text(config.name, f"{config.hash:016x} {trace} {gated}", "hw.top", text,
+                        simulated=trace)
 
 
-def verilog_text(config: Config, variant: str, make: Callable[[], str],
+def verilog_text(name: str, variant: str, generator: str, make: Callable[[], str],
                  simulated: bool = True) -> str:
-    """What ``make`` gives, from the cache if neither ``variant`` nor the generator has changed;
-    ``simulated``: what a simulation needs is looked for before minutes are spent."""
-    sources = [p.read_bytes() for name in ("hw", "isa")
-               for p in sorted((ROOT.parent / name).rglob("*.py"))]
-    key = digest(f"{config.hash:016x} {variant}", importlib.metadata.version("amaranth"), *sources)
+    """What ``make`` gives, from the cache if neither ``variant`` nor the module ``generator`` has
+    changed; ``name``: what to call it, ``simulated``: what a simulation needs is looked for before
+    minutes are spent."""
+    key = digest(variant, importlib.metadata.version("amaranth"),
+                 *(p.read_bytes() for p in sources(generator)))
 
     def generate(path: Path) -> None:
-        say(f"generating the Verilog of {config.name}")
+        say(f"generating the Verilog of {name}")
         start = time.monotonic()
         text = make()
         path.write_text(text)
@@ -116,7 +124,8 @@ def verilog_text(config: Config, variant: str, make: Callable[[], str],
     return read(kept("verilog", f"{key}.v", generate)[0]).decode()
 
 
-def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Library:
+def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE,
+          beside: Mapping[str, str] | None = None) -> Library:
     """The simulation of a top module as a shared library, from the cache if it is there.
 
     Parameters
@@ -126,6 +135,8 @@ def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Libra
     waves : str, optional
         One of :data:`WAVES`: a build that can write this format, at half the speed or less.
     kind : Kind
+    beside : mapping of str, optional
+        Verilog of further designs that the harness joins with it, by their top modules.
 
     Raises
     ------
@@ -134,14 +145,76 @@ def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE) -> Libra
     """
     if waves not in (None, *WAVES):
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
-    tool = installed()
-    flags = _flags(waves, kind.top)
-    lines, verilog = len(verilog.splitlines()), ZEROS.sub("", verilog)
-    key = digest(verilog, tool.version, " ".join(flags), OPTIMIZE, SETUP, str(kind.rewritten),
-                 *(p.read_bytes() for p in (*kind.sources, Path(registers.__file__))))
-    library, facts = kept("sim", f"{key}.so", lambda path: _build(
-        find(), kind, verilog, lines, flags, waves, path))
+    designs = [_Design(top, text, waves, kind.rewritten)
+               for top, text in {kind.top: verilog, **(beside or {})}.items()]
+    key = digest(*(d.key for d in designs), *(p.read_bytes() for p in kind.sources))
+    library, facts = kept("sim", f"{key}.so", lambda path: _link(kind, designs, waves, path))
     return Library(library, **facts)
+
+
+class _Design:
+    """A top module, verilated and compiled.
+
+    Parameters
+    ----------
+    top : str
+        The top module.
+    verilog : str
+    waves : str, optional
+        One of :data:`WAVES`.
+    rewritten : bool
+        As :class:`Kind` has it.
+    """
+
+    def __init__(self, top: str, verilog: str, waves: str | None, rewritten: bool):
+        self.top, self.lines = top, len(verilog.splitlines())
+        self._verilog, self._rewritten = ZEROS.sub("", verilog), rewritten
+        self._flags = _flags(waves, top)
+        self.key = digest(self._verilog, installed().version, " ".join(self._flags), OPTIMIZE,
+                          SETUP, str(rewritten), Path(registers.__file__).read_bytes())
+
+    def archive(self) -> tuple[Path, dict[str, Any]]:
+        """A zip file with the header and the object code, from the cache if it is there; and how
+        long it took to build."""
+        return kept("design", f"{self.key}.zip", self._make)
+
+    def _make(self, archive: Path) -> dict[str, Any]:
+        say(f"building the simulation of {self.lines} lines of Verilog, once; this may take "
+            "minutes")
+        start, top, work = time.monotonic(), self.top, archive.parent
+        text = registers.registers(self._verilog) if self._rewritten else self._verilog
+        (work / f"{top}.v").write_text(text)
+        tool, cxx = find(), compiler()
+        env = tool.environment(cxx.command)
+        _step([str(tool.executable), *self._flags, f"{top}.v"], work, env)
+        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk", f"OPT_FAST={OPTIMIZE}",
+               f"OPT_SLOW={SETUP}", f"libV{top}.a"], work, env)
+        with zipfile.ZipFile(archive, "w") as files:
+            for name in (f"V{top}.h", f"libV{top}.a"):
+                files.write(work / "cpp" / name, name)
+        seconds = time.monotonic() - start
+        say(f"built in {seconds:.0f} s by {cxx.name}")
+        return {"build_seconds": round(seconds, 1)}
+
+
+def _link(kind: Kind, designs: list[_Design], waves: str | None, library: Path) -> dict[str, Any]:
+    """The harness, and what it simulates."""
+    work, tool, cxx = library.parent, find(), compiler()
+    seconds = 0.0
+    for design in designs:
+        archive, facts = design.archive()
+        seconds += facts["build_seconds"]
+        with zipfile.ZipFile(archive) as files:
+            files.extractall(work)
+    trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
+             "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
+    include = tool.root / "include"
+    _step([*cxx.command, "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
+           "-o", library.name, str(kind.sources[0]), f"-I{ROOT}", "-I.", "-isystem",
+           str(include), "-isystem", str(include / "vltstd"),
+           *(f"libV{design.top}.a" for design in designs), str(_verilated(tool, cxx, waves)),
+           "-pthread", *trace], work, tool.environment(cxx.command))
+    return {"build_seconds": seconds, "verilog_lines": sum(d.lines for d in designs)}
 
 
 def _flags(waves: str | None, top: str) -> list[str]:
@@ -151,39 +224,18 @@ def _flags(waves: str | None, top: str) -> list[str]:
             *([f"--trace-{waves}"] if waves else [])]
 
 
-def _build(tool: Verilator, kind: Kind, verilog: str, lines: int, flags: list[str],
-           waves: str | None, library: Path) -> dict[str, Any]:
-    say(f"building the simulation of {lines} lines of Verilog, once; this may take minutes")
-    start, top, work = time.monotonic(), kind.top, library.parent
-    text = registers.registers(verilog) if kind.rewritten else verilog
-    (work / f"{top}.v").write_text(text)
-    cxx = compiler()
-    env = tool.environment(cxx.command)
-    _step([str(tool.executable), *flags, f"{top}.v"], work, env)
-    _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk", f"OPT_FAST={OPTIMIZE}",
-           f"OPT_SLOW={SETUP}", f"libV{top}.a"], work, env)
-    trace = {None: ["-DVM_TRACE=0"], "vcd": ["-DVM_TRACE=1"],
-             "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
-    include = tool.root / "include"
-    _step([*cxx.command, "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
-           "-o", library.name, str(kind.sources[0]), f"-I{ROOT}", "-Icpp", "-isystem",
-           str(include), "-isystem", str(include / "vltstd"), f"cpp/libV{top}.a",
-           str(_verilated(tool, cxx, top, waves, work)), "-pthread", *trace], work, env)
-    seconds = time.monotonic() - start
-    say(f"built in {seconds:.0f} s by {cxx.name}")
-    return {"build_seconds": round(seconds, 1), "verilog_lines": lines}
-
-
-def _verilated(tool: Verilator, cxx: Compiler, top: str, waves: str | None, work: Path) -> Path:
-    """Verilator's own library, made with the make file of the first design that wants it."""
+def _verilated(tool: Verilator, cxx: Compiler, waves: str | None) -> Path:
+    """Verilator's own library, made with the make file of a design that does nothing."""
     def make(path: Path) -> None:
-        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", f"V{top}.mk",
-               f"OPT_GLOBAL={OPTIMIZE}", "libverilated.a"], work,
-              tool.environment(cxx.command))
+        work, env = path.parent, tool.environment(cxx.command)
+        (work / "nothing.v").write_text("module nothing; endmodule\n")
+        _step([str(tool.executable), *flags, "nothing.v"], work, env)
+        _step(["make", f"-j{JOBS}", "-C", "cpp", "-f", "Vnothing.mk",
+               f"OPT_GLOBAL={OPTIMIZE}", "libverilated.a"], work, env)
         shutil.copyfile(work / "cpp" / "libverilated.a", path)
 
-    key = digest(tool.version, cxx.name, OPTIMIZE, *_flags(waves, ""))
-    return kept("verilated", f"{key}.a", make)[0]
+    flags = _flags(waves, "nothing")
+    return kept("verilated", f"{digest(tool.version, cxx.name, OPTIMIZE, *flags)}.a", make)[0]
 
 
 def _step(command: list[str], cwd: Path, env: dict[str, str]) -> None:

@@ -50,9 +50,9 @@ def test_tools_are_missed_before_verilog_is_generated(monkeypatch, tmp_path):
     monkeypatch.setenv("MAKALU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="needs g[+][+], make, perl"):
-        verilog_text(PRESETS["tiny"], "test", lambda: pytest.fail("it is generated"))
-    assert verilog_text(PRESETS["tiny"], "test", lambda: "text", simulated=False) == "text"
-    assert verilog_text(PRESETS["tiny"], "test", lambda: pytest.fail("it is kept")) == "text"
+        verilog_text("tiny", "test", "hw.top", lambda: pytest.fail("it is generated"))
+    assert verilog_text("tiny", "test", "hw.top", lambda: "text", simulated=False) == "text"
+    assert verilog_text("tiny", "test", "hw.top", lambda: pytest.fail("it is kept")) == "text"
 
 
 def test_same_text_is_not_built_again(capsys):
