@@ -36,15 +36,20 @@ ROOT = Path(__file__).resolve().parent
 @dataclass(frozen=True)
 class Kind:
     """What is simulated: the module name of the top, and the C++ around it, of which the first file
-    is compiled. Its Verilog is ``rewritten`` for speed, which changes no value of a register."""
+    is compiled, with the macros of ``defined``. Its Verilog is ``rewritten`` for speed, which
+    changes no value of a register."""
 
     top: str
     sources: tuple[Path, ...]
     rewritten: bool = True
+    defined: tuple[str, ...] = ()
 
 
-MACHINE = Kind("makalu", tuple(ROOT / name for name in (
-    "harness.cpp", "axi_lite.h", "axi_port.h", "dram.h", "random.h", "trace.h")))
+HEADERS = tuple(ROOT / name for name in ("axi_lite.h", "axi_port.h", "dram.h", "ends.h",
+                                         "harness_api.h", "random.h", "trace.h"))
+"""Of the harnesses of machines and chips."""
+
+MACHINE = Kind("makalu", (ROOT / "harness.cpp", *HEADERS))
 
 OPTIMIZE = "-O2"
 SETUP = "-O0"
@@ -147,7 +152,8 @@ def build(verilog: str, waves: str | None = None, kind: Kind = MACHINE,
         raise ValueError(f"no wave format {waves!r}: one of {', '.join(WAVES)}")
     designs = [_Design(top, text, waves, kind.rewritten)
                for top, text in {kind.top: verilog, **(beside or {})}.items()]
-    key = digest(*(d.key for d in designs), *(p.read_bytes() for p in kind.sources))
+    key = digest(*(d.key for d in designs), *kind.defined,
+                 *(p.read_bytes() for p in kind.sources))
     library, facts = kept("sim", f"{key}.so", lambda path: _link(kind, designs, waves, path))
     return Library(library, **facts)
 
@@ -210,7 +216,8 @@ def _link(kind: Kind, designs: list[_Design], waves: str | None, library: Path) 
              "fst": ["-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-lz", "-llz4"]}[waves]
     include = tool.root / "include"
     _step([*cxx.command, "-std=c++17", OPTIMIZE, "-Wall", "-fPIC", "-fvisibility=hidden", "-shared",
-           "-o", library.name, str(kind.sources[0]), f"-I{ROOT}", "-I.", "-isystem",
+           "-o", library.name, *(f"-D{macro}" for macro in kind.defined),
+           str(kind.sources[0]), f"-I{ROOT}", "-I.", "-isystem",
            str(include), "-isystem", str(include / "vltstd"),
            *(f"libV{design.top}.a" for design in designs), str(_verilated(tool, cxx, waves)),
            "-pthread", *trace], work, tool.environment(cxx.command))

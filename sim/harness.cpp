@@ -15,6 +15,7 @@
 #include "axi_lite.h"
 #include "axi_port.h"
 #include "dram.h"
+#include "ends.h"
 #include "trace.h"
 #include "verilated.h"
 #if VM_TRACE_FST
@@ -25,20 +26,7 @@ using Tracer = VerilatedFstC;
 using Tracer = VerilatedVcdC;
 #endif
 
-// Verilator's ways to end the process become exceptions, which the interface below reports.
-void vl_finish(const char* file, int line, const char*) {
-    throw std::runtime_error(std::string("$finish at ") + file + ":" + std::to_string(line));
-}
-void vl_stop(const char* file, int line, const char*) {
-    throw std::runtime_error(std::string("assertion at ") + file + ":" + std::to_string(line));
-}
-void vl_fatal(const char* file, int line, const char*, const char* text) {
-    throw std::runtime_error(std::string(text) + " at " + file + ":" + std::to_string(line));
-}
-
 namespace {
-
-enum Status { IRQ = 0, LIMIT = 1, VIOLATION = 2, STOPPED = 3, CANCELED = 4, NO_ANSWER = 5 };
 
 // One machine, its host's port and its port of the memory; the first of several has the seeds that
 // a single one has.
@@ -139,11 +127,18 @@ public:
         flips_.push_back({address, mask, after});
     }
 
+    Trace& trace(uint32_t core) { return cores[core]->trace; }
+    AxiPort<Vmakalu>& port(uint32_t number) { return cores[number]->port; }
+    AxiLite<Vmakalu>& control(uint32_t core) { return cores[core]->control; }
+    uint64_t beats(uint32_t channel) const { return channels.beats(channel); }
+    uint64_t ended(uint32_t core) const { return cores[core]->ended; }
+
     // The core whose evaluation has not come back, in words where there are several.
     std::string culprit() const {
         return cores.size() == 1 ? "" : " (core " + std::to_string(under_way_) + ")";
     }
 
+    static constexpr unsigned BEAT = AxiPort<Vmakalu>::BEAT;
     Memory memory;
     Channels channels;
     std::vector<std::unique_ptr<Core>> cores;
@@ -228,82 +223,6 @@ private:
     std::vector<Flip> flips_;
 };
 
-template <class F>
-int guarded(Harness* h, F f) {
-    try {
-        return f();
-    } catch (const std::exception& e) {
-        h->message = "the simulated design" + h->culprit() + " stopped in cycle " +
-                     std::to_string(h->cycle) + ": " + e.what();
-        return STOPPED;
-    }
-}
-
 }  // namespace
 
-#define API extern "C" __attribute__((visibility("default")))
-
-API Harness* harness_create(const DramParameters* p, uint32_t cores) {
-    return new Harness(*p, cores);
-}
-API void harness_destroy(Harness* h) { delete h; }
-API unsigned harness_bus_bytes() { return AxiPort<Vmakalu>::BEAT; }
-API uint64_t harness_cycle(Harness* h) { return h->cycle; }
-API const char* harness_message(Harness* h) { return h->message.c_str(); }
-API void harness_statistics(Harness* h, uint32_t core, DramStatistics* to) {
-    *to = h->cores[core]->port.statistics();
-}
-API uint64_t harness_channel_beats(Harness* h, uint32_t channel) {
-    return h->channels.beats(channel);
-}
-API int harness_segment(Harness* h, uint64_t base, uint64_t n) {
-    try {
-        h->memory.segment(base, n);
-    } catch (const std::bad_alloc&) {
-        return 0;
-    }
-    return 1;
-}
-API uint8_t* harness_memory(Harness* h, uint64_t at, uint64_t n) { return h->memory.at(at, n); }
-API void harness_inject(Harness* h, uint64_t low, uint64_t high, uint32_t resp) {
-    h->memory.inject(low, high, resp);
-}
-API void harness_misbehave(Harness* h, uint32_t what, uint32_t id, uint64_t burst) {
-    h->cores[0]->port.misbehave(what, id, burst);
-}
-API const TraceRecord* harness_trace(Harness* h, uint32_t core, uint64_t* n) {
-    auto& records = h->cores[core]->trace.records();
-    *n = records.size();
-    return records.data();
-}
-API void harness_flip(Harness* h, uint64_t address, uint8_t mask, int64_t after) {
-    h->flip(address, mask, after);
-}
-API int harness_waves(Harness* h, const char* path) {
-#if VM_TRACE
-    return guarded(h, [&] { h->waves(path); return 0; });
-#else
-    h->message = std::string("this build has no waves: ") + path;
-    return STOPPED;
-#endif
-}
-API int harness_reset(Harness* h, uint32_t cycles) {
-    return guarded(h, [&] { return h->reset(cycles); });
-}
-API int harness_write(Harness* h, uint32_t core, uint32_t address, uint32_t data,
-                      uint32_t* resp) {
-    return guarded(h, [&] { return h->write(core, address, data, resp); });
-}
-API int harness_read(Harness* h, uint32_t core, uint32_t address, uint32_t* data,
-                     uint32_t* resp) {
-    return guarded(h, [&] { return h->read(core, address, data, resp); });
-}
-API void harness_post(Harness* h, uint32_t core, uint32_t address, uint32_t data,
-                      uint64_t delay) {
-    h->cores[core]->control.write(address, data, delay);
-}
-API int harness_run(Harness* h, uint64_t limit, uint64_t mask, uint32_t any, uint64_t every,
-                    int (*progress)(uint64_t)) {
-    return guarded(h, [&] { return h->run(limit, mask, any, every, progress); });
-}
-API uint64_t harness_ended(Harness* h, uint32_t core) { return h->cores[core]->ended; }
+#include "harness_api.h"

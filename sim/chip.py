@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated chip: its cores, chip control and hub in front of a memory with its channels.
+
+The cores are objects of the class that a machine alone is simulated with, so a chip of more cores
+needs no further build of them; chip control and hub are a design of their own.
+"""
+
+from hw.chip.uncore import TOP, verilog
+from isa.chip import ChipConfig
+from sim.build import HEADERS, ROOT, Kind, Library, build, rtl, verilog_text
+from sim.harness import DramModel, Harness
+
+
+def kind(chip: ChipConfig) -> Kind:
+    """What the harness of a chip is made of."""
+    def each(count: int) -> str:
+        return " ".join(f"M({k})" for k in range(count))
+
+    return Kind(TOP, (ROOT / "chip.cpp", *HEADERS), defined=(
+        f"FOR_CORES(M)={each(chip.cores)}", f"FOR_CHANNELS(M)={each(chip.channels)}"))
+
+
+def simulation(chip: ChipConfig, waves: str | None = None) -> Library:
+    """The library that simulates a chip, from the cache if it is there.
+
+    Parameters
+    ----------
+    chip : ChipConfig
+    waves : str, optional
+        One of :data:`sim.build.WAVES`.
+
+    Raises
+    ------
+    sim.verilator.ToolError
+        If it has to be built and a tool is missing, or a step fails.
+    """
+    uncore = verilog_text(chip.name, f"{chip.hash:016x}", "hw.chip.uncore", lambda: verilog(chip))
+    return build(uncore, waves, kind(chip),
+                 beside={"makalu": rtl(chip.core, trace=True, gated=True)})
+
+
+def harness(chip: ChipConfig, dram: DramModel | None = None) -> Harness:
+    """A simulated chip, whose registers are those of :mod:`isa.jobs`; the memory has as many
+    channels as the chip, each of them as :class:`sim.harness.DramModel` says."""
+    return Harness(simulation(chip).path, dram or DramModel(), max_burst=chip.core.max_burst)
