@@ -9,7 +9,7 @@ every device.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -75,6 +75,8 @@ class Device(Protocol):
     name : str
         What the command line calls it.
     config : Config
+    cores : int
+        Executions that go on at the same time.
     progress : callable or None
         Called with the cycles of the execution so far, a few times a second, by a device that can
         tell.
@@ -82,6 +84,7 @@ class Device(Protocol):
 
     name: str
     config: Config
+    cores: int = 1
     progress: Callable[[int], None] | None = None
 
     def load(self, program: Program) -> None:
@@ -116,6 +119,16 @@ class Device(Protocol):
         DeviceFault
             If the machine stops with an error; it can be used again afterwards.
         """
+
+    def execute_all(self, inputs: Sequence[np.ndarray]) -> list[Result]:
+        """Run the loaded program once for each of up to :attr:`cores` inputs.
+
+        Raises
+        ------
+        DeviceFault
+            If an execution stops with an error, when all have ended; the first one's.
+        """
+        return [self.execute(region) for region in inputs]
 
     def close(self) -> None:
         """Give back what the device holds: the simulation, the wave file, the port."""

@@ -23,12 +23,15 @@ class GoldenDevice(Device):
         The machine.
     watch : callable, optional
         Called with position and instruction after each one.
+    cores : int
+        Executions that may be asked for at the same time, as of a chip; they run one by one.
     """
 
     name = "golden"
 
-    def __init__(self, config: Config, watch: Callable[[int, Instruction], None] | None = None):
-        self.config = config
+    def __init__(self, config: Config, watch: Callable[[int, Instruction], None] | None = None,
+                 cores: int = 1):
+        self.config, self.cores = config, cores
         self._watch = watch
         self._program: Program | None = None
 

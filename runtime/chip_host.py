@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of a chip: leases, jobs and records (:mod:`isa.jobs`) over any link.
+
+::
+
+    Chip     the chip control's registers ─► leases: cores, a window of memory, two rings
+    Lease    load: the program once, WORKSPACE, INPUT and OUTPUT for each place
+             execute_all: a job for each execution ─► records ─► outputs
+
+A place is what one execution at a time uses; an execution runs on whichever core of the lease is
+free.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from isa.chip import ChipConfig
+from isa.config import ISA_VERSION
+from isa.instructions import KEPT, QUEUES, Fault, Region
+from isa.jobs import (BLOCK, IDENT, OFFSET, POSITIONS, REFUSAL_TEXT, RING_LIMIT, Job, Outcome,
+                      Record)
+from isa.program import Program
+from runtime.device import (DeviceFault, MachineError, Result, region_bytes, region_input)
+from runtime.host import PAGE, Link, watchdog_cycles
+
+SHARED = (Region.PROGRAM,)
+"""Regions that all places have together."""
+
+RING = 6
+"""Logarithm of the jobs that a lease may have under way."""
+
+assert RING <= RING_LIMIT
+
+
+class Chip:
+    """A chip behind a link; the link's wait is for the chip's interrupt.
+
+    Parameters
+    ----------
+    link : runtime.host.Link
+    chip : ChipConfig
+        What is expected.
+
+    Raises
+    ------
+    MachineError
+        If it is another chip, or does not answer.
+    """
+
+    def __init__(self, link: Link, chip: ChipConfig):
+        self.link, self.config = link, chip
+        version = ISA_VERSION[0] << 16 | ISA_VERSION[1]
+        for what, want, got in (
+                ("identification", IDENT, self.read("IDENT")),
+                ("instruction set version", version, self.read("VERSION")),
+                ("configuration hash", chip.hash, self.read_wide("CONFIG_HASH"))):
+            if got != want:
+                raise MachineError(f"the chip is not a {chip.name!r}: its {what} is {got:#x} "
+                                   f"instead of {want:#x}")
+        self.write("CONTROL", 1)
+
+    def read(self, name: str) -> int:
+        """A register of the chip control."""
+        return self.link.read(OFFSET[name])
+
+    def read_wide(self, name: str) -> int:
+        """A register of 64 bits."""
+        return self.read(name) | self.read(f"{name}_HI") << 32
+
+    def write(self, name: str, value: int) -> None:
+        """Change a register of the chip control."""
+        self.link.write(OFFSET[name], value)
+
+    def write_wide(self, name: str, value: int) -> None:
+        """Change a register of 64 bits."""
+        self.write(name, value & 0xFFFF_FFFF)
+        self.write(f"{name}_HI", value >> 32)
+
+
+def places_bytes(program: Program, places: int) -> int:
+    """Bytes of the window of a lease that runs a program in so many places, rings included."""
+    return _Plan(program, places).end
+
+
+class _Plan:
+    """Where things lie in a lease's part of memory, from its first byte on."""
+
+    def __init__(self, program: Program, places: int):
+        self.end = 0
+        self.jobs = self._take(BLOCK << RING)
+        self.records = self._take(BLOCK << RING)
+        self.window = self.end
+        shared = {r: self._take(region_bytes(program, r)) for r in SHARED}
+        self.places = [{**shared, **{r: self._take(region_bytes(program, r))
+                                     for r in Region if r not in SHARED}} for _ in range(places)]
+
+    def _take(self, size: int) -> int:
+        at = self.end
+        self.end += -(-size // PAGE) * PAGE
+        return at
+
+
+class Lease:
+    """Some cores of a chip and a part of its memory, for one tenant.
+
+    Parameters
+    ----------
+    chip : Chip
+    queue : int
+        Which job queue of the chip.
+    cores : int
+        Mask of its cores.
+    tenant : int
+        Whose it is, up to 16 bits: a core is cleared before it works for another one.
+    base : int
+        First byte of its memory, a multiple of 4096.
+    watchdog : int, optional
+        As :class:`runtime.host.Host` has it.
+    """
+
+    def __init__(self, chip: Chip, queue: int, cores: int, tenant: int, base: int,
+                 watchdog: int | None = None):
+        self._chip, self._name, self._cores = chip, f"QUEUE{queue}", cores
+        self._base, self._watchdog = base, watchdog
+        chip.write(f"{self._name}_TENANT", tenant)
+        chip.write(f"{self._name}_RING", RING)
+        chip.write_wide(f"{self._name}_CORES", cores)
+        self._position = chip.read(f"{self._name}_JOBS_TAIL")
+
+    def load(self, program: Program, places: int) -> None:
+        """Write a program, clear what its executions keep, and set up the queue, which is at rest.
+        """
+        chip, plan, base, link = self._chip, _Plan(program, places), self._base, self._chip.link
+        self._program, self._plan = program, plan
+        for name, value in (("JOBS_BASE", base + plan.jobs), ("RECORDS_BASE", base + plan.records),
+                            ("WINDOW_BASE", base + plan.window),
+                            ("WINDOW_SIZE", plan.end - plan.window)):
+            chip.write_wide(f"{self._name}_{name}", value)
+        size = region_bytes(program, Region.PROGRAM)
+        link.write_memory(base + plan.places[0][Region.PROGRAM], np.frombuffer(
+            program.image.ljust(size, b"\0"), np.uint8))
+        for place in plan.places:
+            for region in KEPT:
+                link.write_memory(base + place[region],
+                                  np.zeros(region_bytes(program, region), np.uint8))
+
+    def execute_all(self, inputs: Sequence[np.ndarray]) -> list[Result | DeviceFault]:
+        """Run the program once for each of the inputs, at most as many as there are places.
+
+        Raises
+        ------
+        MachineError
+            If the chip refuses a job or does not come back.
+        """
+        link = self._chip.link
+        for place, region in zip(self._plan.places, inputs, strict=False):
+            link.write_memory(self._base + place[Region.INPUT],
+                              region_input(self._program, region))
+        first = self._position
+        for k in range(len(inputs)):
+            self._put(k)
+        self._chip.write(f"{self._name}_JOBS_TAIL", self._position)
+        records = self._records(first, len(inputs))
+        return [self._result(place, records[place]) for place in range(len(inputs))]
+
+    def _put(self, place: int) -> None:
+        """A job into the ring; its tag is its place."""
+        program, plan = self._program, self._plan
+        job = Job(place, self._cores,
+                  watchdog_cycles(program) if self._watchdog is None else self._watchdog,
+                  program.start, tuple((plan.places[place][r] - plan.window,
+                                        region_bytes(program, r)) for r in Region))
+        self._chip.link.write_memory(self._block(plan.jobs, self._position),
+                                     np.frombuffer(job.encode(), np.uint8))
+        self._position = (self._position + 1) % POSITIONS
+
+    def _block(self, ring: int, position: int) -> int:
+        return self._base + ring + position % (1 << RING) * BLOCK
+
+    def _records(self, position: int, count: int) -> dict[int, Record]:
+        """The next records, by their tags."""
+        chip, found = self._chip, dict[int, Record]()
+        while len(found) < count:
+            if not chip.link.wait():
+                raise MachineError(f"{count - len(found)} of {count} jobs of program "
+                                   f"{self._program.name!r} have not come back in "
+                                   f"{chip.link.patience}: cores running "
+                                   f"{chip.read_wide('RUNNING'):#x}, in reset "
+                                   f"{chip.read_wide('RESETTING'):#x}")
+            tail = chip.read(f"{self._name}_RECORDS_TAIL")
+            while position != tail:
+                data = chip.link.read_memory(self._block(self._plan.records, position), BLOCK)
+                record = Record.decode(data.tobytes())
+                found[record.tag] = record
+                position = (position + 1) % POSITIONS
+            chip.write(f"{self._name}_RECORDS_HEAD", position)
+        return found
+
+    def _result(self, place: int, record: Record) -> Result | DeviceFault:
+        program, values = self._program, record.values
+        if record.outcome is Outcome.REFUSED:
+            assert record.refusal is not None
+            raise MachineError(f"the chip refuses a job of program {program.name!r}: "
+                               f"{REFUSAL_TEXT[record.refusal]}")
+        if record.outcome is Outcome.FAULT:
+            code = Fault(values["ERROR_CODE"])
+            # the watchdog finds what hangs in an engine
+            engine = None if code == Fault.WATCHDOG else ("", *QUEUES)[values["ERROR_ENGINE"]]
+            return DeviceFault(program, code, values["ERROR_INDEX"], engine)
+        outputs = self._chip.link.read_memory(
+            self._base + self._plan.places[place][Region.OUTPUT],
+            region_bytes(program, Region.OUTPUT))
+        counters = {name: values[name] for name in ("CYCLES", "INSTRUCTIONS", "DRAM_READ_BYTES",
+                                                    "DRAM_WRITE_BYTES")}
+        return Result(outputs[:program.region_sizes.get(Region.OUTPUT, 0)].copy(), counters)
