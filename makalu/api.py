@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import onnx
 
+from isa.chip import CHIPS
 from isa.config import Config
 from isa.presets import load_config
-from isa.program import Program
+from isa.program import Program, ProgramError
 from makalu import facts
 from runtime.device import Device
 from runtime.session import Session
 
-DEVICES = ("golden", "rtl", "board")
-"""Names of devices: the golden model, the simulated hardware, and a whole simulated board."""
+DEVICES = ("golden", "rtl", "board", *CHIPS)
+"""Names of devices: the golden model, the simulated hardware, a whole simulated board, and
+simulated chips of several cores."""
 
 UART = "uart:"
 """What the name of a board on a serial line begins with: ``uart:/dev/ttyUSB0``, or with another
@@ -163,13 +165,16 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
         The machine.
     options
         Of :class:`sim.device.RtlDevice`: ``dram``, ``waves``, ``watchdog``, ``progress``; of
-        :class:`runtime.golden_device.GoldenDevice`: ``watch``; of a board ``watchdog`` and
+        :class:`runtime.golden_device.GoldenDevice`: ``watch``, ``cores``; of a chip ``cores``,
+        ``dram``, ``watchdog``, ``progress``; of a board ``watchdog`` and
         ``patience`` (:class:`runtime.uart_device.UartDevice`).
 
     Raises
     ------
     ValueError
-        If there is no such device.
+        If there is no such device, or a chip has fewer cores.
+    isa.program.ProgramError
+        If a chip's cores are other machines.
     runtime.device.MachineError
         If a board's port does not open, the board does not answer, or it is another machine.
     """
@@ -182,6 +187,13 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
     if name == "board":
         from sim.board import BoardDevice
         return BoardDevice(_config(config), **options)
+    if name in CHIPS:
+        from sim.chip_device import RtlChip
+        chip = CHIPS[name]
+        if _config(config).hash != chip.core.hash:
+            raise ProgramError(f"the cores of {name!r} are {chip.core.name!r}, and the program is "
+                               f"for {_config(config).name!r}: add --config {chip.core.name}")
+        return RtlChip(chip, **options)
     if is_device(name):
         from runtime.uart_device import SerialPort, UartDevice
         return UartDevice(_config(config), SerialPort(name[len(UART):]), name=name, **options)

@@ -132,6 +132,9 @@ class Session:
     loaded : bool
         The device stays as it is: the program is an entry of one that it has already, or is not
         run.
+    cores : int, optional
+        Executions that go on at the same time where a run has several; by default as many as the
+        device can.
 
     Attributes
     ----------
@@ -147,11 +150,18 @@ class Session:
     isa.program.ProgramError
         If the program was compiled for another configuration than the device's, its parts for the
         host do not fit, or it is a decoder's.
+    ValueError
+        If the device has fewer cores.
     """
 
-    def __init__(self, program: Program, device: Device, loaded: bool = False):
+    def __init__(self, program: Program, device: Device, loaded: bool = False,
+                 cores: int | None = None):
         if not loaded:
             check_alone(program)
+        self.cores = device.cores if cores is None else cores
+        if not 1 <= self.cores <= device.cores:
+            raise ValueError(f"device {device.name!r} runs {device.cores} executions at a time, "
+                             f"not {cores}")
         self.program, self.device = program, device
         self._pre = HostGraph(program.host_pre) if program.host_pre else None
         self._post = HostGraph(program.host_post) if program.host_post else None
@@ -251,46 +261,65 @@ class Session:
         self.takes.elements(values)
         self.device.enter(self.program, arguments)
         self.counters = []
-        return self._execute(values)
+        return self._execute([values])[0]
 
     def _run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None
              ) -> dict[str, np.ndarray]:
         values = self.takes.named(inputs)
         total = self.takes.elements(values)
         self.counters = []
-        pieces: list[dict[str, np.ndarray]] = []
         if not self.takes.alike:
-            return self._execute(values)    # there are no batches
-        for start in range(0, total, self.batch):
-            piece = {k: v[start:start + self.batch] for k, v in values.items()}
-            missing = start + self.batch - total
-            if missing > 0:
-                piece = {k: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)])
-                         for k, v in piece.items()}
-            pieces.append(self._execute(piece))
+            return self._execute([values])[0]    # there are no batches
+        found: list[dict[str, np.ndarray]] = []
+        starts = range(0, total, self.batch)
+        for first in range(0, len(starts), self.cores):
+            now = starts[first:first + self.cores]
+            found += self._execute([self._piece(values, start, total) for start in now])
             if progress:
-                progress(min(start + self.batch, total), total)
-        if len(pieces) == 1 and total == self.batch:
-            return pieces[0]
-        return {port.name: np.concatenate([p[port.name] for p in pieces])[:total]
+                progress(min(now[-1] + self.batch, total), total)
+        if len(found) == 1 and total == self.batch:
+            return found[0]
+        return {port.name: np.concatenate([p[port.name] for p in found])[:total]
                 for port in self.outputs}
 
-    def _execute(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _piece(self, values: dict[str, np.ndarray], start: int, total: int
+               ) -> dict[str, np.ndarray]:
+        """What an execution takes from ``start`` on, filled up with copies of the last element."""
+        piece = {k: v[start:start + self.batch] for k, v in values.items()}
+        missing = start + self.batch - total
+        if missing <= 0:
+            return piece
+        return {k: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)])
+                for k, v in piece.items()}
+
+    def _execute(self, pieces: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        """Executions at the same time, if there are several."""
+        made = [{**values, **(self._pre(values) if self._pre else {})} for values in pieces]
+        regions = [self._packed(values) for values in made]
+        results = ([self.device.execute(regions[0])] if len(regions) == 1
+                   else self.device.execute_all(regions))
+        self.counters += [result.counters for result in results]
+        return [self._unpacked(values, result.outputs)
+                for values, result in zip(made, results, strict=True)]
+
+    def _packed(self, made: dict[str, np.ndarray]) -> np.ndarray:
+        """The bytes of region INPUT."""
         program = self.program
-        lanes = program.config.word_bytes
-        made = {**values, **(self._pre(values) if self._pre else {})}
         region = np.zeros(program.region_sizes.get(Region.INPUT, 0), np.uint8)
         for b in program.inputs:
             try:
-                packed = pack(b, np.ascontiguousarray(made[b.name]), lanes)
+                packed = pack(b, np.ascontiguousarray(made[b.name]), program.config.word_bytes)
             except ValueError as e:     # not the user's array, which has been checked
                 raise ProgramError(f"program {program.name!r}: {e}; compile the model again"
                                    ) from None
             region[b.offset:b.offset + b.size] = packed
-        result = self.device.execute(region)
-        self.counters.append(result.counters)
-        for b in program.outputs:
-            made[b.name] = unpack(b, result.outputs[b.offset:b.offset + b.size], lanes)
+        return region
+
+    def _unpacked(self, made: dict[str, np.ndarray], outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs by name, of the bytes of region OUTPUT; ``made``: the other values."""
+        lanes = self.program.config.word_bytes
+        for b in self.program.outputs:
+            made[b.name] = unpack(b, outputs[b.offset:b.offset + b.size], lanes)
         if self._post:
             made |= self._post(made)
         return {port.name: made[port.name] for port in self.outputs}

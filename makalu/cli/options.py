@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from isa.config import PRECISIONS
+from isa.chip import CHIPS
 from isa.presets import PRESETS
 from isa.program import Program
 import makalu
@@ -41,8 +42,9 @@ class DeviceName(click.ParamType):
 device_option = click.option(
     "--device", type=DeviceName(), default="golden", show_default=True, metavar="NAME",
     help="golden (the golden model: the right bits, quickly), rtl (the simulated hardware: "
-         "cycles), board (a simulated board, with its memory and its serial line), or uart:PORT, a "
-         "board, as in uart:/dev/ttyUSB0.")
+         "cycles), board (a simulated board, with its memory and its serial line), "
+         f"{', '.join(CHIPS)} (a simulated chip of several cores), or uart:PORT, a board, as in "
+         "uart:/dev/ttyUSB0.")
 config_option = click.option(
     "--config", default="core256", show_default=True, metavar="NAME",
     help=f"The machine: {', '.join(PRESETS)}, or a .json file with the fields of a configuration.")

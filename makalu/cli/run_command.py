@@ -18,6 +18,7 @@ from makalu.inputs import read_inputs, unusual
 from makalu.pictures import Pictures
 from makalu.text import percent
 from compiler.source.imports.formats import is_model
+from isa.chip import CHIPS
 from runtime.session import Session
 from sim.build import WAVES
 
@@ -36,11 +37,13 @@ from sim.build import WAVES
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
 @click.option("--model", metavar="MODEL", help="What --check compares a .mkl program with.")
+@click.option("--cores", type=click.IntRange(1), metavar="N",
+              help="Cores of a chip that run inputs at the same time; by default all.")
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
 def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, classes: str | None,
-        how: How, output: str | None, check: bool, model: str | None, waves: str | None,
-        as_json: bool) -> None:
+        how: How, output: str | None, check: bool, model: str | None, cores: int | None,
+        waves: str | None, as_json: bool) -> None:
     """Run NET, a program (.mkl) or a model (.onnx, .tflite, .pb, .keras, .pt2, a SavedModel
     folder), on a device.
 
@@ -54,6 +57,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
       makalu run net.mkl --input cat.jpg --crop 0.875 --mean 0.485,0.456,0.406
         --std 0.229,0.224,0.225
       makalu run net.mkl --device rtl --input x.npy --waves net.vcd
+      makalu run net.mkl --device chip4_small --cores 3 --input x.npy
       makalu run net.mkl --device uart:/dev/ttyUSB0 --input cat.jpg
       makalu run net.onnx --input a=left.npy --input b=arrays.npz:right --json
       makalu run net.onnx --input test_data_set_0/input_0.pb
@@ -64,12 +68,14 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
                                    "--model MODEL")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
+    if cores and device not in CHIPS:
+        raise click.ClickException(f"cores are those of a chip: add --device {' or '.join(CHIPS)}")
     if waves and Path(waves).suffix[1:] not in WAVES:
         raise click.ClickException(f"--waves {waves}: name a file that ends in ."
                                    f"{' or .'.join(WAVES)}, which says the format")
     names = naming.class_names(classes)
     program = load_runnable(net, how)
-    options = {"waves": waves} if device == "rtl" else {}
+    options = {"waves": waves} if waves else {"cores": cores} if cores else {}
     with api.open_device(device, program.config, **options) as machine:
         session = Session(program, machine)
         naming.check(names, session.outputs)
