@@ -153,16 +153,23 @@ class Lease:
         MachineError
             If the chip refuses a job or does not come back.
         """
+        self.begin(inputs)
+        return self.end()
+
+    def begin(self, inputs: Sequence[np.ndarray]) -> None:
+        """Write the inputs of executions, and post their jobs; :meth:`end` waits for them."""
         link = self._chip.link
-        for place, region in zip(self._plan.places, inputs, strict=False):
-            link.write_memory(self._base + place[Region.INPUT],
+        self._first, self._count = self._position, len(inputs)
+        for k, region in enumerate(inputs):
+            link.write_memory(self._base + self._plan.places[k][Region.INPUT],
                               region_input(self._program, region))
-        first = self._position
-        for k in range(len(inputs)):
             self._put(k)
         self._chip.write(f"{self._name}_JOBS_TAIL", self._position)
-        records = self._records(first, len(inputs))
-        return [self._result(place, records[place]) for place in range(len(inputs))]
+
+    def end(self) -> list[Result | DeviceFault]:
+        """What the executions have given, when all have ended."""
+        records = self._records(self._first, self._count)
+        return [self._result(place, records[place]) for place in range(self._count)]
 
     def _put(self, place: int) -> None:
         """A job into the ring; its tag is its place."""
