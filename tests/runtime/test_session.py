@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from isa.instructions import Region
 from isa.presets import PRESETS
-from runtime.device import Result
+from runtime.device import Device, Result
 from runtime.ports import InputError
 from runtime.session import Session
 from tests.sim import standin
@@ -19,7 +19,7 @@ TINY = PRESETS["tiny"]
 SHAPE = (2, 3, 5, 6)
 
 
-class AddOne:
+class AddOne(Device):
     """A device that adds one to every byte."""
 
     name, config = "add-one", TINY
