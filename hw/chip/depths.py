@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of a core may be under way in the hub.
 
-``LOAD`` has places for all that a core has in flight, ``outstanding`` bursts of ``max_burst``
-beats, in equal parts for each channel: a run through memory goes to the channels in turns. One that
-stays in a channel has its part alone, but never less than two pieces. Instruction fetch has places
-for the blocks that it reads ahead, likewise.
+LOAD has places for what a core has in flight, ``outstanding`` bursts of ``max_burst`` beats, and
+instruction fetch for the blocks that it reads ahead: in each channel for those that are there when
+addresses follow one another, in whole blocks of the interleaving. A run that stays in one channel
+has no more in flight than that.
 
-Data of a core take ``outstanding * max_burst * bus_bytes`` bytes, if that is enough for two pieces
-a channel: 8 KB in ``core1024``, whatever the number of channels, and 1 KB for instructions.
+Of each core, ``core1024`` has 8 KB for data, on one channel as on eight, and 1 KB for instructions,
+or 512 bytes a channel if there are more than two.
 """
 
 from dataclasses import dataclass
 
-from hw.chip.interleave import INTERLEAVE_BYTES, piece_beats
+from hw.chip.interleave import INTERLEAVE_BYTES
 from hw.control.fetch import Fetch
 from hw.parts.fifo import COMB_DEPTH
 from isa.config import Config
@@ -45,11 +45,16 @@ def _pieces(config: Config, bursts: int) -> int:
     return min(bursts * each, COMB_DEPTH)
 
 
+def _beats(config: Config, flight: int, channels: int) -> int:
+    """Places in each channel for ``flight`` beats that follow one another."""
+    block = INTERLEAVE_BYTES // config.bus_bytes
+    return min(flight, -(-flight // (block * channels)) * block)
+
+
 def load_depths(config: Config, channels: int) -> Depths:
     """Of LOAD."""
-    flight = config.outstanding * config.max_burst
     return Depths(bursts=config.outstanding, pieces=_pieces(config, config.outstanding),
-                  beats=max(flight // channels, 2 * piece_beats(config)))
+                  beats=_beats(config, config.outstanding * config.max_burst, channels))
 
 
 def fetch_depths(config: Config, channels: int) -> Depths:
@@ -57,7 +62,7 @@ def fetch_depths(config: Config, channels: int) -> Depths:
     each = -(-FETCH_BYTES // (config.max_burst * config.bus_bytes))
     bursts, flight = Fetch.AHEAD * each, Fetch.AHEAD * FETCH_BYTES // config.bus_bytes
     return Depths(bursts=bursts, pieces=min(bursts, COMB_DEPTH),
-                  beats=max(flight // channels, piece_beats(config)))
+                  beats=_beats(config, flight, channels))
 
 
 def store_depths(config: Config) -> Depths:

@@ -20,11 +20,6 @@ def channel_of(address: Value, channels: int) -> Value:
     return address[low:low + exact_log2(channels)] if channels > 1 else Const(0, 1)
 
 
-def piece_beats(config: Config) -> int:
-    """Beats of the longest piece of a burst that keeps to ``max_burst``."""
-    return min(config.max_burst, INTERLEAVE_BYTES // config.bus_bytes)
-
-
 def piece_layout(config: Config) -> data.StructLayout:
     """A piece of a burst in one channel: ``len`` beats minus one, the burst's ``id``, and whether
     it is the ``last`` one of its burst."""
