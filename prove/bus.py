@@ -5,7 +5,7 @@ A channel is looked at where an engine hands it over, in front of the registers 
 controller.
 """
 
-from amaranth.hdl import Assert, Module, Mux, Signal
+from amaranth.hdl import Assert, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.utils import exact_log2
 
@@ -33,6 +33,8 @@ class Bursts:
         Of requests, and of what belongs to them, in the same order and never before them.
     most : int
         Bursts under way at most.
+    of : Value, optional
+        What is kept of a request beside its length.
 
     Attributes
     ----------
@@ -42,22 +44,29 @@ class Bursts:
         The next beat is the last one of its burst.
     over : Signal
         It is handed over.
+    place : Signal
+        Beats of that burst before it.
+    kept : Signal
+        What was kept of that burst.
     """
 
-    def __init__(self, m: Module, address: stream.Interface, beats: stream.Interface, most: int):
+    def __init__(self, m: Module, address: stream.Interface, beats: stream.Interface, most: int,
+                 of: Value | None = None):
         asks, comes = address.valid & address.ready, beats.valid & beats.ready
         self.count = Signal(range(most + 2))
         self.ends, self.over = Signal(), Signal()
         lengths = [Signal(LEN_BITS, name=f"length{k}") for k in range(most + 1)]
-        place = Signal(LEN_BITS)
+        self.place = place = Signal(LEN_BITS)
         left = Signal.like(self.count)
+        kept = [Signal(0 if of is None else len(of), name=f"kept{k}") for k in range(most + 1)]
+        self.kept = kept[0]
         m.d.comb += [self.ends.eq(place == lengths[0]), self.over.eq(comes & self.ends),
                      left.eq(self.count - self.over)]
         m.d.sync += self.count.eq(left + asks)
         with m.If(comes):
             m.d.sync += place.eq(Mux(self.ends, 0, place + 1))
         with m.If(self.over):
-            m.d.sync += [to.eq(of) for to, of in zip(lengths, lengths[1:])]
+            m.d.sync += [a.eq(b) for queue in (lengths, kept) for a, b in zip(queue, queue[1:])]
         for k, length in enumerate(lengths):
             with m.If(asks & (left == k)):
-                m.d.sync += length.eq(address.payload.len)
+                m.d.sync += [length.eq(address.payload.len), kept[k].eq(0 if of is None else of)]

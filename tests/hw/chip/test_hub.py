@@ -73,6 +73,11 @@ def test_latencies():
     """Of each channel, from register to register."""
     dut, seen = Hub(small(4, BUS, max_burst=8), cores=2, channels=2), {}
 
+    async def pulse(ctx, source):
+        ctx.set(source.valid, 1)
+        await ctx.tick()
+        ctx.set(source.valid, 0)
+
     async def cycles(ctx, source, sink, **payload):
         ctx.set(source.payload, payload)
         ctx.set(source.valid, 1)
@@ -84,6 +89,7 @@ def test_latencies():
             await ctx.tick()
             ctx.set(source.valid, 0)
             count += 1
+            assert count < 10, "does not arrive"
         await ctx.tick()
         return count
 
@@ -92,13 +98,10 @@ def test_latencies():
         for name, axi_id in (("LOAD", LOAD_ID), ("fetch", FETCH_ID)):
             seen["AR", name] = await cycles(ctx, core.ar, channel.ar, id=axi_id, addr=0x200)
             seen["R", name] = await cycles(ctx, channel.r, core.r, id=2 + axi_id, last=1)
-        ctx.set(core.w.valid, 1)
+        await pulse(ctx, core.w)
         seen["AW"] = await cycles(ctx, core.aw, channel.aw, addr=0x200)
-        ctx.set(core.w.valid, 0)
         seen["B"] = await cycles(ctx, channel.b, core.b, id=2)
-        ctx.set(core.aw.valid, 1)
-        await ctx.tick()
-        ctx.set(core.aw.valid, 0)
+        await pulse(ctx, core.aw)
         await ctx.tick().repeat(5)
         seen["W"] = await cycles(ctx, core.w, channel.w, last=1)
 

@@ -121,6 +121,10 @@ def test_reset_in_mid_flight(opcode):
         while not neighbor.finished:
             await ctx.tick()
 
+    async def limit(ctx):
+        await ctx.tick().repeat(8000)
+        raise AssertionError("does not end")
+
     async def beside(ctx):
         await neighbor.run(ctx, dut.hub.cores[1], 5)
 
@@ -135,6 +139,7 @@ def test_reset_in_mid_flight(opcode):
         sim.add_testbench(serve(memory, bus), background=True)
     sim.add_testbench(machine.scratchpad, background=True)
     sim.add_testbench(beside, background=True)
+    sim.add_testbench(limit, background=True)
     sim.add_testbench(run)
     sim.run()
     bench.check_cores()
