@@ -6,7 +6,10 @@ Beats carry as data where they belong: the low bits of their own address, in bea
 to two beats, so one that begins in the last beat of a block is cut.
 """
 
-from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Assert, Assume, Cat, Const, Elaboratable, Module, Mux, Signal
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -16,6 +19,7 @@ from hw.chip.depths import Depths
 from hw.chip.hub import Hub
 from hw.chip.interleave import INTERLEAVE_BYTES
 from hw.chip.read_path import ReadPath
+from hw.memory.axi import AXIPort
 from isa.config import Config
 from prove.bus import Bursts
 from prove.checker import Design
@@ -53,9 +57,14 @@ class Places(Design):
         for c, (ask, beat) in enumerate(zip(path.asks, path.beats, strict=True)):
             m.d.comb += [ask.ready.eq(self.asks[c]), beat.valid.eq(self.beats[c])]
             self._memory(m, c, ask, beat)
+        self._core(m)
         return m
 
-    def _memory(self, m, c, ask, beat):
+    def _core(self, m: Module) -> None:
+        """What the core sees."""
+
+    def _memory(self, m: Module, c: int, ask: stream.Interface, beat: stream.Interface) -> None:
+        """A channel sends what it is asked for."""
         owed = Signal(range(DEPTHS.beats + 3), name=f"owed{c}")
         m.d.sync += owed.eq(owed + Mux(ask.valid & ask.ready, ask.payload.len + 1, 0) - beat.valid)
         m.d.comb += [Assume(~beat.valid | (owed != 0)), Assert(owed <= DEPTHS.beats)]
@@ -69,8 +78,7 @@ class Reads(Places):
 
     MOST = 6
 
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = super().elaborate(platform)
+    def _core(self, m: Module) -> None:
         path = self._path
         core = Bursts(m, path.bursts, path.r, self.MOST, self.addr)
         wanted = Signal(self._block + 1)
@@ -79,9 +87,8 @@ class Reads(Places):
             m.d.comb += [Assert(core.count != 0), Assert(path.r.payload.last == core.ends),
                          Assert(path.r.payload.data[:len(wanted)] == wanted),
                          self.reached.eq(core.over & (core.place == 1) & (wanted[:-1] == 0))]
-        return m
 
-    def _memory(self, m, c, ask, beat):
+    def _memory(self, m: Module, c: int, ask: stream.Interface, beat: stream.Interface) -> None:
         at = ask.payload.addr[self._beat:][:self._block + 1]
         bursts = Bursts(m, ask, beat, DEPTHS.beats, at)
         with m.If(ask.valid):
@@ -89,3 +96,152 @@ class Reads(Places):
         m.d.comb += [Assume(~beat.valid | (bursts.count != 0)),
                      beat.payload.data.eq(bursts.kept + bursts.place),
                      beat.payload.last.eq(bursts.ends)]
+
+
+class Turns(Design):
+    """Reads of two cores at a channel, each of LOAD and instruction fetch: nobody who keeps asking
+    is passed over more often than it has to be; each address that goes out is one that was
+    taken, in that order, with the ID of who asked."""
+
+    CORES = 2
+    PASSED = 2 * (CORES - 1) + 1
+    """A burst of the same core, and before each of both one of each other core."""
+
+    addr: Signal
+    asks: Signal
+    ready: Signal
+
+    def __init__(self, config: Config):
+        self._side = ChannelReads(config, self.CORES)
+        self._users = self.CORES * len(IDS)
+        super().__init__({"addr": In(self._users), "asks": In(self._users), "ready": In(1),
+                          "reached": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.side = side = self._side
+        users = [ask for kinds in side.asks for ask in kinds]
+        taken, waiting = Signal(self._users), Signal(self._users)
+        m.d.comb += side.ar.ready.eq(self.ready)
+        for k, ask in enumerate(users):
+            passed = Signal(range(self.PASSED + 2), name=f"passed{k}")
+            m.d.comb += [ask.valid.eq(self.asks[k]), ask.payload.addr.eq(self.addr[k]),
+                         taken[k].eq(ask.valid & ask.ready), waiting[k].eq(ask.valid & ~ask.ready)]
+            stays(m, ask, Assume)
+            with m.If(~waiting[k]):
+                m.d.sync += passed.eq(0)
+            with m.Elif(taken.any()):
+                m.d.sync += passed.eq(passed + 1)
+            m.d.comb += Assert(passed <= self.PASSED)
+            if k == 0:
+                m.d.comb += self.reached.eq(passed == self.PASSED)
+        m.d.comb += Assert((taken & (taken - 1)) == 0)
+        stays(m, side.ar)
+        self._out(m, taken)
+        return m
+
+    def _out(self, m: Module, taken: Signal) -> None:
+        """Those that were taken and have not gone out, two at most; a user's number is its ID."""
+        ar = self._side.ar
+        queue = [Signal(1 + ar.payload.id.shape().width, name=f"taken{k}") for k in range(2)]
+        new, count, left = Signal.like(queue[0]), Signal(range(4)), Signal(range(4))
+        goes = ar.valid & ar.ready
+        m.d.comb += [left.eq(count - goes), Assert(ar.valid == (count != 0))]
+        m.d.sync += count.eq(left + taken.any())
+        for k in range(self._users):
+            with m.If(taken[k]):
+                m.d.comb += new.eq(Cat(self.addr[k], Const(k, 2)))
+        with m.If(ar.valid):
+            m.d.comb += Assert(Cat(ar.payload.addr[0], ar.payload.id) == queue[0])
+        with m.If(goes):
+            m.d.sync += queue[0].eq(queue[1])
+        for k, entry in enumerate(queue):
+            with m.If(taken.any() & (left == k)):
+                m.d.sync += entry.eq(new)
+
+
+class Writes(Design):
+    """Writes of two cores through a hub of two channels. What a core writes goes, once and in
+    order, to its address in that channel; data of two bursts never mix; a burst is answered once,
+    in order, when all of its pieces are."""
+
+    CORES = 2
+    MOST = 4
+
+    def __init__(self, config: Config):
+        self._block = exact_log2(INTERLEAVE_BYTES // config.bus_bytes)
+        self._beat = exact_log2(config.bus_bytes)
+        self._hub = Hub(config, cores=self.CORES, channels=CHANNELS, depths=(DEPTHS,) * 3)
+        super().__init__({
+            "addr": In(self._block + 1).array(self.CORES), "len": In(self.CORES),
+            "aw": In(self.CORES), "w": In(self.CORES), "b": In(self.CORES),
+            "takes_aw": In(CHANNELS), "takes_w": In(CHANNELS), "answers": In(CHANNELS),
+            "whom": In(CHANNELS), "reached": Out(1)})
+
+    addr: list[Signal]
+    len: Signal
+    aw: Signal
+    w: Signal
+    b: Signal
+    takes_aw: Signal
+    takes_w: Signal
+    answers: Signal
+    whom: Signal
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.hub = hub = self._hub
+        answered = [self._channel(m, c, bus) for c, bus in enumerate(hub.channels)]
+        for k, bus in enumerate(hub.cores):
+            self._core(m, k, bus, [each[k] for each in answered])
+        return m
+
+    def _channel(self, m: Module, c: int, bus: AXIPort) -> list[Signal]:
+        """A memory that takes data behind their address. Returns who is answered."""
+        aw, w, b = bus.aw, bus.w, bus.b
+        asked, owner = (data.View(owner_layout(self.CORES), x.payload.id) for x in (aw, b))
+        at = aw.payload.addr[self._beat:][:self._block + 1]
+        bursts = Bursts(m, aw, w, self.MOST, Cat(at, asked.core))
+        m.d.comb += [
+            aw.ready.eq(self.takes_aw[c]), w.ready.eq(self.takes_w[c] & (bursts.count != 0)),
+            Assert(bursts.count <= self.MOST), b.valid.eq(self.answers[c]),
+            owner.core.eq(self.whom[c])]
+        with m.If(aw.valid):
+            m.d.comb += [Assert(at[-1] == c), Assert((at + aw.payload.len)[self._block] == c)]
+        with m.If(w.valid & w.ready):
+            m.d.comb += [Assert(w.payload.data[:len(at) + 1] == bursts.kept + bursts.place),
+                         Assert(w.payload.last == bursts.ends)]
+        answered = []
+        for k in range(self.CORES):
+            written = Signal(range(2 * self.MOST), name=f"written{c}_{k}")
+            whom = Signal(name=f"answered{c}_{k}")
+            m.d.comb += [whom.eq(b.valid & (self.whom[c] == k)), Assume(~whom | (written != 0))]
+            m.d.sync += written.eq(written + (bursts.over & (bursts.kept[-1] == k)) - whom)
+            answered.append(whom)
+        return answered
+
+    def _core(self, m: Module, k: int, bus: AXIPort, answered: list[Signal]) -> None:
+        """A core that sends data behind their address."""
+        aw, w, b = bus.aw, bus.w, bus.b
+        first, second = self.addr[k], Signal(self._block + 1, name=f"second{k}")
+        bursts = Bursts(m, aw, w, self.MOST, first)
+        m.d.comb += [
+            aw.valid.eq(self.aw[k]), aw.payload.len.eq(self.len[k]),
+            aw.payload.addr.eq(first << self._beat), Assume((first + self.len[k])[-1] == 0),
+            second.eq(first + self.len[k]), Assume(bursts.count <= self.MOST),
+            w.valid.eq(self.w[k] & (bursts.count != 0)),
+            w.payload.data.eq(Cat((bursts.kept + bursts.place)[:len(first)], Const(k, 1))),
+            b.ready.eq(self.b[k])]
+        whole: Any = stream.Signature(data.StructLayout({"len": 1})).create()
+        m.d.comb += [whole.valid.eq(aw.valid), whole.ready.eq(aw.ready)]
+        owed = Bursts(m, whole, b, 2 * self.MOST,
+                      Cat((first[-1] == c) | (second[-1] == c) for c in range(CHANNELS)))
+        m.d.comb += Assume(owed.count <= 2 * self.MOST)
+        for c, came in enumerate(answered):
+            ready = Signal(range(2 * self.MOST), name=f"ready{c}_{k}")
+            used = owed.over & owed.kept[c]
+            m.d.sync += ready.eq(ready + came - used)
+            m.d.comb += Assert(~used | (ready != 0))
+        m.d.comb += Assert(~b.valid | (owed.count != 0))
+        if k == 0:
+            m.d.comb += self.reached.eq(owed.over & owed.kept.all())

@@ -21,8 +21,8 @@ class ChannelMemory:
 
     ``stall`` is the chance that it rests in a cycle on one of AXI's channels; ``latency`` the
     cycles from a burst to its answer, least and most; ``mixes`` whether IDs overtake one another.
-    ``errors`` has responses by number of a block of INTERLEAVE_BYTES. An ID that
-    ``holds`` names is not answered for the time being. ``reads`` and ``writes`` list the bursts: ID, address, beats.
+    ``errors`` has responses by number of a block of INTERLEAVE_BYTES. An ID that ``holds`` names is
+    not answered for the time being. ``reads`` and ``writes`` list the bursts: ID, address, beats.
     """
 
     data: np.ndarray

@@ -11,7 +11,7 @@ from hw.chip.depths import Depths
 from hw.chip.hub import Hub
 from hw.chip.interleave import INTERLEAVE_BYTES
 from hw.memory.axi import FETCH_ID, LOAD_ID, STORE_ID, Resp
-from tests.hw.chip.hub_bench import (READ_BYTES, WRITE_BYTES, Bench, Burst, Core, random_bursts)
+from tests.hw.chip.hub_bench import READ_BYTES, WRITE_BYTES, Bench, Burst, Core, random_bursts
 from tests.hw.memory.dma_bench import small
 
 BUS = 8
@@ -24,7 +24,8 @@ def some_errors(seed: int, cores: int) -> dict[int, int]:
     """One block in six answers with an error."""
     rng = random.Random(seed)
     blocks = (READ_BYTES + cores * WRITE_BYTES) // INTERLEAVE_BYTES
-    return {b: rng.choice([Resp.SLVERR, Resp.DECERR]) for b in range(blocks) if not rng.randrange(6)}
+    return {b: rng.choice([Resp.SLVERR, Resp.DECERR]) for b in range(blocks)
+            if not rng.randrange(6)}
 
 
 @pytest.mark.parametrize("cores, channels, stall, depths", [

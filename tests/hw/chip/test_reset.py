@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A core that is reset leaves nothing behind in the hub, since it waits for what it is owed: what it
-asks for afterwards is what it gets, and its neighbor notices nothing."""
+"""A core that is reset leaves nothing behind in the hub, since it waits for what it is owed: what
+it asks for afterwards is what it gets, and its neighbor notices nothing."""
 
 import random
 
