@@ -29,7 +29,7 @@ CHANNELS = 2
 DEPTHS = Depths(bursts=1, pieces=2, beats=3)
 
 
-class Places(Design):
+class ReadPlaces(Design):
     """Whatever a core asks for and whenever it takes it: what a channel sends of what it was asked
     for has a place. That is an assertion of the path itself."""
 
@@ -72,7 +72,7 @@ class Places(Design):
             m.d.comb += self.reached.eq(owed == DEPTHS.beats)
 
 
-class Reads(Places):
+class ReadOrder(ReadPlaces):
     """Each beat that a core asks for comes once, in the order of its bursts, with ``last`` at
     their ends, whichever channel is first; a piece is in its channel and within a block."""
 
@@ -98,7 +98,7 @@ class Reads(Places):
                      beat.payload.last.eq(bursts.ends)]
 
 
-class Turns(Design):
+class ReadTurns(Design):
     """Reads of two cores at a channel, each of LOAD and instruction fetch: nobody who keeps asking
     is passed over more often than it has to be; each address that goes out is one that was
     taken, in that order, with the ID of who asked."""
@@ -133,7 +133,7 @@ class Turns(Design):
             with m.Elif(taken.any()):
                 m.d.sync += passed.eq(passed + 1)
             m.d.comb += Assert(passed <= self.PASSED)
-            if k == 0:
+            if k == self._users - 1:
                 m.d.comb += self.reached.eq(passed == self.PASSED)
         m.d.comb += Assert((taken & (taken - 1)) == 0)
         stays(m, side.ar)
@@ -160,7 +160,7 @@ class Turns(Design):
                 m.d.sync += entry.eq(new)
 
 
-class Writes(Design):
+class WriteOrder(Design):
     """Writes of two cores through a hub of two channels. What a core writes goes, once and in
     order, to its address in that channel; data of two bursts never mix; a burst is answered once,
     in order, when all of its pieces are."""

@@ -12,6 +12,7 @@ from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
 from prove.gathers import Gathers
+from prove.hub import ReadOrder, ReadPlaces, ReadTurns, WriteOrder
 from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
 from prove.waits import Counters, Waits
@@ -138,4 +139,23 @@ PROPERTIES = (
                   "it leaves out, whatever came before it; it is offered a cycle behind its last "
                   "word and until it is taken, if it is no longer than its opcode allows",
              design=lambda: Gathers(small(32, 4))),
+    Property(name="read_places", block="hw/chip/read_path.py",
+             says="a core's reads over two channels, whatever it asks for and whenever it takes "
+                  "its data: of what a channel was asked for each beat has a place; no more is "
+                  "asked for than there are places", design=lambda: ReadPlaces(small(32, 2))),
+    Property(name="read_order", block="hw/chip/read_path.py",
+             says="likewise, bursts that are cut where the channel changes included: each beat "
+                  "comes once, in the order of the bursts, the last one of a burst as such, "
+                  "whichever channel is first; a piece lies in its channel",
+             design=lambda: ReadOrder(small(32, 2)), seconds=0, quick=False),
+    Property(name="read_turns", block="hw/chip/channel_reads.py",
+             says="reads of two cores, two kinds each, at a channel: addresses go out as they were "
+                  "taken, with the ID of who asked, and stay until the memory takes them; who "
+                  f"keeps asking is passed over {ReadTurns.PASSED} times at most",
+             design=lambda: ReadTurns(small(32, 2))),
+    Property(name="write_order", block="hw/chip/hub.py",
+             says="writes of two cores over two channels, bursts that are cut included: data go "
+                  "once and in order to their addresses; those of two bursts never mix; a burst is "
+                  "answered once, in order, when all of its pieces are",
+             design=lambda: WriteOrder(small(32, 2)), cycles=11, seconds=0, quick=False),
 )

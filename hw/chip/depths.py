@@ -31,12 +31,12 @@ class Depths:
     pieces : int
         That the core has not been answered.
     beats : int
-        Places for data in each channel, of the longest piece at least.
+        Places for data that are read, in each channel, of the longest piece at least.
     """
 
     bursts: int
     pieces: int
-    beats: int
+    beats: int = 0
 
 
 def _pieces(config: Config, bursts: int) -> int:
@@ -67,4 +67,4 @@ def fetch_depths(config: Config, channels: int) -> Depths:
 
 def store_depths(config: Config) -> Depths:
     """Of STORE, whose data wait in the core."""
-    return Depths(bursts=2, pieces=_pieces(config, config.outstanding), beats=0)
+    return Depths(bursts=2, pieces=_pieces(config, config.outstanding))

@@ -11,6 +11,7 @@ from hw.board import beats, sdram
 from hw.board.board import Settings
 from hw.board.sdram_chip import SdramChip
 from hw.board.ulx3s import Ulx3s
+from hw.chip.hub import Hub
 from hw.engine import ports
 from hw.engine.signature import WritePort, Writes
 from hw.memory import axi
@@ -38,7 +39,7 @@ def is_a(member: object, declared: object) -> bool:
 
 @pytest.fixture(scope="module")
 def components():
-    """One component of each class of the machine and of a board."""
+    """One component of each class of the machine, of a board, and of what joins several."""
     made = {}
     init = wiring.Component.__init__
 
@@ -50,6 +51,7 @@ def components():
         patch.setattr(wiring.Component, "__init__", spy)
         Fragment.get(Makalu(PRESETS["tiny"], trace=True), None)
         Fragment.get(Ulx3s(PRESETS["tiny"], Settings(), simulated=True), None)
+        Fragment.get(Hub(PRESETS["tiny"], cores=2, channels=2), None)
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
 
 

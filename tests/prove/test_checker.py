@@ -5,16 +5,16 @@ import re
 from dataclasses import replace
 
 import pytest
-from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.memory.lanes import Status
+from hw.parts.choice import any_before
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
-from hw.scratchpad.banks import any_before
 from isa.instructions import HEAD, UNIT_BYTES, WAIT_REACH
-from prove import checker, controller, dma, gathers, ports
+from prove import checker, controller, dma, gathers, hub, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
 from prove.properties import small
@@ -112,6 +112,24 @@ def test_instructions_of_other_lengths_are_refuted(block, name, wrong, design, m
     """A length is read wrong; what an instruction leaves out is cleared from a later word on."""
     monkeypatch.setattr(f"{block}.{name}", wrong)
     assert not check(design(small(32, 4)), 20).holds
+
+
+def fixed(m, name, asks, taken):
+    """In place of turns: the first one that asks."""
+    return asks & ~any_before(asks)
+
+
+@pytest.mark.parametrize("block, name, wrong, design", [
+    ("read_path", "Fifo", lambda shape, depth, **kind: Fifo(
+        shape, depth - (depth == hub.DEPTHS.beats), **kind), hub.ReadPlaces),
+    ("read_path", "channel_of", lambda address, channels: Const(0, 1), hub.ReadOrder),
+    ("channel_reads", "turns", fixed, hub.ReadTurns),
+    ("channel_writes", "Mux", lambda held, holder, who: who, hub.WriteOrder)])
+def test_a_hub_that_is_wrong_is_refuted(block, name, wrong, design, monkeypatch):
+    """A place less than is counted; the other channel; the first core always; a channel that
+    another core may have in the middle of a burst."""
+    monkeypatch.setattr(f"hw.chip.{block}.{name}", wrong)
+    assert not check(design(small(32, 2)), 11).holds
 
 
 def test_a_buffer_that_never_fills_says_nothing():

@@ -16,7 +16,7 @@ from tests.hw.memory.dma_bench import small
 
 BUS = 8
 TIGHT = (Depths(bursts=2, pieces=3, beats=64), Depths(bursts=1, pieces=1, beats=64),
-         Depths(bursts=1, pieces=1, beats=0))
+         Depths(bursts=1, pieces=1))
 """No more than the longest piece needs."""
 
 
