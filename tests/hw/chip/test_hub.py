@@ -7,7 +7,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.chip.depths import Depths
+from hw.chip.depths import Depths, fetch_depths, store_depths
 from hw.chip.hub import Hub
 from hw.chip.interleave import INTERLEAVE_BYTES
 from hw.memory.axi import FETCH_ID, LOAD_ID, STORE_ID, Resp
@@ -135,8 +135,9 @@ def test_cores_take_turns(kind):
 
 @pytest.mark.parametrize("held, first", [("LOAD of both", "fetch"), ("core 0", "core 1")])
 def test_nobody_waits_for_another(held, first):
-    """While the memory leaves the LOADs unanswered, as many as there may be, instructions come;
-    while it leaves a core, the other one goes on, to its end."""
+    """While the memory leaves the LOADs unanswered, as many as there may be, most of them in front
+    of the channels, instructions come; while it leaves a core, the other one goes on, to its
+    end."""
     config = small(4, BUS, max_burst=16, outstanding=4)
     cores = [Core(k, run_through(LOAD_ID, 0, 20, 16) + run_through(FETCH_ID, 0, 20, 16),
                   run_through(STORE_ID, READ_BYTES + k * WRITE_BYTES, 20, 4), at_once=4)
@@ -149,7 +150,8 @@ def test_nobody_waits_for_another(held, first):
                 sum(beat[0] == FETCH_ID for beat in core.data) < 320 for core in cores)
         return axi_id >> 1 == 0 and not cores[1].finished
 
-    bench = Bench(config, cores, 2)
+    depths = (Depths(bursts=4, pieces=1, beats=16), fetch_depths(config, 2), store_depths(config))
+    bench = Bench(config, cores, 2, depths=depths)
     for memory in bench.memories:
         memory.holds = holds
     bench.run().check()

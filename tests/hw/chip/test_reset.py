@@ -122,7 +122,8 @@ def test_reset_in_mid_flight(opcode):
             await ctx.tick()
 
     async def limit(ctx):
-        await ctx.tick().repeat(8000)
+        for _ in range(8000):
+            await ctx.tick()
         raise AssertionError("does not end")
 
     async def beside(ctx):
