@@ -199,7 +199,7 @@ class WriteOrder(Design):
     def _channel(self, m: Module, c: int, bus: AXIPort) -> list[Signal]:
         """A memory that takes data behind their address. Returns who is answered."""
         aw, w, b = bus.aw, bus.w, bus.b
-        asked, owner = (data.View(owner_layout(self.CORES), x.payload.id) for x in (aw, b))
+        asked, owner = (data.View(owner_layout(self.CORES, 0), x.payload.id) for x in (aw, b))
         at = aw.payload.addr[self._beat:][:self._block + 1]
         bursts = Bursts(m, aw, w, self.MOST, Cat(at, asked.core))
         m.d.comb += [

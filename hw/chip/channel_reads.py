@@ -4,32 +4,37 @@
 ::
 
     asks of each core: LOAD ─┬─ in turns ─┐
-                       fetch ┘            ├─ cores in turns ─► ar   (ID: who asked)
-                       ...               ─┘
-    r ─► register ─► beats of whom the ID names
+                       fetch ┘            ├─ in turns ─► ar   (ID: who asked)
+                       ...               ─┤
+         LOAD in groups ─► Meeting ───────┘─► whose, a list
+    r ─► register ─► beats of whom the ID names, or the list
 
-The cores take turns burst by burst, and in a core its two kinds of reads do. What a core asks for
-here has places, so ``r`` is always ready. The memory may answer different IDs in any order, beats
-of different bursts mixed.
+The cores take turns burst by burst, and in a core its two kinds of reads do; groups together have
+a turn as a core has. What is asked for here has places, so ``r`` is always ready. The memory may
+answer different IDs in any order, beats of different bursts mixed. All groups have one ID, hence
+are answered in the order of the list.
 """
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from hw.chip.core_reads import IDS
+from hw.chip.core_reads import IDS, kinds
+from hw.chip.meeting import Meeting
 from hw.chip.read_path import ask_layout, beat_layout
-from hw.memory.axi import ID_BITS, address_layout, read_layout
+from hw.memory.axi import ID_BITS, LOAD_ID, address_layout, read_layout
 from hw.parts.choice import one_of, turns
 from hw.parts.delay import later
+from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.config import Config
 
 
-def owner_layout(cores: int) -> data.StructLayout:
-    """The ID on a channel: the ID that the core gave, and the number of the core."""
-    return data.StructLayout({"id": ID_BITS, "core": ceil_log2(cores)})
+def owner_layout(cores: int, groups: int) -> data.StructLayout:
+    """The ID on a channel: the ID that the core gave, and the number of the core; groups have
+    LOAD's ID and the number behind the last core."""
+    return data.StructLayout({"id": ID_BITS, "core": ceil_log2(cores + (groups > 0))})
 
 
 class ChannelReads(wiring.Component):
@@ -41,66 +46,106 @@ class ChannelReads(wiring.Component):
     ----------
     config : Config
     cores : int
+    groups : int
 
     Members
     -------
-    asks : for each core, a stream of ``ask_layout(config)`` for each of :data:`IDS`
+    asks : for each core, a stream of ``ask_layout(config, groups)`` for each of
+        ``kinds(groups)``
     beats : for each core, a stream of ``beat_layout(config)``, always ready, for each of them
-    ar : stream of ``address_layout(config)`` with an ID of ``owner_layout(cores)``
+    members, differs
+        As in :class:`hw.chip.meeting.Meeting`.
+    ar : stream of ``address_layout(config)`` with an ID of ``owner_layout(cores, groups)``
     r : stream of ``read_layout(config)`` with such an ID; always ready
     """
 
+    MET = 16
+    """Bursts of groups under way."""
+
     asks: list[list[stream.Interface]]
     beats: list[list[stream.Interface]]
+    members: list[Signal]
+    differs: Signal
     ar: stream.Interface
     r: stream.Interface
 
-    def __init__(self, config: Config, cores: int):
-        self._config, self._cores = config, cores
-        self._owner = owner_layout(cores)
+    def __init__(self, config: Config, cores: int, groups: int = 0):
+        self._config, self._cores, self._groups = config, cores, groups
+        self._owner = owner_layout(cores, groups)
         super().__init__({
-            "asks": In(stream.Signature(ask_layout(config))).array(cores, len(IDS)),
+            "asks": In(stream.Signature(ask_layout(config, groups))).array(cores, kinds(groups)),
             "beats": Out(stream.Signature(beat_layout(config), always_ready=True)).array(
-                cores, len(IDS)),
+                cores, kinds(groups)),
+            "members": In(cores).array(groups), "differs": Out(groups),
             "ar": Out(stream.Signature(address_layout(config, self._owner.size))),
             "r": In(stream.Signature(read_layout(config, self._owner.size)))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        self._addresses(m)
-        came = later(m, self.r.payload, 1, "came")
-        there = Signal()
-        m.d.sync += there.eq(self.r.valid)
+        m.submodules.ar = out = Skid(self.ar.p.shape())
+        connect(m, out.o, flipped(self.ar))
         m.d.comb += self.r.ready.eq(1)
+        came, there = later(m, self.r.payload, 1, "came"), Signal()
+        m.d.sync += there.eq(self.r.valid)
         owner = data.View(self._owner, came.id)
-        for core, kinds in enumerate(self.beats):
-            for axi_id, beat in zip(IDS, kinds, strict=True):
+        asking = [self._core(m, core, asks) for core, asks in enumerate(self.asks)]
+        whose: Value = Const(0, self._cores)
+        if self._groups:
+            of_groups, whose = self._meeting(m, there & (owner.core == self._cores), came.last)
+            asking.append(of_groups)
+        self._choose(m, asking, out.i)
+        for core, beats in enumerate(self.beats):
+            mine = [(owner.core == core) & (owner.id == axi_id) for axi_id in IDS]
+            mine.append((owner.core == self._cores) & whose[core])
+            for beat, is_mine in zip(beats, mine):
                 m.d.comb += [
-                    beat.valid.eq(there & (owner.core == core) & (owner.id == axi_id)),
+                    beat.valid.eq(there & is_mine),
                     *(beat.payload[name].eq(came[name]) for name in beat.payload.shape().members)]
         return m
 
-    def _addresses(self, m: Module) -> None:
-        m.submodules.ar = out = Skid(self.ar.p.shape())
-        connect(m, out.o, flipped(self.ar))
-        chosen = data.View(self._owner, out.i.payload.id)
-        asks, kinds, bursts = Signal(self._cores), [], []
-        goes = out.i.valid & out.i.ready
-        who = turns(m, "core", asks, goes)
-        for core, (load, fetch) in enumerate(self.asks):
-            # of the two the one that was not the last, if both ask
-            fetch_first, fetches = (Signal(name=f"{n}{core}") for n in ("fetch_first", "fetches"))
-            mine = who[core] & out.i.ready
-            m.d.comb += [
-                fetches.eq(fetch.valid & (fetch_first | ~load.valid)),
-                asks[core].eq(load.valid | fetch.valid),
-                load.ready.eq(mine & ~fetches), fetch.ready.eq(mine & fetches)]
-            with m.If(mine):
-                m.d.sync += fetch_first.eq(~fetches)
-            kinds.append(Mux(fetches, IDS[1], IDS[0]))
-            bursts.append(Mux(fetches, fetch.p.as_value(), load.p.as_value()))
-        ask = data.View(self.asks[0][0].p.shape(), one_of(who, bursts))
+    def _one(self, name: str) -> stream.Interface:
+        """Where one asks for the channel: with an ID already."""
+        return stream.Signature(self.ar.p.shape()).create(path=(name,))
+
+    def _core(self, m: Module, core: int, asks: list[stream.Interface]) -> stream.Interface:
+        """What a core asks for alone: of two kinds the one that was not the last, if both ask."""
+        load, fetch = asks[:len(IDS)]
+        fetch_first, fetches = (Signal(name=f"{n}{core}") for n in ("fetch_first", "fetches"))
+        one = self._one(f"core{core}")
+        owner = data.View(self._owner, one.payload.id)
         m.d.comb += [
-            out.i.valid.eq(asks.any()), out.i.payload.addr.eq(ask.addr),
-            out.i.payload.len.eq(ask.len), chosen.id.eq(one_of(who, kinds)),
-            chosen.core.eq(one_of(who, range(self._cores)))]
+            fetches.eq(fetch.valid & (fetch_first | ~load.valid)),
+            one.valid.eq(load.valid | fetch.valid),
+            one.payload.addr.eq(Mux(fetches, fetch.payload.addr, load.payload.addr)),
+            one.payload.len.eq(Mux(fetches, fetch.payload.len, load.payload.len)),
+            owner.id.eq(Mux(fetches, *reversed(IDS))), owner.core.eq(core),
+            load.ready.eq(one.ready & ~fetches), fetch.ready.eq(one.ready & fetches)]
+        with m.If(one.valid & one.ready):
+            m.d.sync += fetch_first.eq(~fetches)
+        return one
+
+    def _meeting(self, m: Module, there: Value, last: Value) -> tuple[stream.Interface, Value]:
+        """What groups ask for, and whose the beat is that is there for one."""
+        m.submodules.meeting = meeting = Meeting(self._config, self._cores, self._groups)
+        m.submodules.whose = whose = Fifo(self._cores, self.MET)
+        for asks, ask in zip(self.asks, meeting.asks, strict=True):
+            connect(m, flipped(asks[-1]), ask)
+        one, met = self._one("groups"), meeting.met
+        owner = data.View(self._owner, one.payload.id)
+        m.d.comb += [
+            *(inner.eq(outer) for inner, outer in zip(meeting.members, self.members, strict=True)),
+            self.differs.eq(meeting.differs),
+            one.valid.eq(met.valid & whose.i.ready), one.payload.addr.eq(met.payload.addr),
+            one.payload.len.eq(met.payload.len), owner.id.eq(LOAD_ID), owner.core.eq(self._cores),
+            met.ready.eq(one.ready & whose.i.ready), whose.i.valid.eq(one.valid & one.ready),
+            whose.i.payload.eq(met.payload.cores), whose.o.ready.eq(there & last)]
+        return one, whose.o.payload
+
+    def _choose(self, m: Module, asking: list[stream.Interface], to: stream.Interface) -> None:
+        """One of those that ask, in turns."""
+        asks = Signal(len(asking))
+        who = turns(m, "one", asks, to.valid & to.ready)
+        m.d.comb += [
+            asks.eq(Cat(one.valid for one in asking)), to.valid.eq(asks.any()),
+            to.payload.eq(one_of(who, [one.p.as_value() for one in asking])),
+            *(one.ready.eq(to.ready & bit) for one, bit in zip(asking, who, strict=True))]

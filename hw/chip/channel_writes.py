@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.channel_reads import owner_layout
 from hw.chip.interleave import piece_layout
-from hw.memory.axi import address_layout, response_layout, write_layout
+from hw.memory.axi import ID_BITS, address_layout, response_layout, write_layout
 from hw.parts.choice import one_of, turns
 from hw.parts.delay import later
 from hw.parts.skid import Skid
@@ -28,15 +28,17 @@ class ChannelWrites(wiring.Component):
     ----------
     config : Config
     cores : int
+    groups : int
+        Of readers, for the width of the ID.
 
     Members
     -------
-    pieces : a stream of ``piece_layout(config)`` for each core
+    pieces : a stream of ``piece_layout(config, ID_BITS)`` for each core
         With its first one of ``beats``; taken in one cycle.
     beats : a stream of ``write_layout(config)`` for each core
     answers : a stream of responses for each core, always ready
     aw, w : streams of ``address_layout(config)`` and ``write_layout(config)``, IDs of
-        ``owner_layout(cores)``
+        ``owner_layout(cores, groups)``
     b : stream of such responses; always ready
     """
 
@@ -47,11 +49,11 @@ class ChannelWrites(wiring.Component):
     w: stream.Interface
     b: stream.Interface
 
-    def __init__(self, config: Config, cores: int):
-        self._cores, self._owner = cores, owner_layout(cores)
+    def __init__(self, config: Config, cores: int, groups: int = 0):
+        self._cores, self._owner = cores, owner_layout(cores, groups)
         write = stream.Signature(write_layout(config))
         super().__init__({
-            "pieces": In(stream.Signature(piece_layout(config))).array(cores),
+            "pieces": In(stream.Signature(piece_layout(config, ID_BITS))).array(cores),
             "beats": In(write).array(cores),
             "answers": Out(stream.Signature(2, always_ready=True)).array(cores),
             "aw": Out(stream.Signature(address_layout(config, self._owner.size))),
@@ -89,7 +91,7 @@ class ChannelWrites(wiring.Component):
         piece = data.View(self.pieces[0].p.shape(),
                           one_of(who, [piece.p.as_value() for piece in self.pieces]))
         owner = data.View(self._owner, address.id)
-        m.d.comb += [address.addr.eq(piece.addr), address.len.eq(piece.len), owner.id.eq(piece.id),
+        m.d.comb += [address.addr.eq(piece.addr), address.len.eq(piece.len), owner.id.eq(piece.tag),
                      owner.core.eq(one_of(who, range(self._cores)))]
 
     def _answers(self, m: Module) -> None:

@@ -6,9 +6,13 @@
     ar ─┬─ LOAD_ID ──► ReadPath ─┬─► r
         └─ FETCH_ID ─► ReadPath ─┘ beat by beat, in turns
 
+A LOAD may be that of a group of cores (:mod:`hw.chip.meeting`).
+
 Each has room for all the addresses that the core has in flight, so ``ar`` is always ready, however
 long one of the two waits.
 """
+
+from itertools import chain
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -21,7 +25,12 @@ from hw.parts.skid import Skid
 from isa.config import Config
 
 IDS = (LOAD_ID, FETCH_ID)
-"""Who reads, in the order of the members ``asks`` and ``beats``."""
+"""Who reads, in the order of the members ``asks`` and ``beats``; behind them, LOAD in groups."""
+
+
+def kinds(groups: int) -> int:
+    """Kinds of reads of a core."""
+    return len(IDS) + (groups > 0)
 
 
 class CoreReads(wiring.Component):
@@ -34,29 +43,37 @@ class CoreReads(wiring.Component):
     channels : int
     depths : Depths
         Of each of :data:`IDS`.
+    groups : int
 
     Members
     -------
     ar : stream of ``address_layout(config)``
+    group : range(groups + 1)
+        Of the burst at ``ar``; 0: the core's own. Instruction fetch has none.
     r : stream of ``read_layout(config)``
-    asks : a stream of ``ask_layout(config)`` for each of :data:`IDS`, for each channel
+    asks : a stream of ``ask_layout(config, groups)`` for each of ``kinds(groups)``, for each
+        channel
     beats : a stream of ``beat_layout(config)``, always ready, for each of them
     """
 
     ar: stream.Interface
+    group: Signal
     r: stream.Interface
     asks: list[list[stream.Interface]]
     beats: list[list[stream.Interface]]
 
-    def __init__(self, config: Config, channels: int, depths: tuple[Depths, Depths]):
-        self._config = config
-        self._paths = [ReadPath(config, channels, each) for each in depths]
+    def __init__(self, config: Config, channels: int, depths: tuple[Depths, Depths],
+                 groups: int = 0):
+        self._config, self._channels = config, channels
+        self._paths = [ReadPath(config, channels, each, groups, groups > 0 and axi_id == LOAD_ID)
+                       for axi_id, each in zip(IDS, depths, strict=True)]
         super().__init__({
-            "ar": In(stream.Signature(address_layout(config))),
+            "ar": In(stream.Signature(address_layout(config))), "group": In(range(groups + 1)),
             "r": Out(stream.Signature(read_layout(config))),
-            "asks": Out(stream.Signature(ask_layout(config))).array(len(IDS), channels),
+            "asks": Out(stream.Signature(ask_layout(config, groups))).array(
+                kinds(groups), channels),
             "beats": In(stream.Signature(beat_layout(config), always_ready=True)).array(
-                len(IDS), channels)})
+                kinds(groups), channels)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -64,14 +81,18 @@ class CoreReads(wiring.Component):
         m.submodules.load, m.submodules.fetch = load, fetch
         m.submodules.r = out = Skid(read_layout(self._config))
         connect(m, out.o, flipped(self.r))
-        for k, (axi_id, path) in enumerate(zip(IDS, self._paths, strict=True)):
-            m.d.comb += [path.bursts.payload.eq(self.ar.payload),
+        for axi_id, path in zip(IDS, self._paths, strict=True):
+            burst = path.bursts.payload
+            m.d.comb += [burst.addr.eq(self.ar.payload.addr), burst.len.eq(self.ar.payload.len),
+                         burst.tag.eq(self.group if axi_id == LOAD_ID else 0),
                          path.bursts.valid.eq(self.ar.valid & self.ar.ready
                                               & (self.ar.payload.id == axi_id))]
-            for mine, ours in zip(path.asks, self.asks[k], strict=True):
-                connect(m, mine, flipped(ours))
-            for mine, ours in zip(path.beats, self.beats[k], strict=True):
-                connect(m, flipped(ours), mine)
+        lanes = [(path, k) for path in self._paths for k in range(self._channels)]
+        lanes += [(load, k) for k in range(self._channels, len(load.asks))]
+        for (path, k), asks, beats in zip(lanes, chain(*self.asks), chain(*self.beats),
+                                          strict=True):
+            connect(m, path.asks[k], flipped(asks))
+            connect(m, flipped(beats), path.beats[k])
         # without regard to whose address it is, which comes from the core
         m.d.comb += self.ar.ready.eq(load.bursts.ready & fetch.bursts.ready)
 

@@ -43,7 +43,7 @@ class CoreWrites(wiring.Component):
     w : stream of ``write_layout(config)``
         ``last`` is not looked at: the addresses say it.
     b : stream of ``RESPONSE``
-    pieces : a stream of ``piece_layout(config)`` for each channel
+    pieces : a stream of ``piece_layout(config, ID_BITS)`` for each channel
         Valid together with the first one of ``beats``; both have to be taken in one cycle.
     beats : a stream of ``write_layout(config)`` for each channel
         ``last`` of its piece.
@@ -64,17 +64,20 @@ class CoreWrites(wiring.Component):
         super().__init__({
             "aw": In(stream.Signature(address_layout(config))), "w": In(write),
             "b": Out(stream.Signature(RESPONSE)),
-            "pieces": Out(stream.Signature(piece_layout(config))).array(channels),
+            "pieces": Out(stream.Signature(piece_layout(config, ID_BITS))).array(channels),
             "beats": Out(write).array(channels),
             "answers": In(stream.Signature(2, always_ready=True)).array(channels)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.bursts = bursts = Fifo(address_layout(self._config), self._depths.bursts)
-        m.submodules.cut = cut = Cut(self._config)
+        m.submodules.cut = cut = Cut(self._config, ID_BITS)
         m.submodules.w = w = Skid(write_layout(self._config))
         connect(m, flipped(self.aw), bursts.i)
-        connect(m, bursts.o, cut.i)
+        burst, whole = bursts.o.payload, cut.i.payload
+        m.d.comb += [
+            whole.tag.eq(burst.id), whole.addr.eq(burst.addr), whole.len.eq(burst.len),
+            cut.i.valid.eq(bursts.o.valid), bursts.o.ready.eq(cut.i.ready)]
         connect(m, flipped(self.w), w.i)
         order = self._answers(m)
         piece = cut.o.payload
@@ -95,7 +98,7 @@ class CoreWrites(wiring.Component):
             last.eq(Mux(under_way, left == 1, piece.len == 0)),
             w.o.ready.eq(takes.any()), cut.o.ready.eq(begins.any()),
             order.valid.eq(begins.any()), order.payload.channel.eq(channel),
-            order.payload.id.eq(piece.id), order.payload.last.eq(piece.last)]
+            order.payload.id.eq(piece.tag), order.payload.last.eq(piece.last)]
         with m.If(begins.any()):
             m.d.sync += [on.eq(begins), left.eq(piece.len)]
         with m.Elif(takes.any()):
@@ -108,7 +111,7 @@ class CoreWrites(wiring.Component):
         """B. Returns where pieces are to be listed in the order in which they begin."""
         depth = self._depths.pieces
         m.submodules.order = order = Fifo(
-            data.StructLayout({"channel": range(max(self._channels, 2)), "id": ID_BITS,
+            data.StructLayout({"channel": range(self._channels), "id": ID_BITS,
                                "last": 1}), depth, registered=True)
         m.submodules.b = out = Skid(RESPONSE)
         connect(m, out.o, flipped(self.b))

@@ -12,6 +12,8 @@ on in the next channel is cut; the core sees one burst. A core's bursts of one I
 their order, as AXI says, whichever channel is first; fetch, LOAD and STORE do not wait for one
 another. An error goes to the core whose burst it is.
 
+LOADs of a group of cores are read from memory once (:mod:`hw.chip.meeting`).
+
 Nothing waits in a circle. Reads: a beat has its place before it is asked for, so no channel waits
 for a core. Writes: a channel begins a piece when its data have begun to come, and a core has one
 piece under way. A core that is reset by its control registers has been answered everything before
@@ -22,8 +24,12 @@ Latency: AR 4 cycles, R 3 (4 where :mod:`hw.chip.depths` gives a channel more pl
 way. Every port ends in registers, but for one gate at ``ar.ready`` of a core.
 """
 
-from amaranth.hdl import Elaboratable, Module
-from amaranth.lib import wiring
+from functools import reduce
+from itertools import chain
+from operator import or_
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.channel_reads import ChannelReads, owner_layout
@@ -45,6 +51,8 @@ class Hub(wiring.Component):
     cores : int
     channels : int
         A power of two.
+    groups : int
+        Sets of cores that read together.
     depths : tuple of Depths, optional
         Of LOAD, instruction fetch and STORE instead of those of :mod:`hw.chip.depths`, for a
         proof.
@@ -53,10 +61,16 @@ class Hub(wiring.Component):
     -------
     cores : In(AXI4(config)) for each core
         Bursts of up to ``config.max_burst`` full beats, within 4 KiB.
+    group : range(groups + 1) for each core
+        Who reads the burst at the core's ``ar``: it alone (0), or a group, numbered from 1.
+    members : ``cores`` bits for each group
+        Steady while the group reads.
+    differs : a bit for each group
+        Its members wait at different bursts, for ever.
     channels : Out(AXI4(config)) for each channel
-        IDs are of ``owner_layout(cores)``: the core's own ID and its number. Addresses are those
-        of the cores; bursts do not leave the channel's part of them. Responses are always taken,
-        and may be in any order between IDs, beats of different bursts mixed.
+        IDs are of ``owner_layout(cores, groups)``: the core's own ID and its number. Addresses are
+        those of the cores; bursts do not leave the channel's part of them. Responses are always
+        taken, and may be in any order between IDs, beats of different bursts mixed.
 
     Raises
     ------
@@ -65,9 +79,12 @@ class Hub(wiring.Component):
     """
 
     cores: list[AXIPort]
+    group: list[Signal]
+    members: list[Signal]
+    differs: Signal
     channels: list[AXIPort]
 
-    def __init__(self, config: Config, *, cores: int, channels: int,
+    def __init__(self, config: Config, *, cores: int, channels: int, groups: int = 0,
                  depths: tuple[Depths, Depths, Depths] | None = None):
         if cores < 1:
             raise ValueError(f"a hub of {cores} cores has nobody to serve; use 1 or more")
@@ -75,37 +92,60 @@ class Hub(wiring.Component):
             raise ValueError(f"{channels} channels: the channel of an address is some of its bits; "
                              "use a power of two")
         self._config, self._cores, self._channels = config, cores, channels
+        self._groups = groups
         self._depths = depths or (load_depths(config, channels), fetch_depths(config, channels),
                                   store_depths(config))
         super().__init__({
             "cores": In(AXI4(config)).array(cores),
-            "channels": Out(AXI4(config, owner_layout(cores).size)).array(channels)})
+            "group": In(range(groups + 1)).array(cores), "members": In(cores).array(groups),
+            "differs": Out(groups),
+            "channels": Out(AXI4(config, owner_layout(cores, groups).size)).array(channels)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config, (*reading, writing) = self._config, self._depths
-        load, fetch = reading
-        reads = [CoreReads(config, self._channels, (load, fetch)) for _ in self.cores]
-        writes = [CoreWrites(config, self._channels, writing) for _ in self.cores]
+        config, (load, fetch, store) = self._config, self._depths
+        reads = [CoreReads(config, self._channels, (load, fetch), self._groups)
+                 for _ in self.cores]
+        writes = [CoreWrites(config, self._channels, store) for _ in self.cores]
         for k, (core, read, write) in enumerate(zip(self.cores, reads, writes, strict=True)):
             m.submodules[f"core_reads{k}"], m.submodules[f"core_writes{k}"] = read, write
+            m.d.comb += read.group.eq(self.group[k])
             for name, part in (("ar", read), ("aw", write), ("w", write)):
                 connect(m, flipped(getattr(core, name)), getattr(part, name))
             connect(m, read.r, flipped(core.r))
             connect(m, write.b, flipped(core.b))
-        for c, channel in enumerate(self.channels):
-            m.submodules[f"channel_reads{c}"] = read_side = ChannelReads(config, self._cores)
-            m.submodules[f"channel_writes{c}"] = write_side = ChannelWrites(config, self._cores)
-            for name, side in (("ar", read_side), ("aw", write_side), ("w", write_side)):
-                connect(m, getattr(side, name), flipped(getattr(channel, name)))
-            connect(m, flipped(channel.r), read_side.r)
-            connect(m, flipped(channel.b), write_side.b)
-            for k, (read, write) in enumerate(zip(reads, writes, strict=True)):
-                for asks, beats, ask, beat in zip(read.asks, read.beats, read_side.asks[k],
-                                                  read_side.beats[k], strict=True):
-                    connect(m, asks[c], ask)
-                    connect(m, beat, beats[c])
-                connect(m, write.pieces[c], write_side.pieces[k])
-                connect(m, write.beats[c], write_side.beats[k])
-                connect(m, write_side.answers[k], write.answers[c])
+        differs = []
+        for c in range(self._channels):
+            differs.append(self._reads(m, c, [r.asks for r in reads], [r.beats for r in reads]))
+            self._writes(m, c, writes)
+        m.d.comb += self.differs.eq(reduce(or_, differs))
         return m
+
+    def _reads(self, m: Module, c: int, asks: list[list[list[stream.Interface]]],
+               beats: list[list[list[stream.Interface]]]) -> Signal:
+        """AR and R of a channel, with all kinds of reads of the cores. Returns which groups
+        differ."""
+        m.submodules[f"channel_reads{c}"] = side = ChannelReads(self._config, self._cores,
+                                                                self._groups)
+        channel = self.channels[c]
+        connect(m, side.ar, flipped(channel.ar))
+        connect(m, flipped(channel.r), side.r)
+        m.d.comb += [to.eq(of) for to, of in zip(side.members, self.members, strict=True)]
+        for ours, theirs in zip(chain(*asks), chain(*side.asks), strict=True):
+            connect(m, ours[c], theirs)
+        for ours, theirs in zip(chain(*beats), chain(*side.beats), strict=True):
+            connect(m, theirs, ours[c])
+        return side.differs
+
+    def _writes(self, m: Module, c: int, cores: list[CoreWrites]) -> None:
+        """AW, W and B of a channel."""
+        m.submodules[f"channel_writes{c}"] = side = ChannelWrites(self._config, self._cores,
+                                                                  self._groups)
+        channel = self.channels[c]
+        connect(m, side.aw, flipped(channel.aw))
+        connect(m, side.w, flipped(channel.w))
+        connect(m, flipped(channel.b), side.b)
+        for k, core in enumerate(cores):
+            connect(m, core.pieces[c], side.pieces[k])
+            connect(m, core.beats[c], side.beats[k])
+            connect(m, side.answers[k], core.answers[c])

@@ -2,12 +2,12 @@
 """Addresses over channels: which channel has a byte, and the splitter that cuts bursts where the
 channel changes."""
 
-from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Elaboratable, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.memory.axi import ID_BITS, LEN_BITS, address_layout
+from hw.memory.axi import LEN_BITS
 from isa.config import Config
 
 INTERLEAVE_BYTES = 512
@@ -17,13 +17,18 @@ INTERLEAVE_BYTES = 512
 def channel_of(address: Value, channels: int) -> Value:
     """The channel that has an address; ``channels`` is a power of two."""
     low = exact_log2(INTERLEAVE_BYTES)
-    return address[low:low + exact_log2(channels)] if channels > 1 else Const(0, 1)
+    return address[low:low + exact_log2(channels)]
 
 
-def piece_layout(config: Config) -> data.StructLayout:
-    """A piece of a burst in one channel: ``len`` beats minus one, the burst's ``id``, and whether
-    it is the ``last`` one of its burst."""
-    return data.StructLayout({"id": ID_BITS, "addr": config.addr_bits, "len": LEN_BITS, "last": 1})
+def whole_layout(config: Config, tag: ShapeLike) -> data.StructLayout:
+    """A burst: ``len`` beats minus one, and whatever its user wants to know of it."""
+    return data.StructLayout({"tag": tag, "addr": config.addr_bits, "len": LEN_BITS})
+
+
+def piece_layout(config: Config, tag: ShapeLike) -> data.StructLayout:
+    """A piece of a burst in one channel, with the burst's ``tag``; whether it is the ``last`` one
+    of its burst."""
+    return data.StructLayout({"tag": tag, "addr": config.addr_bits, "len": LEN_BITS, "last": 1})
 
 
 class Cut(wiring.Component):
@@ -33,21 +38,22 @@ class Cut(wiring.Component):
     Parameters
     ----------
     config : Config
+    tag : ShapeLike
 
     Members
     -------
-    i : In(stream of ``address_layout(config)``)
+    i : In(stream of ``whole_layout(config, tag)``)
         Bursts of any length and start.
-    o : Out(stream of ``piece_layout(config)``)
+    o : Out(stream of ``piece_layout(config, tag)``)
     """
 
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, tag: ShapeLike):
         self._config = config
-        super().__init__({"i": In(stream.Signature(address_layout(config))),
-                          "o": Out(stream.Signature(piece_layout(config)))})
+        super().__init__({"i": In(stream.Signature(whole_layout(config, tag))),
+                          "o": Out(stream.Signature(piece_layout(config, tag)))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -61,7 +67,7 @@ class Cut(wiring.Component):
             self.i.ready.eq(~self.o.valid | (self.o.ready & piece.last))]
         with m.If(self.i.ready):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid), piece.id.eq(burst.id), piece.addr.eq(burst.addr),
+                self.o.valid.eq(self.i.valid), piece.tag.eq(burst.tag), piece.addr.eq(burst.addr),
                 left.eq(burst.len), room.eq(~burst.addr[beat:block]),
                 piece.last.eq(burst.len <= (~burst.addr[beat:block])[:block - beat])]
         with m.Elif(self.o.ready):

@@ -11,6 +11,10 @@ A piece is asked for when the FIFO of its channel has places for all of its beat
 from then on. So whatever a channel sends is taken at once, no channel waits for another, and a core
 that does not take its data holds up nobody but itself. Beats go to the core in the order of its
 bursts, whichever channel is first.
+
+What a core reads together with others (:mod:`hw.chip.meeting`) has places of its own, as if it came
+from channels of their own: the memory may answer it before or after what the core reads alone. So a
+path has a *lane* for each channel, and for groups another one.
 """
 
 from amaranth.hdl import Assert, Cat, Elaboratable, Module, Mux, Signal, Value
@@ -18,16 +22,18 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.depths import Depths
-from hw.chip.interleave import Cut, channel_of
-from hw.memory.axi import LEN_BITS, address_layout
+from hw.chip.interleave import Cut, channel_of, whole_layout
+from hw.memory.axi import LEN_BITS
 from hw.parts.choice import one_of
 from hw.parts.fifo import Fifo
 from isa.config import Config
 
 
-def ask_layout(config: Config) -> data.StructLayout:
-    """A piece that a channel is asked for; ``len`` beats minus one."""
-    return data.StructLayout({"addr": config.addr_bits, "len": LEN_BITS})
+def ask_layout(config: Config, groups: int) -> data.StructLayout:
+    """A piece that a channel is asked for: ``len`` beats minus one; the ``group`` that asks, from 1
+    on, or 0."""
+    return data.StructLayout({"addr": config.addr_bits, "len": LEN_BITS,
+                              "group": range(groups + 1)})
 
 
 def beat_layout(config: Config) -> data.StructLayout:
@@ -45,12 +51,19 @@ class ReadPath(wiring.Component):
     config : Config
     channels : int
     depths : Depths
+        ``beats`` is that of a lane.
+    groups : int
+        That there are.
+    shares : bool
+        Whether reads of this path may be those of a group.
 
     Members
     -------
-    bursts : stream of ``address_layout(config)``
-    asks : a stream of ``ask_layout(config)`` for each channel
-    beats : a stream of ``beat_layout(config)`` for each channel, always ready
+    bursts : stream of ``whole_layout(config, range(groups + 1))``
+        The tag is the group.
+    asks : a stream of ``ask_layout(config, groups)`` for each lane
+        Those of the channels, and, if ``shares``, behind them those for groups.
+    beats : a stream of ``beat_layout(config)`` for each lane, always ready
         Of what was asked there, in that order.
     r : stream of ``beat_layout(config)``
     """
@@ -63,36 +76,40 @@ class ReadPath(wiring.Component):
     beats: list[stream.Interface]
     r: stream.Interface
 
-    def __init__(self, config: Config, channels: int, depths: Depths):
+    def __init__(self, config: Config, channels: int, depths: Depths, groups: int = 0,
+                 shares: bool = False):
         self._config, self._channels, self._depths = config, channels, depths
+        self._groups, self._shares = groups, shares
+        self._lanes = channels * (2 if shares else 1)
         beat = beat_layout(config)
         super().__init__({
-            "bursts": In(stream.Signature(address_layout(config))),
-            "asks": Out(stream.Signature(ask_layout(config))).array(channels),
-            "beats": In(stream.Signature(beat, always_ready=True)).array(channels),
+            "bursts": In(stream.Signature(whole_layout(config, range(groups + 1)))),
+            "asks": Out(stream.Signature(ask_layout(config, groups))).array(self._lanes),
+            "beats": In(stream.Signature(beat, always_ready=True)).array(self._lanes),
             "r": Out(stream.Signature(beat))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config, depths = self._config, self._depths
-        m.submodules.bursts = bursts = Fifo(address_layout(config), depths.bursts)
-        m.submodules.cut = cut = Cut(config)
+        m.submodules.bursts = bursts = Fifo(self.bursts.p.shape(), depths.bursts)
+        m.submodules.cut = cut = Cut(config, range(self._groups + 1))
         m.submodules.order = order = Fifo(
-            data.StructLayout({"channel": range(max(self._channels, 2)), "last": 1}),
-            depths.pieces, registered=True)
+            data.StructLayout({"lane": range(self._lanes), "last": 1}), depths.pieces,
+            registered=True)
         connect(m, flipped(self.bursts), bursts.i)
         connect(m, bursts.o, cut.i)
         piece, head, r = cut.o.payload, order.o.payload, self.r
-        channel = channel_of(piece.addr, self._channels)
+        lane = Cat(channel_of(piece.addr, self._channels),
+                   (piece.tag != 0) if self._shares else ())
         goes = Signal()
         m.d.comb += [
-            cut.o.ready.eq(goes), order.i.valid.eq(goes), order.i.payload.channel.eq(channel),
+            cut.o.ready.eq(goes), order.i.valid.eq(goes), order.i.payload.lane.eq(lane),
             order.i.payload.last.eq(piece.last)]
         free, landed, mine = [], [], []
-        for c in range(self._channels):
-            to, at = Signal(name=f"to{c}"), Signal(name=f"at{c}")
-            m.d.comb += [to.eq(channel == c), at.eq(order.o.valid & (head.channel == c))]
-            room, beat = self._channel(m, c, piece, to & goes, at & r.ready)
+        for k in range(self._lanes):
+            to, at = Signal(name=f"to{k}"), Signal(name=f"at{k}")
+            m.d.comb += [to.eq(lane == k), at.eq(order.o.valid & (head.lane == k))]
+            room, beat = self._lane(m, k, piece, to & goes, at & r.ready)
             free.append(to & room)
             landed.append(beat)
             mine.append(at)
@@ -104,20 +121,20 @@ class ReadPath(wiring.Component):
             order.o.ready.eq(r.valid & r.ready & chosen.last)]
         return m
 
-    def _channel(self, m: Module, c: int, piece: data.View, goes: Value, take: Value
-                 ) -> tuple[Signal, stream.Interface]:
-        """What is asked of a channel, and what it sends. Returns whether the piece at hand has room
+    def _lane(self, m: Module, k: int, piece: data.View, goes: Value, take: Value
+              ) -> tuple[Signal, stream.Interface]:
+        """What is asked in a lane, and what comes. Returns whether the piece at hand has room
         there, and the beats that have landed."""
-        config, depth = self._config, self._depths.beats
-        m.submodules[f"ask{c}"] = ask = Fifo(ask_layout(config), self.WAIT)
-        m.submodules[f"land{c}"] = land = Fifo(beat_layout(config), depth)
-        connect(m, ask.o, flipped(self.asks[c]))
-        free = Signal(range(depth + 1), init=depth, name=f"free{c}")
-        room, given = Signal(name=f"room{c}"), Signal(name=f"given{c}")
-        beats = self.beats[c]
+        depth, beats = self._depths.beats, self.beats[k]
+        m.submodules[f"ask{k}"] = ask = Fifo(self.asks[k].p.shape(), self.WAIT)
+        m.submodules[f"land{k}"] = land = Fifo(beats.p.shape(), depth)
+        connect(m, ask.o, flipped(self.asks[k]))
+        free = Signal(range(depth + 1), init=depth, name=f"free{k}")
+        room, given = Signal(name=f"room{k}"), Signal(name=f"given{k}")
         m.d.comb += [
             room.eq(ask.i.ready & (free > piece.len)), ask.i.valid.eq(goes),
             ask.i.payload.addr.eq(piece.addr), ask.i.payload.len.eq(piece.len),
+            ask.i.payload.group.eq(piece.tag),
             land.i.valid.eq(beats.valid), land.i.payload.eq(beats.payload),
             land.o.ready.eq(take), given.eq(take & land.o.valid)]
         m.d.sync += [

@@ -20,12 +20,14 @@ READ_BYTES, WRITE_BYTES = 0x4000, 0x2000
 
 @dataclass(frozen=True)
 class Burst:
-    """``beats`` at a byte address; a write has data and strobes of each beat."""
+    """``beats`` at a byte address; a write has data and strobes of each beat, a read may be that of
+    a ``group``."""
 
     axi_id: int
     addr: int
     beats: int
     lines: tuple[tuple[int, int], ...] = ()
+    group: int = 0
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Core:
         return (len(self.data) == sum(b.beats for b in self.reads)
                 and len(self.answers) == len(self.writes))
 
-    async def run(self, ctx, bus, seed):
+    async def run(self, ctx, bus, group, seed):
         """A background testbench."""
         rng = random.Random(f"core {seed} {self.number}")
         reads = {i: deque(b for b in self.reads if b.axi_id == i) for i in (LOAD_ID, FETCH_ID)}
@@ -64,6 +66,7 @@ class Core:
             if not ctx.get(bus.ar.valid) and may and awake["ar"]:
                 axi_id = rng.choice(may)
                 owed[axi_id] += 1
+                ctx.set(group, reads[axi_id][0].group)
                 self._offer(ctx, bus.ar, reads[axi_id].popleft())
             if not ctx.get(bus.aw.valid) and addresses and awake["aw"]:
                 self._offer(ctx, bus.aw, addresses.popleft())
@@ -95,12 +98,15 @@ class Core:
 
 
 class Bench:
-    """A hub between :class:`Core` and :class:`ChannelMemory`."""
+    """A hub between :class:`Core` and :class:`ChannelMemory`; ``groups`` has the members of each,
+    a bit for a core. ``differs`` is what the hub says of them at last."""
 
     def __init__(self, config: Config, cores: list[Core], channels: int, *, stall: float = 0.0,
                  latency: tuple[int, int] = (1, 1), mixes: bool = True, seed: int = 0,
-                 errors: dict[int, int] | None = None, depths=None):
-        self.config, self.cores, self.seed, self.depths = config, cores, seed, depths
+                 errors: dict[int, int] | None = None, depths=None,
+                 groups: tuple[int, ...] = ()):
+        self.config, self.cores, self.seed = config, cores, seed
+        self.depths, self.groups, self.differs = depths, groups, 0
         rng = np.random.default_rng(seed)
         self.data = rng.integers(0, 256, READ_BYTES + len(cores) * WRITE_BYTES, np.uint8)
         self.before, self.errors = self.data.copy(), errors or {}
@@ -111,12 +117,15 @@ class Bench:
     def run(self, limit: int = 6000):
         """Until everything has been answered. Returns self."""
         dut = Hub(self.config, cores=len(self.cores), channels=len(self.memories),
-                  depths=self.depths)
+                  depths=self.depths, groups=len(self.groups))
 
         async def watch(ctx):
+            for members, mask in zip(dut.members, self.groups, strict=True):
+                ctx.set(members, mask)
             while not all(core.finished for core in self.cores):
                 await ctx.tick()
                 self.cycles += 1
+                self.differs = ctx.get(dut.differs) if self.groups else 0
                 assert self.cycles < limit, "does not end"
             for _ in range(20):
                 await ctx.tick()
@@ -130,8 +139,8 @@ class Bench:
         sim.add_clock(1e-6)
         for memory, bus in zip(self.memories, dut.channels, strict=True):
             sim.add_testbench(beside(memory, bus), background=True)
-        for core, bus in zip(self.cores, dut.cores, strict=True):
-            sim.add_testbench(beside(core, bus, self.seed), background=True)
+        for core, bus, group in zip(self.cores, dut.cores, dut.group, strict=True):
+            sim.add_testbench(beside(core, bus, group, self.seed), background=True)
         sim.add_testbench(watch)
         sim.run()
         return self
@@ -145,9 +154,16 @@ class Bench:
             for b in core.writes:
                 self._apply(b, want)
         assert (self.data == want).all()
-        assert sum(m.beats for m in self.memories) == sum(len(c.data) for c in self.cores)
+        assert sum(m.beats for m in self.memories) == sum(
+            b.beats for k, core in enumerate(self.cores) for b in core.reads
+            if not b.group or self._first(b.group) == k)
         assert sum(m.written for m in self.memories) == sum(
             b.beats for c in self.cores for b in c.writes)
+
+    def _first(self, group: int) -> int:
+        """The member for whom a group's data are counted."""
+        members = self.groups[group - 1]
+        return (members & -members).bit_length() - 1
 
     def check_cores(self) -> None:
         """Data, order and responses as the cores see them."""

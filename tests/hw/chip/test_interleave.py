@@ -26,7 +26,7 @@ def pieces(axi_id: int, addr: int, beats: int, bus: int) -> list[tuple[int, int,
 @pytest.mark.parametrize("bus", [8, 32])
 def test_cut(bus, stall):
     rng = random.Random(bus)
-    dut = Cut(small(8, bus))
+    dut = Cut(small(8, bus), 1)
     bursts = [(rng.randrange(2), rng.choice([INTERLEAVE_BYTES * rng.randrange(64) - k * bus
                                              for k in (1, 0, 2)] + [rng.randrange(1, 1 << 20)])
                % (1 << 20), rng.choice([1, 2, 256, rng.randint(1, 256)])) for _ in range(60)]
@@ -34,7 +34,7 @@ def test_cut(bus, stall):
 
     async def feed(ctx):
         for axi_id, addr, beats in bursts:
-            ctx.set(dut.i.payload, {"id": axi_id, "addr": addr, "len": beats - 1})
+            ctx.set(dut.i.payload, {"tag": axi_id, "addr": addr, "len": beats - 1})
             ctx.set(dut.i.valid, 1)
             await until(ctx, dut.i.ready)
         ctx.set(dut.i.valid, 0)
@@ -47,7 +47,7 @@ def test_cut(bus, stall):
             cycles += 1
             assert cycles < 20 * len(want), "pieces are missing"
             if valid and ready:
-                got.append((p.id, p.addr, p.len, bool(p.last)))
+                got.append((p.tag, p.addr, p.len, bool(p.last)))
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
