@@ -160,6 +160,81 @@ class ReadTurns(Design):
                 m.d.sync += entry.eq(new)
 
 
+class FewMet(ChannelReads):
+    """With a short list of whose bursts are under way."""
+
+    MET = 2
+
+
+class ReadGroups(Design):
+    """Reads of three cores at a channel in two groups, of any members, which may change: a burst is
+    taken from all members in one cycle, the same from each, and from nobody else; each of its beats
+    goes to all of them and to nobody else, whatever comes between for others."""
+
+    CORES, GROUPS = 3, 2
+
+    addr: Signal
+    group: Signal
+    asks: Signal
+    members: Signal
+    ready: Signal
+    r: Signal
+    other: Signal
+
+    def __init__(self, config: Config):
+        self._side = FewMet(config, self.CORES, self.GROUPS)
+        super().__init__({
+            "addr": In(self.CORES), "group": In(self.CORES), "asks": In(self.CORES),
+            "members": In(self.CORES * self.GROUPS), "ready": In(1), "r": In(1), "other": In(1),
+            "reached": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.side = side = self._side
+        before = [Signal(self.CORES, name=f"before{g}") for g in range(self.GROUPS)]
+        m.d.comb += side.ar.ready.eq(self.ready)
+        for g, members in enumerate(side.members):
+            m.d.comb += members.eq(self.members.word_select(g, self.CORES))
+            m.d.sync += before[g].eq(members)
+        taken = Signal(self.CORES)
+        for k, kinds in enumerate(side.asks):
+            ask = kinds[-1]
+            m.d.comb += [
+                ask.valid.eq(self.asks[k]), ask.payload.addr.eq(self.addr[k]),
+                ask.payload.group.eq(self.group[k] + 1), taken[k].eq(ask.valid & ask.ready)]
+            stays(m, ask, Assume)
+        for k in range(self.CORES):
+            with m.If(taken[k]):
+                m.d.comb += Assert(taken == Mux(self.group[k], before[1], before[0]))
+            for other in range(k):
+                m.d.comb += Assert(~(taken[k] & taken[other]) | (self.addr[k] == self.addr[other]))
+        self._beats(m, taken)
+        return m
+
+    def _beats(self, m: Module, taken: Signal) -> None:
+        """Groups are answered in the order in which they were taken, which is that of ``ar``."""
+        side, groups = self._side, Const(self.CORES, 2)
+        met: Any = stream.Signature(data.StructLayout({"len": 1})).create()
+        came: Any = stream.Signature(1).create()
+        owner = data.View(owner_layout(self.CORES, self.GROUPS), side.r.payload.id)
+        m.d.comb += [met.valid.eq(taken.any()), met.ready.eq(1), came.ready.eq(1),
+                     came.valid.eq(self.r), met.payload.len.eq(0)]
+        bursts = Bursts(m, met, came, 4, taken)
+        there = Signal.like(bursts.count)
+        asked = side.ar.valid & side.ar.ready & (
+            data.View(owner.shape(), side.ar.payload.id).core == self.CORES)
+        m.d.sync += there.eq(there + asked - self.r)
+        m.d.comb += [
+            Assume(~self.r | (there != 0)), Assume(~(self.r & self.other)),
+            Assert(~self.r | (bursts.count != 0)), Assert(bursts.count <= FewMet.MET),
+            side.r.valid.eq(self.r | self.other), side.r.payload.last.eq(1),
+            owner.core.eq(Mux(self.r, groups, 0)),
+            self.reached.eq(bursts.over & (bursts.count == FewMet.MET) & bursts.kept.all())]
+        wanted = Signal(self.CORES)
+        m.d.sync += wanted.eq(Mux(self.r, bursts.kept, 0))
+        m.d.comb += Assert(Cat(beats[-1].valid for beats in side.beats) == wanted)
+
+
 class WriteOrder(Design):
     """Writes of two cores through a hub of two channels. What a core writes goes, once and in
     order, to its address in that channel; data of two bursts never mix; a burst is answered once,

@@ -12,7 +12,7 @@ from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
 from prove.gathers import Gathers
-from prove.hub import ReadOrder, ReadPlaces, ReadTurns, WriteOrder
+from prove.hub import ReadGroups, ReadOrder, ReadPlaces, ReadTurns, WriteOrder
 from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
 from prove.waits import Counters, Waits
@@ -153,6 +153,12 @@ PROPERTIES = (
                   "taken, with the ID of who asked, and stay until the memory takes them; who "
                   f"keeps asking is passed over {ReadTurns.PASSED} times at most",
              design=lambda: ReadTurns(small(32, 2))),
+    Property(name="read_groups", block="hw/chip/meeting.py",
+             says="reads of three cores in two groups, of any members, which may change: a burst "
+                  "is taken from all that were members in the cycle before, the same from each, "
+                  "and from nobody else; each of its beats goes to all of them in one cycle and "
+                  "to nobody else, in the order of the bursts, whatever comes between for others",
+             design=lambda: ReadGroups(small(32, 2))),
     Property(name="write_order", block="hw/chip/hub.py",
              says="writes of two cores over two channels, bursts that are cut included: data go "
                   "once and in order to their addresses; those of two bursts never mix; a burst is "

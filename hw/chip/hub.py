@@ -17,11 +17,12 @@ LOADs of a group of cores are read from memory once (:mod:`hw.chip.meeting`).
 Nothing waits in a circle. Reads: a beat has its place before it is asked for, so no channel waits
 for a core. Writes: a channel begins a piece when its data have begun to come, and a core has one
 piece under way. A core that is reset by its control registers has been answered everything before
-(:mod:`hw.control.registers`), and then nothing of it is here.
+(:mod:`hw.control.registers`), and then nothing of it is here; one that waits for members of a group
+that do not come is answered when it is made the only member.
 
-Latency: AR 4 cycles, R 3 (4 where :mod:`hw.chip.depths` gives a channel more places than
-:data:`hw.parts.fifo.COMB_DEPTH`), AW 3, W 2, B 3. Throughput: on each port a beat a cycle, each
-way. Every port ends in registers, but for one gate at ``ar.ready`` of a core.
+Latency: AR 4 cycles (in a group 5), R 3 (4 where :mod:`hw.chip.depths` gives a channel more places
+than :data:`hw.parts.fifo.COMB_DEPTH`), AW 3, W 2, B 3. Throughput: on each port a beat a cycle,
+each way. Every port ends in registers, but for one gate at ``ar.ready`` of a core.
 """
 
 from functools import reduce
@@ -63,10 +64,8 @@ class Hub(wiring.Component):
         Bursts of up to ``config.max_burst`` full beats, within 4 KiB.
     group : range(groups + 1) for each core
         Who reads the burst at the core's ``ar``: it alone (0), or a group, numbered from 1.
-    members : ``cores`` bits for each group
-        Steady while the group reads.
-    differs : a bit for each group
-        Its members wait at different bursts, for ever.
+    members, differs
+        As in :class:`hw.chip.meeting.Meeting`.
     channels : Out(AXI4(config)) for each channel
         IDs are of ``owner_layout(cores, groups)``: the core's own ID and its number. Addresses are
         those of the cores; bursts do not leave the channel's part of them. Responses are always

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from hw.chip.read_path import ask_layout
 from hw.memory.axi import LEN_BITS
 from hw.parts.choice import any_before, one_of, turns
+from hw.parts.delay import register
 from isa.config import Config
 
 
@@ -37,7 +38,7 @@ class Meeting(wiring.Component):
     asks : a stream of ``ask_layout(config, groups)`` for each core
         Stays until it is taken.
     members : ``cores`` bits for each group
-        Steady while anything is asked in it.
+        May change at any time: who waits does so for those who are members now.
     met : stream of ``met_layout(config, cores)``
     differs : a bit for each group
         Its members stand at different pieces. They wait there.
@@ -61,21 +62,24 @@ class Meeting(wiring.Component):
         goes = met.valid & met.ready
         who = turns(m, "group", there, goes)
         pieces = [Cat(ask.payload.addr, ask.payload.len) for ask in self.asks]
-        wanted, taken = [], Signal(self._cores)
+        wanted, whose, taken = [], [], Signal(self._cores)
         for g, members in enumerate(self.members):
             stand = Cat(ask.valid & (ask.payload.group == g + 1) for ask in self.asks)
-            first = one_of(members & ~any_before(members), pieces)
-            same = Cat(piece == first for piece in pieces)
+            first = members & ~any_before(members)
+            piece = one_of(first, pieces)
+            same = Cat(each == piece for each in pieces)
             complete, agree = Signal(name=f"complete{g}"), Signal(name=f"agree{g}")
+            whom, one = register(m, f"whom{g}", members), register(m, f"one{g}", first)
             m.d.comb += [complete.eq(members.any() & (stand | ~members).all()),
                          agree.eq((same | ~members).all())]
-            # one that goes is still seen in this cycle
+            # who stands there stays; but one that goes is still seen in this cycle
             m.d.sync += [there[g].eq(complete & agree & ~(goes & who[g])),
                          self.differs[g].eq(complete & ~agree)]
-            wanted.append(first)
+            wanted.append(one_of(one, pieces))
+            whose.append(whom)
         addr, of = len(self.met.payload.addr), one_of(who, wanted)
         m.d.comb += [
-            met.valid.eq(there.any()), met.payload.cores.eq(one_of(who, self.members)),
+            met.valid.eq(there.any()), met.payload.cores.eq(one_of(who, whose)),
             met.payload.addr.eq(of[:addr]), met.payload.len.eq(of[addr:]),
             taken.eq(met.payload.cores & goes.replicate(self._cores)),
             *(ask.ready.eq(bit) for ask, bit in zip(self.asks, taken, strict=True))]

@@ -51,7 +51,7 @@ def components():
         patch.setattr(wiring.Component, "__init__", spy)
         Fragment.get(Makalu(PRESETS["tiny"], trace=True), None)
         Fragment.get(Ulx3s(PRESETS["tiny"], Settings(), simulated=True), None)
-        Fragment.get(Hub(PRESETS["tiny"], cores=2, channels=2), None)
+        Fragment.get(Hub(PRESETS["tiny"], cores=2, channels=2, groups=1), None)
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
 
 

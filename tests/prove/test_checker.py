@@ -124,10 +124,11 @@ def fixed(m, name, asks, taken):
         shape, depth - (depth == hub.DEPTHS.beats), **kind), hub.ReadPlaces),
     ("read_path", "channel_of", lambda address, channels: Const(0, 1), hub.ReadOrder),
     ("channel_reads", "turns", fixed, hub.ReadTurns),
+    ("meeting", "one_of", lambda choice, values: list(values)[0], hub.ReadGroups),
     ("channel_writes", "Mux", lambda held, holder, who: who, hub.WriteOrder)])
 def test_a_hub_that_is_wrong_is_refuted(block, name, wrong, design, monkeypatch):
-    """A place less than is counted; the other channel; the first core always; a channel that
-    another core may have in the middle of a burst."""
+    """A place less than is counted; the other channel; the first core always; the first group
+    always; a channel that another core may have in the middle of a burst."""
     monkeypatch.setattr(f"hw.chip.{block}.{name}", wrong)
     assert not check(design(small(32, 2)), 11).holds
 

@@ -99,14 +99,15 @@ class Core:
 
 class Bench:
     """A hub between :class:`Core` and :class:`ChannelMemory`; ``groups`` has the members of each,
-    a bit for a core. ``differs`` is what the hub says of them at last."""
+    a bit for a core; ``regroup`` a cycle in which they become others, and those. ``differs`` is
+    what the hub says of them at last."""
 
     def __init__(self, config: Config, cores: list[Core], channels: int, *, stall: float = 0.0,
                  latency: tuple[int, int] = (1, 1), mixes: bool = True, seed: int = 0,
                  errors: dict[int, int] | None = None, depths=None,
-                 groups: tuple[int, ...] = ()):
+                 groups: tuple[int, ...] = (), regroup: tuple[int, tuple[int, ...]] = (-1, ())):
         self.config, self.cores, self.seed = config, cores, seed
-        self.depths, self.groups, self.differs = depths, groups, 0
+        self.depths, self.groups, self.differs, self.regroup = depths, groups, 0, regroup
         rng = np.random.default_rng(seed)
         self.data = rng.integers(0, 256, READ_BYTES + len(cores) * WRITE_BYTES, np.uint8)
         self.before, self.errors = self.data.copy(), errors or {}
@@ -120,9 +121,12 @@ class Bench:
                   depths=self.depths, groups=len(self.groups))
 
         async def watch(ctx):
-            for members, mask in zip(dut.members, self.groups, strict=True):
-                ctx.set(members, mask)
+            groups = self.groups
             while not all(core.finished for core in self.cores):
+                if self.cycles == self.regroup[0]:
+                    groups = self.regroup[1]
+                for members, mask in zip(dut.members, groups, strict=True):
+                    ctx.set(members, mask)
                 await ctx.tick()
                 self.cycles += 1
                 self.differs = ctx.get(dut.differs) if self.groups else 0

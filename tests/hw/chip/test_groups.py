@@ -60,3 +60,12 @@ def test_members_that_differ_are_named():
     with pytest.raises(AssertionError, match="does not end"):
         bench.run(400)
     assert bench.differs == 0b10 and cores[2].finished and not cores[0].data
+
+
+def test_a_member_that_waits_alone_is_released():
+    """The other one never comes, as if it had failed; then the first is the only member."""
+    bursts = [Burst(LOAD_ID, 512 * k, 64, group=1) for k in range(4)]
+    cores = [Core(0, bursts, []), Core(1, [], [])]
+    bench = Bench(CONFIG, cores, 2, groups=(0b11,), regroup=(300, (0b01,))).run()
+    bench.check()
+    assert cores[0].done > 300
