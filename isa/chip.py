@@ -8,7 +8,7 @@ from isa.config import Config, ConfigError
 from isa.presets import PRESETS
 
 INTERLEAVE = 512
-"""Bytes of the address space that lie in one channel; the next ones lie in the next channel."""
+"""Bytes that lie in one channel: byte ``a`` in channel ``a // INTERLEAVE % channels``."""
 
 MOST_CORES = 64
 MOST_QUEUES = 8

@@ -17,7 +17,7 @@ from hw.chip.channel_reads import ChannelReads, owner_layout
 from hw.chip.core_reads import IDS
 from hw.chip.depths import Depths
 from hw.chip.hub import Hub
-from hw.chip.interleave import INTERLEAVE_BYTES
+from isa.chip import INTERLEAVE
 from hw.chip.read_path import ReadPath
 from hw.memory.axi import AXIPort
 from isa.config import Config
@@ -41,7 +41,7 @@ class ReadPlaces(Design):
     take: Signal
 
     def __init__(self, config: Config):
-        self._block = exact_log2(INTERLEAVE_BYTES // config.bus_bytes)
+        self._block = exact_log2(INTERLEAVE // config.bus_bytes)
         self._path = ReadPath(config, CHANNELS, DEPTHS)
         self._beat = exact_log2(config.bus_bytes)
         super().__init__({
@@ -244,7 +244,7 @@ class WriteOrder(Design):
     MOST = 4
 
     def __init__(self, config: Config):
-        self._block = exact_log2(INTERLEAVE_BYTES // config.bus_bytes)
+        self._block = exact_log2(INTERLEAVE // config.bus_bytes)
         self._beat = exact_log2(config.bus_bytes)
         self._hub = Hub(config, cores=self.CORES, channels=CHANNELS, depths=(DEPTHS,) * 3)
         super().__init__({

@@ -13,7 +13,7 @@ many places again (:mod:`hw.chip.read_path`).
 
 from dataclasses import dataclass
 
-from hw.chip.interleave import INTERLEAVE_BYTES
+from isa.chip import INTERLEAVE
 from hw.control.fetch import Fetch
 from hw.parts.fifo import COMB_DEPTH
 from isa.config import Config
@@ -42,13 +42,13 @@ class Depths:
 
 def _pieces(config: Config, bursts: int) -> int:
     """Aligned pieces of so many bursts, or as many as a list of flip-flops holds."""
-    each = -(-config.max_burst * config.bus_bytes // INTERLEAVE_BYTES)
+    each = -(-config.max_burst * config.bus_bytes // INTERLEAVE)
     return min(bursts * each, COMB_DEPTH)
 
 
 def _beats(config: Config, flight: int, channels: int) -> int:
     """Places in each channel for ``flight`` beats that follow one another."""
-    block = INTERLEAVE_BYTES // config.bus_bytes
+    block = INTERLEAVE // config.bus_bytes
     return min(flight, -(-flight // (block * channels)) * block)
 
 

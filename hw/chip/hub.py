@@ -7,7 +7,7 @@
     core 1 ── CoreReads, CoreWrites ─┼─ ChannelReads, ChannelWrites ── channel 1
     ...                              └─ ...
 
-Channels are interleaved every :data:`hw.chip.interleave.INTERLEAVE_BYTES` bytes. A burst that goes
+Channels are interleaved every :data:`hw.chip.interleave.INTERLEAVE` bytes. A burst that goes
 on in the next channel is cut; the core sees one burst. A core's bursts of one ID are answered in
 their order, as AXI says, whichever channel is first; fetch, LOAD and STORE do not wait for one
 another. An error goes to the core whose burst it is.

@@ -8,15 +8,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.memory.axi import LEN_BITS
+from isa.chip import INTERLEAVE
 from isa.config import Config
-
-INTERLEAVE_BYTES = 512
-"""Byte ``a`` lies in channel ``a // INTERLEAVE_BYTES % channels``."""
-
 
 def channel_of(address: Value, channels: int) -> Value:
     """The channel that has an address; ``channels`` is a power of two."""
-    low = exact_log2(INTERLEAVE_BYTES)
+    low = exact_log2(INTERLEAVE)
     return address[low:low + exact_log2(channels)]
 
 
@@ -32,7 +29,7 @@ def piece_layout(config: Config, tag: ShapeLike) -> data.StructLayout:
 
 
 class Cut(wiring.Component):
-    """Cuts bursts at multiples of :data:`INTERLEAVE_BYTES`. Latency: a cycle. Throughput: a piece a
+    """Cuts bursts at multiples of :data:`INTERLEAVE`. Latency: a cycle. Throughput: a piece a
     cycle, also across bursts.
 
     Parameters
@@ -58,7 +55,7 @@ class Cut(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         burst, piece = self.i.payload, self.o.payload
-        beat, block = exact_log2(self._config.bus_bytes), exact_log2(INTERLEAVE_BYTES)
+        beat, block = exact_log2(self._config.bus_bytes), exact_log2(INTERLEAVE)
         most = (1 << (block - beat)) - 1
         # beats behind the first one: to the end of the burst, to the end of the block
         left, room, behind = Signal(LEN_BITS), Signal(range(most + 1)), Signal(LEN_BITS)

@@ -51,7 +51,7 @@ class Uncore(wiring.Component):
     def __init__(self, chip: ChipConfig):
         self._chip, config = chip, chip.core
         lite, wide = AXI4Lite(), AXI4(config)
-        outside = AXI4(config, owner_layout(chip.cores + 1).size)
+        outside = AXI4(config, owner_layout(chip.cores + 1, groups=0).size)
         self._host = PlainAXI("s_axil_", AXI4Lite(address_bits(chip)), master=False)
         self._lites = [PlainAXI(f"c{k}_axil_", lite, master=True) for k in range(chip.cores)]
         self._cores = [PlainAXI(f"c{k}_axi_", wide, master=False, bytes_wide=config.bus_bytes)

@@ -88,7 +88,8 @@ class PlainAXI:
         for field, port in plain.items():
             to_port = c.driven != (field == "ready")
             source, sink = (inner[field], port) if to_port else (port, inner[field])
-            m.d.comb += sink.eq(source & ~Value.cast(shut) if field in ("valid", "ready") else source)
+            handshake = field in ("valid", "ready")
+            m.d.comb += sink.eq(source & ~Value.cast(shut) if handshake else source)
 
 
 def _bits(shape: ShapeLike) -> dict[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.chip.interleave import INTERLEAVE_BYTES
+from isa.chip import INTERLEAVE
 
 CHANNELS = ("aw", "w", "b", "ar", "r")
 
@@ -21,7 +21,7 @@ class ChannelMemory:
 
     ``stall`` is the chance that it rests in a cycle on one of AXI's channels; ``latency`` the
     cycles from a burst to its answer, least and most; ``mixes`` whether IDs overtake one another.
-    ``errors`` has responses by number of a block of INTERLEAVE_BYTES. An ID that ``holds`` names is
+    ``errors`` has responses by number of a block of INTERLEAVE. An ID that ``holds`` names is
     not answered for the time being. ``reads`` and ``writes`` list the bursts: ID, address, beats.
     """
 
@@ -43,10 +43,10 @@ class ChannelMemory:
 
     def _check(self, p) -> int:
         """A burst stays in a block of the channel. Returns the response."""
-        block, bus = p.addr // INTERLEAVE_BYTES, self.bus_bytes
+        block, bus = p.addr // INTERLEAVE, self.bus_bytes
         end = p.addr // bus * bus + (p.len + 1) * bus
         assert block % self.channels == self.number, f"{p.addr:#x} is in another channel"
-        assert (end - 1) // INTERLEAVE_BYTES == block, f"{p.len + 1} beats at {p.addr:#x}"
+        assert (end - 1) // INTERLEAVE == block, f"{p.len + 1} beats at {p.addr:#x}"
         return self.errors.get(block, 0)
 
     def _due(self, rng: random.Random) -> int:

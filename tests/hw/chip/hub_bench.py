@@ -9,7 +9,7 @@ import numpy as np
 from amaranth.sim import Simulator
 
 from hw.chip.hub import Hub
-from hw.chip.interleave import INTERLEAVE_BYTES
+from isa.chip import INTERLEAVE
 from hw.memory.axi import FETCH_ID, LOAD_ID, STORE_ID
 from isa.config import Config
 from tests.hw.chip.channel_memory import ChannelMemory
@@ -176,7 +176,7 @@ class Bench:
             for axi_id in (LOAD_ID, FETCH_ID):
                 expected = [
                     (axi_id, int.from_bytes(bytes(self.before[at:at + bus]), "little"),
-                     self.errors.get(at // INTERLEAVE_BYTES, 0), i == b.beats - 1)
+                     self.errors.get(at // INTERLEAVE, 0), i == b.beats - 1)
                     for b in core.reads if b.axi_id == axi_id for i in range(b.beats)
                     for at in [b.addr // bus * bus + i * bus]]
                 assert [beat for beat in core.data if beat[0] == axi_id] == expected
@@ -184,7 +184,7 @@ class Bench:
 
     def _responses(self, b: Burst) -> list[int]:
         bus = self.config.bus_bytes
-        return [self.errors.get((b.addr // bus + i) * bus // INTERLEAVE_BYTES, 0)
+        return [self.errors.get((b.addr // bus + i) * bus // INTERLEAVE, 0)
                 for i in range(b.beats)]
 
     def _apply(self, b: Burst, data: np.ndarray) -> None:
@@ -203,8 +203,8 @@ def random_bursts(config: Config, core: int, seed: int, reads: int, writes: int)
     def burst(axi_id: int, base: int, size: int, with_data: bool) -> Burst:
         most, bus = config.max_burst, config.bus_bytes
         beats = rng.choice([1, 1, 2, most, rng.randint(1, most), rng.randint(1, most)])
-        at = rng.choice([rng.randrange(size), rng.randrange(size // INTERLEAVE_BYTES)
-                         * INTERLEAVE_BYTES + rng.randrange(-2, 3) * bus]) % size
+        at = rng.choice([rng.randrange(size), rng.randrange(size // INTERLEAVE)
+                         * INTERLEAVE + rng.randrange(-2, 3) * bus]) % size
         # within 4 KiB
         beats = min(beats, 4096 // bus - at % 4096 // bus)
         lines = [(rng.getrandbits(8 * bus), rng.getrandbits(bus)) for _ in range(beats)]

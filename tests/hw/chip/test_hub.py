@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 
 from hw.chip.depths import Depths, fetch_depths, store_depths
 from hw.chip.hub import Hub
-from hw.chip.interleave import INTERLEAVE_BYTES
+from isa.chip import INTERLEAVE
 from hw.memory.axi import FETCH_ID, LOAD_ID, STORE_ID, Resp
 from tests.hw.chip.hub_bench import READ_BYTES, WRITE_BYTES, Bench, Burst, Core, random_bursts
 from tests.hw.memory.dma_bench import small
@@ -23,7 +23,7 @@ TIGHT = (Depths(bursts=2, pieces=3, beats=64), Depths(bursts=1, pieces=1, beats=
 def some_errors(seed: int, cores: int) -> dict[int, int]:
     """One block in six answers with an error."""
     rng = random.Random(seed)
-    blocks = (READ_BYTES + cores * WRITE_BYTES) // INTERLEAVE_BYTES
+    blocks = (READ_BYTES + cores * WRITE_BYTES) // INTERLEAVE
     return {b: rng.choice([Resp.SLVERR, Resp.DECERR]) for b in range(blocks)
             if not rng.randrange(6)}
 
@@ -57,13 +57,13 @@ def test_each_core_gets_a_beat_a_cycle(cores, channels, beats, latency):
     and those of the hub."""
     config = small(4, BUS, max_burst=16, outstanding=4)
     total = 256
-    reads = [Core(k, run_through(LOAD_ID, k * INTERLEAVE_BYTES, total // beats, beats), [],
+    reads = [Core(k, run_through(LOAD_ID, k * INTERLEAVE, total // beats, beats), [],
                   at_once=64 // beats) for k in range(cores)]
     bench = Bench(config, reads, channels, latency=(latency, latency), mixes=False).run()
     bench.check()
     assert [c.done for c in reads] == [total + latency + 4 + 4 + 1] * cores
 
-    writes = [Core(k, [], run_through(STORE_ID, READ_BYTES + k * (WRITE_BYTES + INTERLEAVE_BYTES),
+    writes = [Core(k, [], run_through(STORE_ID, READ_BYTES + k * (WRITE_BYTES + INTERLEAVE),
                                       total // beats, beats)) for k in range(cores)]
     bench = Bench(config, writes, channels, mixes=False).run()
     bench.check()

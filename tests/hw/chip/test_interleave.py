@@ -7,7 +7,8 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
-from hw.chip.interleave import INTERLEAVE_BYTES, Cut
+from hw.chip.interleave import Cut
+from isa.chip import INTERLEAVE
 from tests.hw.handshake import until
 from tests.hw.memory.dma_bench import small
 
@@ -16,7 +17,7 @@ def pieces(axi_id: int, addr: int, beats: int, bus: int) -> list[tuple[int, int,
     """Beat by beat: a new piece in each block."""
     cut: list[list[int]] = []
     for beat in range(addr // bus, addr // bus + beats):
-        if not cut or beat * bus % INTERLEAVE_BYTES == 0:
+        if not cut or beat * bus % INTERLEAVE == 0:
             cut.append([max(beat * bus, addr), 0])
         cut[-1][1] += 1
     return [(axi_id, at, n - 1, k == len(cut) - 1) for k, (at, n) in enumerate(cut)]
@@ -27,7 +28,7 @@ def pieces(axi_id: int, addr: int, beats: int, bus: int) -> list[tuple[int, int,
 def test_cut(bus, stall):
     rng = random.Random(bus)
     dut = Cut(small(8, bus), 1)
-    bursts = [(rng.randrange(2), rng.choice([INTERLEAVE_BYTES * rng.randrange(64) - k * bus
+    bursts = [(rng.randrange(2), rng.choice([INTERLEAVE * rng.randrange(64) - k * bus
                                              for k in (1, 0, 2)] + [rng.randrange(1, 1 << 20)])
                % (1 << 20), rng.choice([1, 2, 256, rng.randint(1, 256)])) for _ in range(60)]
     want, got, cycles = [p for b in bursts for p in pieces(*b, bus)], [], 0
