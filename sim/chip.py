@@ -5,19 +5,21 @@ The cores are objects of the class that a machine alone is simulated with, so a 
 needs no further build of them; chip control and hub are a design of their own.
 """
 
-from hw.chip.uncore import TOP, verilog
+from hw.chip.top import UNCORE, uncore_verilog
 from isa.chip import ChipConfig
 from sim.build import HEADERS, ROOT, Kind, Library, build, rtl, verilog_text
 from sim.harness import DramModel, Harness
 
 
-def kind(chip: ChipConfig) -> Kind:
-    """What the harness of a chip is made of."""
+def kind(chip: ChipConfig, cores: int | None = None) -> Kind:
+    """What the harness of a chip is made of, with so many cores joined in C++: all, unless others
+    are said."""
     def each(count: int) -> str:
         return " ".join(f"M({k})" for k in range(count))
 
-    return Kind(TOP, (ROOT / "chip.cpp", *HEADERS), defined=(
-        f"FOR_CORES(M)={each(chip.cores)}", f"FOR_CHANNELS(M)={each(chip.channels)}"))
+    joined = chip.cores if cores is None else cores
+    return Kind(UNCORE, (ROOT / "chip.cpp", *HEADERS), defined=(
+        f"FOR_CORES(M)={each(joined)}", f"FOR_CHANNELS(M)={each(chip.channels)}"))
 
 
 def simulation(chip: ChipConfig, waves: str | None = None) -> Library:
@@ -34,7 +36,8 @@ def simulation(chip: ChipConfig, waves: str | None = None) -> Library:
     sim.verilator.ToolError
         If it has to be built and a tool is missing, or a step fails.
     """
-    uncore = verilog_text(chip.name, f"{chip.hash:016x}", "hw.chip.uncore", lambda: verilog(chip))
+    uncore = verilog_text(chip.name, f"{chip.hash:016x}", "hw.chip.top",
+                          lambda: uncore_verilog(chip))
     return build(uncore, waves, kind(chip),
                  beside={"makalu": rtl(chip.core, trace=True, gated=True)})
 

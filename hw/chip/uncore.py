@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All of a chip but its cores, with plain port names, and its Verilog.
+"""All of a chip but its cores.
 
 ::
 
-    host ◄─ s_axil ─► chip control ◄─ c0_axil, c1_axil, … ─► cores
-                           │ bus         c0_axi, c1_axi, …     │
-                           └──────────────► hub ◄──────────────┘
-                                             │
-                              m0_axi, m1_axi, … ─► memory channels
-
-A simulation joins it with cores that were built for themselves, in registers on both sides.
+    host ◄──────► chip control ◄──────► registers of the cores
+                       │ bus            buses of the cores │
+                       └──────────► hub ◄──────────────────┘
+                                     │
+                              memory channels
 """
 
-from amaranth.hdl import Elaboratable, Module, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.channel_reads import owner_layout
 from hw.chip.control import ChipControl
 from hw.chip.hub import Hub
 from hw.chip.queues import address_bits
-from hw.memory.axi import AXI4, AXI4Lite
-from hw.memory.plain import PlainAXI
-from hw.top import verilog_of
+from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 
-TOP = "uncore"
+
+def channel_bus(chip: ChipConfig) -> AXI4:
+    """The bus of a memory channel; the chip control is a user of the hub, too."""
+    return AXI4(chip.core, owner_layout(chip.cores + 1, groups=0).size)
 
 
 class Uncore(wiring.Component):
-    """Chip control and hub. ``rst`` goes through a register; hold it for two cycles or more.
+    """Chip control and hub.
 
     Parameters
     ----------
@@ -37,53 +36,43 @@ class Uncore(wiring.Component):
 
     Members
     -------
+    host : :class:`hw.memory.axi.AXI4Lite`, as the slave
     irq : 1
-    s_axil_awaddr, …
-        AXI4-Lite, as the slave: the host.
-    c0_axil_awaddr, …; c0_axi_awaddr, …; c0_irq; c1_…
-        To each core: AXI4-Lite as the master, AXI4 as the slave, its interrupt.
-    m0_axi_awaddr, …; m1_…
-        To each channel: AXI4, as the master.
+    registers : array of :class:`hw.memory.axi.AXI4Lite`
+        To each core.
+    irqs : cores
+        Their interrupts.
+    cores : array of :class:`hw.memory.axi.AXI4`, as the slave
+        Their buses.
+    channels : array of ``channel_bus(chip)``
     """
 
+    host: AXIPort
     irq: Signal
+    registers: list[AXIPort]
+    irqs: Signal
+    cores: list[AXIPort]
+    channels: list[AXIPort]
 
     def __init__(self, chip: ChipConfig):
-        self._chip, config = chip, chip.core
-        lite, wide = AXI4Lite(), AXI4(config)
-        outside = AXI4(config, owner_layout(chip.cores + 1, groups=0).size)
-        self._host = PlainAXI("s_axil_", AXI4Lite(address_bits(chip)), master=False)
-        self._lites = [PlainAXI(f"c{k}_axil_", lite, master=True) for k in range(chip.cores)]
-        self._cores = [PlainAXI(f"c{k}_axi_", wide, master=False, bytes_wide=config.bus_bytes)
-                       for k in range(chip.cores)]
-        self._channels = [PlainAXI(f"m{c}_axi_", outside, master=True,
-                                   bytes_wide=config.bus_bytes) for c in range(chip.channels)]
-        members = {"irq": Out(1), **{f"c{k}_irq": In(1) for k in range(chip.cores)}}
-        for port in (self._host, *self._lites, *self._cores, *self._channels):
-            members |= port.members()
-        super().__init__(members)
+        self._chip = chip
+        super().__init__({
+            "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
+            "registers": Out(AXI4Lite()).array(chip.cores), "irqs": In(chip.cores),
+            "cores": In(AXI4(chip.core)).array(chip.cores),
+            "channels": Out(channel_bus(chip)).array(chip.channels)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         chip = self._chip
-        control = ChipControl(chip)
-        hub = Hub(chip.core, cores=chip.cores + 1, channels=chip.channels)
-        reset = Signal(init=1, reset_less=True)
-        m.d.sync += reset.eq(ResetSignal())
-        m.submodules.control, m.submodules.hub = (ResetInserter(reset)(part)
-                                                  for part in (control, hub))
+        m.submodules.control = control = ChipControl(chip)
+        m.submodules.hub = hub = Hub(chip.core, cores=chip.cores + 1, channels=chip.channels)
+        connect(m, flipped(self.host), control.host)
         connect(m, control.bus, hub.cores[chip.cores])
-        self._host.connect(m, self, control.host, shut=reset)
-        m.d.comb += self.irq.eq(control.irq)
+        m.d.comb += [self.irq.eq(control.irq), control.core_irq.eq(self.irqs)]
         for k in range(chip.cores):
-            self._lites[k].connect(m, self, control.cores[k])
-            self._cores[k].connect(m, self, hub.cores[k], shut=reset)
-            m.d.comb += control.core_irq[k].eq(getattr(self, f"c{k}_irq"))
-        for c, port in enumerate(self._channels):
-            port.connect(m, self, hub.channels[c])
+            connect(m, control.cores[k], flipped(self.registers[k]))
+            connect(m, flipped(self.cores[k]), hub.cores[k])
+        for c in range(chip.channels):
+            connect(m, hub.channels[c], flipped(self.channels[c]))
         return m
-
-
-def verilog(chip: ChipConfig) -> str:
-    """Verilog of the uncore, top module :data:`TOP`."""
-    return verilog_of(Uncore(chip), TOP)

@@ -14,7 +14,9 @@ from runtime.chip_host import Chip, Lease, places_bytes
 from runtime.device import DeviceFault, MachineError, Result
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
-from sim.chip import simulation
+from hw.chip.top import UNCORE, verilog as chip_verilog
+from sim.build import build, rtl
+from sim.chip import kind, simulation
 from sim.chip_device import RtlChip
 from sim.device import HarnessLink
 from sim.harness import DramModel, Harness
@@ -89,6 +91,22 @@ def test_a_core_that_faults_leaves_the_other_its_bits(program, golden):
     (again,) = leases[0].execute_all([region])
     assert isinstance(again, Result) and np.array_equal(again.outputs, right)
     h.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dram", [DramModel(), STALLS], ids=["quiet", "stalls"])
+def test_one_design_takes_the_same_cycles(program, golden, monkeypatch, dram):
+    """The joined cores and the uncore are the chip: against its whole Verilog in one piece."""
+    whole = build(chip_verilog(CHIP, gated=True, name=UNCORE), kind=kind(CHIP, cores=0),
+                  beside={"makalu": rtl(TINY, trace=True, gated=True)})
+    taken = {}
+    for name, library in (("joined", simulation(CHIP)), ("whole", whole)):
+        with RtlChip(CHIP, dram=dram) as device:
+            monkeypatch.setattr(device, "library", library)
+            session = Session(program, device)
+            assert same(session.run({INPUT: IMAGES}), golden)
+            taken[name] = (session.counters, device.harness.cycle)
+    assert taken["joined"] == taken["whole"]
 
 
 def test_errors_of_one_image_reach_the_session(program):
