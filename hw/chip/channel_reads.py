@@ -96,8 +96,9 @@ class ChannelReads(wiring.Component):
         self._choose(m, asking, out.i)
         for core, beats in enumerate(self.beats):
             mine = [(owner.core == core) & (owner.id == axi_id) for axi_id in IDS]
-            mine.append((owner.core == self._cores) & whose[core])
-            for beat, is_mine in zip(beats, mine):
+            if self._groups:
+                mine.append((owner.core == self._cores) & whose[core])
+            for beat, is_mine in zip(beats, mine, strict=True):
                 m.d.comb += [
                     beat.valid.eq(there & is_mine),
                     *(beat.payload[name].eq(came[name]) for name in beat.payload.shape().members)]
