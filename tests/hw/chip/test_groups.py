@@ -5,8 +5,10 @@ import random
 from dataclasses import replace
 
 import pytest
+from amaranth.back import rtlil
 
 from hw.chip.depths import Depths
+from hw.chip.hub import Hub
 from hw.memory.axi import LOAD_ID
 from tests.hw.chip.hub_bench import Bench, Burst, Core, random_bursts
 from tests.hw.memory.dma_bench import small
@@ -69,3 +71,8 @@ def test_a_member_that_waits_alone_is_released():
     bench = Bench(CONFIG, cores, 2, groups=(0b11,), regroup=(300, (0b01,))).run()
     bench.check()
     assert cores[0].done > 300
+
+
+@pytest.mark.parametrize("cores, channels, groups", [(1, 1, 0), (4, 2, 3)])
+def test_no_combinational_cycle(cores, channels, groups):
+    rtlil.convert(Hub(CONFIG, cores=cores, channels=channels, groups=groups))
