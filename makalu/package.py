@@ -18,11 +18,13 @@ import json
 import re
 from pathlib import Path
 
+from isa.chip import ChipConfig
 from isa.config import ISA_VERSION, Config
 from isa.instructions import FAULT_TEXT, Region
 from isa.registers import IDENT, MASK, REGISTERS, REGISTER_SPACE_BITS
 import makalu
 from sim.build import rtl
+from sim.chip import chip_rtl
 
 TOP = "makalu"
 
@@ -63,13 +65,24 @@ def _facts(config: Config) -> list[str]:
 def source(config: Config, gated: bool = False) -> str:
     """The machine's Verilog behind a comment that says which one it is; with ``gated`` clocks for
     an ASIC."""
+    return _commented([*_facts(config)], "s_axil_*: registers, see makalu.h. m_axi_*: memory, INCR "
+                      "bursts of full beats.", rtl(config, gated=gated))
+
+
+def chip_source(chip: ChipConfig, gated: bool = False) -> str:
+    """The same for a chip, top module ``chip``."""
+    facts = [(f"chip {chip.name}, hash {chip.hash:016x}: {chip.cores} cores, {chip.channels} "
+              "memory channels"), *_facts(chip.core)]
+    return _commented(facts, "s_axil_*: registers, see docs/registers.md. m0_axi_*, …: memory "
+                      "channels, INCR bursts of full beats.", chip_rtl(chip, gated))
+
+
+def _commented(facts: list[str], ports: str, verilog: str) -> str:
     lines = ["SPDX-License-Identifier: Apache-2.0", "", "Makalu, an open inference accelerator.",
-             *_facts(config), "",
-             "clk: all logic; rst: synchronous, high for two cycles or more.",
-             "s_axil_*: registers, see makalu.h. m_axi_*: memory, INCR bursts of full beats.",
+             *facts, "", "clk: all logic; rst: synchronous, high for two cycles or more.", ports,
              "", "Made by `makalu verilog`; change the generator, not this file."]
     comment = "".join(f"// {line}".rstrip() + "\n" for line in lines)
-    return comment + "\n" + ASSERTION.sub("", rtl(config, gated=gated))
+    return comment + "\n" + ASSERTION.sub("", verilog)
 
 
 def ports(verilog: str) -> list[tuple[str, str, int]]:

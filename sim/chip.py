@@ -5,7 +5,7 @@ The cores are objects of the class that a machine alone is simulated with, so a 
 needs no further build of them; chip control and hub are a design of their own.
 """
 
-from hw.chip.top import UNCORE, uncore_verilog
+from hw.chip.top import UNCORE, uncore_verilog, verilog
 from isa.chip import ChipConfig
 from sim.build import HEADERS, ROOT, Kind, Library, build, rtl, verilog_text
 from sim.harness import DramModel, Harness
@@ -20,6 +20,13 @@ def kind(chip: ChipConfig, cores: int | None = None) -> Kind:
     joined = chip.cores if cores is None else cores
     return Kind(UNCORE, (ROOT / "chip.cpp", *HEADERS), defined=(
         f"FOR_CORES(M)={each(joined)}", f"FOR_CHANNELS(M)={each(chip.channels)}"))
+
+
+def chip_rtl(chip: ChipConfig, gated: bool = False) -> str:
+    """The Verilog of a chip with its cores, from the cache if its generator has not changed;
+    ``gated``: with gated clocks."""
+    return verilog_text(chip.name, f"{chip.hash:016x} whole {gated}", "hw.chip.top",
+                        lambda: verilog(chip, gated), simulated=False)
 
 
 def simulation(chip: ChipConfig, waves: str | None = None) -> Library:

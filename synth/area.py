@@ -19,9 +19,10 @@ from typing import Any
 import click
 
 from hw.top import verilog_of
+from isa.chip import CHIPS, ChipConfig
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.blocks import BLOCKS, component, present
+from synth.blocks import BLOCKS, CHIP_BLOCKS, component, present
 from synth.ecp5 import synthesize as synthesize_ecp5
 from synth.yosys import SynthesisError, run
 
@@ -87,7 +88,7 @@ def counts(cells: Mapping[str, dict[str, Any]]) -> Counter[str]:
     return Counter(cell["type"] for cell in cells.values())
 
 
-def synthesize(config: Config, block: str, target: str) -> dict[str, int]:
+def synthesize(config: Config | ChipConfig, block: str, target: str) -> dict[str, int]:
     """Cells of a block by column.
 
     Raises
@@ -133,11 +134,14 @@ def paired(cells: Mapping[str, int]) -> int:
     return total
 
 
-def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:
-    """``docs/area.md``."""
+def page(config: Config | ChipConfig, rows: Iterable[dict[str, Any]]) -> str:
+    """``docs/area.md``, or of a chip ``docs/area_chip.md``."""
     heads = [f"{t}: {c}" for t in DOCUMENTED for c in GROUPS[t]]
+    blocks = f"each block of `{config.name}`"
+    if isinstance(config, ChipConfig):
+        blocks += f" but its {config.cores} cores `{config.core.name}`"
     lines = ["# Area", "",
-             (f"Made by `make area CONFIG={config.name}`: each block of `{config.name}` "
+             (f"Made by `make area CONFIG={config.name}`: {blocks} "
               "synthesized alone by Yosys, not placed. *generic* counts two-input gates after ABC "
               "and turns memories into flip-flops; *ecp5* counts LUT4 (carry cells as two, 16 x 4 "
               "RAMs as six), flip-flops, 18 x 18 multipliers and 18 kbit block RAMs."), "",
@@ -150,22 +154,25 @@ def page(config: Config, rows: Iterable[dict[str, Any]]) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "name", default="ecp5", show_default=True,
-              help="A preset or a .json file.")
-@click.option("--block", "blocks", multiple=True, type=click.Choice(list(BLOCKS)),
+              help="A preset, a .json file, or a chip.")
+@click.option("--block", "blocks", multiple=True, type=click.Choice([*BLOCKS, *CHIP_BLOCKS]),
               help="Only this block, can be given several times; writes no page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
-    """Synthesize each block alone with Yosys and write docs/area.md.
+    """Synthesize each block alone with Yosys and write docs/area.md; of a chip those besides its
+    cores, and docs/area_chip.md.
 
     \b
     Examples:
       python -m synth.area
+      python -m synth.area --config chip4
       python -m synth.area --config core256 --block tile --block post --json
     """
     try:
-        config = load_config(name)
+        config = CHIPS[name] if name in CHIPS else load_config(name)
         rows = []
-        for block in blocks or present(config, BLOCKS):
+        for block in blocks or (list(CHIP_BLOCKS) if isinstance(config, ChipConfig)
+                                else present(config, BLOCKS)):
             row: dict[str, Any] = {"block": block}
             for target in DOCUMENTED:
                 start = time.monotonic()
@@ -179,8 +186,9 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"config": config.name, "blocks": rows}, indent=1))
     if not blocks:
-        (DOCS / "area.md").write_text(page(config, rows))
-        print("wrote docs/area.md", file=sys.stderr)
+        path = DOCS / ("area_chip.md" if isinstance(config, ChipConfig) else "area.md")
+        path.write_text(page(config, rows))
+        print(f"wrote docs/{path.name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

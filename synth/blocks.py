@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 
 from amaranth.lib import wiring
 
+from hw.chip.control import ChipControl
+from hw.chip.hub import Hub
 from hw.control.fetch import Fetch
 from hw.control.registers import Control
 from hw.control.sequencer import Sequencer
@@ -21,6 +23,7 @@ from hw.tensor.weights import WeightLoader
 from hw.top import TOP, Makalu
 from hw.vector.engine import VectorEngine
 from hw.window.engine import WindowEngine
+from isa.chip import ChipConfig
 from isa.config import Config, ConfigError
 from synth.array import Array
 
@@ -50,6 +53,12 @@ PARTS: dict[str, Callable[[Config], wiring.Component]] = {
 whole machine."""
 
 
+CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
+    "hub": lambda c: Hub(c.core, cores=c.cores + 1, channels=c.channels),
+    "chip_control": ChipControl,
+}
+"""What a chip has besides its cores."""
+
 WITHIN = {"post": "drain"}
 """Blocks that are part of another one of :data:`BLOCKS`, in which they are counted."""
 
@@ -66,14 +75,16 @@ def present(config: Config, names: Iterable[str]) -> list[str]:
     return [name for name in names if name != "window" or config.window_taps]
 
 
-def component(config: Config, name: str) -> wiring.Component:
-    """One of :data:`PARTS`.
+def component(config: Config | ChipConfig, name: str) -> wiring.Component:
+    """One of :data:`PARTS`, or of a chip's :data:`CHIP_BLOCKS`.
 
     Raises
     ------
     ConfigError
         If the machine does not have it.
     """
+    if isinstance(config, ChipConfig):
+        return CHIP_BLOCKS[name](config)
     if not present(config, (name,)):
         raise ConfigError(f"{config.name} has no {name} (window_taps is 0): leave it out, or "
                           "choose a configuration that has one")

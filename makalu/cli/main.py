@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from isa.chip import CHIPS
 from isa.errors import UserError
 import makalu
 from makalu import facts
@@ -144,22 +145,27 @@ def disassemble(net: str, how: How) -> None:
                    "makalu_clock_gate, by that of your library.")
 def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -> None:
     """Write the machine's Verilog: one file of Verilog-2001, top module `makalu`, AXI4 and
-    AXI4-Lite ports.
+    AXI4-Lite ports; of a chip (chip4, …) all its cores, top module `chip`.
 
     \b
     Examples:
       makalu verilog --config ecp5 -o makalu.v
       makalu verilog --config mine.json | wc -l
       makalu verilog --config ecp5 --package build/ecp5
+      makalu verilog --config chip4 -o chip.v
     """
     from makalu import package
 
+    if config in CHIPS and folder is not None:
+        raise click.ClickException("there are packages of machines, not of chips: leave out "
+                                   "--package")
     if folder is not None:
         for path in package.write(makalu.load_config(config), folder):
             console.out.print(f"wrote {path}")
         if output is None:
             return
-    text = package.source(makalu.load_config(config), gated)
+    text = (package.chip_source(CHIPS[config], gated) if config in CHIPS
+            else package.source(makalu.load_config(config), gated))
     if output is None:
         click.echo(text, nl=False)
         return

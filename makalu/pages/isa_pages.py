@@ -8,9 +8,11 @@ from pathlib import Path
 
 from golden import tensor, vector, window
 from isa import instructions as spec
+from isa import jobs
+from isa.chip import CHIPS
 from isa.config import Config
 from isa.presets import PRESETS
-from isa.registers import COUNTERS, REGISTERS
+from isa.registers import COUNTERS, REGISTERS, REGISTER_SPACE_BITS, Register
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOTE = "<!-- Made from the specification by `make docs`; edit `isa/`, not this page. -->\n"
@@ -135,18 +137,30 @@ another's data, the host writes `CONTROL.RESET` and `CONTROL.CLEAR` together.
 """
 
 
-def registers() -> str:
-    """``docs/registers.md``."""
+def _registers(of: Iterable[Register]) -> str:
     rows = []
-    for r in REGISTERS:
+    for r in of:
         bits = "; ".join(f"bit {low}{f'–{low + width - 1}' if width > 1 else ''} `{name}`: {doc}"
                          for low, width, name, doc in r.bits)
         rows.append((f"`0x{r.offset:03X}`", f"`{r.name}`", r.access,
                      r.doc + (f" ({bits})" if bits else "")))
+    return table(("offset", "name", "access", "meaning"), rows)
+
+
+ABOUT_CHIPS = f"""\
+A chip has these registers on its AXI4-Lite port, and those of core k, read-only, at
+`(1 + k) * 0x{1 << REGISTER_SPACE_BITS:X}`. Queue k's lie at `0x{jobs.QUEUE_BASE:X} +
+0x{jobs.QUEUE_BYTES:X} * k`; the first's are shown. Jobs and records are blocks of {jobs.BLOCK}
+bytes in memory ([chip.md](chip.md)).
+"""
+
+
+def registers() -> str:
+    """``docs/registers.md``."""
     events = table(("counter", "counts"), ((f"`{n}`", d) for n, d in COUNTERS))
-    return (f"{NOTE}\n# Registers\n\n{ABOUT_REGISTERS}\n"
-            f"{table(('offset', 'name', 'access', 'meaning'), rows)}\n"
-            f"## Counters\n\n{events}")
+    chip = [r for r in jobs.REGISTERS if r.offset < jobs.QUEUE_BASE + jobs.QUEUE_BYTES]
+    return (f"{NOTE}\n# Registers\n\n{ABOUT_REGISTERS}\n{_registers(REGISTERS)}\n"
+            f"## Counters\n\n{events}\n## Of a chip\n\n{ABOUT_CHIPS}\n{_registers(chip)}")
 
 
 def configurations() -> str:
@@ -167,7 +181,12 @@ def configurations() -> str:
     peak = ["**INT8 MACs a cycle**", "", *(c.macs for c in PRESETS.values())]
     return (f"{NOTE}\n# Configurations\n\nA configuration is a preset's name or a JSON file with "
             "these fields. Its hash is in the identification registers and in every program.\n\n"
-            + table(("field", "meaning", *PRESETS), [*cells, peak]))
+            + table(("field", "meaning", *PRESETS), [*cells, peak])
+            + "\n## Chips\n\nA chip is cores of one configuration ([chip.md](chip.md)).\n\n"
+            + table(("chip", "cores", "of", "memory channels", "bytes a cycle",
+                     "INT8 MACs a cycle"),
+                    ((f"`{c.name}`", c.cores, f"`{c.core.name}`", c.channels, c.bytes_a_cycle,
+                      c.cores * c.core.macs) for c in CHIPS.values())))
 
 
 PAGES = {"isa.md": instructions, "registers.md": registers, "configurations.md": configurations}

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from isa.instructions import Fault
+from isa.chip import CHIPS
 from isa.presets import PRESETS
 from isa.registers import IDENT, REGISTERS
 from makalu import package
@@ -95,3 +96,17 @@ def test_packaging_scripts_name_what_is_there(folder):
     assert script.count("{") == script.count("}") and script.count("[") == script.count("]")
     for bus in package.BUSES:
         assert f"-busif {bus} -clock clk" in script
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["chip2_tiny", "chip4", "chip16", "chip64"])
+def test_verilator_takes_chips(name, tmp_path):
+    """No warning but those that are waived by name."""
+    verilator, path = find(), tmp_path / "chip.v"
+    path.write_text(package.chip_source(CHIPS[name]))
+    done = subprocess.run(
+        [str(verilator.executable), "--lint-only", "--default-language", "1364-2001", "-Wall",
+         *waivers(), "--top-module", "chip", str(path)],
+        env=verilator.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "%Warning" not in done.stderr
