@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from amaranth.lib import wiring
 
 from hw.chip.control import ChipControl
-from hw.chip.hub import Hub
+from hw.chip.uncore import hub
 from hw.control.fetch import Fetch
 from hw.control.registers import Control
 from hw.control.sequencer import Sequencer
@@ -54,7 +54,7 @@ whole machine."""
 
 
 CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
-    "hub": lambda c: Hub(c.core, cores=c.cores + 1, channels=c.channels),
+    "hub": hub,
     "chip_control": ChipControl,
 }
 """What a chip has besides its cores."""

@@ -22,9 +22,18 @@ from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 
 
+GROUPS = 1
+"""Sets of cores that may read together. No core asks for that yet."""
+
+
 def channel_bus(chip: ChipConfig) -> AXI4:
     """The bus of a memory channel; the chip control is a user of the hub, too."""
-    return AXI4(chip.core, owner_layout(chip.cores + 1, groups=0).size)
+    return AXI4(chip.core, owner_layout(chip.cores + 1, GROUPS).size)
+
+
+def hub(chip: ChipConfig) -> Hub:
+    """The hub of a chip."""
+    return Hub(chip.core, cores=chip.cores + 1, channels=chip.channels, groups=GROUPS)
 
 
 class Uncore(wiring.Component):
@@ -66,13 +75,13 @@ class Uncore(wiring.Component):
         m = Module()
         chip = self._chip
         m.submodules.control = control = ChipControl(chip)
-        m.submodules.hub = hub = Hub(chip.core, cores=chip.cores + 1, channels=chip.channels)
+        m.submodules.hub = merge = hub(chip)
         connect(m, flipped(self.host), control.host)
-        connect(m, control.bus, hub.cores[chip.cores])
+        connect(m, control.bus, merge.cores[chip.cores])
         m.d.comb += [self.irq.eq(control.irq), control.core_irq.eq(self.irqs)]
         for k in range(chip.cores):
             connect(m, control.cores[k], flipped(self.registers[k]))
-            connect(m, flipped(self.cores[k]), hub.cores[k])
+            connect(m, flipped(self.cores[k]), merge.cores[k])
         for c in range(chip.channels):
-            connect(m, hub.channels[c], flipped(self.channels[c]))
+            connect(m, merge.channels[c], flipped(self.channels[c]))
         return m
