@@ -111,13 +111,14 @@ def quantized(name: str) -> Path:
 
     def make(path: Path) -> None:
         say(f"quantizing {name}, once; this may take minutes")
-        onnx.save(_quantized(name), path)
+        onnx.save(in_int8(model(name), name), path)
 
     return kept("light", f"{name}-{key}.onnx", make)[0]
 
 
-def _quantized(name: str) -> onnx.ModelProto:
-    source = frontend.load(model(name), name=name)
+def in_int8(fp32: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """An FP32 network quantized with random inputs."""
+    source = frontend.load(fp32, name=name)
     ports = [Port(i.name, np.dtype(np.float32), source.shapes[i.name])
              for i in source.model.graph.input]
     qdq, _ = quantize.quantize(source, [random_inputs(ports, 1 + n) for n in range(CALIBRATION)])

@@ -4,7 +4,8 @@
 Each network, a file or one that ``makalu bench`` measures by itself, by default the one that is
 shipped, runs on several simulated cores at once, one input each, in front of one memory; every
 core's bits are compared with the golden model, and its cycles with the compiler's model of time.
-What was measured before stays in the table; it is kept beside the page as JSON.
+``--chip chip4`` runs it on the cores of a chip instead, through its hub and chip control. What was
+measured before stays in the table; it is kept beside the page as JSON.
 """
 
 import argparse
@@ -18,25 +19,33 @@ from typing import Any
 import numpy as np
 
 from compiler.machine.shared import together
+from isa.chip import CHIPS, ChipConfig
 from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu import api
+from makalu.measure.light import in_int8
+from makalu.measure.mobilenet import mobilenet_v2
 from makalu.measure.networks import SHIPPED, Network, networks, of_files
 from makalu.pages.isa_pages import DOCS, table
+from runtime.device import Result
 from runtime.golden_device import GoldenDevice
 from sim.cache import say
+from sim.chip_device import RtlChip
 from sim.cores import RtlCores
 from sim.harness import DramModel
 
 PAGE, FIGURES = DOCS / "chip.md", DOCS / "chip.json"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
-TITLES = ("network", "machine", "DRAM, B/cycle", "cores", "RTL: first core, cycles", "last core",
-          "of one alone", "DRAM busy", "model of time", "against the last core")
+TITLES = ("network", "machine", "price", "DRAM, B/cycle", "cores", "RTL: first core, cycles",
+          "last core", "of one alone", "DRAM busy", "model of time", "against the last core")
 CORES, WIDTHS = (1, 2, 4), (16, 32)
 
-KEY = ("network", "machine", "width", "cores")
-"""Of these there is one row."""
+MOBILENET = Network("mobilenet_v2", lambda: in_int8(mobilenet_v2(), "mobilenet_v2"))
+"""Of true structure with seeded weights, as the light models."""
+
+KEY = ("network", "machine", "price", "width", "cores")
+"""Of these there is one row; ``machine``: what the cores are, or which chip they are on."""
 
 Row = dict[str, Any]
 
@@ -60,38 +69,54 @@ def outputs(program: Program, regions: Sequence[np.ndarray]) -> list[np.ndarray]
         return [device.execute(region).outputs for region in regions]
 
 
-def measured(network: Network, machine: str, widths: Sequence[int], cores: Sequence[int]
-             ) -> Iterator[Row]:
-    """The rows of a network.
+def measured(network: Network, machine: str, price: float, widths: Sequence[int],
+             cores: Sequence[int]) -> Iterator[Row]:
+    """The rows of a network, on cores with no more than a memory between them, or on those of a
+    chip, whose width is its own.
 
     Raises
     ------
     AssertionError
         If a core's outputs are not the golden model's, bit for bit.
     """
-    program = api.compile(network.source(), machine, host=("all",), name=network.label)
+    chip = CHIPS.get(machine)
+    program = api.compile(network.source(), chip.core if chip else machine, host=("all",),
+                          name=network.label, dram_price=price)
     given = inputs(program, max(cores))
     golden = outputs(program, given)
-    for width in widths:
+    for width in (chip.bytes_a_cycle,) if chip else widths:
         for count in cores:
-            with RtlCores(program.config, count, dram=memory(program.config, width)) as device:
-                device.load(program)
-                found = device.execute(given[:count])
-            for core, outcome in enumerate(found):
-                assert np.array_equal(outcome.result.outputs, golden[core]), \
+            found = (_on_chip(program, chip, given[:count]) if chip
+                     else _on_memory(program, width, given[:count]))
+            for core, result in enumerate(found):
+                assert np.array_equal(result.outputs, golden[core]), \
                     f"{network.label} on core {core} of {count}: bits"
-            took = [outcome.result.counters["CYCLES"] for outcome in found]
-            yield {"network": network.label, "machine": program.config.name, "width": width,
+            took = [result.counters["CYCLES"] for result in found]
+            yield {"network": network.label, "machine": machine, "price": price, "width": width,
                    "cores": count, "first": min(took), "last": max(took),
-                   "bytes": sum(o.read_bytes + o.write_bytes for o in found),
+                   "bytes": sum(result.counters[f"DRAM_{way}_BYTES"] for result in found
+                                for way in ("READ", "WRITE")),
                    "model": max(together([program] * count, width))}
+
+
+def _on_memory(program: Program, width: int, given: Sequence[np.ndarray]) -> list[Result]:
+    with RtlCores(program.config, len(given), dram=memory(program.config, width)) as device:
+        device.load(program)
+        return [outcome.result for outcome in device.execute(given)]
+
+
+def _on_chip(program: Program, chip: ChipConfig, given: Sequence[np.ndarray]) -> list[Result]:
+    with RtlChip(chip, len(given)) as device:
+        device.load(program)
+        return device.execute_all(given)
 
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:
     alone = [r["last"] for r in rows
              if r["cores"] == 1 and all(r[k] == row[k] for k in KEY if k != "cores")]
-    return [row["network"], row["machine"], row["width"], row["cores"], f"{row['first']:,}",
-            f"{row['last']:,}", f"{alone[0] / row['last']:.1%}" if alone else "",
+    return [row["network"], row["machine"], row["price"] or "", row["width"], row["cores"],
+            f"{row['first']:,}", f"{row['last']:,}",
+            f"{alone[0] / row['last']:.1%}" if alone else "",
             f"{row['bytes'] / row['width'] / row['last']:.1%}", f"{row['model']:,}",
             f"{row['model'] / row['last'] - 1:+.1%}"]
 
@@ -108,11 +133,16 @@ def write(rows: list[Row]) -> list[Row]:
 
 
 def main() -> None:
-    known = {network.label: network for network in networks()[0]}
+    known = {network.label: network for network in (*networks()[0], MOBILENET)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
                         help=f"a file, or one of {', '.join(known)}")
-    parser.add_argument("--machine", default="core256")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--machine", default="core256")
+    where.add_argument("--chip", choices=list(CHIPS), metavar="NAME",
+                       help=f"one of {', '.join(CHIPS)}")
+    parser.add_argument("--price", type=float, default=0.0,
+                        help="of a DRAM byte, as makalu compile takes it")
     parser.add_argument("--cores", nargs="+", type=int, default=CORES)
     parser.add_argument("--bandwidth", nargs="+", type=int, default=WIDTHS, metavar="BYTES",
                         help="of the memory, bytes a cycle")
@@ -121,7 +151,8 @@ def main() -> None:
     for name in args.networks:
         network = known[name] if name in known else of_files([Path(name)])[0]
         start = time.monotonic()
-        for row in measured(network, args.machine, args.bandwidth, args.cores):
+        for row in measured(network, args.chip or args.machine, args.price, args.bandwidth,
+                            args.cores):
             rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
             say(f"{row} ({time.monotonic() - start:.0f} s)")
 

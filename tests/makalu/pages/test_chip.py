@@ -26,12 +26,19 @@ def test_a_memory_moves_so_many_bytes(name, width, channels, bandwidth):
 
 def test_rows_of_the_shipped_network():
     network, = of_files([SHIPPED])
-    one, two = chip.measured(network, "tiny", [4], [1, 2])
+    one, two = chip.measured(network, "tiny", 0, [4], [1, 2])
     assert (one["network"], one["machine"], one["width"], one["cores"]) == (
         "digits_int8", "tiny", 4, 1)
     assert one["first"] == one["last"] < two["first"] <= two["last"]
     assert two["bytes"] == 2 * one["bytes"]
     assert two["model"] / one["model"] == pytest.approx(two["last"] / one["last"], rel=0.02)
+
+
+def test_rows_of_a_chip():
+    network, = of_files([SHIPPED])
+    one, two = chip.measured(network, "chip2_tiny", 0, [], [1, 2])
+    assert (two["machine"], two["width"], two["cores"]) == ("chip2_tiny", 16, 2)
+    assert one["last"] <= two["last"] < 1.05 * one["last"]
 
 
 def test_a_wrong_bit_is_found(monkeypatch):
@@ -44,7 +51,7 @@ def test_a_wrong_bit_is_found(monkeypatch):
     monkeypatch.setattr(chip, "GoldenDevice", Wrong)
     network, = of_files([SHIPPED])
     with pytest.raises(AssertionError, match="digits_int8 on core 0 of 1: bits"):
-        next(chip.measured(network, "tiny", [8], [1]))
+        next(chip.measured(network, "tiny", 0, [8], [1]))
 
 
 def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch):
