@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs side by side on a simulated chip: each has the golden model's bits, whatever the others
+do, and finds nothing of theirs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from compiler import compile_model
+from examples.digits import INT8
+from golden.machine import Machine
+from isa.chip import CHIPS
+from isa.instructions import Fault, Region
+from isa.program import Program
+from runtime.chip_host import Chip, Lease, places_bytes
+from runtime.device import DeviceFault, MachineError, Result
+from runtime.golden_device import GoldenDevice
+from sim.chip import simulation
+from sim.device import HarnessLink
+from sim.harness import DramModel, Harness
+from tests.e2e.programs import contents, program, tensor, vector, window
+from tests.e2e.test_tenants import FILL, SECRET, SPY, of
+
+CHIP = CHIPS["chip2_tiny"]
+TINY = CHIP.core
+BASE = 1 << 20
+SPACE = 1 << 18
+"""Bytes of each lease's part of memory."""
+
+
+@contextmanager
+def chip(dram: DramModel, watchdog: int | None = None) -> Iterator[tuple[Chip, list[Lease]]]:
+    """A chip with a lease for each core."""
+    h = Harness(simulation(CHIP).path, dram, max_burst=TINY.max_burst)
+    control = Chip(HarnessLink(h, 10**7), CHIP)
+    h.allocate(BASE, CHIP.cores * SPACE)
+    yield control, [Lease(control, k, 1 << k, tenant=k + 1, base=BASE + k * SPACE,
+                          watchdog=watchdog) for k in range(CHIP.cores)]
+    h.close()
+
+
+def random_program(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+    made = []
+    while len(made) < 8:
+        kind = rng.random()
+        made += (tensor(rng, TINY) if kind < 0.5 else
+                 [window(rng, TINY) if kind < 0.8 else vector(rng, TINY)])
+    return program(TINY, made), contents(rng, TINY, made).reshape(-1)
+
+
+@pytest.mark.parametrize("seed, pairs", [(0, 6), (1, 6), pytest.param(
+    2, 1000, marks=pytest.mark.long)])
+def test_random_programs_side_by_side(seed: int, pairs: int) -> None:
+    """Two at a time, each with its own, behind a memory that stalls and answers out of order."""
+    rng = np.random.default_rng(seed)
+    dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
+    with chip(dram) as (_, leases):
+        for _ in range(pairs):
+            given = [random_program(rng) for _ in leases]
+            for lease, (p, _) in zip(leases, given, strict=True):
+                assert places_bytes(p, 1) <= SPACE
+                lease.load(p, 1)
+            for lease, (_, inputs) in zip(leases, given, strict=True):
+                lease.begin([inputs])
+            for lease, (p, inputs) in zip(leases, given, strict=True):
+                (result,) = lease.end()
+                assert isinstance(result, Result), result
+                assert np.array_equal(result.outputs,
+                                      Machine(TINY).run(p.image, inputs, p.region_sizes))
+
+
+@pytest.mark.parametrize("tenant", [1, 2])
+def test_another_tenant_finds_zeros(tenant: int) -> None:
+    """The same one finds its own bytes, which shows that there is something to find."""
+    with chip(DramModel()) as (control, (lease, _)):
+        lease.load(of(FILL), 1)
+        lease.execute_all([SECRET])
+        spy = Lease(control, 0, 1, tenant, BASE)
+        spy.load(of(SPY), 1)
+        (found,) = spy.execute_all([SECRET])
+        assert isinstance(found, Result)
+        assert np.array_equal(found.outputs, SECRET if tenant == 1 else np.zeros_like(SECRET))
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Program, np.ndarray, np.ndarray]:
+    """A network, an image, and what the golden model makes of it."""
+    p = compile_model(INT8, TINY, allow_host=("QuantizeLinear", "DequantizeLinear"))
+    region = np.random.default_rng(0).integers(0, 256, p.region_sizes[Region.INPUT], np.uint8)
+    with GoldenDevice(TINY) as device:
+        device.load(p)
+        return p, region, device.execute(region).outputs
+
+
+def test_a_core_that_the_memory_does_not_answer_disturbs_no_other(digits) -> None:
+    """Core 0 waits for its last burst of a channel, which never comes, until its watchdog, and
+    stays in its reset; core 1 has its bits, in as many cycles as beside a core that works."""
+    p, region, right = digits
+    last = TINY.spm_bytes // (CHIP.channels * TINY.max_burst * TINY.bus_bytes) - 1
+    taken = {}
+    for name, dram in (("beside work", DramModel()),
+                       ("beside a hang", DramModel(mischief=(("lost R", 0, last),)))):
+        with chip(dram, watchdog=3000) as (control, leases):
+            for lease, q, given in zip(leases, (of(FILL), p), (SECRET, region), strict=True):
+                lease.load(q, 1)
+                lease.begin([given])
+            (first,), (second,) = (lease.end() for lease in leases)
+            assert isinstance(second, Result) and np.array_equal(second.outputs, right)
+            taken[name] = second.counters["CYCLES"]
+            if name == "beside work":
+                assert isinstance(first, Result)
+                continue
+            assert isinstance(first, DeviceFault) and first.code is Fault.BUS_TIMEOUT
+            for _ in range(3):
+                (again,) = leases[1].execute_all([region])
+                assert isinstance(again, Result) and np.array_equal(again.outputs, right)
+            assert (control.read("RESETTING"), control.read("RUNNING")) == (0b01, 0)
+    assert taken["beside a hang"] <= taken["beside work"]
+
+
+def test_a_job_outside_its_window_touches_nothing(digits) -> None:
+    """The driver's own jobs are inside; a window that shrinks behind its back refuses them."""
+    p, region, _ = digits
+    with chip(DramModel()) as (control, (lease, _)):
+        lease.load(p, 1)
+        control.write("QUEUE0_WINDOW_SIZE", 4096)
+        lease.begin([region])
+        with pytest.raises(MachineError, match="outside the window of its lease"):
+            lease.end()
+        assert control.read("QUEUE0_JOBS_HEAD") == 1
