@@ -11,19 +11,10 @@
 #include <string>
 
 #include "Vulx3s.h"
+#include "ends.h"
 #include "sdram.h"
 #include "serial.h"
 #include "verilated.h"
-
-void vl_finish(const char* file, int line, const char*) {
-    throw std::runtime_error(std::string("$finish at ") + file + ":" + std::to_string(line));
-}
-void vl_stop(const char* file, int line, const char*) {
-    throw std::runtime_error(std::string("assertion at ") + file + ":" + std::to_string(line));
-}
-void vl_fatal(const char* file, int line, const char*, const char* text) {
-    throw std::runtime_error(std::string(text) + " at " + file + ":" + std::to_string(line));
-}
 
 class BoardHarness {
 public:

@@ -15,7 +15,7 @@ from sim.build import ROOT, Kind, build, verilog_text
 from sim.harness import SimulationError
 from sim.sdram import Parameters, Statistics, parameters
 
-KIND = Kind(TOP, (ROOT / "board.cpp", ROOT / "sdram.h", ROOT / "serial.h"))
+KIND = Kind(TOP, tuple(ROOT / name for name in ("board.cpp", "ends.h", "sdram.h", "serial.h")))
 
 FAST = Settings(baud=12.5e6, timeout=100e-6)
 """A bit of four cycles, and a short timeout, so that the line takes little of a simulation."""

@@ -45,8 +45,9 @@ class Kind:
     defined: tuple[str, ...] = ()
 
 
-HEADERS = tuple(ROOT / name for name in ("axi_lite.h", "axi_port.h", "dram.h", "ends.h",
-                                         "harness_api.h", "random.h", "trace.h"))
+HEADERS = tuple(ROOT / name for name in (
+    "axi_lite.h", "axi_port.h", "dram.h", "ends.h", "flips.h", "harness_api.h", "random.h",
+    "trace.h", "tracer.h"))
 """Of the harnesses of machines and chips."""
 
 MACHINE = Kind("makalu", (ROOT / "harness.cpp", *HEADERS))

@@ -21,15 +21,9 @@
 #include "axi_port.h"
 #include "dram.h"
 #include "ends.h"
+#include "flips.h"
 #include "trace.h"
-#include "verilated.h"
-#if VM_TRACE_FST
-#include "verilated_fst_c.h"
-using Tracer = VerilatedFstC;
-#elif VM_TRACE
-#include "verilated_vcd_c.h"
-using Tracer = VerilatedVcdC;
-#endif
+#include "tracer.h"
 
 namespace {
 
@@ -185,7 +179,7 @@ public:
     }
 
     void flip(uint64_t address, uint8_t mask, int64_t after) {
-        flips_.push_back({address, mask, after});
+        flips_.add(address, mask, after);
     }
 
     Trace& trace(uint32_t core) { return cores_.at(core)->trace; }
@@ -241,7 +235,7 @@ private:
         control_.sample();
         irq_ = uncore_.irq;
         for (auto& core : cores_) core->trace.sample(core->dut, cycle);
-        if (!flips_.empty()) flip();
+        if (!cores_.empty()) flips_.apply(cores_[0]->trace.since(cycle), memory);
         dump();
         under_way_ = 0;
         uncore_.clk = 1;
@@ -282,18 +276,6 @@ private:
 #undef JOIN
     }
 
-    void flip() {
-        const int64_t now = cores_[0]->trace.since(cycle);
-        for (auto f = flips_.begin(); f != flips_.end();) {
-            if (now < f->after) {
-                ++f;
-                continue;
-            }
-            if (uint8_t* byte = memory.at(f->address, 1)) *byte ^= f->mask;
-            f = flips_.erase(f);
-        }
-    }
-
     void dump() {
 #if VM_TRACE
         context_.timeInc(1);
@@ -311,8 +293,7 @@ private:
     uint64_t ended_ = 0;
     size_t under_way_ = 0;  // 0: the uncore
     bool irq_ = false;
-    struct Flip { uint64_t address; uint8_t mask; int64_t after; };
-    std::vector<Flip> flips_;
+    Flips flips_;
 };
 
 }  // namespace

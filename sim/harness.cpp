@@ -16,15 +16,9 @@
 #include "axi_port.h"
 #include "dram.h"
 #include "ends.h"
+#include "flips.h"
 #include "trace.h"
-#include "verilated.h"
-#if VM_TRACE_FST
-#include "verilated_fst_c.h"
-using Tracer = VerilatedFstC;
-#elif VM_TRACE
-#include "verilated_vcd_c.h"
-using Tracer = VerilatedVcdC;
-#endif
+#include "tracer.h"
 
 namespace {
 
@@ -124,7 +118,7 @@ public:
     // Invert the bits of `mask` in a byte of memory, once the first core has been busy for `after`
     // cycles.
     void flip(uint64_t address, uint8_t mask, int64_t after) {
-        flips_.push_back({address, mask, after});
+        flips_.add(address, mask, after);
     }
 
     Trace& trace(uint32_t core) { return cores[core]->trace; }
@@ -185,7 +179,7 @@ private:
             core->control.sample();
             core->irq = core->dut.irq;
         }
-        if (!flips_.empty()) flip();
+        flips_.apply(cores[0]->trace.since(cycle), memory);
         evaluate(1);
         for (auto& core : cores) core->control.finish();
         ++cycle;
@@ -202,25 +196,12 @@ private:
 #endif
     }
 
-    void flip() {
-        const int64_t now = cores[0]->trace.since(cycle);
-        for (auto f = flips_.begin(); f != flips_.end();) {
-            if (now < f->after) {
-                ++f;
-                continue;
-            }
-            if (uint8_t* byte = memory.at(f->address, 1)) *byte ^= f->mask;
-            f = flips_.erase(f);
-        }
-    }
-
     std::vector<AxiPort<Vmakalu>*> ports_;
 #if VM_TRACE
     std::unique_ptr<Tracer> tracer_;
 #endif
     size_t under_way_ = 0;
-    struct Flip { uint64_t address; uint8_t mask; int64_t after; };
-    std::vector<Flip> flips_;
+    Flips flips_;
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.chip.dispatch import Dispatch
 from hw.chip.lite import LiteMaster
 from hw.chip.mover import BlockMover
-from hw.chip.queues import ChipRegisters, address_bits
+from hw.chip.registers import ChipRegisters, address_bits
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 

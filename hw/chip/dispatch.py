@@ -20,7 +20,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.chip.lite import access_layout
-from hw.chip.queues import peek_layout, queue_layout
+from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
 from isa.chip import ChipConfig
 from isa.instructions import Region
@@ -58,7 +58,7 @@ class Dispatch(wiring.Component):
     queues : array of ``queue_layout(chip)``
     heads, tails : arrays of 16
     running, resetting : cores
-        As :class:`hw.chip.queues.ChipRegisters` has them.
+        As :class:`hw.chip.registers.ChipRegisters` has them.
     peek, peeked
         A register that the host reads.
     irq : cores

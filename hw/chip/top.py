@@ -10,7 +10,7 @@ from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable,
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from hw.chip.queues import address_bits
+from hw.chip.registers import address_bits
 from hw.chip.uncore import Uncore, channel_bus
 from hw.core import Core
 from hw.memory.axi import AXI4, AXI4Lite

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.chip.channel_reads import owner_layout
 from hw.chip.control import ChipControl
 from hw.chip.hub import Hub
-from hw.chip.queues import address_bits
+from hw.chip.registers import address_bits
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 
