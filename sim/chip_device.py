@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from isa.chip import ChipConfig
+from isa.config import ConfigError
 from isa.program import Program
 from runtime.chip_host import Chip, Lease, places_bytes
 from runtime.device import Device, DeviceFault, Result, check_entry
@@ -34,7 +35,7 @@ class RtlChip(Device):
     ------
     sim.verilator.ToolError
         If the simulation cannot be built.
-    ValueError
+    isa.config.ConfigError
         If the chip does not have so many cores.
     """
 
@@ -46,8 +47,8 @@ class RtlChip(Device):
         self.chip, self.config = chip, chip.core
         self.cores = chip.cores if cores is None else cores
         if not 1 <= self.cores <= chip.cores:
-            raise ValueError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, "
-                             f"not {cores}")
+            raise ConfigError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, "
+                              f"not {cores}")
         self._dram, self._watchdog, self._max_cycles = dram or DramModel(), watchdog, max_cycles
         self.progress = progress
         self.library = simulation(chip)

@@ -7,6 +7,7 @@ import pytest
 from compiler import compile_model
 from examples.digits import INPUT, INT8, held_out
 from isa.chip import CHIPS
+from isa.config import ConfigError
 from isa.instructions import Fault, Region
 from isa.presets import PRESETS
 from isa.program import Program, ProgramError
@@ -124,7 +125,7 @@ def test_another_chip_is_refused():
 
 
 def test_what_a_chip_does_not_have():
-    with pytest.raises(ValueError, match="'chip2_tiny' has 2 cores: use 1 to 2, not 3"):
+    with pytest.raises(ConfigError, match="'chip2_tiny' has 2 cores: use 1 to 2, not 3"):
         RtlChip(CHIP, 3)
 
 
