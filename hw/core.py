@@ -65,6 +65,8 @@ class Machine(wiring.Component):
     Members
     -------
     bus : :class:`hw.memory.axi.AXI4`
+    held : 1
+        As of :class:`Core`.
     settings : SETTINGS
     start, stop, clear, wipe, wiped
         As in :class:`hw.control.registers.Control`.
@@ -79,6 +81,7 @@ class Machine(wiring.Component):
     goes on in it then."""
 
     bus: AXIPort
+    held: Signal
     settings: data.View
     start: Signal
     stop: Signal
@@ -99,7 +102,8 @@ class Machine(wiring.Component):
         self._config, self._trace = config, trace
         super().__init__({
             **({"trace": Out(TRACE)} if trace else {}),
-            "bus": Out(AXI4(config)), "settings": In(SETTINGS), "start": In(1), "stop": In(1),
+            "bus": Out(AXI4(config)), "held": In(1), "settings": In(SETTINGS), "start": In(1),
+            "stop": In(1),
             "clear": In(Control.CLEARS), "wipe": In(1), "wiped": Out(1), "busy": Out(1),
             "quiet": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
@@ -144,7 +148,7 @@ class Machine(wiring.Component):
             fetch.stop.eq(sequencer.ended), fetch.halt.eq(sequencer.halt),
             sequencer.start.eq(self.start), sequencer.abort.eq(self.stop),
             sequencer.watchdog.eq(self.settings.watchdog), sequencer.quiet.eq(self.quiet),
-            sequencer.moved.eq(memory.moved), sequencer.owed.eq(memory.owed),
+            sequencer.moved.eq(memory.moved | self.held), sequencer.owed.eq(memory.owed),
             *(memory.owed[name].eq(part.owed)
               for name, part in (("fetch", fetch), ("load", load), ("store", store))),
             self.quiet.eq(memory.quiet & (fetch.idle | sequencer.halt)),
@@ -255,6 +259,9 @@ class Core(wiring.Component):
         Synchronous. In a clock domain without a reset, so that no register has two.
     host : :class:`hw.memory.axi.AXI4Lite`, as the slave
     bus : :class:`hw.memory.axi.AXI4`
+    held : 1
+        What is behind the bus waits for other cores before it can answer this one: the watchdog
+        does not count meanwhile.
     irq : 1
     trace : TRACE
         Where asked for.
@@ -263,13 +270,14 @@ class Core(wiring.Component):
     reset: Signal
     host: AXIPort
     bus: AXIPort
+    held: Signal
     irq: Signal
     trace: data.View
 
     def __init__(self, config: Config, trace: bool = False):
         self._config, self._trace = config, trace
         super().__init__({"reset": In(1), "host": In(AXI4Lite()), "bus": Out(AXI4(config)),
-                          "irq": Out(1),
+                          "held": In(1), "irq": Out(1),
                           **({"trace": Out(TRACE)} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -280,7 +288,8 @@ class Core(wiring.Component):
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))
         m.d.comb += [
-            self.irq.eq(control.irq), machine.settings.eq(control.settings),
+            self.irq.eq(control.irq), machine.held.eq(self.held),
+            machine.settings.eq(control.settings),
             machine.start.eq(control.start), machine.stop.eq(control.stop),
             machine.clear.eq(control.clear), machine.wipe.eq(control.wipe),
             control.wiped.eq(machine.wiped),

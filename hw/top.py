@@ -17,7 +17,7 @@ from amaranth.back import verilog as back
 from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
                           ResetSignal, Signal)
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from hw.core import Core
 from hw.memory.axi import AXI4, AXI4Lite
@@ -48,6 +48,8 @@ class Makalu(wiring.Component):
     Members
     -------
     irq : 1
+    held : 1
+        As of :class:`hw.core.Core`; 0 where there is one core.
     s_axil_awaddr, …
         AXI4-Lite, 32 data bits.
     m_axi_awid, …
@@ -55,10 +57,11 @@ class Makalu(wiring.Component):
     """
 
     irq: Signal
+    held: Signal
 
     def __init__(self, config: Config, trace: bool = False):
         self._config, self._trace = config, trace
-        members = {"irq": Out(1)}
+        members = {"irq": Out(1), "held": In(1)}
         if trace:
             members |= {f"trace_{name}": Out(field.shape) for name, field in TRACE}
         self._ports = _ports(config)
@@ -74,7 +77,7 @@ class Makalu(wiring.Component):
         reset = Signal(init=1, reset_less=True)
         m.d.sync += reset.eq(ResetSignal())
         m.d.comb += [ClockSignal("core").eq(ClockSignal()), core.reset.eq(reset),
-                     self.irq.eq(core.irq)]
+                     self.irq.eq(core.irq), core.held.eq(self.held)]
         if self._trace:
             m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name, _ in TRACE]
         # the host may ask in the first cycle without rst, when the core is still in reset

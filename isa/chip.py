@@ -69,6 +69,11 @@ class ChipConfig:
         return min(self.cores, MOST_QUEUES)
 
     @property
+    def groups(self) -> int:
+        """Sets of cores that read together: a gang of each queue."""
+        return self.queues
+
+    @property
     def hash(self) -> int:
         """64 bits of all fields but the names."""
         text = f"{self.core.hash:016x} {self.cores} {self.channels}"

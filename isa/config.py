@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from isa.errors import UserError
 
-ISA_VERSION = (2, 0)
+ISA_VERSION = (3, 0)
 
 GRANULE = 4
 """Bytes that the feeder can align to: a pixel of a shallow layer."""

@@ -169,6 +169,7 @@ class Fault(enum.IntEnum):
     WATCHDOG = 7
     AXI_PROTOCOL = 8
     BUS_TIMEOUT = 9
+    GROUP = 10
 
 
 FAULT_TEXT = {
@@ -185,6 +186,8 @@ FAULT_TEXT = {
                         "what was not asked, an ID or a response that is none",
     Fault.BUS_TIMEOUT: "the memory did not take a request or did not answer within the watchdog's "
                        "limit",
+    Fault.GROUP: "the LOADs with `group` of the cores of a gang differ in their addresses or their "
+                 "order",
 }
 
 
@@ -259,6 +262,9 @@ DMA_FIELDS = (
     Field("n1", 12, "runs, 1 or more"),
     Field("n2", 12, "repetitions of those, 1 or more"),
     Field("n3", 12, "repetitions of those, 1 or more"),
+    Field("group", 1, "LOAD: 1: the cores of a gang read it together, each with a LOAD of its own "
+          "(docs/chip.md); STORE: 0"),
+    _reserved(5),
     *(Field(f"dram_stride{i}", 32, f"DRAM step of level {i}, in bytes, a multiple of the word "
             "size", True) for i in (1, 2, 3)),
     *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),

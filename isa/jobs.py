@@ -28,6 +28,9 @@ WORDS = BLOCK // 4
 
 POSITIONS = 1 << 16
 
+TOGETHER = 1
+"""The bit of a job's word START for ``together``: programs begin at multiples of more."""
+
 RING_LIMIT = 12
 """Largest logarithm of a ring's entries."""
 
@@ -54,7 +57,7 @@ class Refusal(enum.IntEnum):
 
 
 REFUSAL_TEXT = {
-    Refusal.CORES: "it names no core of its lease",
+    Refusal.CORES: "it names no core of its lease and gang",
     Refusal.WINDOW: "a region lies outside the window of its lease",
     Refusal.MEMORY: "the memory answered the read of the job with an error",
 }
@@ -75,6 +78,12 @@ class Job:
     regions : tuple of (offset, size)
         Of each :class:`isa.instructions.Region`, in bytes, multiples of 32; the offset is one in
         the lease's window.
+    gang : int
+        Mask of the cores of the lease that LOADs with ``group`` read together; 0: this job is of no
+        gang. The jobs of a gang follow one another in the ring, one for each of its cores, which is
+        the only one that ``cores`` names. The first begins when all of them are free.
+    together : bool
+        The gang has one program and fetches it together.
     """
 
     tag: int
@@ -82,17 +91,20 @@ class Job:
     watchdog: int
     start: int
     regions: tuple[tuple[int, int], ...]
+    gang: int = 0
+    together: bool = False
 
     def encode(self) -> bytes:
         """The job's bytes in memory."""
         flat = [value // REGION_ALIGN for region in self.regions for value in region]
-        return struct.pack("<QQII8I8x", self.tag, self.cores, self.watchdog, self.start, *flat)
+        return struct.pack("<QQII8IQ", self.tag, self.cores, self.watchdog,
+                           self.start | self.together * TOGETHER, *flat, self.gang)
 
 
 class JobWord(enum.IntEnum):
     """Positions of a job's words of 32 bits."""
 
-    TAG, CORES, WATCHDOG, START, REGIONS = 0, 2, 4, 5, 6
+    TAG, CORES, WATCHDOG, START, REGIONS, GANG = 0, 2, 4, 5, 6, 14
 
 
 REGION_WORDS = 2 * len(Region)

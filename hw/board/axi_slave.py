@@ -21,7 +21,7 @@ from amaranth.utils import exact_log2
 
 from hw.board.beats import BEAT_BITS, BEAT_BYTES, Beats, BeatsPort
 from hw.engine.ports import view_of
-from hw.memory.axi import AXI4, LEN_BITS, AXIPort, Resp, address_layout
+from hw.memory.axi import AXI4, LEN_BITS, AXIPort, Resp
 from hw.parts.fifo import Fifo
 from isa.config import Config, ConfigError
 
@@ -123,7 +123,7 @@ class AxiSlave(wiring.Component):
                 ) -> None:
         first = exact_log2(BEAT_BYTES)
         end = first + self._beat_bits
-        p = data.View(address_layout(self._config), address.payload)
+        p = address.payload
         m.d.comb += address.ready.eq(free)
         with m.If(address.valid & address.ready):
             m.d.sync += [burst.active.eq(1), burst.id.eq(p.id), burst.left.eq(p.len),

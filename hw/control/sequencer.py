@@ -76,7 +76,7 @@ class Sequencer(wiring.Component):
     watchdog : 32
         Cycles without a completion, and without ``moved``, that are a fault; 0: never.
     moved : 1
-        The memory's bus carried something.
+        The memory's bus carried something, or waits for something that is not the memory's fault.
     owed : OWED
         Whom the memory owes an answer.
     instr : stream of ``fetched_layout(config)``

@@ -27,6 +27,9 @@ BOUNDARY_BYTES = 4096
 """A burst stays within an aligned block of this size."""
 
 
+USER_BITS = 1
+"""Of a core's AR: whether the cores of its gang read the burst together with it."""
+
 ID_BITS = 1
 LOAD_ID = STORE_ID = 0
 FETCH_ID = 1
@@ -34,7 +37,8 @@ FETCH_ID = 1
 
 
 class Resp(enum.IntEnum):
-    """Responses but OKAY. EXOKAY answers what is never asked here."""
+    """Responses but OKAY. EXOKAY answers what is never asked here; to a LOAD with ``group`` it says
+    that the cores of its gang differ (:mod:`hw.chip.meeting`)."""
 
     EXOKAY = 1
     SLVERR = 2
@@ -42,8 +46,13 @@ class Resp(enum.IntEnum):
 
 
 def address_layout(config: Config, id_bits: int = ID_BITS) -> data.StructLayout:
-    """AR or AW: ``addr`` in bytes, ``len`` beats minus one."""
+    """AW, or AR of a memory: ``addr`` in bytes, ``len`` beats minus one."""
     return data.StructLayout({"id": id_bits, "addr": config.addr_bits, "len": LEN_BITS})
+
+
+def asked_layout(config: Config) -> data.StructLayout:
+    """AR of a core: with ``user`` of :data:`USER_BITS`."""
+    return data.StructLayout({**address_layout(config).members, "user": USER_BITS})
 
 
 def write_layout(config: Config) -> data.StructLayout:
@@ -66,15 +75,18 @@ RESPONSE = response_layout()
 
 
 class AXI4(wiring.Signature):
-    """An AXI4 master of ``config.bus_bytes`` data bytes and ``config.addr_bits`` address bits. A
-    core has IDs of :data:`ID_BITS`."""
+    """An AXI4 master of ``config.bus_bytes`` data bytes and ``config.addr_bits`` address bits: a
+    core, with IDs of :data:`ID_BITS`; or, with ``id_bits``, what stands in front of a memory."""
 
-    def __init__(self, config: Config, id_bits: int = ID_BITS):
+    def __init__(self, config: Config, id_bits: int | None = None):
+        asked = asked_layout(config) if id_bits is None else address_layout(config, id_bits)
+        id_bits = ID_BITS if id_bits is None else id_bits
         address = stream.Signature(address_layout(config, id_bits))
         super().__init__({
             "aw": Out(address), "w": Out(stream.Signature(write_layout(config))),
             "b": In(stream.Signature(response_layout(id_bits))),
-            "ar": Out(address), "r": In(stream.Signature(read_layout(config, id_bits)))})
+            "ar": Out(stream.Signature(asked)),
+            "r": In(stream.Signature(read_layout(config, id_bits)))})
 
 
 class AXI4Lite(wiring.Signature):

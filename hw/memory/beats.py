@@ -23,11 +23,12 @@ from isa.instructions import INDEX_BITS
 def beat_layout(config: Config) -> data.StructLayout:
     """``mask``: lanes that hold a word of the run; ``spm``: address of lane 0, modulo the
     scratchpad; ``part``: beat of its word; ``first``, ``last`` of its burst; ``final``: last beat
-    of its instruction, whose position is ``index``."""
+    of its instruction, whose position is ``index`` and which has ``group`` or not."""
     lanes = Lanes(config)
     return data.StructLayout({
         "mask": lanes.words, "spm": range(config.spm_words), "part": lanes.part,
-        "first": 1, "last": 1, "final": 1, "index": INDEX_BITS})
+        "first": 1, "last": 1, "final": 1, "index": INDEX_BITS,
+        "group": 1})
 
 
 class Beats(wiring.Component):
@@ -65,6 +66,7 @@ class Beats(wiring.Component):
         m.d.comb += [
             beat.first.eq(first), beat.last.eq(last), beat.spm.eq(spm), beat.part.eq(part),
             beat.final.eq(beat.last & burst.last & tag.final), beat.index.eq(tag.index),
+            beat.group.eq(tag.group),
             spm_next.eq(spm + Mux(word_ends, lanes.words, 0)),
             part_next.eq(Mux(word_ends, 0, part + 1)),
             self.o.valid.eq(valid),

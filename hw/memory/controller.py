@@ -23,8 +23,8 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.memory.axi import (AXI4, FETCH_ID, LOAD_ID, RESPONSE, AXIPort, address_layout, read_layout,
-                           write_layout)
+from hw.memory.axi import (AXI4, FETCH_ID, LOAD_ID, RESPONSE, AXIPort, address_layout, asked_layout,
+                           read_layout, write_layout)
 from hw.parts.delay import delay
 from hw.parts.skid import Skid
 from isa.config import Config
@@ -42,7 +42,8 @@ class MemoryController(wiring.Component):
 
     Members
     -------
-    fetch_ar, load_ar : stream of ``address_layout(config)``
+    fetch_ar : stream of ``address_layout(config)``
+    load_ar : stream of ``asked_layout(config)``
         Taken in turns when both ask.
     fetch_r, load_r : stream of ``read_layout(config)``
     store_aw, store_w, store_b : streams
@@ -73,7 +74,7 @@ class MemoryController(wiring.Component):
         read = stream.Signature(read_layout(config))
         super().__init__({
             "fetch_ar": In(address), "fetch_r": Out(read),
-            "load_ar": In(address), "load_r": Out(read),
+            "load_ar": In(stream.Signature(asked_layout(config))), "load_r": Out(read),
             "store_aw": In(address), "store_w": In(stream.Signature(write_layout(config))),
             "store_b": Out(stream.Signature(RESPONSE)),
             "owed": In(OWED), "bus": Out(AXI4(config)), "moved": Out(1), "quiet": Out(1)})
@@ -113,7 +114,8 @@ class MemoryController(wiring.Component):
         with m.If(~into.valid | into.ready):
             m.d.sync += fetch_now.eq(self.fetch_ar.valid & (~self.load_ar.valid | ~fetch_now))
         with m.If(fetch_now):
-            m.d.comb += [stage.i.payload.eq(self.fetch_ar.payload),
+            m.d.comb += [stage.i.payload.addr.eq(self.fetch_ar.payload.addr),
+                         stage.i.payload.len.eq(self.fetch_ar.payload.len),
                          stage.i.payload.id.eq(FETCH_ID),
                          stage.i.valid.eq(self.fetch_ar.valid),
                          self.fetch_ar.ready.eq(stage.i.ready)]

@@ -37,10 +37,10 @@ class Lanes:
 def tag_layout(config: Config) -> data.StructLayout:
     """What travels with a run: ``spm``, scratchpad address of its first word; ``first_lane`` and
     ``last_lane``, places of its first and last word in their beats; ``final``, the last run of its
-    instruction; ``index`` of that instruction."""
+    instruction; ``index`` and ``group`` of that instruction."""
     lane = Lanes(config).lane
     return data.StructLayout({"spm": range(config.spm_words), "first_lane": lane,
-                              "last_lane": lane, "final": 1, "index": INDEX_BITS})
+                              "last_lane": lane, "final": 1, "index": INDEX_BITS, "group": 1})
 
 
 class Status(wiring.Component):
@@ -56,6 +56,8 @@ class Status(wiring.Component):
         A fault of the address generator, staying once raised.
     response, resp, index
         Strobe: a response with AXI code ``resp`` came for instruction ``index``.
+    together : 1
+        The response is to a read of a gang.
     breach : 1
         Strobe, with ``resp`` and ``index``: what came is not what AXI has come.
     error : 1
@@ -75,6 +77,7 @@ class Status(wiring.Component):
     response: Signal
     resp: Signal
     index: Signal
+    together: Signal
     breach: Signal
     error: Signal
     halted: Signal
@@ -83,7 +86,7 @@ class Status(wiring.Component):
         super().__init__({
             "engine": Out(Engine()), "start": In(1), "done": In(1),
             "bad": In(1), "bad_code": In(8), "bad_index": In(INDEX_BITS),
-            "response": In(1), "resp": In(2), "index": In(INDEX_BITS),
+            "response": In(1), "resp": In(2), "index": In(INDEX_BITS), "together": In(1),
             "breach": In(1), "error": Out(1), "halted": Out(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -92,12 +95,14 @@ class Status(wiring.Component):
         failed, code, index = Signal(), Signal(8), Signal(INDEX_BITS)
         under_way = Signal(self.UNDER_WAY_BITS)
         m.d.comb += self.error.eq(self.response & (self.resp >= Resp.SLVERR))
-        erred, breached = Signal(), Signal()
-        m.d.sync += [erred.eq(self.error), breached.eq(
-            self.breach | self.response & (self.resp == Resp.EXOKAY))]
+        erred, breached, apart = Signal(), Signal(), Signal()
+        odd = self.response & (self.resp == Resp.EXOKAY)
+        m.d.sync += [erred.eq(self.error), breached.eq(self.breach | odd),
+                     apart.eq(odd & self.together & ~self.breach)]
         decode, at = cut(m, "erred", self.resp == Resp.DECERR, self.index)
         with m.If((erred | breached) & ~engine.fault):
-            m.d.sync += [failed.eq(1), index.eq(at), code.eq(Fault.AXI_PROTOCOL)]
+            m.d.sync += [failed.eq(1), index.eq(at),
+                         code.eq(Mux(apart, Fault.GROUP, Fault.AXI_PROTOCOL))]
             with m.If(erred):
                 m.d.sync += code.eq(Mux(decode, Fault.AXI_DECERR, Fault.AXI_SLVERR))
         started, ended = Signal(), Signal()

@@ -25,7 +25,7 @@ from amaranth.utils import exact_log2
 from hw.engine.ports import Engine, EnginePort, SpmWrite, SpmWriter, instruction_layout
 from hw.engine.profile import events_layout
 from hw.engine.settings import REGIONS
-from hw.memory.axi import (LOAD_ID, BurstSplitter, Resp, address_layout, burst_layout,
+from hw.memory.axi import (LOAD_ID, BurstSplitter, Resp, asked_layout, burst_layout,
                            read_layout)
 from hw.memory.beats import Beats
 from hw.memory.lanes import Lanes, Status, tag_layout
@@ -54,7 +54,7 @@ class LoadEngine(wiring.Component):
     engine : :class:`hw.engine.ports.Engine`
         ``done`` when the scratchpad has accepted all words of the instruction.
     regions : REGIONS
-    ar : stream of ``address_layout(config)``
+    ar : stream of ``asked_layout(config)``
         ``valid`` may fall without a transfer when the machine halts.
     r : stream of ``read_layout(config)``
         This engine's data only.
@@ -90,7 +90,7 @@ class LoadEngine(wiring.Component):
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.LOAD))),
             "engine": Out(Engine()), "regions": In(REGIONS),
-            "ar": Out(stream.Signature(address_layout(config))),
+            "ar": Out(stream.Signature(asked_layout(config))),
             "r": In(stream.Signature(read_layout(config))), "owed": Out(1),
             "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
             "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
@@ -122,7 +122,7 @@ class LoadEngine(wiring.Component):
             status.bad_index.eq(pattern.fault_index),
             status.start.eq(self.instr.valid & self.instr.ready), status.done.eq(done),
             status.response.eq(taken), status.resp.eq(self.r.payload.resp),
-            status.index.eq(beats.o.payload.index),
+            status.index.eq(beats.o.payload.index), status.together.eq(beats.o.payload.group),
         ]
 
         # one burst to the memory and into the list of those in flight
@@ -133,7 +133,7 @@ class LoadEngine(wiring.Component):
             free.eq(~halted & flight.i.ready & ~most),
             self.ar.valid.eq(splitter.o.valid & free),
             self.ar.payload.addr.eq(burst.beat << exact_log2(config.bus_bytes)),
-            self.ar.payload.len.eq(burst.len),
+            self.ar.payload.len.eq(burst.len), self.ar.payload.user.eq(burst.tag.group),
             splitter.o.ready.eq(self.ar.ready & free),
             goes.eq(self.ar.valid & self.ar.ready), flight.i.valid.eq(goes),
             flight.i.payload.eq(burst),

@@ -97,7 +97,7 @@ class Pattern(wiring.Component):
         active, begin = Signal(), Signal()
         walked = view_of(data.StructLayout({
             "valid": 1, "bad": 1, "read_only": 1, "final": 1, "index": INDEX_BITS,
-            "region": instr.region.shape(), "rest": _WIDTH["n0"],
+            "group": 1, "region": instr.region.shape(), "rest": _WIDTH["n0"],
             "start": signed(self._reach + 2), "spm": signed(SPM_ADDRESS_BITS + 2)}))
         nest = Nest(m, [(n, instr[n]) for n in self.LEVELS])
         # the address of level i is where its innermost run began: an outer level's step begins
@@ -128,7 +128,8 @@ class Pattern(wiring.Component):
                 walked.bad.eq(zero.any() | misaligned.any()),
                 walked.read_only.eq(sum((instr.region == r for r in self._read_only), Const(0))),
                 walked.final.eq(nest.done), walked.index.eq(instr.index),
-                walked.region.eq(instr.region), walked.rest.eq(instr.n0 - 1)]
+                walked.group.eq(instr.group), walked.region.eq(instr.region),
+                walked.rest.eq(instr.n0 - 1)]
             with m.If(nest.done):
                 m.d.sync += active.eq(0)
         nest.step(*go.levels)
@@ -174,7 +175,7 @@ class Pattern(wiring.Component):
         config, lanes, run, reach = self._config, Lanes(self._config), skid.i.payload, self._reach
         checked = view_of(data.StructLayout({
             "valid": 1, "bad": 1, "dram": 1, "spm_range": 1, "final": 1, "index": INDEX_BITS,
-            "rest": _WIDTH["n0"], "spm": range(config.spm_words), "start": reach,
+            "group": 1, "rest": _WIDTH["n0"], "spm": range(config.spm_words), "start": reach,
             "last": reach + 1}))
         with m.If(go):
             m.d.sync += [
@@ -183,7 +184,8 @@ class Pattern(wiring.Component):
                                 | (ends.last >= ends.size)),
                 checked.spm_range.eq((ends.spm < 0) | (ends.spm_last >= config.spm_words)),
                 checked.start.eq(ends.base + ends.start), checked.last.eq(ends.base + ends.last),
-                *(checked[f].eq(ends[f]) for f in ("bad", "final", "index", "rest", "spm"))]
+                *(checked[f].eq(ends[f])
+                  for f in ("bad", "final", "index", "group", "rest", "spm"))]
         code = Signal(8)
         with m.If(checked.bad):
             m.d.comb += code.eq(Fault.BAD_FIELD)
@@ -198,7 +200,8 @@ class Pattern(wiring.Component):
             run.beat.eq((checked.start >> lanes.words_log2) << lanes.beats_log2),
             run.beats.eq(((last_lane >> lanes.words_log2) + 1) << lanes.beats_log2),
             run.tag.spm.eq(checked.spm), run.tag.final.eq(checked.final),
-            run.tag.index.eq(checked.index), run.tag.first_lane.eq(lane),
+            run.tag.index.eq(checked.index), run.tag.group.eq(checked.group),
+            run.tag.first_lane.eq(lane),
             run.tag.last_lane.eq(last_lane)]
         with m.If(go & checked.valid & ~stopped & (code != 0)):
             m.d.sync += [self.fault.eq(1), self.fault_code.eq(code),

@@ -56,7 +56,7 @@ def sealed(data: bytes) -> bytes:
     (lambda b: sealed(b[:-3]), "the blobs are not as long as the header says"),
     (lambda b: sealed(b[:40]), "the file has no header"),
     (lambda b: sealed(b[:50]), "the header is longer than the file"),
-    (lambda b: sealed(b.replace(b'"isa_version": [2, ', b'"isa_version": [9, ')),
+    (lambda b: sealed(b.replace(b'"isa_version": [3, ', b'"isa_version": [9, ')),
      "another version of the instruction set"),
     (lambda b: sealed(b.replace(b'"psum_depth": 128', b'"psum_depth": 256')),
      "does not match its hash"),

@@ -30,6 +30,7 @@ class AxiMemory:
     errors: dict[int, int] = field(default_factory=dict)
     breach: tuple[str, int] = ("", -1)
     reads: list[tuple[int, int]] = field(default_factory=list)
+    users: list[int] = field(default_factory=list)
     writes: list[tuple[int, int]] = field(default_factory=list)
     answered: list[tuple[int, int]] = field(default_factory=list)
     beats: dict[str, int] = field(default_factory=lambda: {"r": 0, "w": 0})
@@ -78,6 +79,7 @@ class AxiMemory:
                 p = payload["ar"]
                 self._check_burst(p.addr, p.len + 1)
                 self.reads.append((p.addr, p.len + 1))
+                self.users.append(p.user)
                 resp = self._response(p.addr, (p.len + 1) * self.bus_bytes)
                 wrong = self._wrong(self.reads)
                 for i in range(p.len + 1 + (wrong == "more")):

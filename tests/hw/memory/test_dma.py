@@ -125,6 +125,16 @@ def test_read_only_regions(region):
     assert bench.fault == (Fault.DRAM_RANGE, 0) and not bench.memory.writes
 
 
+def test_bursts_of_a_gang():
+    """Those of a LOAD with ``group`` say so, each of its runs; no others do."""
+    program = [transfer(Opcode.LOAD, dram=4096 * k, spm=64 * k, n0=48, n1=2, dram_stride1=1024,
+                        spm_stride1=48, group=group) for k, group in enumerate((0, 1, 1, 0))]
+    bench = check(Bench(small(8, 16), seed=3, stall=0.3), program)
+    base = BASES[Region.OUTPUT]
+    assert bench.memory.users == [(at - base) // 4096 in (1, 2) for at, _ in bench.memory.reads]
+    assert len(bench.memory.users) >= 8
+
+
 def test_address_space_ends():
     """A region that reaches past 2**addr_bits: the part behind is refused."""
     config = small(8, 16, addr_bits=32)

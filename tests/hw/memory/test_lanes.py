@@ -15,6 +15,7 @@ EVENTS = {
     "SLVERR": ({"response": 1, "resp": Resp.SLVERR}, Fault.AXI_SLVERR),
     "DECERR": ({"response": 1, "resp": Resp.DECERR}, Fault.AXI_DECERR),
     "EXOKAY": ({"response": 1, "resp": Resp.EXOKAY}, Fault.AXI_PROTOCOL),
+    "EXOKAY to a gang": ({"response": 1, "resp": Resp.EXOKAY, "together": 1}, Fault.GROUP),
     "breach": ({"response": 1, "breach": 1}, Fault.AXI_PROTOCOL),
     "breach alone": ({"breach": 1}, Fault.AXI_PROTOCOL),
     "error and breach": ({"response": 1, "resp": Resp.SLVERR, "breach": 1}, Fault.AXI_SLVERR),
@@ -27,6 +28,7 @@ def give(ctx, dut: Status, event: dict[str, int], index: int) -> None:
     ctx.set(dut.response, event.get("response", 0))
     ctx.set(dut.resp, event.get("resp", OKAY))
     ctx.set(dut.breach, event.get("breach", 0))
+    ctx.set(dut.together, event.get("together", 0))
     ctx.set(dut.index, index)
     if "bad" in event:
         ctx.set(dut.bad, 1)
