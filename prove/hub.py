@@ -168,8 +168,9 @@ class FewMet(ChannelReads):
 
 class ReadGroups(Design):
     """Reads of three cores at a channel in two groups, of any members, which may change: a burst is
-    taken from all members in one cycle, the same from each, and from nobody else; each of its beats
-    goes to all of them and to nobody else, whatever comes between for others."""
+    taken from all members in one cycle, the same from each, or, of a core that is none or members
+    that differ, from one alone; each of its beats goes to all whose it is and to nobody else,
+    whatever comes between for others, and says whether members differed."""
 
     CORES, GROUPS = 3, 2
 
@@ -196,43 +197,52 @@ class ReadGroups(Design):
         for g, members in enumerate(side.members):
             m.d.comb += members.eq(self.members.word_select(g, self.CORES))
             m.d.sync += before[g].eq(members)
-        taken = Signal(self.CORES)
+        taken, apart = Signal(self.CORES), Signal()
         for k, kinds in enumerate(side.asks):
-            ask = kinds[-1]
+            ask = kinds[len(IDS)]
             m.d.comb += [
                 ask.valid.eq(self.asks[k]), ask.payload.addr.eq(self.addr[k]),
                 ask.payload.group.eq(self.group[k] + 1), taken[k].eq(ask.valid & ask.ready)]
             stays(m, ask, Assume)
         for k in range(self.CORES):
+            mine, alone = Mux(self.group[k], before[1], before[0]), taken == (1 << k)
+            differ = ((mine & self.addr) != 0) & ((mine & ~self.addr) != 0)
             with m.If(taken[k]):
-                m.d.comb += Assert(taken == Mux(self.group[k], before[1], before[0]))
-            for other in range(k):
-                m.d.comb += Assert(~(taken[k] & taken[other]) | (self.addr[k] == self.addr[other]))
-        self._beats(m, taken)
+                m.d.comb += [Assert(alone | (taken == mine) & ~differ),
+                             Assert(~alone | ~mine[k] | differ | (mine == (1 << k))),
+                             apart.eq(mine[k] & differ)]
+        self._beats(m, taken, apart)
         return m
 
-    def _beats(self, m: Module, taken: Signal) -> None:
-        """Groups are answered in the order in which they were taken, which is that of ``ar``."""
-        side, groups = self._side, Const(self.CORES, 2)
+    def _beats(self, m: Module, taken: Signal, apart: Signal) -> None:
+        """The first group is answered in the order in which its bursts were taken, which is that of
+        ``ar``."""
+        side, first = self._side, Const(self.CORES, 3)
         met: Any = stream.Signature(data.StructLayout({"len": 1})).create()
         came: Any = stream.Signature(1).create()
         owner = data.View(owner_layout(self.CORES, self.GROUPS), side.r.payload.id)
-        m.d.comb += [met.valid.eq(taken.any()), met.ready.eq(1), came.ready.eq(1),
+        mine = (taken & ~self.group).any()
+        m.d.comb += [met.valid.eq(mine), met.ready.eq(1), came.ready.eq(1),
                      came.valid.eq(self.r), met.payload.len.eq(0)]
-        bursts = Bursts(m, met, came, 4, taken)
+        bursts = Bursts(m, met, came, 4, Cat(taken, apart))
         there = Signal.like(bursts.count)
         asked = side.ar.valid & side.ar.ready & (
-            data.View(owner.shape(), side.ar.payload.id).core == self.CORES)
+            data.View(owner.shape(), side.ar.payload.id).core == first)
         m.d.sync += there.eq(there + asked - self.r)
         m.d.comb += [
             Assume(~self.r | (there != 0)), Assume(~(self.r & self.other)),
             Assert(~self.r | (bursts.count != 0)), Assert(bursts.count <= FewMet.MET),
             side.r.valid.eq(self.r | self.other), side.r.payload.last.eq(1),
-            owner.core.eq(Mux(self.r, groups, 0)),
-            self.reached.eq(bursts.over & (bursts.count == FewMet.MET) & bursts.kept.all())]
-        wanted = Signal(self.CORES)
+            owner.core.eq(Mux(self.r, first, 0)),
+            self.reached.eq(bursts.over & (bursts.count == FewMet.MET)
+                            & bursts.kept[:self.CORES].all())]
+        wanted = Signal(self.CORES + 1)
         m.d.sync += wanted.eq(Mux(self.r, bursts.kept, 0))
-        m.d.comb += Assert(Cat(beats[-1].valid for beats in side.beats) == wanted)
+        m.d.comb += Assert(Cat(beats[len(IDS)].valid for beats in side.beats)
+                           == wanted[:self.CORES])
+        for k, beats in enumerate(side.beats):
+            with m.If(wanted[k]):
+                m.d.comb += Assert(beats[len(IDS)].payload.resp == wanted[-1])
 
 
 class WriteOrder(Design):

@@ -6,13 +6,14 @@
     asks of each core: LOAD ─┬─ in turns ─┐
                        fetch ┘            ├─ in turns ─► ar   (ID: who asked)
                        ...               ─┤
-         LOAD in groups ─► Meeting ───────┘─► whose, a list
-    r ─► register ─► beats of whom the ID names, or the list
+         LOAD in groups ──► Meeting ──────┤─► whose, a list for each group
+         fetch in groups ─► Meeting ──────┘─► likewise
+    r ─► register ─► beats of whom the ID names, or the list of the group that it names
 
 The cores take turns burst by burst, and in a core its two kinds of reads do; groups together have
-a turn as a core has. What is asked for here has places, so ``r`` is always ready. The memory may
-answer different IDs in any order, beats of different bursts mixed. All groups have one ID, hence
-are answered in the order of the list.
+a turn for each kind. What is asked for here has places, so ``r`` is always ready. The memory may
+answer different IDs in any order, beats of different bursts mixed. A group has an ID for each kind,
+hence is answered in the order of its list.
 """
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
@@ -23,7 +24,7 @@ from amaranth.utils import ceil_log2
 from hw.chip.core_reads import IDS, kinds
 from hw.chip.meeting import Meeting
 from hw.chip.read_path import ask_layout, beat_layout
-from hw.memory.axi import ID_BITS, LOAD_ID, address_layout, read_layout
+from hw.memory.axi import ID_BITS, Resp, address_layout, read_layout
 from hw.parts.choice import one_of, turns
 from hw.parts.delay import later
 from hw.parts.fifo import Fifo
@@ -32,9 +33,9 @@ from isa.config import Config
 
 
 def owner_layout(cores: int, groups: int) -> data.StructLayout:
-    """The ID on a channel: the ID that the core gave, and the number of the core; groups have
-    LOAD's ID and the number behind the last core."""
-    return data.StructLayout({"id": ID_BITS, "core": ceil_log2(cores + (groups > 0))})
+    """The ID on a channel: the ID that the core gave, and the number of the core; the numbers
+    behind the last core are those of groups."""
+    return data.StructLayout({"id": ID_BITS, "core": ceil_log2(cores + groups)})
 
 
 class ChannelReads(wiring.Component):
@@ -53,19 +54,20 @@ class ChannelReads(wiring.Component):
     asks : for each core, a stream of ``ask_layout(config, groups)`` for each of
         ``kinds(groups)``
     beats : for each core, a stream of ``beat_layout(config)``, always ready, for each of them
-    members, differs
-        As in :class:`hw.chip.meeting.Meeting`.
+    members : ``cores`` bits for each group
+    stand : ``cores`` for each of :data:`hw.chip.core_reads.IDS`
+        Who stands at its meeting, if there are groups.
     ar : stream of ``address_layout(config)`` with an ID of ``owner_layout(cores, groups)``
     r : stream of ``read_layout(config)`` with such an ID; always ready
     """
 
     MET = 16
-    """Bursts of groups under way."""
+    """Bursts of a group and kind under way."""
 
     asks: list[list[stream.Interface]]
     beats: list[list[stream.Interface]]
     members: list[Signal]
-    differs: Signal
+    stand: list[Signal]
     ar: stream.Interface
     r: stream.Interface
 
@@ -76,7 +78,7 @@ class ChannelReads(wiring.Component):
             "asks": In(stream.Signature(ask_layout(config, groups))).array(cores, kinds(groups)),
             "beats": Out(stream.Signature(beat_layout(config), always_ready=True)).array(
                 cores, kinds(groups)),
-            "members": In(cores).array(groups), "differs": Out(groups),
+            "members": In(cores).array(groups), "stand": Out(cores).array(len(IDS)),
             "ar": Out(stream.Signature(address_layout(config, self._owner.size))),
             "r": In(stream.Signature(read_layout(config, self._owner.size)))})
 
@@ -89,19 +91,23 @@ class ChannelReads(wiring.Component):
         m.d.sync += there.eq(self.r.valid)
         owner = data.View(self._owner, came.id)
         asking = [self._core(m, core, asks) for core, asks in enumerate(self.asks)]
-        whose: Value = Const(0, self._cores)
-        if self._groups:
-            of_groups, whose = self._meeting(m, there & (owner.core == self._cores), came.last)
+        whose: list[Value] = []
+        differ: Value = Const(0)
+        for kind, axi_id in enumerate(IDS if self._groups else ()):
+            mine = there & (owner.id == axi_id)
+            of_groups, cores, bad = self._meeting(
+                m, kind, [mine & (owner.core == self._cores + g) for g in range(self._groups)],
+                came.last)
             asking.append(of_groups)
+            whose.append(cores)
+            differ = differ | bad
         self._choose(m, asking, out.i)
+        resp = Mux(differ & (came.resp == 0), Resp.EXOKAY, came.resp)
         for core, beats in enumerate(self.beats):
-            mine = [(owner.core == core) & (owner.id == axi_id) for axi_id in IDS]
-            if self._groups:
-                mine.append((owner.core == self._cores) & whose[core])
-            for beat, is_mine in zip(beats, mine, strict=True):
-                m.d.comb += [
-                    beat.valid.eq(there & is_mine),
-                    *(beat.payload[name].eq(came[name]) for name in beat.payload.shape().members)]
+            own = [there & (owner.core == core) & (owner.id == axi_id) for axi_id in IDS]
+            for beat, mine in zip(beats, [*own, *(cores[core] for cores in whose)], strict=True):
+                m.d.comb += [beat.valid.eq(mine), beat.payload.data.eq(came.data),
+                             beat.payload.resp.eq(resp), beat.payload.last.eq(came.last)]
         return m
 
     def _one(self, name: str) -> stream.Interface:
@@ -125,22 +131,32 @@ class ChannelReads(wiring.Component):
             m.d.sync += fetch_first.eq(~fetches)
         return one
 
-    def _meeting(self, m: Module, there: Value, last: Value) -> tuple[stream.Interface, Value]:
-        """What groups ask for, and whose the beat is that is there for one."""
-        m.submodules.meeting = meeting = Meeting(self._config, self._cores, self._groups)
-        m.submodules.whose = whose = Fifo(self._cores, self.MET)
+    def _meeting(self, m: Module, kind: int, there: list[Value], last: Value
+                 ) -> tuple[stream.Interface, Value, Value]:
+        """What groups ask for, of one of :data:`IDS`; of the beat that is ``there`` for one of
+        them, whose it is, and whether those differ."""
+        name = f"meeting{kind}"
+        m.submodules[name] = meeting = Meeting(self._config, self._cores, self._groups)
         for asks, ask in zip(self.asks, meeting.asks, strict=True):
-            connect(m, flipped(asks[-1]), ask)
-        one, met = self._one("groups"), meeting.met
+            connect(m, flipped(asks[len(IDS) + kind]), ask)
+        one, met = self._one(f"groups{kind}"), meeting.met
         owner = data.View(self._owner, one.payload.id)
         m.d.comb += [
             *(inner.eq(outer) for inner, outer in zip(meeting.members, self.members, strict=True)),
-            self.differs.eq(meeting.differs),
-            one.valid.eq(met.valid & whose.i.ready), one.payload.addr.eq(met.payload.addr),
-            one.payload.len.eq(met.payload.len), owner.id.eq(LOAD_ID), owner.core.eq(self._cores),
-            met.ready.eq(one.ready & whose.i.ready), whose.i.valid.eq(one.valid & one.ready),
-            whose.i.payload.eq(met.payload.cores), whose.o.ready.eq(there & last)]
-        return one, whose.o.payload
+            self.stand[kind].eq(meeting.stand), one.valid.eq(met.valid), met.ready.eq(one.ready),
+            one.payload.addr.eq(met.payload.addr), one.payload.len.eq(met.payload.len),
+            owner.id.eq(IDS[kind]), owner.core.eq(self._cores + met.payload.group)]
+        entries = []
+        for g, mine in enumerate(there):
+            m.submodules[f"{name}_whose{g}"] = whose = Fifo(self._cores + 1, self.MET)
+            m.d.comb += [
+                meeting.room[g].eq(whose.i.ready),
+                whose.i.valid.eq(met.valid & met.ready & (met.payload.group == g)),
+                whose.i.payload.eq(Cat(met.payload.cores, met.payload.differ)),
+                whose.o.ready.eq(mine & last)]
+            entries.append(whose.o.payload)
+        entry = one_of(there, entries)
+        return one, entry[:-1], entry[-1]
 
     def _choose(self, m: Module, asking: list[stream.Interface], to: stream.Interface) -> None:
         """One of those that ask, in turns."""

@@ -36,6 +36,8 @@ class ChipControl(wiring.Component):
     cores : array of :class:`hw.memory.axi.AXI4Lite`
         To the cores' registers.
     core_irq : cores
+    gangs, together, members
+        As of :class:`hw.chip.hub.Hub`, of the cores.
     bus : :class:`hw.memory.axi.AXI4`
         As wide as a core's.
     """
@@ -44,6 +46,9 @@ class ChipControl(wiring.Component):
     irq: Signal
     cores: list[AXIPort]
     core_irq: Signal
+    gangs: list[Signal]
+    together: Signal
+    members: list[Signal]
     bus: AXIPort
 
     def __init__(self, chip: ChipConfig):
@@ -51,7 +56,8 @@ class ChipControl(wiring.Component):
         super().__init__({
             "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
             "cores": Out(AXI4Lite()).array(chip.cores), "core_irq": In(chip.cores),
-            "bus": Out(AXI4(chip.core))})
+            "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
+            "members": Out(chip.cores).array(chip.groups), "bus": Out(AXI4(chip.core))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -71,7 +77,9 @@ class ChipControl(wiring.Component):
             registers.heads.eq(dispatch.heads), registers.tails.eq(dispatch.tails),
             registers.running.eq(dispatch.running), registers.resetting.eq(dispatch.resetting),
             registers.peeked.eq(dispatch.peeked), dispatch.irq.eq(self.core_irq),
-            dispatch.value.eq(lite.value),
+            dispatch.value.eq(lite.value), self.together.eq(dispatch.together),
+            *(to.eq(of) for name in ("gangs", "members")
+              for to, of in zip(getattr(self, name), getattr(dispatch, name), strict=True)),
             *(getattr(mover, name).eq(getattr(dispatch, name))
               for name in ("read", "write", "at", "given")),
             *(getattr(dispatch, name).eq(getattr(mover, name))

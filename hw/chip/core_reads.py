@@ -6,7 +6,8 @@
     ar ─┬─ LOAD_ID ──► ReadPath ─┬─► r
         └─ FETCH_ID ─► ReadPath ─┘ beat by beat, in turns
 
-A LOAD may be that of a group of cores (:mod:`hw.chip.meeting`).
+Either may be that of a group of cores (:mod:`hw.chip.meeting`): LOADs that say so, and
+instruction fetch while the core fetches ``together`` with its gang.
 
 Each has room for all the addresses that the core has in flight, so ``ar`` is always ready, however
 long one of the two waits.
@@ -20,17 +21,18 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.depths import Depths
 from hw.chip.read_path import ReadPath, ask_layout, beat_layout
-from hw.memory.axi import FETCH_ID, LOAD_ID, address_layout, read_layout
+from hw.memory.axi import FETCH_ID, LOAD_ID, asked_layout, read_layout
 from hw.parts.skid import Skid
 from isa.config import Config
 
 IDS = (LOAD_ID, FETCH_ID)
-"""Who reads, in the order of the members ``asks`` and ``beats``; behind them, LOAD in groups."""
+"""Who reads, in the order of the members ``asks`` and ``beats``; behind them, the same in groups.
+"""
 
 
 def kinds(groups: int) -> int:
     """Kinds of reads of a core."""
-    return len(IDS) + (groups > 0)
+    return len(IDS) * (1 + (groups > 0))
 
 
 class CoreReads(wiring.Component):
@@ -47,9 +49,11 @@ class CoreReads(wiring.Component):
 
     Members
     -------
-    ar : stream of ``address_layout(config)``
-    group : range(groups + 1)
-        Of the burst at ``ar``; 0: the core's own. Instruction fetch has none.
+    ar : stream of ``asked_layout(config)``
+    gang : range(groups + 1)
+        The group of the core, from 1 on; 0: none.
+    together : 1
+        It fetches with them.
     r : stream of ``read_layout(config)``
     asks : a stream of ``ask_layout(config, groups)`` for each of ``kinds(groups)``, for each
         channel
@@ -57,7 +61,8 @@ class CoreReads(wiring.Component):
     """
 
     ar: stream.Interface
-    group: Signal
+    gang: Signal
+    together: Signal
     r: stream.Interface
     asks: list[list[stream.Interface]]
     beats: list[list[stream.Interface]]
@@ -65,11 +70,10 @@ class CoreReads(wiring.Component):
     def __init__(self, config: Config, channels: int, depths: tuple[Depths, Depths],
                  groups: int = 0):
         self._config, self._channels = config, channels
-        self._paths = [ReadPath(config, channels, each, groups, groups > 0 and axi_id == LOAD_ID)
-                       for axi_id, each in zip(IDS, depths, strict=True)]
+        self._paths = [ReadPath(config, channels, each, groups) for each in depths]
         super().__init__({
-            "ar": In(stream.Signature(address_layout(config))), "group": In(range(groups + 1)),
-            "r": Out(stream.Signature(read_layout(config))),
+            "ar": In(stream.Signature(asked_layout(config))), "gang": In(range(groups + 1)),
+            "together": In(1), "r": Out(stream.Signature(read_layout(config))),
             "asks": Out(stream.Signature(ask_layout(config, groups))).array(
                 kinds(groups), channels),
             "beats": In(stream.Signature(beat_layout(config), always_ready=True)).array(
@@ -81,14 +85,16 @@ class CoreReads(wiring.Component):
         m.submodules.load, m.submodules.fetch = load, fetch
         m.submodules.r = out = Skid(read_layout(self._config))
         connect(m, out.o, flipped(self.r))
-        for axi_id, path in zip(IDS, self._paths, strict=True):
+        shared = (self.ar.payload.user, self.together)
+        for axi_id, path, in_group in zip(IDS, self._paths, shared, strict=True):
             burst = path.bursts.payload
             m.d.comb += [burst.addr.eq(self.ar.payload.addr), burst.len.eq(self.ar.payload.len),
-                         burst.tag.eq(self.group if axi_id == LOAD_ID else 0),
+                         burst.tag.eq(Mux(in_group, self.gang, 0)),
                          path.bursts.valid.eq(self.ar.valid & self.ar.ready
                                               & (self.ar.payload.id == axi_id))]
-        lanes = [(path, k) for path in self._paths for k in range(self._channels)]
-        lanes += [(load, k) for k in range(self._channels, len(load.asks))]
+        # of each path those alone, then of each path those in groups
+        lanes = [(path, k) for at in range(0, len(load.asks), self._channels)
+                 for path in self._paths for k in range(at, at + self._channels)]
         for (path, k), asks, beats in zip(lanes, chain(*self.asks), chain(*self.beats),
                                           strict=True):
             connect(m, path.asks[k], flipped(asks))

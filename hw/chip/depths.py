@@ -7,7 +7,7 @@ addresses follow one another, in whole blocks of the interleaving. A run that st
 has no more in flight than that.
 
 Of each core, ``core1024`` has 8 KB for data, on one channel as on eight, and 1 KB for instructions,
-or 512 bytes a channel if there are more than two. Where there are groups, LOADs in them have as
+or 512 bytes a channel if there are more than two. Where there are groups, reads in them have as
 many places again (:mod:`hw.chip.read_path`).
 """
 

@@ -11,6 +11,10 @@
 
 One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
 core that hangs in its reset holds up nobody.
+
+A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
+have been cleared if another tenant was there. A core is a member from then on until its job has
+ended in whatever way, or the lease has.
 """
 
 from collections.abc import Sequence
@@ -19,12 +23,14 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, V
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.chip.gangs import Gangs
 from hw.chip.lite import access_layout
 from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
 from isa.chip import ChipConfig
 from isa.instructions import Region
-from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, WORDS, JobWord, Outcome, Refusal)
+from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, TOGETHER, WORDS, JobWord, Outcome,
+                      Refusal)
 from isa.registers import MASK, OFFSET
 
 ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET", "CLEAR"))
@@ -61,6 +67,8 @@ class Dispatch(wiring.Component):
         As :class:`hw.chip.registers.ChipRegisters` has them.
     peek, peeked
         A register that the host reads.
+    gangs, together, members
+        As of :class:`hw.chip.hub.Hub`, of the cores; a gang has the number of its queue.
     irq : cores
         The interrupts of the cores.
     access, value
@@ -76,6 +84,9 @@ class Dispatch(wiring.Component):
     resetting: Signal
     peek: stream.Interface
     peeked: Signal
+    gangs: list[Signal]
+    together: Signal
+    members: list[Signal]
     irq: Signal
     access: stream.Interface
     value: Signal
@@ -97,7 +108,8 @@ class Dispatch(wiring.Component):
             "heads": Out(positions), "tails": Out(positions),
             "running": Out(chip.cores), "resetting": Out(chip.cores),
             "peek": In(stream.Signature(peek_layout(chip))), "peeked": Out(32),
-            "irq": In(chip.cores),
+            "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
+            "members": Out(chip.cores).array(chip.groups), "irq": In(chip.cores),
             "access": Out(stream.Signature(access_layout(chip.cores))), "value": In(32),
             "read": Out(1), "write": Out(1), "at": Out(chip.core.addr_bits), "busy": In(1),
             "failed": In(1), "index": In(range(WORDS)), "given": Out(32), "got": In(32),
@@ -106,6 +118,7 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         self._registers(m)
+        self._gang_of_queue(m)
         self._memories(m)
         with m.FSM():
             self._look(m)
@@ -133,6 +146,15 @@ class Dispatch(wiring.Component):
         m.d.comb += [self._lease.eq(self.queues[self._queue]),
                      self._head.eq(self.heads[self._queue]),
                      self._tail.eq(self.tails[self._queue])]
+
+    def _gang_of_queue(self, m: Module) -> None:
+        """The gang of the queue at hand; nothing happens to it but in some states."""
+        m.submodules.gangs = self._gangs = gangs = Gangs(self._chip)
+        self._gang = Signal(self._chip.cores)
+        m.d.comb += [
+            gangs.leased.eq(Cat(self.queues[q].cores.any() for q in range(self._chip.queues))),
+            gangs.queue.eq(self._queue), gangs.core.eq(1 << self._core), gangs.gang.eq(self._gang),
+            *(to.eq(of) for to, of in zip(self.members, gangs.members, strict=True))]
 
     def _memories(self, m: Module) -> None:
         """A job for each queue, a record, and what is known of each core's job."""
@@ -216,24 +238,42 @@ class Dispatch(wiring.Component):
         m.next = "REFUSE"
 
     def _choose(self, m: Module) -> None:
-        """A free core: one where the tenant was, or else one that is cleared for it."""
-        chip, lease = self._chip, self._lease
-        wanted, free, own = (Signal(chip.cores, name=n) for n in ("wanted", "free", "own"))
-        words = -(-chip.cores // 32)
+        """A free core: one where the tenant was, or else one that is cleared for it. A job of a
+        gang has the one that it names, when the gang has been formed."""
+        chip, lease, gang, pending = self._chip, self._lease, self._gang, self._gangs.pending
+        wanted, idle, may, free, own = (Signal(chip.cores, name=n) for n in
+                                        ("wanted", "idle", "may", "free", "own"))
+        masks = [(JobWord.CORES, wanted), (JobWord.GANG, gang)]
+        parts = [(word + k, mask[32 * k:][:32]) for word, mask in masks
+                 for k in range(-(-chip.cores // 32))]
         match = Cat(self._known[k] & (self._tenants[k] == lease.tenant)
                     for k in range(chip.cores))
+        forming = gang.any() & ~pending.any()
+        m.d.comb += [
+            idle.eq(~self.running & ~self.resetting),
+            may.eq(lease.cores & wanted & Mux(forming, gang,
+                                              Mux(gang.any(), gang & pending, ~pending)))]
         with m.State("CHOOSE"):
-            m.d.comb += self._word_at.eq(JobWord.CORES + self._step)
-            m.d.sync += [wanted.word_select(self._step[:1], 32).eq(self._word)
-                         if words > 1 else wanted.eq(self._word), self._step.eq(self._step + 1)]
-            with m.If(self._step == words - 1):
+            m.d.sync += self._step.eq(self._step + 1)
+            for k, (word, part) in enumerate(parts):
+                with m.If(self._step == k):
+                    m.d.comb += self._word_at.eq(word)
+                    m.d.sync += part.eq(self._word)
+            with m.If(self._step == len(parts) - 1):
                 m.next = "CHOOSE FREE"
         with m.State("CHOOSE FREE"):
-            m.d.sync += [free.eq(lease.cores & wanted & ~self.running & ~self.resetting),
-                         own.eq(match), self._step.eq(0)]
+            m.d.sync += [free.eq(may & idle), own.eq(match), self._step.eq(0)]
             m.next = "CHOSEN"
-            with m.If(~(lease.cores & wanted).any()):
+            with m.If(~Mux(gang.any(), may, lease.cores & wanted).any()
+                      | (gang & ~lease.cores).any()):
                 self._refused(m, Refusal.CORES)
+            with m.Elif(forming & (gang & idle & ~match).any()):
+                m.d.sync += self._core.eq(first(gang & idle & ~match))
+                m.next = "CLEAR"
+            with m.Elif(forming):
+                m.d.comb += self._gangs.form.eq(~self._gangs.exists & ~(gang & ~idle).any())
+                with m.If(~self._gangs.form):
+                    m.next = "LOOK"
         with m.State("CHOSEN"):
             m.d.sync += self._core.eq(first(Mux((free & own).any(), free & own, free)))
             m.next = "LOOK"
@@ -255,6 +295,7 @@ class Dispatch(wiring.Component):
         start = Signal(32)
         size = self._step[0]
         with m.State("CHECK"):
+            m.d.sync += Array(self.gangs)[self._core].eq(Mux(self._gang.any(), self._queue + 1, 0))
             m.d.comb += self._word_at.eq(JobWord.REGIONS + self._step)
             m.d.sync += [self._step.eq(self._step + 1), start.eq(self._word)]
             with m.If(size & (start + self._word > self._lease.window_size >> ALIGN_BITS)):
@@ -284,6 +325,10 @@ class Dispatch(wiring.Component):
                     m.d.comb += self._word_at.eq(JobWord.TAG + k)
                     m.d.sync += [tag[32 * k:32 * k + 32].eq(self._word), step.eq(step + 1)]
                     m.next = "LAUNCH"
+            with m.If(step == REGION_WRITES + 1):
+                m.d.sync += [self.together.bit_select(self._core, 1).eq(
+                    self._gang.any() & (self._word & TOGETHER).any()),
+                    value.eq(self._word & ~TOGETHER)]
             with m.If(step == REGION_WRITES + 4):
                 m.d.sync += [value.eq(ENABLE), offset.eq(OFFSET["CONTROL"])]
             with m.If(step == REGION_WRITES + 5):
@@ -301,6 +346,7 @@ class Dispatch(wiring.Component):
                          self._keep.data.queue.eq(self._queue),
                          self._keep.data.position.eq(self._head)]
             m.d.sync += self.running.bit_select(self._core, 1).eq(1)
+            m.d.comb += self._gangs.begin.eq(1)
             self._taken(m)
             m.next = "LOOK"
 
@@ -328,6 +374,7 @@ class Dispatch(wiring.Component):
             self._access(m, self._core, OFFSET["IRQ_STATUS"], CAUSES)
             m.d.sync += [step.eq(0), self._queue.eq(kept.queue)]
             with m.If(self.access.ready):
+                m.d.comb += self._gangs.leave.eq(1)
                 m.d.sync += self.running.bit_select(self._core, 1).eq(0)
                 m.next = "NOTE"
                 with m.If(failed):
@@ -368,7 +415,8 @@ class Dispatch(wiring.Component):
         """A record without an execution."""
         step, tag = self._step, [Signal(32, name=f"tag{k}") for k in range(2)]
         with m.State("REFUSE"):
-            m.d.comb += [self._word_at.eq(JobWord.TAG + step[:1]), self._put.en.eq(1),
+            m.d.comb += [self._gangs.give_up.eq(1),
+                         self._word_at.eq(JobWord.TAG + step[:1]), self._put.en.eq(1),
                          self._put.addr.eq(FIRST_COLLECTED + step), self._put.data.eq(0)]
             m.d.sync += step.eq(step + 1)
             for k, word in enumerate(tag):

@@ -12,13 +12,19 @@ on in the next channel is cut; the core sees one burst. A core's bursts of one I
 their order, as AXI says, whichever channel is first; fetch, LOAD and STORE do not wait for one
 another. An error goes to the core whose burst it is.
 
-LOADs of a group of cores are read from memory once (:mod:`hw.chip.meeting`).
+What a group of cores reads together is read from memory once (:mod:`hw.chip.meeting`).
 
 Nothing waits in a circle. Reads: a beat has its place before it is asked for, so no channel waits
 for a core. Writes: a channel begins a piece when its data have begun to come, and a core has one
 piece under way. A core that is reset by its control registers has been answered everything before
-(:mod:`hw.control.registers`), and then nothing of it is here; one that waits for members of a group
-that do not come is answered when it is made the only member.
+(:mod:`hw.control.registers`), and then nothing of it is here; it is taken out of its group first,
+so that neither waits for the other.
+
+A core is *held* while it waits for a member of its group that may still come, so that only who
+keeps the others waiting is found by its watchdog: one that stands at a LOAD, while a member does
+not; and one that stands at an instruction, while a member stands nowhere. Instructions are read
+ahead: who stands there may have something else to do. If all stand at LOADs and those do not meet,
+none is held.
 
 Latency: AR 4 cycles (in a group 5), R 3 (4 where :mod:`hw.chip.depths` gives a channel more places
 than :data:`hw.parts.fifo.COMB_DEPTH`), AW 3, W 2, B 3. Throughput: on each port a beat a cycle,
@@ -29,7 +35,7 @@ from functools import reduce
 from itertools import chain
 from operator import or_
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -62,10 +68,13 @@ class Hub(wiring.Component):
     -------
     cores : In(AXI4(config)) for each core
         Bursts of up to ``config.max_burst`` full beats, within 4 KiB.
-    group : range(groups + 1) for each core
-        Who reads the burst at the core's ``ar``: it alone (0), or a group, numbered from 1.
-    members, differs
-        As in :class:`hw.chip.meeting.Meeting`.
+    gang : range(groups + 1) for each core
+        The group that it reads with where its ``ar`` has ``user`` set, from 1 on, or none, 0; as it
+        is when the burst is taken.
+    together : cores
+        Who fetches instructions with that group.
+    members : ``cores`` bits for each group
+    held : cores
     channels : Out(AXI4(config)) for each channel
         IDs are of ``owner_layout(cores, groups)``: the core's own ID and its number. Addresses are
         those of the cores; bursts do not leave the channel's part of them. Responses are always
@@ -78,9 +87,10 @@ class Hub(wiring.Component):
     """
 
     cores: list[AXIPort]
-    group: list[Signal]
+    gang: list[Signal]
+    together: Signal
     members: list[Signal]
-    differs: Signal
+    held: Signal
     channels: list[AXIPort]
 
     def __init__(self, config: Config, *, cores: int, channels: int, groups: int = 0,
@@ -96,8 +106,8 @@ class Hub(wiring.Component):
                                   store_depths(config))
         super().__init__({
             "cores": In(AXI4(config)).array(cores),
-            "group": In(range(groups + 1)).array(cores), "members": In(cores).array(groups),
-            "differs": Out(groups),
+            "gang": In(range(groups + 1)).array(cores), "together": In(cores),
+            "members": In(cores).array(groups), "held": Out(cores),
             "channels": Out(AXI4(config, owner_layout(cores, groups).size)).array(channels)})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -108,22 +118,33 @@ class Hub(wiring.Component):
         writes = [CoreWrites(config, self._channels, store) for _ in self.cores]
         for k, (core, read, write) in enumerate(zip(self.cores, reads, writes, strict=True)):
             m.submodules[f"core_reads{k}"], m.submodules[f"core_writes{k}"] = read, write
-            m.d.comb += read.group.eq(self.group[k])
+            m.d.comb += [read.gang.eq(self.gang[k]), read.together.eq(self.together[k])]
             for name, part in (("ar", read), ("aw", write), ("w", write)):
                 connect(m, flipped(getattr(core, name)), getattr(part, name))
             connect(m, read.r, flipped(core.r))
             connect(m, write.b, flipped(core.b))
-        differs = []
+        stand = []
         for c in range(self._channels):
-            differs.append(self._reads(m, c, [r.asks for r in reads], [r.beats for r in reads]))
+            stand.append(self._reads(m, c, [r.asks for r in reads], [r.beats for r in reads]))
             self._writes(m, c, writes)
-        m.d.comb += self.differs.eq(reduce(or_, differs))
+        self._hold(m, *(reduce(or_, kind) for kind in zip(*stand, strict=True)))
         return m
 
+    def _hold(self, m: Module, loads: Value, fetches: Value) -> None:
+        """Who is held, of those that stand at a meeting somewhere."""
+        held = []
+        for members in self.members:
+            elsewhere = (members & ~loads).any()
+            nowhere = (members & ~loads & ~fetches).any()
+            held.append(members & (loads & elsewhere.replicate(len(loads))
+                                   | ~loads & fetches & nowhere.replicate(len(loads))))
+        if held:
+            m.d.sync += self.held.eq(reduce(or_, held))
+
     def _reads(self, m: Module, c: int, asks: list[list[list[stream.Interface]]],
-               beats: list[list[list[stream.Interface]]]) -> Signal:
-        """AR and R of a channel, with all kinds of reads of the cores. Returns which groups
-        differ."""
+               beats: list[list[list[stream.Interface]]]) -> list[Signal]:
+        """AR and R of a channel, with all kinds of reads of the cores. Returns who stands at its
+        meetings, for each of LOAD and instruction fetch."""
         m.submodules[f"channel_reads{c}"] = side = ChannelReads(self._config, self._cores,
                                                                 self._groups)
         channel = self.channels[c]
@@ -134,7 +155,7 @@ class Hub(wiring.Component):
             connect(m, ours[c], theirs)
         for ours, theirs in zip(chain(*beats), chain(*side.beats), strict=True):
             connect(m, theirs, ours[c])
-        return side.differs
+        return side.stand
 
     def _writes(self, m: Module, c: int, cores: list[CoreWrites]) -> None:
         """AW, W and B of a channel."""

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads that several cores make together, at a channel: read once, and each gets it.
 
-A group is a set of cores. Its members ask for the same pieces in the same order, each among its own
-other reads. A piece is passed on when all members stand at it, and so each has places for it; what
-comes is theirs all in one cycle. Groups wait for their members alone. If the orders in which the
-cores ask for the pieces of different groups agree, none waits for ever.
+A group is a set of cores; a core is in one group at a time. Its members ask for the same pieces in
+the same order, each among its own other reads. A piece is passed on when all members stand at it,
+and so each has places for it; what comes is theirs all in one cycle. Groups wait for their members
+alone.
+
+Who asks for a group without being a member is passed on alone. So is the first of members that
+stand at different pieces, and its data come with an error.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,9 +25,10 @@ from hw.parts.delay import register
 from isa.config import Config
 
 
-def met_layout(config: Config, cores: int) -> data.StructLayout:
-    """A piece and the cores that want it."""
-    return data.StructLayout({"addr": config.addr_bits, "len": LEN_BITS, "cores": cores})
+def met_layout(config: Config, cores: int, groups: int) -> data.StructLayout:
+    """A piece of a ``group``, from 0 on, and the ``cores`` that want it; they ``differ``."""
+    return data.StructLayout({"addr": config.addr_bits, "len": LEN_BITS, "cores": cores,
+                              "differ": 1, "group": range(max(2, groups))})
 
 
 class Meeting(wiring.Component):
@@ -39,48 +47,63 @@ class Meeting(wiring.Component):
         Stays until it is taken.
     members : ``cores`` bits for each group
         May change at any time: who waits does so for those who are members now.
-    met : stream of ``met_layout(config, cores)``
-    differs : a bit for each group
-        Its members stand at different pieces. They wait there.
+    room : groups
+        For whom there may be another piece in ``met``.
+    met : stream of ``met_layout(config, cores, groups)``
+    stand : cores
+        The members that stand here, in the cycle before.
     """
 
     asks: list[stream.Interface]
     members: list[Signal]
+    room: Signal
     met: stream.Interface
-    differs: Signal
+    stand: Signal
 
     def __init__(self, config: Config, cores: int, groups: int):
         self._cores, self._groups = cores, groups
         super().__init__({
             "asks": In(stream.Signature(ask_layout(config, groups))).array(cores),
-            "members": In(cores).array(groups),
-            "met": Out(stream.Signature(met_layout(config, cores))), "differs": Out(groups)})
+            "members": In(cores).array(groups), "room": In(groups),
+            "met": Out(stream.Signature(met_layout(config, cores, groups))), "stand": Out(cores)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         met, there = self.met, Signal(self._groups)
         goes = met.valid & met.ready
-        who = turns(m, "group", there, goes)
+        who = turns(m, "group", there & self.room, goes)
         pieces = [Cat(ask.payload.addr, ask.payload.len) for ask in self.asks]
-        wanted, whose, taken = [], [], Signal(self._cores)
+        found, stand = [], []
         for g, members in enumerate(self.members):
-            stand = Cat(ask.valid & (ask.payload.group == g + 1) for ask in self.asks)
-            first = members & ~any_before(members)
-            piece = one_of(first, pieces)
-            same = Cat(each == piece for each in pieces)
-            complete, agree = Signal(name=f"complete{g}"), Signal(name=f"agree{g}")
-            whom, one = register(m, f"whom{g}", members), register(m, f"one{g}", first)
-            m.d.comb += [complete.eq(members.any() & (stand | ~members).all()),
-                         agree.eq((same | ~members).all())]
+            here = Cat(ask.valid & (ask.payload.group == g + 1) for ask in self.asks)
+            ready, whom, first, differ = self._group(m, g, here, members, pieces)
             # who stands there stays; but one that goes is still seen in this cycle
-            m.d.sync += [there[g].eq(complete & agree & ~(goes & who[g])),
-                         self.differs[g].eq(complete & ~agree)]
-            wanted.append(one_of(one, pieces))
-            whose.append(whom)
-        addr, of = len(self.met.payload.addr), one_of(who, wanted)
+            m.d.sync += there[g].eq(ready & ~(goes & who[g]))
+            found.append(Cat(one_of(first, pieces), whom, differ))
+            stand.append(here & members)
+        m.d.sync += self.stand.eq(reduce(or_, stand))
         m.d.comb += [
-            met.valid.eq(there.any()), met.payload.cores.eq(one_of(who, whose)),
-            met.payload.addr.eq(of[:addr]), met.payload.len.eq(of[addr:]),
-            taken.eq(met.payload.cores & goes.replicate(self._cores)),
-            *(ask.ready.eq(bit) for ask, bit in zip(self.asks, taken, strict=True))]
+            met.valid.eq(who.any()),
+            Cat(met.payload.addr, met.payload.len, met.payload.cores, met.payload.differ).eq(
+                one_of(who, found)),
+            met.payload.group.eq(one_of(who, range(self._groups))),
+            *(ask.ready.eq(goes & bit)
+              for ask, bit in zip(self.asks, met.payload.cores, strict=True))]
         return m
+
+    def _group(self, m: Module, g: int, here: Value, members: Signal, pieces: Sequence[Value]
+               ) -> tuple[Signal, Signal, Signal, Signal]:
+        """Of a group, with whom of its cores is ``here``: whether a piece may go; and a cycle later
+        whose it is, the first of those, and whether the members differ."""
+        ready, alone, differ = (Signal(name=f"{n}{g}") for n in ("ready", "alone", "differ"))
+        strays, first = (Signal(self._cores, name=f"{n}{g}") for n in ("strays", "first"))
+        leader = members & ~any_before(members)
+        piece = one_of(leader, pieces)
+        same = Cat(each == piece for each in pieces)
+        m.d.comb += [
+            strays.eq(here & ~members), alone.eq(strays.any()),
+            ready.eq(alone | members.any() & (here | ~members).all()),
+            differ.eq(~alone & ~(same | ~members).all()),
+            first.eq(Mux(alone, strays & ~any_before(strays), leader))]
+        return (ready, register(m, f"whom{g}", Mux(alone | differ, first, members)),
+                register(m, f"one{g}", first), register(m, f"differs{g}", differ))

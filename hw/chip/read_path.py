@@ -54,15 +54,13 @@ class ReadPath(wiring.Component):
         ``beats`` is that of a lane.
     groups : int
         That there are.
-    shares : bool
-        Whether reads of this path may be those of a group.
 
     Members
     -------
     bursts : stream of ``whole_layout(config, range(groups + 1))``
         The tag is the group.
     asks : a stream of ``ask_layout(config, groups)`` for each lane
-        Those of the channels, and, if ``shares``, behind them those for groups.
+        Those of the channels, and, if there are groups, behind them those for groups.
     beats : a stream of ``beat_layout(config)`` for each lane, always ready
         Of what was asked there, in that order.
     r : stream of ``beat_layout(config)``
@@ -76,11 +74,9 @@ class ReadPath(wiring.Component):
     beats: list[stream.Interface]
     r: stream.Interface
 
-    def __init__(self, config: Config, channels: int, depths: Depths, groups: int = 0,
-                 shares: bool = False):
+    def __init__(self, config: Config, channels: int, depths: Depths, groups: int = 0):
         self._config, self._channels, self._depths = config, channels, depths
-        self._groups, self._shares = groups, shares
-        self._lanes = channels * (2 if shares else 1)
+        self._groups, self._lanes = groups, channels * (1 + (groups > 0))
         beat = beat_layout(config)
         super().__init__({
             "bursts": In(stream.Signature(whole_layout(config, range(groups + 1)))),
@@ -100,7 +96,7 @@ class ReadPath(wiring.Component):
         connect(m, bursts.o, cut.i)
         piece, head, r = cut.o.payload, order.o.payload, self.r
         lane = Cat(channel_of(piece.addr, self._channels),
-                   (piece.tag != 0) if self._shares else ())
+                   (piece.tag != 0) if self._groups else ())
         goes = Signal()
         m.d.comb += [
             cut.o.ready.eq(goes), order.i.valid.eq(goes), order.i.payload.lane.eq(lane),

@@ -82,7 +82,8 @@ class Chip(wiring.Component):
             m.d.sync += own.eq(ResetSignal())
             connect(m, uncore.registers[k], core.host)
             connect(m, core.bus, uncore.cores[k])
-            m.d.comb += [core.reset.eq(own), uncore.irqs[k].eq(core.irq)]
+            m.d.comb += [core.reset.eq(own), core.held.eq(uncore.held[k]),
+                         uncore.irqs[k].eq(core.irq)]
         return m
 
 
@@ -97,8 +98,8 @@ class ChipUncore(wiring.Component):
     -------
     irq, s_axil_awaddr, …, m0_axi_awaddr, …
         As of :class:`Chip`.
-    c0_axil_awaddr, …; c0_axi_awaddr, …; c0_irq; c1_…
-        To each core: AXI4-Lite as the master, AXI4 as the slave, its interrupt.
+    c0_axil_awaddr, …; c0_axi_awaddr, …; c0_irq; c0_held; c1_…
+        To each core: AXI4-Lite as the master, AXI4 as the slave, its interrupt, whether it is held.
     """
 
     irq: Signal
@@ -110,7 +111,8 @@ class ChipUncore(wiring.Component):
                            for k in range(chip.cores)]
         self._cores = [PlainAXI(f"c{k}_axi_", AXI4(chip.core), master=False,
                                 bytes_wide=chip.core.bus_bytes) for k in range(chip.cores)]
-        members = {"irq": Out(1), **{f"c{k}_irq": In(1) for k in range(chip.cores)}}
+        members = {"irq": Out(1), **{f"c{k}_irq": In(1) for k in range(chip.cores)},
+                   **{f"c{k}_held": Out(1) for k in range(chip.cores)}}
         for port in (host, *channels, *self._registers, *self._cores):
             members |= port.members()
         super().__init__(members)
@@ -122,7 +124,8 @@ class ChipUncore(wiring.Component):
         for k, (registers, core) in enumerate(zip(self._registers, self._cores, strict=True)):
             registers.connect(m, self, uncore.registers[k])
             core.connect(m, self, uncore.cores[k], shut=reset)
-            m.d.comb += uncore.irqs[k].eq(getattr(self, f"c{k}_irq"))
+            m.d.comb += [uncore.irqs[k].eq(getattr(self, f"c{k}_irq")),
+                         getattr(self, f"c{k}_held").eq(uncore.held[k])]
         return m
 
 

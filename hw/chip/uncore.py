@@ -22,18 +22,14 @@ from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 
 
-GROUPS = 1
-"""Sets of cores that may read together. No core asks for that yet."""
-
-
 def channel_bus(chip: ChipConfig) -> AXI4:
     """The bus of a memory channel; the chip control is a user of the hub, too."""
-    return AXI4(chip.core, owner_layout(chip.cores + 1, GROUPS).size)
+    return AXI4(chip.core, owner_layout(chip.cores + 1, chip.groups).size)
 
 
 def hub(chip: ChipConfig) -> Hub:
     """The hub of a chip."""
-    return Hub(chip.core, cores=chip.cores + 1, channels=chip.channels, groups=GROUPS)
+    return Hub(chip.core, cores=chip.cores + 1, channels=chip.channels, groups=chip.groups)
 
 
 class Uncore(wiring.Component):
@@ -51,6 +47,8 @@ class Uncore(wiring.Component):
         To each core.
     irqs : cores
         Their interrupts.
+    held : cores
+        As of each :class:`hw.core.Core`.
     cores : array of :class:`hw.memory.axi.AXI4`, as the slave
         Their buses.
     channels : array of ``channel_bus(chip)``
@@ -60,6 +58,7 @@ class Uncore(wiring.Component):
     irq: Signal
     registers: list[AXIPort]
     irqs: Signal
+    held: Signal
     cores: list[AXIPort]
     channels: list[AXIPort]
 
@@ -68,6 +67,7 @@ class Uncore(wiring.Component):
         super().__init__({
             "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
             "registers": Out(AXI4Lite()).array(chip.cores), "irqs": In(chip.cores),
+            "held": Out(chip.cores),
             "cores": In(AXI4(chip.core)).array(chip.cores),
             "channels": Out(channel_bus(chip)).array(chip.channels)})
 
@@ -78,7 +78,10 @@ class Uncore(wiring.Component):
         m.submodules.hub = merge = hub(chip)
         connect(m, flipped(self.host), control.host)
         connect(m, control.bus, merge.cores[chip.cores])
-        m.d.comb += [self.irq.eq(control.irq), control.core_irq.eq(self.irqs)]
+        m.d.comb += [self.irq.eq(control.irq), control.core_irq.eq(self.irqs),
+                     self.held.eq(merge.held), merge.together.eq(control.together)]
+        for given, taken in ((control.gangs, merge.gang), (control.members, merge.members)):
+            m.d.comb += [to.eq(of) for of, to in zip(given, taken, strict=False)]
         for k in range(chip.cores):
             connect(m, control.cores[k], flipped(self.registers[k]))
             connect(m, flipped(self.cores[k]), merge.cores[k])

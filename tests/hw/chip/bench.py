@@ -40,17 +40,21 @@ class Board(Elaboratable):
 
 @dataclass
 class Run:
-    """What a core was told when its doorbell rang."""
+    """What a core was told when its doorbell rang, and with whom it reads: its queue's members, or
+    nobody."""
 
     core: int
     regions: list[tuple[int, int]]
     program: int
     watchdog: int
+    members: int
+    together: bool
 
 
 @dataclass
 class Bench:
-    """A simulation: ``act`` is the machine of a core, which gives cycles and a fault code or 0."""
+    """A simulation: ``act`` is the machine of a core, which gives cycles and a fault code or 0;
+    ``wiping`` is how long a core takes to be cleared."""
 
     chip: ChipConfig
     act: Callable[[Run], tuple[int, int]]
@@ -62,12 +66,14 @@ class Bench:
     wipes: list[int] = field(default_factory=list)
     resets: list[int] = field(default_factory=list)
     stuck: set[int] = field(default_factory=set)
+    wiping: int = 9
 
     def simulate(self, bench) -> None:
         board = Board(self.chip)
 
         async def host(ctx):
-            self.ctx, self.port, self.irq = ctx, board.control.host, board.control.irq
+            self.ctx, self.control = ctx, board.control
+            self.port, self.irq = board.control.host, board.control.irq
             await bench(self)
 
         sim = Simulator(board)
@@ -76,18 +82,20 @@ class Bench:
         sim.add_testbench(self._reads(board.control.bus), background=True)
         sim.add_testbench(self._writes(board.control.bus), background=True)
         for k, core in enumerate(board.cores):
-            sim.add_testbench(self._machine(k, core), background=True)
+            sim.add_testbench(self._machine(board.control, k, core), background=True)
             sim.add_testbench(self._reset(k, core), background=True)
         sim.run()
 
-    def _machine(self, k, core):
+    def _machine(self, control, k, core):
         async def machine(ctx):
             ctx.set(core.events.cycles, 1)
             while True:
                 await until(ctx, core.start)
                 settings = ctx.get(core.settings)
+                gang = ctx.get(control.gangs[k])
                 run = Run(k, [(r.base, r.size) for r in settings.regions], settings.program,
-                          settings.watchdog)
+                          settings.watchdog, ctx.get(control.members[gang - 1]) if gang else 0,
+                          bool(ctx.get(control.together) >> k & 1))
                 self.runs.append(run)
                 ctx.set(core.busy, 1)
                 cycles, code = self.act(run)
@@ -113,7 +121,7 @@ class Bench:
                     self.resets.append(k)
                 if wipe:
                     self.wipes.append(k)
-                    await ctx.tick().repeat(9)
+                    await ctx.tick().repeat(self.wiping)
                     ctx.set(core.wiped, 1)
                     await ctx.tick()
                     ctx.set(core.wiped, 0)

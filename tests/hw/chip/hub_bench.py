@@ -52,7 +52,7 @@ class Core:
         return (len(self.data) == sum(b.beats for b in self.reads)
                 and len(self.answers) == len(self.writes))
 
-    async def run(self, ctx, bus, group, seed):
+    async def run(self, ctx, bus, gang, seed):
         """A background testbench."""
         rng = random.Random(f"core {seed} {self.number}")
         reads = {i: deque(b for b in self.reads if b.axi_id == i) for i in (LOAD_ID, FETCH_ID)}
@@ -66,8 +66,9 @@ class Core:
             if not ctx.get(bus.ar.valid) and may and awake["ar"]:
                 axi_id = rng.choice(may)
                 owed[axi_id] += 1
-                ctx.set(group, reads[axi_id][0].group)
-                self._offer(ctx, bus.ar, reads[axi_id].popleft())
+                group = reads[axi_id][0].group
+                ctx.set(gang, group)
+                self._offer(ctx, bus.ar, reads[axi_id].popleft(), {"user": group != 0})
             if not ctx.get(bus.aw.valid) and addresses and awake["aw"]:
                 self._offer(ctx, bus.aw, addresses.popleft())
             if not ctx.get(bus.w.valid) and lines and awake["w"]:
@@ -92,22 +93,25 @@ class Core:
                 self.answers.append((b.id, b.resp))
 
     @staticmethod
-    def _offer(ctx, channel, burst: Burst) -> None:
-        ctx.set(channel.payload, {"id": burst.axi_id, "addr": burst.addr, "len": burst.beats - 1})
+    def _offer(ctx, channel, burst: Burst, more: dict[str, int] | None = None) -> None:
+        ctx.set(channel.payload, {"id": burst.axi_id, "addr": burst.addr, "len": burst.beats - 1,
+                                  **(more or {})})
         ctx.set(channel.valid, 1)
 
 
 class Bench:
     """A hub between :class:`Core` and :class:`ChannelMemory`; ``groups`` has the members of each,
-    a bit for a core; ``regroup`` a cycle in which they become others, and those. ``differs`` is
-    what the hub says of them at last."""
+    a bit for a core; ``regroup`` a cycle in which they become others, and those; ``together`` who
+    fetches with its group. ``held`` counts the cycles in which each core was held."""
 
     def __init__(self, config: Config, cores: list[Core], channels: int, *, stall: float = 0.0,
                  latency: tuple[int, int] = (1, 1), mixes: bool = True, seed: int = 0,
                  errors: dict[int, int] | None = None, depths=None,
-                 groups: tuple[int, ...] = (), regroup: tuple[int, tuple[int, ...]] = (-1, ())):
+                 groups: tuple[int, ...] = (), regroup: tuple[int, tuple[int, ...]] = (-1, ()),
+                 together: int = 0):
         self.config, self.cores, self.seed = config, cores, seed
-        self.depths, self.groups, self.differs, self.regroup = depths, groups, 0, regroup
+        self.depths, self.groups, self.regroup = depths, groups, regroup
+        self.together, self.held = together, [0] * len(cores)
         rng = np.random.default_rng(seed)
         self.data = rng.integers(0, 256, READ_BYTES + len(cores) * WRITE_BYTES, np.uint8)
         self.before, self.errors = self.data.copy(), errors or {}
@@ -122,6 +126,7 @@ class Bench:
 
         async def watch(ctx):
             groups = self.groups
+            ctx.set(dut.together, self.together)
             while not all(core.finished for core in self.cores):
                 if self.cycles == self.regroup[0]:
                     groups = self.regroup[1]
@@ -129,7 +134,8 @@ class Bench:
                     ctx.set(members, mask)
                 await ctx.tick()
                 self.cycles += 1
-                self.differs = ctx.get(dut.differs) if self.groups else 0
+                held = ctx.get(dut.held)
+                self.held = [n + (held >> k & 1) for k, n in enumerate(self.held)]
                 assert self.cycles < limit, "does not end"
             for _ in range(20):
                 await ctx.tick()
@@ -143,8 +149,8 @@ class Bench:
         sim.add_clock(1e-6)
         for memory, bus in zip(self.memories, dut.channels, strict=True):
             sim.add_testbench(beside(memory, bus), background=True)
-        for core, bus, group in zip(self.cores, dut.cores, dut.group, strict=True):
-            sim.add_testbench(beside(core, bus, group, self.seed), background=True)
+        for core, bus, gang in zip(self.cores, dut.cores, dut.gang, strict=True):
+            sim.add_testbench(beside(core, bus, gang, self.seed), background=True)
         sim.add_testbench(watch)
         sim.run()
         return self
