@@ -121,6 +121,8 @@ class Schedule:
         for d, s, loops in transfers(dims):
             dram, at = offset + d * size, spm + s
             fields = {"region": int(region), "dram": dram, "spm": at, "n0": loops[0][0]}
+            if opcode == Opcode.LOAD and region == Region.PROGRAM:  # the same for every core
+                fields["group"] = 1
             for i in (1, 2, 3):
                 count, step_d, step_s = loops[i]
                 fields[f"n{i}"] = count

@@ -310,9 +310,10 @@ class Machine:
 Times = list[tuple[int, int, int]]
 """For each step its start, when its engine is free again, and its completion."""
 
-Running = Generator[tuple[int, int], int, Times]
-"""A program on a machine whose memory answers from outside: asks for beats, from which cycle on and
-how many, gets the cycle in which the last one has moved, and asks again, not for earlier ones."""
+Running = Generator[tuple[int, int, bool], int, Times]
+"""A program on a machine whose memory answers from outside: asks for beats, from which cycle on,
+how many, and whether the cores of a gang read them together; gets the cycle in which the last one
+has moved, and asks again, not for earlier ones."""
 
 
 def running(steps: list[Step], config: Config) -> Running:
@@ -330,10 +331,12 @@ def running(steps: list[Step], config: Config) -> Running:
         read += machine.fetch(step)
         moves = step.queue in MOVERS
         if moves:
-            machine.bus = yield machine.bus, read
+            machine.bus = yield machine.bus, read, True
             read = 0
         start, first = machine.start(step, waits)
-        end = machine.end(step, start, (yield first, step.cycles) if moves else first)
+        if moves:
+            first = yield first, step.cycles, step.fields.get("group") == 1
+        end = machine.end(step, start, first)
         done[step.queue].append(end)
         times.append((start, machine.free[step.queue], end))
     return times
@@ -343,9 +346,9 @@ def _placed(steps: list[Step], config: Config) -> Times:
     """Run a program with waits, with a memory for itself."""
     run = running(steps, config)
     try:
-        first, beats = next(run)
+        first, beats, _ = next(run)
         while True:
-            first, beats = run.send(first + beats)
+            first, beats, _ = run.send(first + beats)
     except StopIteration as e:
         times: Times = e.value
         return times

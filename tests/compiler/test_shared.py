@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of time of several cores: against that of one, sums by hand, and the RTL."""
 
-from collections.abc import Generator
-
 import numpy as np
 import onnx
 import pytest
 
 from compiler import compile_model
 from compiler.machine.shared import _Core, _share, steps_of, together
-from compiler.machine.timing import Times, predict
+from compiler.machine.timing import Running, predict
 from examples.digits import INT8
 from isa.instructions import Region
 from isa.presets import PRESETS
@@ -44,11 +42,12 @@ def test_one_core_is_what_the_compiler_predicts(machine, model):
         assert together([program], width) == [sum(program.predicted_cycles)]
 
 
-def transfers(*wanted: tuple[int, int]) -> Generator[tuple[int, int], int, Times]:
-    """A core that wants so many beats, each time so many cycles after those before have moved."""
+def transfers(*wanted: tuple[int, ...]) -> Running:
+    """A core that wants so many beats, each time so many cycles after those before have moved, with
+    its gang where a third number says so."""
     now = 0
-    for after, beats in wanted:
-        now = yield now + after, beats
+    for after, beats, *shared in wanted:
+        now = yield now + after, beats, shared == [1]
     return [(0, 0, now)]
 
 
@@ -66,10 +65,30 @@ def transfers(*wanted: tuple[int, int]) -> Generator[tuple[int, int], int, Times
 ])
 def test_beats_are_shared_evenly(bandwidth, wanted, ends):
     cores = [_Core(transfers(*one), 0) for one in wanted]
-    for core in cores:
-        core.ask(None)
-    _share(cores, bandwidth)
+    _share(cores, bandwidth, False)
     assert [core.cycles for core in cores] == ends
+
+
+@pytest.mark.parametrize("bandwidth,wanted,ends", [
+    (1, [[(0, 100, 1)], [(40, 100, 1)]], [140, 140]),       # once, when both want it
+    (1, [[(0, 30), (0, 50, 1)], [(0, 50, 1), (0, 10)]], [80, 90]),
+    (0.5, [[(0, 10, 1), (0, 10, 1)]] * 3, [40] * 3),
+    (1, [[(0, 20, 1), (0, 20)], [(0, 20, 1), (0, 20)]], [60, 60]),
+])
+def test_a_gang_reads_once(bandwidth, wanted, ends):
+    cores = [_Core(transfers(*one), 0) for one in wanted]
+    _share(cores, bandwidth, True)
+    assert [core.cycles for core in cores] == ends
+
+
+def test_weights_of_a_gang_are_read_once():
+    """Four cores in front of a memory for one: nearly as fast as one of them alone."""
+    program = compile_model(heavy(), PRESETS["core256"])
+    alone = sum(program.predicted_cycles)
+    width = program.config.bus_bytes
+    assert max(together([program] * 4, width)) > 3 * alone
+    assert max(together([program] * 4, width, gang=True)) < 1.1 * alone
+    assert together([program] * 2, 2 * width, [0, 100], gang=True)[0] >= alone + 100
 
 
 def test_with_ample_bandwidth_each_is_as_if_alone():
@@ -106,6 +125,8 @@ def test_what_cannot_be_is_refused():
         together([program], 0)
     with pytest.raises(ValueError, match="1 delays for 2 programs"):
         together([program] * 2, 16, [0])
+    with pytest.raises(ValueError, match="a gang have one program"):
+        together([program, compile_model(heavy(), PRESETS["core256"])], 16, gang=True)
 
 
 @pytest.mark.parametrize("cores,bandwidth", [(2, 0.25), (4, 0.5), (4, 0.25)])
