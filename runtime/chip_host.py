@@ -7,8 +7,8 @@
     Lease    load: the program once, WORKSPACE, INPUT and OUTPUT for each place
              execute_all: a job for each execution ─► records ─► outputs
 
-A place is what one execution at a time uses; an execution runs on whichever core of the lease is
-free.
+A place is what one execution at a time uses. One alone runs on whichever core of the lease is free;
+several at the same time are a gang, whose cores read the program together.
 """
 
 from collections.abc import Sequence
@@ -125,7 +125,6 @@ class Lease:
         self._base, self._watchdog = base, watchdog
         chip.write(f"{self._name}_TENANT", tenant)
         chip.write(f"{self._name}_RING", RING)
-        chip.write_wide(f"{self._name}_CORES", cores)
         self._position = chip.read(f"{self._name}_JOBS_TAIL")
 
     def load(self, program: Program, places: int) -> None:
@@ -133,9 +132,10 @@ class Lease:
         """
         chip, plan, base, link = self._chip, _Plan(program, places), self._base, self._chip.link
         self._program, self._plan = program, plan
-        for name, value in (("JOBS_BASE", base + plan.jobs), ("RECORDS_BASE", base + plan.records),
+        for name, value in (("CORES", 0),   # a gang whose jobs were refused is no more
+                            ("JOBS_BASE", base + plan.jobs), ("RECORDS_BASE", base + plan.records),
                             ("WINDOW_BASE", base + plan.window),
-                            ("WINDOW_SIZE", plan.end - plan.window)):
+                            ("WINDOW_SIZE", plan.end - plan.window), ("CORES", self._cores)):
             chip.write_wide(f"{self._name}_{name}", value)
         size = region_bytes(program, Region.PROGRAM)
         link.write_memory(base + plan.places[0][Region.PROGRAM], np.frombuffer(
@@ -160,24 +160,32 @@ class Lease:
         """Write the inputs of executions, and post their jobs; :meth:`end` waits for them."""
         link = self._chip.link
         self._first, self._count = self._position, len(inputs)
+        gang = self._healthy(len(inputs)) if len(inputs) > 1 else []
         for k, region in enumerate(inputs):
             link.write_memory(self._base + self._plan.places[k][Region.INPUT],
                               region_input(self._program, region))
-            self._put(k)
+            self._put(k, 1 << gang[k] if gang else self._cores, sum(1 << core for core in gang))
         self._chip.write(f"{self._name}_JOBS_TAIL", self._position)
+
+    def _healthy(self, count: int) -> list[int]:
+        """So many cores of the lease, those last that are in reset."""
+        resetting = self._chip.read_wide("RESETTING")
+        cores = [core for core in range(self._cores.bit_length()) if self._cores >> core & 1]
+        return sorted(sorted(cores, key=lambda core: resetting >> core & 1)[:count])
 
     def end(self) -> list[Result | DeviceFault]:
         """What the executions have given, when all have ended."""
         records = self._records(self._first, self._count)
         return [self._result(place, records[place]) for place in range(self._count)]
 
-    def _put(self, place: int) -> None:
+    def _put(self, place: int, cores: int, gang: int) -> None:
         """A job into the ring; its tag is its place."""
         program, plan = self._program, self._plan
-        job = Job(place, self._cores,
+        job = Job(place, cores,
                   watchdog_cycles(program) if self._watchdog is None else self._watchdog,
                   program.start, tuple((plan.places[place][r] - plan.window,
-                                        region_bytes(program, r)) for r in Region))
+                                        region_bytes(program, r)) for r in Region),
+                  gang, together=gang != 0)
         self._chip.link.write_memory(self._block(plan.jobs, self._position),
                                      np.frombuffer(job.encode(), np.uint8))
         self._position = (self._position + 1) % POSITIONS

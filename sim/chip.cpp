@@ -31,7 +31,7 @@ namespace {
 #define BUS_TO_UNCORE(X, k)                                                                       \
     X(k, axi_awvalid) X(k, axi_awid) X(k, axi_awaddr) X(k, axi_awlen) X(k, axi_wvalid)            \
     X(k, axi_wdata) X(k, axi_wstrb) X(k, axi_wlast) X(k, axi_bready) X(k, axi_arvalid)            \
-    X(k, axi_arid) X(k, axi_araddr) X(k, axi_arlen) X(k, axi_rready)
+    X(k, axi_arid) X(k, axi_araddr) X(k, axi_arlen) X(k, axi_aruser) X(k, axi_rready)
 #define BUS_TO_CORE(X, k)                                                                         \
     X(k, axi_awready) X(k, axi_wready) X(k, axi_bvalid) X(k, axi_bid) X(k, axi_bresp)             \
     X(k, axi_arready) X(k, axi_rvalid) X(k, axi_rid) X(k, axi_rdata) X(k, axi_rresp)              \
@@ -269,7 +269,9 @@ private:
     void uncore_to_cores() {
 #define BUS(k, name) cores_[k]->dut.m_##name = uncore_.c##k##_##name;
 #define CONTROL(k, name) cores_[k]->dut.s_##name = uncore_.c##k##_##name;
-#define JOIN(k) BUS_TO_CORE(BUS, k) CONTROL_TO_CORE(CONTROL, k)
+#define JOIN(k)                               \
+    cores_[k]->dut.held = uncore_.c##k##_held; \
+    BUS_TO_CORE(BUS, k) CONTROL_TO_CORE(CONTROL, k)
         FOR_CORES(JOIN)
 #undef BUS
 #undef CONTROL

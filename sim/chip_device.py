@@ -2,6 +2,7 @@
 """A simulated chip as a device that runs several executions at the same time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class RtlChip(Device):
         if not 1 <= self.cores <= chip.cores:
             raise ConfigError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, "
                               f"not {cores}")
-        self._dram, self._watchdog, self._max_cycles = dram or DramModel(), watchdog, max_cycles
+        self._dram = replace(dram or DramModel(), channels=chip.channels)
+        self._watchdog, self._max_cycles = watchdog, max_cycles
         self.progress = progress
         self.library = simulation(chip)
         self._harness: Harness | None = None

@@ -4,8 +4,9 @@
 Each network, a file or one that ``makalu bench`` measures by itself, by default the one that is
 shipped, runs on several simulated cores at once, one input each, in front of one memory; every
 core's bits are compared with the golden model, and its cycles with the compiler's model of time.
-``--chip chip4`` runs it on the cores of a chip instead, through its hub and chip control. What was
-measured before stays in the table; it is kept beside the page as JSON.
+``--chip chip4`` runs it on the cores of a chip instead, through its hub and chip control, as a gang
+that reads weights and instructions once. What was measured before stays in the table; it is kept
+beside the page as JSON.
 """
 
 import argparse
@@ -86,29 +87,36 @@ def measured(network: Network, machine: str, price: float, widths: Sequence[int]
     golden = outputs(program, given)
     for width in (chip.bytes_a_cycle,) if chip else widths:
         for count in cores:
-            found = (_on_chip(program, chip, given[:count]) if chip
-                     else _on_memory(program, width, given[:count]))
+            found, moved = (_on_chip(program, chip, given[:count]) if chip
+                            else _on_memory(program, width, given[:count]))
             for core, result in enumerate(found):
                 assert np.array_equal(result.outputs, golden[core]), \
                     f"{network.label} on core {core} of {count}: bits"
             took = [result.counters["CYCLES"] for result in found]
             yield {"network": network.label, "machine": machine, "price": price, "width": width,
                    "cores": count, "first": min(took), "last": max(took),
-                   "bytes": sum(result.counters[f"DRAM_{way}_BYTES"] for result in found
-                                for way in ("READ", "WRITE")),
-                   "model": max(together([program] * count, width))}
+                   "bytes": moved,
+                   "model": max(together([program] * count, width, gang=chip is not None))}
 
 
-def _on_memory(program: Program, width: int, given: Sequence[np.ndarray]) -> list[Result]:
+def _on_memory(program: Program, width: int, given: Sequence[np.ndarray]
+               ) -> tuple[list[Result], int]:
+    """The results of the cores, and the bytes that the memory moved."""
     with RtlCores(program.config, len(given), dram=memory(program.config, width)) as device:
         device.load(program)
-        return [outcome.result for outcome in device.execute(given)]
+        found = [outcome.result for outcome in device.execute(given)]
+        return found, sum(result.counters[f"DRAM_{way}_BYTES"] for result in found
+                          for way in ("READ", "WRITE"))
 
 
-def _on_chip(program: Program, chip: ChipConfig, given: Sequence[np.ndarray]) -> list[Result]:
+def _on_chip(program: Program, chip: ChipConfig, given: Sequence[np.ndarray]
+             ) -> tuple[list[Result], int]:
     with RtlChip(chip, len(given)) as device:
         device.load(program)
-        return device.execute_all(given)
+        before = sum(device.harness.channel_beats)
+        found = device.execute_all(given)
+        beats = sum(device.harness.channel_beats) - before
+        return found, beats * chip.core.bus_bytes
 
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:

@@ -12,15 +12,16 @@ from compiler import compile_model
 from examples.digits import INT8
 from golden.machine import Machine
 from isa.chip import CHIPS
-from isa.instructions import Fault, Region
+from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.program import Program
 from runtime.chip_host import Chip, Lease, places_bytes
 from runtime.device import DeviceFault, MachineError, Result
 from runtime.golden_device import GoldenDevice
 from sim.chip import simulation
+from sim.chip_device import RtlChip
 from sim.device import HarnessLink
 from sim.harness import DramModel, Harness
-from tests.e2e.programs import contents, program, tensor, vector, window
+from tests.e2e.programs import chain, contents, program, tensor, vector, window
 from tests.e2e.test_tenants import FILL, SECRET, SPY, of
 
 CHIP = CHIPS["chip2_tiny"]
@@ -41,13 +42,40 @@ def chip(dram: DramModel, watchdog: int | None = None) -> Iterator[tuple[Chip, l
     h.close()
 
 
-def random_program(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+def random_instructions(rng: np.random.Generator) -> list[Instruction]:
     made = []
     while len(made) < 8:
         kind = rng.random()
         made += (tensor(rng, TINY) if kind < 0.5 else
                  [window(rng, TINY) if kind < 0.8 else vector(rng, TINY)])
+    return made
+
+
+def random_program(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+    made = random_instructions(rng)
     return program(TINY, made), contents(rng, TINY, made).reshape(-1)
+
+
+def random_gang(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+    """A program with some constants, whose LOADs are of the gang or not, among inputs."""
+    made = random_instructions(rng)
+    given = contents(rng, TINY, made).reshape(-1)
+    loads, at, blank = [], 0, program(TINY, made)
+    while at < TINY.spm_words:
+        words = min(int(rng.integers(1, TINY.spm_words // 4)), TINY.spm_words - at)
+        region = rng.choice([Region.PROGRAM, Region.PROGRAM, Region.INPUT])
+        loads.append(Instruction(Opcode.LOAD, {
+            "region": int(region), "dram": at * TINY.word_bytes, "spm": at, "n0": words, "n1": 1,
+            "n2": 1, "n3": 1, "group": int(region == Region.PROGRAM and rng.random() < 0.8)}))
+        at += words
+    everything = [*loads, *blank.instructions()[1:]]
+    chain(everything)
+    constants = len(assembled(everything))
+    for load in loads:
+        load.fields["dram"] += constants if load.fields["region"] == Region.PROGRAM else 0
+    image = assembled(everything) + given.tobytes()
+    return Program(**{**vars(blank), "image": image, "instruction_count": len(everything),
+                      "region_sizes": {**blank.region_sizes, Region.PROGRAM: len(image)}}), given
 
 
 @pytest.mark.parametrize("seed, pairs", [(0, 6), (1, 6), pytest.param(
@@ -69,6 +97,21 @@ def test_random_programs_side_by_side(seed: int, pairs: int) -> None:
                 assert isinstance(result, Result), result
                 assert np.array_equal(result.outputs,
                                       Machine(TINY).run(p.image, inputs, p.region_sizes))
+
+
+@pytest.mark.parametrize("seed, programs", [(0, 8), (1, 8), pytest.param(
+    2, 1000, marks=pytest.mark.long)])
+def test_random_programs_of_a_gang(seed: int, programs: int) -> None:
+    """The same program on all cores, each at its own pace among LOADs of its own."""
+    rng = np.random.default_rng(seed)
+    dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
+    with RtlChip(CHIP, dram=dram) as device:
+        for _ in range(programs):
+            p, given = random_gang(rng)
+            right = Machine(TINY).run(p.image, given, p.region_sizes)
+            device.load(p)
+            for result in device.execute_all([given] * CHIP.cores):
+                assert np.array_equal(result.outputs, right)
 
 
 @pytest.mark.parametrize("tenant", [1, 2])
@@ -118,6 +161,36 @@ def test_a_core_that_the_memory_does_not_answer_disturbs_no_other(digits) -> Non
                 assert isinstance(again, Result) and np.array_equal(again.outputs, right)
             assert (control.read("RESETTING"), control.read("RUNNING")) == (0b01, 0)
     assert taken["beside a hang"] <= taken["beside work"]
+
+
+def test_a_member_that_hangs_disturbs_no_other(digits) -> None:
+    """Of a gang, whose other core waits for it meanwhile, longer than its own watchdog allows: both
+    have the same. Then the other works alone."""
+    p, region, right = digits
+    with RtlChip(CHIP, dram=DramModel(mischief=(("lost R", 0, 0),)), watchdog=3000) as device:
+        device.load(p)
+        first, second = device.outcomes([region] * 2)
+        assert isinstance(first, DeviceFault) and first.code is Fault.BUS_TIMEOUT
+        assert isinstance(second, Result) and np.array_equal(second.outputs, right)
+        assert second.counters["CYCLES"] > 3000
+        for _ in range(2):
+            assert np.array_equal(device.execute(region).outputs, right)
+
+
+def test_members_that_ask_for_different_words_find_out() -> None:
+    """What is no constant is elsewhere for each core; the first member of the gang is told, and the
+    other one has what it asked for."""
+    p, given = random_program(np.random.default_rng(0))
+    load = p.instructions()[0]
+    wrong = Instruction(load.opcode, {**load.fields, "group": 1}).encode()
+    image = wrong + p.image[len(load.encode()):]
+    p = Program(**{**vars(p), "image": image})
+    with RtlChip(CHIP, watchdog=3000) as device:
+        device.load(p)
+        first, second = device.outcomes([given] * 2)
+        assert isinstance(first, DeviceFault) and (first.code, first.index) == (Fault.GROUP, 0)
+        assert isinstance(second, Result) and np.array_equal(
+            second.outputs, Machine(TINY).run(p.image, given, p.region_sizes))
 
 
 def test_a_job_outside_its_window_touches_nothing(digits) -> None:

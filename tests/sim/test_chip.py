@@ -59,6 +59,20 @@ def test_images_on_all_cores_have_the_golden_bits(program, golden, cores, dram):
         assert all(c["INSTRUCTIONS"] > 100 for c in session.counters)
 
 
+def test_weights_and_instructions_are_read_once(program, golden):
+    """By both cores together: what the second one adds are inputs and results."""
+    moved = {}
+    for cores in (1, 2):
+        with RtlChip(CHIP) as device:
+            session = Session(program, device, cores=cores)
+            before = sum(device.harness.channel_beats)
+            assert same(session.run({INPUT: IMAGES[:cores]}),
+                        {k: v[:cores] for k, v in golden.items()})
+            moved[cores] = (sum(device.harness.channel_beats) - before) * TINY.bus_bytes
+    shared = len(program.image)
+    assert moved[1] > shared and moved[2] < 2 * moved[1] - 0.9 * shared
+
+
 def test_two_cores_take_less_time_than_one(program):
     took = {}
     for cores in (1, 2):
