@@ -22,6 +22,7 @@ from makalu.cli.lease_commands import lease
 from makalu.cli.measure_commands import bench, zoo
 from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
                                 load_net)
+from makalu.cli.plan_command import plan
 from makalu.cli.quote_command import quote
 from makalu.cli.run_command import run
 from makalu.cli.serve_command import fleet, serve, token
@@ -173,8 +174,9 @@ def verilog(config: str, output: str | None, folder: Path | None, gated: bool) -
     console.out.print(f"{output}: {len(text.splitlines()):,} lines of Verilog")
 
 
-for command in (compile_command, run, generate, report, quote, disassemble, verilog, bench, zoo,
-                accuracy, profile, bisect, examples, serve, fleet, token, lease, ls, top, monitor):
+for command in (compile_command, run, generate, report, quote, plan, disassemble, verilog, bench,
+                zoo, accuracy, profile, bisect, examples, serve, fleet, token, lease, ls, top,
+                monitor):
     cli.add_command(command)
 
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the table of larger chips in ``docs/chip.md``: ``python -m makalu.pages.plan [CORES]``.
+
+What :mod:`makalu.plan` says of networks of true structure, whose weights are synthetic.
+"""
+
+import sys
+
+from makalu import api
+from makalu.measure.networks import networks
+from makalu.pages.chip import MOBILENET
+from makalu.pages.isa_pages import DOCS, table
+from makalu.plan import PRICES, Planned, plan, sizes
+from sim.cache import say
+
+PAGE = DOCS / "chip.md"
+BEGIN, END = "<!-- plan -->\n", "<!-- end of plan -->"
+MACHINE, CORES, LABEL = "core1024", 64, "resnet50"
+TITLES = ("network", "cores", "DRAM, B/cycle", "price", "cycles of each core", "of one alone",
+          "unicast")
+
+
+def _row(name: str, p: Planned) -> list[str]:
+    return [name, str(p.cores), f"{p.bytes_a_cycle:g}", f"{p.price:g}", f"{p.gang:,}",
+            f"{p.alone / p.gang:.1%}", f"{p.alone / p.unicast:.1%}"]
+
+
+def main() -> None:
+    cores = int(sys.argv[1]) if len(sys.argv) > 1 else CORES
+    (resnet,) = (network for network in networks()[0] if network.label == LABEL)
+    rows = []
+    for network in (resnet, MOBILENET):
+        programs = {}
+        for price in PRICES:
+            say(f"{network.label} at price {price:g}")
+            programs[price] = api.compile(network.source(), MACHINE, host=("all",),
+                                          name=network.label, dram_price=price)
+        rows += [_row(network.label, planned) for planned in plan(programs, sizes(cores))]
+    text = PAGE.read_text()
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(head + BEGIN + "\n" + table(TITLES, rows) + "\n" + END + tail)
+
+
+if __name__ == "__main__":
+    main()
