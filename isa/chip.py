@@ -82,6 +82,7 @@ class ChipConfig:
 
 _INTEGER = (
     ChipConfig(name="chip2_tiny", core=PRESETS["tiny"], cores=2, channels=2),
+    ChipConfig(name="chip2_ecp5", core=PRESETS["ecp5"], cores=2, channels=2),
     ChipConfig(name="chip4_small", core=PRESETS["core256"], cores=4, channels=2),
     ChipConfig(name="chip4", core=PRESETS["core1024"], cores=4, channels=2),
     ChipConfig(name="chip16", core=PRESETS["core1024"], cores=16, channels=4),

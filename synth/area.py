@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area of each block, by Yosys: ``python -m synth.area --config ecp5``.
 
-Two targets are documented: ``generic`` (gates of two inputs, multiplexers and flip-flops after ABC;
-memories become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice ECP5 cells
-of :mod:`synth.ecp5`); :mod:`synth.report` has two of Xilinx more. Nothing is placed or routed, so
-this says nothing about timing.
+Two targets are documented of a core: ``generic`` (gates of two inputs, multiplexers and flip-flops
+after ABC; memories become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice
+ECP5 cells of :mod:`synth.ecp5`); :mod:`synth.report` has two of Xilinx more. Of a chip, whose hub
+is half memories, ``ecp5`` and a larger family, ``xcup`` (UltraScale+). Nothing is placed or
+routed, so this says nothing about timing.
 """
 
 import json
@@ -22,7 +23,7 @@ from hw.top import verilog_of
 from isa.chip import CHIPS, ChipConfig
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.blocks import BLOCKS, CHIP_BLOCKS, component, present
+from synth.blocks import BLOCKS, CHIP_BLOCKS, CHIP_PARTS, component, present
 from synth.ecp5 import synthesize as synthesize_ecp5
 from synth.yosys import SynthesisError, run
 
@@ -58,8 +59,17 @@ half), LUT6 of a Xilinx slice, block RAMs of 18 kbit."""
 PAIRING = ("xc7", "xcup")
 """Targets whose LUTs have two outputs."""
 
-DOCUMENTED = ("generic", "ecp5")
-"""Targets of docs/area.md."""
+DOCUMENTED, CHIP_DOCUMENTED = ("generic", "ecp5"), ("ecp5", "xcup")
+"""Targets of docs/area.md, and of docs/area_chip.md."""
+
+MEANS = {
+    "generic": "*generic* counts two-input gates after ABC and turns memories into flip-flops",
+    "ecp5": "*ecp5* counts LUT4 (carry cells as two, 16 x 4 RAMs as six), flip-flops, 18 x 18 "
+            "multipliers and 18 kbit block RAMs",
+    "xcup": "*xcup* counts LUT6 of UltraScale+ (*paired*: two functions in one LUT where they "
+            "fit), flip-flops, DSP48 and block RAMs of 18 kbit",
+}
+"""What the columns of a documented target say."""
 
 
 def mapped(text: str, top: str, target: str) -> dict[str, dict[str, Any]]:
@@ -134,20 +144,25 @@ def paired(cells: Mapping[str, int]) -> int:
     return total
 
 
+def documented(config: Config | ChipConfig) -> tuple[str, ...]:
+    """Targets of the page of a machine or a chip."""
+    return CHIP_DOCUMENTED if isinstance(config, ChipConfig) else DOCUMENTED
+
+
 def page(config: Config | ChipConfig, rows: Iterable[dict[str, Any]]) -> str:
     """``docs/area.md``, or of a chip ``docs/area_chip.md``."""
-    heads = [f"{t}: {c}" for t in DOCUMENTED for c in GROUPS[t]]
+    rows, targets = list(rows), documented(config)
+    places = [(t, c) for t in targets for c in rows[0][t]]
     blocks = f"each block of `{config.name}`"
     if isinstance(config, ChipConfig):
         blocks += f" but its {config.cores} cores `{config.core.name}`"
     lines = ["# Area", "",
-             (f"Made by `make area CONFIG={config.name}`: {blocks} "
-              "synthesized alone by Yosys, not placed. *generic* counts two-input gates after ABC "
-              "and turns memories into flip-flops; *ecp5* counts LUT4 (carry cells as two, 16 x 4 "
-              "RAMs as six), flip-flops, 18 x 18 multipliers and 18 kbit block RAMs."), "",
-             "| block | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
+             (f"Made by `make area CONFIG={config.name}`: {blocks} synthesized alone by Yosys, not "
+              f"placed. {'; '.join(MEANS[t] for t in targets)}."), "",
+             "| block | " + " | ".join(f"{t}: {c}" for t, c in places) + " |",
+             "|---|" + "--:|" * len(places)]
     for row in rows:
-        cells = [f"{row[t][c]:,}" for t in DOCUMENTED for c in GROUPS[t]]
+        cells = [f"{row[t][c]:,}" for t, c in places]
         lines.append(f"| {row['block']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -155,7 +170,7 @@ def page(config: Config | ChipConfig, rows: Iterable[dict[str, Any]]) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "name", default="ecp5", show_default=True,
               help="A preset, a .json file, or a chip.")
-@click.option("--block", "blocks", multiple=True, type=click.Choice([*BLOCKS, *CHIP_BLOCKS]),
+@click.option("--block", "blocks", multiple=True, type=click.Choice([*BLOCKS, *CHIP_PARTS]),
               help="Only this block, can be given several times; writes no page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
@@ -166,6 +181,7 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
     Examples:
       python -m synth.area
       python -m synth.area --config chip4
+      python -m synth.area --config chip2_ecp5 --block chip --json
       python -m synth.area --config core256 --block tile --block post --json
     """
     try:
@@ -174,7 +190,7 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
         for block in blocks or (list(CHIP_BLOCKS) if isinstance(config, ChipConfig)
                                 else present(config, BLOCKS)):
             row: dict[str, Any] = {"block": block}
-            for target in DOCUMENTED:
+            for target in documented(config):
                 start = time.monotonic()
                 row[target] = synthesize(config, block, target)
                 print(f"{config.name}: {block}, {target}: "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from amaranth.lib import wiring
 
 from hw.chip.control import ChipControl
+from hw.chip.top import TOP as CHIP, Chip
 from hw.chip.uncore import hub
 from hw.control.fetch import Fetch
 from hw.control.registers import Control
@@ -59,6 +60,9 @@ CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
 }
 """What a chip has besides its cores."""
 
+CHIP_PARTS: dict[str, Callable[[ChipConfig], wiring.Component]] = {**CHIP_BLOCKS, CHIP: Chip}
+"""That, and the whole chip."""
+
 WITHIN = {"post": "drain"}
 """Blocks that are part of another one of :data:`BLOCKS`, in which they are counted."""
 
@@ -76,7 +80,7 @@ def present(config: Config, names: Iterable[str]) -> list[str]:
 
 
 def component(config: Config | ChipConfig, name: str) -> wiring.Component:
-    """One of :data:`PARTS`, or of a chip's :data:`CHIP_BLOCKS`.
+    """One of :data:`PARTS`, or of a chip's :data:`CHIP_PARTS`.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def component(config: Config | ChipConfig, name: str) -> wiring.Component:
         If the machine does not have it.
     """
     if isinstance(config, ChipConfig):
-        return CHIP_BLOCKS[name](config)
+        return CHIP_PARTS[name](config)
     if not present(config, (name,)):
         raise ConfigError(f"{config.name} has no {name} (window_taps is 0): leave it out, or "
                           "choose a configuration that has one")

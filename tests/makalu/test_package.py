@@ -99,7 +99,7 @@ def test_packaging_scripts_name_what_is_there(folder):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["chip2_tiny", "chip4", "chip16", "chip64"])
+@pytest.mark.parametrize("name", ["chip2_tiny", "chip2_ecp5", "chip4", "chip16", "chip64"])
 def test_verilator_takes_chips(name, tmp_path):
     """No warning but those that are waived by name."""
     verilator, path = find(), tmp_path / "chip.v"
