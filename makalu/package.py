@@ -65,8 +65,8 @@ def _facts(config: Config) -> list[str]:
 def source(config: Config, gated: bool = False) -> str:
     """The machine's Verilog behind a comment that says which one it is; with ``gated`` clocks for
     an ASIC."""
-    return _commented([*_facts(config)], "s_axil_*: registers, see makalu.h. m_axi_*: memory, INCR "
-                      "bursts of full beats.", rtl(config, gated=gated))
+    return _commented([*_facts(config)], "held: 0. s_axil_*: registers, see makalu.h. m_axi_*: "
+                      "memory, INCR bursts of full beats.", rtl(config, gated=gated))
 
 
 def chip_source(chip: ChipConfig, gated: bool = False) -> str:
@@ -90,7 +90,7 @@ def ports(verilog: str) -> list[tuple[str, str, int]]:
     body = verilog[verilog.index(f"module {TOP}("):]
     body = body[:body.index("endmodule")]
     return sorted(((way, name, int(high or 0) + 1) for way, high, name in PORT.findall(body)),
-                  key=lambda p: (p[1].split("_")[0] not in ("clk", "rst", "irq"), p[1]))
+                  key=lambda p: (p[1].split("_")[0] not in ("clk", "rst", "irq", "held"), p[1]))
 
 
 def ports_page(config: Config, verilog: str) -> str:

@@ -59,7 +59,7 @@ def test_the_comment_says_which_machine_it_is(folder):
 
 def test_ports(folder):
     want = {f"s_axil_{n}": w for n, w in AXI_LITE.items()}
-    want |= {f"m_axi_{n}": w for n, w in AXI.items()} | {"clk": 1, "rst": 1, "irq": 1}
+    want |= {f"m_axi_{n}": w for n, w in AXI.items()} | {"clk": 1, "rst": 1, "irq": 1, "held": 1}
     found = package.ports((folder / "makalu.v").read_text())
     assert {name: width for _, name, width in found} == want and len(ADDRESS) > 1
     page = (folder / "ports.md").read_text()
