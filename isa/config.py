@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from isa.errors import UserError
 
@@ -93,6 +94,8 @@ class Config:
     dtypes : tuple[str, ...]
         Data types that the machine computes with, in the order of :data:`DTYPES`. A 16-bit type
         works in half as many lanes, two bytes each.
+    exchange : bool
+        Works in a gang: words go from scratchpad to scratchpad, and cores signal one another.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class Config:
     queue_depth: int = 8
     profile: bool = True
     dtypes: tuple[str, ...] = ("int8",)
+    exchange: bool = False
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -164,6 +168,7 @@ class Config:
         need("int8" in self.dtypes, "dtypes", "a tuple with int8, which every machine has")
         need(tuple(sorted(set(self.dtypes), key=DTYPES.index)) == self.dtypes, "dtypes",
              f"in the order {', '.join(DTYPES)}, each once")
+        need(isinstance(self.exchange, bool), "exchange", "true or false")
 
     def __repr__(self) -> str:
         return (f"<Config {self.name}: {self.tiles} x {self.lanes} x {self.columns} multipliers, "
@@ -207,10 +212,17 @@ class Config:
         cycle. A window's taps, which may be more, then come one a cycle."""
         return 2 * (self.tiles * self.ppu_lanes + self.vector_lanes) <= self.lanes
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What hash and program files have of it: ``exchange`` only where it is true, so that a
+        machine without it is the one that it was."""
+        found = dataclasses.asdict(self)
+        return found if self.exchange else {k: v for k, v in found.items() if k != "exchange"}
+
     @functools.cached_property
     def hash(self) -> int:
         """64 bits that identify every machine of this configuration and instruction set."""
-        fields = dataclasses.asdict(self)
+        fields = self.fields
         del fields["name"]
         text = json.dumps([ISA_VERSION, fields], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -12,11 +12,13 @@ Instructions follow one another without a gap. The machine reads them in blocks 
 counted from the program's first byte: what an instruction touches of them has to lie in the region
 as a whole.
 
-The machine has five in-order queues. An instruction starts when, for every queue ``q`` whose bit is
-set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have completed since the
-doorbell, counted modulo 2**16. Of the ``n`` instructions of that queue that stand before it in the
-program, the last one that it waits for is at most 2**14 back: ``0 <= n - wait <= 2**14`` modulo
-2**16. It has completed when everything it writes is visible to every other engine.
+The machine has five in-order queues, and one with ``exchange`` two more, ``send`` and ``await``;
+without them their bits in ``wait_mask`` mean nothing. An instruction starts when, for every queue
+``q`` whose bit is set in ``wait_mask``, at least ``wait_<q>`` instructions of that queue have
+completed since the doorbell, counted modulo 2**16. Of the ``n`` instructions of that queue that
+stand before it in the program, the last one that it waits for is at most 2**14 back:
+``0 <= n - wait <= 2**14`` modulo 2**16. It has completed when everything it writes is visible to
+every other engine.
 
 With ``w_ahead``, TENSOR and WINDOW read weights and parameters as soon as their waits for ``load``
 are satisfied, while the instruction still waits for other queues.
@@ -38,10 +40,19 @@ FETCH_BYTES = 128
 """What the machine reads at a time: programs begin at a multiple of it in their region."""
 
 QUEUES = ("load", "tensor", "window", "vector", "store")
-"""In-order instruction queues; the position is the bit in ``wait_mask``."""
+"""In-order instruction queues of every machine; the position is the bit in ``wait_mask``."""
 
-MOST_QUEUES = 7
-"""Queues that an instruction has bits for."""
+GANG_QUEUES = (*QUEUES, "send", "await")
+"""Those of a machine with ``exchange``, which works in a gang."""
+
+MOST_RANKS = 16
+"""Cores of a gang."""
+
+SIGNALS = 8
+"""Counters of signals that a core of a gang has."""
+
+SIGNAL_BITS = 16
+"""Of such a counter, which is zero when the gang begins, and only rises."""
 
 WAIT_BITS = 16
 WAIT_REACH = 1 << (WAIT_BITS - 2)
@@ -66,11 +77,18 @@ class Opcode(enum.IntEnum):
     WINDOW = 4
     VECTOR = 5
     END = 6
+    XFER = 7
+    SIGNAL = 8
+    AWAIT = 9
 
 
 QUEUE_OF = {Opcode.LOAD: "load", Opcode.STORE: "store", Opcode.TENSOR: "tensor",
-            Opcode.WINDOW: "window", Opcode.VECTOR: "vector"}
+            Opcode.WINDOW: "window", Opcode.VECTOR: "vector",
+            Opcode.XFER: "send", Opcode.SIGNAL: "send", Opcode.AWAIT: "await"}
 """The queue of each opcode; END is for the sequencer itself."""
+
+EXCHANGE = (Opcode.XFER, Opcode.SIGNAL, Opcode.AWAIT)
+"""Opcodes that are illegal without ``exchange``."""
 
 
 class Region(enum.IntEnum):
@@ -247,12 +265,21 @@ HEAD = (
 """What the decoder reads; in the queues it makes room for the position in the program."""
 
 COMMON = (
-    Field("wait_mask", len(QUEUES), "queues to wait for, bit 0 load … bit 4 store"),
-    _reserved(MOST_QUEUES - len(QUEUES)),
-    *(Field(f"wait_{q}", WAIT_BITS, f"completed {q} instructions to wait for") for q in QUEUES),
-    _reserved((MOST_QUEUES - len(QUEUES)) * WAIT_BITS + 1),
+    Field("wait_mask", len(GANG_QUEUES), "queues to wait for: bit 0 load, 1 tensor, 2 window, "
+          "3 vector, 4 store, 5 send, 6 await"),
+    *(Field(f"wait_{q}", WAIT_BITS, f"completed {q} instructions to wait for")
+      for q in GANG_QUEUES),
+    _reserved(1),
 )
-"""Of every opcode. With two queues more no field of an opcode lies elsewhere."""
+"""Of every opcode."""
+
+ALONE = (
+    Field("wait_mask", len(QUEUES), "queues to wait for"),
+    _reserved(len(GANG_QUEUES) - len(QUEUES)),
+    *COMMON[1:1 + len(QUEUES)],
+    _reserved((len(GANG_QUEUES) - len(QUEUES)) * WAIT_BITS + 1),
+)
+"""The same as a machine without ``exchange`` looks at it."""
 
 DMA_FIELDS = (
     Field("region", 2, "DRAM region"),
@@ -268,6 +295,25 @@ DMA_FIELDS = (
     *(Field(f"dram_stride{i}", 32, f"DRAM step of level {i}, in bytes, a multiple of the word "
             "size", True) for i in (1, 2, 3)),
     *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),
+)
+
+_COUNTER = Field("counter", (SIGNALS - 1).bit_length(), "which counter of signals")
+_TO = Field("to", MOST_RANKS, "mask of ranks: receivers, of which the own core is none")
+
+XFER_FIELDS = (
+    _word("spm", "first scratchpad word", signed=False),
+    _word("peer", "first scratchpad word at the receivers", signed=False),
+    *DMA_FIELDS[3:7],
+    *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),
+    *(_word(f"peer_stride{i}", f"scratchpad step of level {i} at the receivers")
+      for i in (1, 2, 3)),
+    _TO, Field("signal", 1, "1: the receivers' counter rises with the last word"), _COUNTER,
+)
+
+SIGNAL_FIELDS = (_TO, _COUNTER)
+
+AWAIT_FIELDS = (
+    _COUNTER, Field("threshold", SIGNAL_BITS, "signals that it waits for, since the gang began"),
 )
 
 W_AHEAD = Field("w_ahead", 1, "1: weights and parameters are read as soon as the waits for `load` "
@@ -470,6 +516,9 @@ FIELDS: dict[Opcode, tuple[Field, ...]] = {
     Opcode.WINDOW: WINDOW_FIELDS,
     Opcode.VECTOR: VECTOR_FIELDS,
     Opcode.END: (),
+    Opcode.XFER: XFER_FIELDS,
+    Opcode.SIGNAL: SIGNAL_FIELDS,
+    Opcode.AWAIT: AWAIT_FIELDS,
 }
 """Fields of each opcode behind the common ones."""
 
@@ -479,14 +528,17 @@ def width(fields: tuple[Field, ...]) -> int:
     return sum(f.width for f in fields)
 
 
-def _places(opcode: Opcode) -> list[tuple[Field, int]]:
-    table = HEAD + COMMON + FIELDS[opcode]
+def _places(opcode: Opcode, common: tuple[Field, ...] = COMMON) -> list[tuple[Field, int]]:
+    table = HEAD + common + FIELDS[opcode]
     lows = itertools.accumulate((f.width for f in table), initial=0)
     return [(f, low) for f, low in zip(table, lows, strict=False) if f.name][2:]
 
 
 PLACES = {op: _places(op) for op in Opcode}
 """Fields of each opcode with their lowest bits, but for opcode and size."""
+
+ALONE_PLACES = {op: _places(op, ALONE) for op in Opcode if op not in EXCHANGE}
+"""The same of a machine without ``exchange``."""
 
 UNITS = {op: -(-(places[-1][1] + places[-1][0].width) // (8 * UNIT_BYTES))
          for op, places in PLACES.items()}
@@ -495,6 +547,11 @@ UNITS = {op: -(-(places[-1][1] + places[-1][0].width) // (8 * UNIT_BYTES))
 _DECODE = {op: [(f.name, low, (1 << f.width) - 1, f.signed << f.width - 1) for f, low in places]
            for op, places in PLACES.items()}
 _NAMES = {op: frozenset(f.name for f, _ in places) for op, places in PLACES.items()}
+
+
+def reached(value: int, threshold: int) -> bool:
+    """Whether a counter of signals has a value for which an AWAIT of ``threshold`` completes."""
+    return (value - threshold) % (1 << SIGNAL_BITS) < 1 << (SIGNAL_BITS - 1)
 
 
 def bytes_of(head: bytes) -> int:
@@ -521,7 +578,7 @@ def opcode_of(head: bytes) -> Opcode:
 
 def encoded_bytes(opcode: Opcode, fields: Mapping[str, int]) -> int:
     """Bytes of the shortest encoding, without a look at the fields of :data:`COMMON`."""
-    for name, low, mask, _ in reversed(_DECODE[opcode][len(QUEUES) + 1:]):
+    for name, low, mask, _ in reversed(_DECODE[opcode][len(GANG_QUEUES) + 1:]):
         if value := fields.get(name, 0):
             return -(-(low + (value & mask).bit_length()) // (8 * UNIT_BYTES)) * UNIT_BYTES
     return UNIT_BYTES
@@ -606,7 +663,7 @@ class Instruction:
         return result
 
     def __str__(self) -> str:
-        waits = " ".join(f"{q}>={self.fields.get(f'wait_{q}', 0)}" for i, q in enumerate(QUEUES)
-                         if self.fields.get("wait_mask", 0) >> i & 1)
+        waits = " ".join(f"{q}>={self.fields.get(f'wait_{q}', 0)}"
+                         for i, q in enumerate(GANG_QUEUES) if self.fields.get("wait_mask", 0) >> i & 1)
         rest = " ".join(f"{k}={v}" for k, v in self.fields.items() if not k.startswith("wait_"))
         return f"{self.opcode.name:<6} {f'[{waits}] ' if waits else ''}{rest}".rstrip()

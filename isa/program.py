@@ -200,7 +200,7 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """The program file."""
-        header = {**self._header(), "config": dataclasses.asdict(self.config),
+        header = {**self._header(), "config": self.config.fields,
                   "isa_version": ISA_VERSION, "config_hash": f"{self.config.hash:016x}",
                   "region_sizes": {str(int(k)): v for k, v in self.region_sizes.items()},
                   "precision": self.precision, "entries": [e._header() for e in self.entries]}

@@ -135,7 +135,7 @@ HEADER = {
 
 CONFIG = {f.name: Rule("a list of texts", _list_of(TEXT).holds) if f.name == "dtypes"
           else NAME if f.name == "name"
-          else Rule("true or false", lambda v: type(v) is bool) if f.name == "profile"
+          else Rule("true or false", lambda v: type(v) is bool) if f.name in ("profile", "exchange")
           else COUNT for f in dataclasses.fields(Config)}
 """Of each field of the configuration its type; its range is checked by the configuration."""
 
@@ -150,7 +150,7 @@ def check_header(header: Any) -> None:
     """
     need(type(header) is dict, "the header is no object")
     _fields("the header", header, HEADER)
-    _fields("the configuration", header["config"], CONFIG)
+    _fields("the configuration", {"exchange": False, **header["config"]}, CONFIG)
     names = blob_names(len(header["entries"]))
     need([name for name, _ in header["blobs"]] == names,
          f"the header: blobs has to be [name, size] of each of {', '.join(names)}")

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.control.gather import Gather, words_of
 from isa.config import Config
-from isa.instructions import INDEX_BITS, PLACES, Opcode
+from isa.instructions import ALONE_PLACES, INDEX_BITS, Opcode
 from prove.checker import Design
 
 
@@ -51,5 +51,5 @@ class Gathers(Design):
         with m.If(whole):
             m.d.comb += [Assert(o.payload.index == bits[:INDEX_BITS]), *(
                 Assert(Cat(o.payload[f.name]) == bits[low:low + f.width])
-                for f, low in PLACES[self.OPCODE])]
+                for f, low in ALONE_PLACES[self.OPCODE])]
         return m

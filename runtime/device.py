@@ -17,8 +17,8 @@ import numpy as np
 
 from isa.config import Config
 from isa.errors import UserError
-from isa.instructions import (FAULT_TEXT, QUEUE_OF, REGION_ALIGN, Fault, Region, codes,
-                              opcode_of)
+from isa.instructions import (EXCHANGE, FAULT_TEXT, QUEUE_OF, REGION_ALIGN, Fault, Opcode,
+                              Region, codes, opcode_of)
 from isa.program import Program, ProgramError
 
 STUCK = ("the machine does not come out of its reset, which waits for the memory: reset both, and "
@@ -144,9 +144,11 @@ def queue_at(program: Program, index: int) -> str:
     """The queue of an instruction, or "" where there is none, or it is not one."""
     code = next(itertools.islice(codes(program.image, program.start), index, None), b"")
     try:
-        return QUEUE_OF.get(opcode_of(code), "") if code else ""
+        opcode = opcode_of(code) if code else Opcode.END
     except ValueError:
         return ""
+    known = program.config.exchange or opcode not in EXCHANGE
+    return QUEUE_OF.get(opcode, "") if known else ""
 
 
 def check_entry(loaded: Program | None, entry: Program) -> None:

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import instruction_layout, view_of
 from isa.config import Config
-from isa.instructions import INDEX_BITS, PLACES, UNITS, UNIT_BYTES, Opcode
+from isa.instructions import ALONE_PLACES, INDEX_BITS, UNITS, UNIT_BYTES, Opcode
 
 
 def words_of(config: Config, opcode: Opcode) -> int:
@@ -57,7 +57,7 @@ class Gather(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~full), self.o.valid.eq(full),
             *(self.o.payload[f.name].eq(bits[low:low + f.width])
-              for f, low in PLACES[self._opcode]),
+              for f, low in ALONE_PLACES[self._opcode]),
             self.o.payload.index.eq(bits[:INDEX_BITS])]
         with m.If(full):
             m.d.sync += full.eq(~self.o.ready)

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import Config
-from isa.instructions import INDEX_BITS, PLACES, QUEUES, WAIT_BITS, Field, Opcode
+from isa.instructions import ALONE_PLACES, INDEX_BITS, QUEUES, WAIT_BITS, Field, Opcode
 
 
 def _shape(f: Field) -> Shape:
@@ -19,7 +19,7 @@ def _shape(f: Field) -> Shape:
 def instruction_layout(opcode: Opcode) -> data.StructLayout:
     """Fields of an instruction as an engine gets them: the common ones (without opcode and size),
     its own, and ``index``, its position in the program. LOAD and STORE share a layout."""
-    fields = {f.name: _shape(f) for f, _ in PLACES[opcode]}
+    fields = {f.name: _shape(f) for f, _ in ALONE_PLACES[opcode]}
     return data.StructLayout({**fields, "index": unsigned(INDEX_BITS)})
 
 

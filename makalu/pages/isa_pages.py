@@ -56,7 +56,10 @@ def instructions() -> str:
         _fields(spec.TENSOR_FIELDS, behind), "\n## WINDOW\n\n",
         _text(window).split("\n\n", 1)[1], WINDOW_WEIGHTS,
         _fields(spec.WINDOW_FIELDS, behind), "\n## VECTOR\n\n",
-        _text(vector), _fields(spec.VECTOR_FIELDS, behind), "\n## Regions\n\n",
+        _text(vector), _fields(spec.VECTOR_FIELDS, behind), GANGS,
+        *(part for name, fields in (("XFER", spec.XFER_FIELDS), ("SIGNAL", spec.SIGNAL_FIELDS),
+                                    ("AWAIT", spec.AWAIT_FIELDS))
+          for part in (f"\n### {name}\n\n", _fields(fields, behind))), "\n## Regions\n\n",
         _text(spec.Region),
         table(("number", "name"), ((int(r), f"`{r.name}`") for r in spec.Region)),
         "\n## Faults\n\n",
@@ -79,6 +82,34 @@ DMA = """
 For `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words between DRAM byte
 `region[dram + i1*dram_stride1 + i2*dram_stride2 + i3*dram_stride3]` and scratchpad word
 `spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`.
+"""
+
+GANGS = f"""
+## XFER, SIGNAL, AWAIT
+
+A machine with `exchange` is a core of a **gang**: up to {spec.MOST_RANKS} cores that begin
+together, each with a stream of instructions of its own; they have the same four regions. A core's
+*rank* is its place in the gang. Without `exchange` these opcodes are illegal.
+
+Each core has {spec.SIGNALS} counters of {spec.SIGNAL_BITS} bits, which are zero when the gang
+begins, and rise by signals alone.
+
+XFER, for `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words from the own scratchpad, word
+`spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`, to word
+`peer + i1*peer_stride1 + i2*peer_stride2 + i3*peer_stride3` of each core whose rank is set in `to`.
+With `signal`, `counter` of each of these rises by one when its scratchpad has taken the last word.
+The XFER has completed when that is so at all of them.
+
+SIGNAL: `counter` of each core in `to` rises by one. What a core sends another one arrives there in
+the order of the program: when a SIGNAL does, the words of the XFERs before it are there.
+
+AWAIT has completed when `(value - threshold) mod 2^{spec.SIGNAL_BITS}` is below
+2^{spec.SIGNAL_BITS - 1}, of the value of the own `counter`. What is to wait for it says so with
+queue `await`.
+
+`to` of 0, with the own rank or with one that the gang does not have, and counts of 0, are
+BAD_FIELD; runs that leave a scratchpad, on either side, are SPM_RANGE. A gang in which nobody can
+go on stops with WATCHDOG.
 """
 
 WEIGHT_STREAM = """\

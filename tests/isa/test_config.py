@@ -30,11 +30,19 @@ def test_the_hash_is_of_the_machine_not_of_its_name() -> None:
     assert replace(config, psum_depth=64).hash != config.hash
 
 
+def test_exchange_is_part_of_the_machine() -> None:
+    """One that has it is another one; one that has not is the one that it was."""
+    config = PRESETS["core256"]
+    assert f"{config.hash:016x}" == "c55581130581fc46"
+    assert replace(config, exchange=True).hash != config.hash
+    assert "exchange" not in config.fields and replace(config, exchange=True).fields["exchange"]
+
+
 @pytest.mark.parametrize("field,value", [
     ("lanes", 5), ("lanes", 32), ("tiles", 3), ("spm_banks", 3), ("spm_bytes", 1000),
     ("spm_bytes", 1 << 24), ("psum_depth", 512), ("ppu_lanes", 32), ("weight_words", 8),
     ("vector_lanes", 3), ("bus_bytes", 64), ("addr_bits", 20), ("max_burst", 300),
-    ("outstanding", 1), ("queue_depth", 1), ("dtypes", ("int7",))])
+    ("outstanding", 1), ("queue_depth", 1), ("dtypes", ("int7",)), ("exchange", 1)])
 def test_a_mistake_is_named(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{field} is .*but it has to be"):
         Config(**{field: value})

@@ -2,14 +2,17 @@
 """Encoding: every field goes in where the table says, and comes back."""
 
 import copy
+import hashlib
 import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.instructions import (FETCH_BYTES, PLACES, QUEUES, UNITS, UNIT_BYTES, Instruction, Opcode,
-                              assembled, codes, encoded_bytes)
+from isa.instructions import (ALONE_PLACES, EXCHANGE, FETCH_BYTES, PLACES, QUEUES, UNITS,
+                              UNIT_BYTES, Instruction, Opcode, assembled, codes, encoded_bytes, reached)
+
+ENCODINGS = "65b250a9fdd19e10bf9f17464ca36c765888ded43090d6622420aa6c082bac34"
 
 
 @st.composite
@@ -42,11 +45,37 @@ def test_fields_lie_where_the_table_says(opcode: Opcode) -> None:
         assert len(code) == max(1, -(-(low + f.width) // 256)) * 32
 
 
-def test_the_common_fields_leave_room_for_two_queues() -> None:
-    for opcode in Opcode:
-        (mask, low), *waits = PLACES[opcode][:len(QUEUES) + 1]
-        assert (mask.name, low, waits[0][1]) == ("wait_mask", 24, 24 + 7)
-        assert all(at >= 24 + 7 + 7 * 16 for _, at in PLACES[opcode][len(QUEUES) + 1:])
+def test_a_machine_without_exchange_has_the_same_places() -> None:
+    """All fields but two lie where they lie, and the bits of the others are no field's."""
+    for opcode, alone in ALONE_PLACES.items():
+        assert opcode not in EXCHANGE
+        own = {f.name: (low, f.width) for f, low in alone}
+        every = {f.name: (low, f.width) for f, low in PLACES[opcode]}
+        assert every.keys() - own.keys() == {"wait_send", "wait_await"}
+        assert own.pop("wait_mask") == (24, len(QUEUES)) and every["wait_mask"] == (24, 7)
+        assert all(every[name] == place for name, place in own.items())
+        for low, width in own.values():
+            assert low >= every["wait_await"][0] + 16 or low + width <= every["wait_send"][0]
+
+
+def test_encodings_stay() -> None:
+    """Those of the opcodes of every machine are what they were before there were gangs."""
+    digest = hashlib.sha256()
+    for opcode in ALONE_PLACES:
+        for k in range(64):
+            fields = {}
+            for f, _ in ALONE_PLACES[opcode]:
+                text = f"{opcode.name} {f.name} {k}".encode()
+                value = int.from_bytes(hashlib.sha256(text).digest()[:4], "little")
+                fields[f.name] = value % (1 << f.width) + f.low
+            digest.update(Instruction(opcode, fields).encode())
+    assert digest.hexdigest() == ENCODINGS
+
+
+def test_counters_of_signals_wrap() -> None:
+    for value, threshold, want in ((5, 5, True), (5, 6, False), (0, 0xFFFF, True), (0, 1, False),
+                                   (0x7FFF, 0, True), (0x8000, 0, False), (3, 0xFFF0, True)):
+        assert reached(value, threshold) is want
 
 
 @given(instructions())

@@ -7,11 +7,11 @@ import pytest
 from amaranth.sim import Simulator
 
 from hw.control.gather import Gather
-from isa.instructions import INDEX_BITS, PLACES, Instruction, Opcode
+from isa.instructions import ALONE_PLACES, INDEX_BITS, Instruction, Opcode
 from tests.hw.handshake import until
 from tests.hw.memory.dma_bench import small
 
-ENGINES = [op for op in Opcode if op is not Opcode.END]
+ENGINES = [op for op in ALONE_PLACES if op is not Opcode.END]
 
 
 @pytest.mark.parametrize("bus", [8, 16, 32])
@@ -21,7 +21,7 @@ def test_fields_and_position(bus: int, op: Opcode, pace: float) -> None:
     config, rng = small(8, bus), random.Random(bus)
     dut, cycles = Gather(config, op), 0
     # of every length, the shorter ones behind longer ones, too
-    program = [Instruction(op, {f.name: rng.randint(f.low, f.high) for f, low in PLACES[op]
+    program = [Instruction(op, {f.name: rng.randint(f.low, f.high) for f, low in ALONE_PLACES[op]
                                 if low + f.width <= most})
                for most in (1 << 12, 256, 512, 1 << 12, 768, 256)]
 
@@ -45,7 +45,7 @@ def test_fields_and_position(bus: int, op: Opcode, pace: float) -> None:
             (got,) = await until(ctx, dut.o.valid, dut.o.payload)
             ctx.set(dut.o.ready, 0)
             assert got.index == index
-            assert all(getattr(got, f.name) == getattr(want, f.name) for f, _ in PLACES[op])
+            assert all(getattr(got, f.name) == getattr(want, f.name) for f, _ in ALONE_PLACES[op])
 
     async def count(ctx) -> None:
         nonlocal cycles
