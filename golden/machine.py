@@ -14,8 +14,9 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (KEPT, QUEUES, QUEUE_OF, WAIT_BITS, WAIT_REACH, Fault, Instruction,
-                              Opcode, Region, codes)
+from isa.instructions import (EXCHANGE, GANG_QUEUES, KEPT, QUEUES, QUEUE_OF, SIGNALS, SIGNAL_BITS,
+                              WAIT_BITS, WAIT_REACH, Fault, Instruction, Opcode, Region, codes,
+                              reached)
 
 __all__ = ["Machine", "MachineFault", "zeros"]
 
@@ -32,10 +33,19 @@ class Machine:
     ----------
     config : Config
         Its configuration.
+
+    Attributes
+    ----------
+    gang : list[Machine]
+        The machines that it works with, by their ranks, itself among them.
+    signals : list[int]
+        Its counters of signals.
     """
 
     def __init__(self, config: Config):
         self.config = config
+        self.queues = GANG_QUEUES if config.exchange else QUEUES
+        self.gang, self.signals = [self], [0] * SIGNALS
         self.spm = np.zeros((config.spm_words, config.word_bytes), np.uint8)
         self.exceptions = Exceptions()
         self.tensor = Tensor(config, self.exceptions)
@@ -66,15 +76,14 @@ class Machine:
             As the RTL would report it.
         """
         regions = self._regions(image, inputs, zeros(sizes) if kept is None else kept)
-        self.exceptions.clear()
-        self.tensor.held = None
-        completed = dict.fromkeys(QUEUES, 0)
+        self.begin()
+        completed = dict.fromkeys(self.queues, 0)
         for index, code in enumerate(codes(image, program)):
-            i = self._decode(code, index)
+            i = self.decode(code, index)
             if i.opcode is Opcode.END:
                 return regions[Region.OUTPUT]
-            self._wait(i, index, completed)
-            self._execute(i, index, regions)
+            self.check_waits(i, index, completed)
+            self.execute(i, index, regions)
             completed[QUEUE_OF[i.opcode]] += 1
             if watch:
                 watch(index, i)
@@ -85,21 +94,51 @@ class Machine:
         return {Region.PROGRAM: np.frombuffer(image, np.uint8),
                 Region.INPUT: np.array(inputs, np.uint8), **kept}
 
-    def _decode(self, code: bytes, index: int) -> Instruction:
+    def begin(self) -> None:
+        """A program begins: nothing is counted, no PSUM bank is held, no signal has come."""
+        self.exceptions.clear()
+        self.tensor.held = None
+        self.signals = [0] * SIGNALS
+
+    def decode(self, code: bytes, index: int) -> Instruction:
+        """The instruction at a position of the program.
+
+        Raises
+        ------
+        MachineFault
+            ILLEGAL_OPCODE if it is none on this machine.
+        """
         if code not in self._decoded:
             try:
                 self._decoded[code] = Instruction.decode(code)
             except ValueError as e:
                 raise MachineFault(Fault.ILLEGAL_OPCODE, index) from e
-        return self._decoded[code]
+        i = self._decoded[code]
+        if i.opcode in EXCHANGE and not self.config.exchange:
+            raise MachineFault(Fault.ILLEGAL_OPCODE, index)
+        return i
 
-    def _wait(self, i: Instruction, index: int, completed: dict[str, int]) -> None:
-        for bit, queue in enumerate(QUEUES):
-            back = (completed[queue] - getattr(i, f"wait_{queue}")) % (1 << WAIT_BITS)
+    def check_waits(self, i: Instruction, index: int, before: dict[str, int]) -> None:
+        """Whether an instruction waits for what is before it in the program, ``before`` of each
+        queue, and not too far back.
+
+        Raises
+        ------
+        MachineFault
+            WATCHDOG if not: it would wait for ever.
+        """
+        for bit, queue in enumerate(self.queues):
+            back = (before[queue] - getattr(i, f"wait_{queue}")) % (1 << WAIT_BITS)
             if i.wait_mask >> bit & 1 and back > WAIT_REACH:
                 raise MachineFault(Fault.WATCHDOG, index)
 
-    def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
+    def execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
+        """Run an instruction whose waits are satisfied.
+
+        Raises
+        ------
+        MachineFault
+        """
         if i.opcode in (Opcode.LOAD, Opcode.STORE):
             dma.execute(i, index, self.spm, regions[Region(i.region)])
         elif i.opcode is Opcode.TENSOR:
@@ -108,5 +147,21 @@ class Machine:
             window.execute(i, index, self.spm, self.config, self.exceptions)
         elif i.opcode is Opcode.VECTOR:
             vector.execute(i, index, self.spm, self.config, self.exceptions)
+        elif i.opcode in (Opcode.XFER, Opcode.SIGNAL):
+            self._send(i, index)
+        elif i.opcode is Opcode.AWAIT:
+            if not reached(self.signals[i.counter], i.threshold):
+                raise MachineFault(Fault.WATCHDOG, index)
         else:
             raise MachineFault(Fault.ILLEGAL_OPCODE, index)
+
+    def _send(self, i: Instruction, index: int) -> None:
+        others = i.to & ~(1 << self.gang.index(self))
+        if not i.to or i.to != others or i.to >> len(self.gang):
+            raise MachineFault(Fault.BAD_FIELD, index)
+        receivers = [m for rank, m in enumerate(self.gang) if i.to >> rank & 1]
+        if i.opcode is Opcode.XFER:
+            dma.send(i, index, self.spm, [m.spm for m in receivers])
+        if i.opcode is Opcode.SIGNAL or i.signal:
+            for m in receivers:
+                m.signals[i.counter] = (m.signals[i.counter] + 1) % (1 << SIGNAL_BITS)

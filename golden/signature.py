@@ -89,10 +89,11 @@ class SigningMachine(Machine):
         return {region: watched(memory, self._wrote)
                 for region, memory in super()._regions(image, inputs, kept).items()}
 
-    def _execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
+    def execute(self, i: Instruction, index: int, regions: dict[Region, np.ndarray]) -> None:
+        """See :meth:`golden.machine.Machine.execute`."""
         self._base = self._bases[Region(i.region)] if i.opcode is Opcode.STORE else 0
         self.signatures.append(0)
-        super()._execute(i, index, regions)
+        super().execute(i, index, regions)
 
     def _wrote(self, at: np.ndarray, data: np.ndarray) -> None:
         more = signature(at, data, self._base)

@@ -550,7 +550,7 @@ _NAMES = {op: frozenset(f.name for f, _ in places) for op, places in PLACES.item
 
 
 def reached(value: int, threshold: int) -> bool:
-    """Whether a counter of signals has a value for which an AWAIT of ``threshold`` completes."""
+    """Whether a counter, of signals or of completions, has come to a threshold, modulo 2**16."""
     return (value - threshold) % (1 << SIGNAL_BITS) < 1 << (SIGNAL_BITS - 1)
 
 
@@ -664,6 +664,7 @@ class Instruction:
 
     def __str__(self) -> str:
         waits = " ".join(f"{q}>={self.fields.get(f'wait_{q}', 0)}"
-                         for i, q in enumerate(GANG_QUEUES) if self.fields.get("wait_mask", 0) >> i & 1)
+                         for i, q in enumerate(GANG_QUEUES)
+                         if self.fields.get("wait_mask", 0) >> i & 1)
         rest = " ".join(f"{k}={v}" for k, v in self.fields.items() if not k.startswith("wait_"))
         return f"{self.opcode.name:<6} {f'[{waits}] ' if waits else ''}{rest}".rstrip()

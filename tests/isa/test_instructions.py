@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa.instructions import (ALONE_PLACES, EXCHANGE, FETCH_BYTES, PLACES, QUEUES, UNITS,
-                              UNIT_BYTES, Instruction, Opcode, assembled, codes, encoded_bytes, reached)
+                              UNIT_BYTES, Instruction, Opcode, assembled, codes, encoded_bytes,
+                              reached)
 
 ENCODINGS = "65b250a9fdd19e10bf9f17464ca36c765888ded43090d6622420aa6c082bac34"
 
