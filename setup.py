@@ -15,7 +15,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-MOVED = ("isa", "golden", "hw", "compiler", "runtime", "sim", "synth", "prove", "examples")
+MOVED = ("isa", "gangs", "golden", "hw", "compiler", "runtime", "sim", "synth", "prove", "examples")
 DATA = {"makalu": ["py.typed", "serve/fronts/*.html"], "sim": ["*.cpp", "*.h"],
         "synth": ["boards/*", "cells/*"], "examples": ["*.onnx", "*.npz"]}
 
