@@ -46,6 +46,16 @@ class Patch:
     mask: int = 0xFFFF_FFFF
 
 
+@dataclass(frozen=True)
+class Stream:
+    """What a rank of a gang does: fields as of :class:`Program`."""
+
+    start: int
+    instruction_count: int
+    node_of: list[int] = field(default_factory=list)
+    predicted_cycles: list[int] = field(default_factory=list)
+
+
 @dataclass(kw_only=True)
 class Program:
     """A compiled network. One with ``entries`` is several: each has instructions of its own, and
@@ -67,6 +77,8 @@ class Program:
         What changes from execution to execution.
     entries : list[Program]
         The others, which have none themselves.
+    streams : list[Stream]
+        Of a program for a gang those of ranks 1, 2, …; what the program itself says is of rank 0.
     inputs, outputs : list[Buffer]
         Buffers in regions INPUT and OUTPUT, in the order in which ``host_pre`` makes and
         ``host_post`` takes them (without those: of the graph's inputs and outputs).
@@ -87,7 +99,8 @@ class Program:
     precision : str
         One of :data:`isa.config.PRECISIONS`, or ``"mixed"``.
     predicted_cycles : list[int]
-        For each instruction, the compiler's estimate of the cycles it adds; may be empty.
+        For each instruction, the compiler's estimate of the cycles it adds; may be empty. END adds
+        those that the other ranks of a gang still take.
     placement : list[dict[str, str]]
         For the report: node, operator, engine (``array``, ``vector``, ``host``, ``none``), reason.
     choices : list[dict[str, str]]
@@ -107,6 +120,7 @@ class Program:
     start: int = 0
     patches: list[Patch] = field(default_factory=list)
     entries: list["Program"] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     node_of: list[int] = field(default_factory=list)
     macs: int = 0
@@ -128,17 +142,28 @@ class Program:
     @property
     def roofline_cycles(self) -> int:
         """``max(multiplications / multipliers, compulsory DRAM bytes / bus bytes)``, rounded up;
-        with 16-bit types the peak is half of that with INT8."""
-        return max(-(-self.multiplications // self.config.macs),
-                   -(-self.compulsory_bytes // self.config.bus_bytes))
+        with 16-bit types the peak is half of that with INT8; of a gang, of all its cores."""
+        return max(-(-self.multiplications // (self.config.macs * self.ranks)),
+                   -(-self.compulsory_bytes // (self.config.bus_bytes * self.ranks)))
 
-    def instructions(self) -> list[Instruction]:
-        """The decoded instructions."""
-        return list(map(Instruction.decode, self.codes()))
+    @property
+    def ranks(self) -> int:
+        """Cores that run it together."""
+        return 1 + len(self.streams)
 
-    def codes(self) -> list[bytes]:
-        """The instructions as they lie in the image."""
-        return list(itertools.islice(codes(self.image, self.start), self.instruction_count))
+    @property
+    def starts(self) -> list[int]:
+        """For each rank the byte of the image with its first instruction."""
+        return [self.start, *(s.start for s in self.streams)]
+
+    def instructions(self, rank: int = 0) -> list[Instruction]:
+        """The decoded instructions of a rank."""
+        return list(map(Instruction.decode, self.codes(rank)))
+
+    def codes(self, rank: int = 0) -> list[bytes]:
+        """Its instructions as they lie in the image."""
+        of = self.streams[rank - 1] if rank else self
+        return list(itertools.islice(codes(self.image, of.start), of.instruction_count))
 
     def patched(self, arguments: Mapping[str, int]) -> dict[int, bytes]:
         """The instructions of :attr:`patches` in an execution with these arguments, by the bytes of
@@ -168,9 +193,10 @@ class Program:
                                    "compile the model again") from None
         return {at[index]: instruction.encode() for index, instruction in found.items()}
 
-    def node_name(self, index: int) -> str:
-        """The source node of instruction ``index``, or an empty string."""
-        at = self.node_of[index] if 0 <= index < len(self.node_of) else -1
+    def node_name(self, index: int, rank: int = 0) -> str:
+        """The source node of instruction ``index`` of a rank, or an empty string."""
+        nodes = self.streams[rank - 1].node_of if rank else self.node_of
+        at = nodes[index] if 0 <= index < len(nodes) else -1
         return self.nodes[at] if at >= 0 else ""
 
     def check(self, config: Config) -> None:
@@ -188,14 +214,18 @@ class Program:
                 f"compile the model again with --config {config.name}")
 
     def disassemble(self) -> str:
-        """One line an instruction: position, source node where it changes, fields."""
-        lines, last = [], ""
-        for i, instruction in enumerate(self.instructions()):
-            node = self.node_name(i)
-            if node and node != last:
-                lines.append(f"# {node}")
-                last = node
-            lines.append(f"{i:5d}  {instruction}")
+        """One line an instruction: position, source node where it changes, fields; of a gang rank
+        by rank."""
+        lines = []
+        for rank in range(self.ranks):
+            lines += [f"# rank {rank}"] * (self.ranks > 1)
+            last = ""
+            for i, instruction in enumerate(self.instructions(rank)):
+                node = self.node_name(i, rank)
+                if node and node != last:
+                    lines.append(f"# {node}")
+                    last = node
+                lines.append(f"{i:5d}  {instruction}")
         return "\n".join(lines)
 
     def to_bytes(self) -> bytes:
@@ -204,6 +234,8 @@ class Program:
                   "isa_version": ISA_VERSION, "config_hash": f"{self.config.hash:016x}",
                   "region_sizes": {str(int(k)): v for k, v in self.region_sizes.items()},
                   "precision": self.precision, "entries": [e._header() for e in self.entries]}
+        if self.streams:
+            header["streams"] = list(map(dataclasses.asdict, self.streams))
         blobs = [self.image, *(getattr(p, name) for p in (self, *self.entries) for name in EDGES)]
         header["blobs"] = [[name, len(blob)]
                            for name, blob in zip(blob_names(len(self.entries)), blobs)]
@@ -214,7 +246,7 @@ class Program:
     def _header(self) -> dict[str, Any]:
         """The fields that every entry has for itself."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                  if f.name not in (*SHARED, "entries", *EDGES)}
+                  if f.name not in (*SHARED, "entries", "streams", *EDGES)}
         for name in ("inputs", "outputs", "patches"):
             fields[name] = [dataclasses.asdict(v) for v in fields[name]]
         return fields
@@ -271,10 +303,13 @@ class Program:
             for side in ("inputs", "outputs"):
                 entry[side] = [Buffer(**b) for b in entry[side]]
             entry["patches"] = [Patch(**p) for p in entry["patches"]]
+            entry["streams"] = [Stream(**s) for s in entry.get("streams", [])]
             check_tables({**entry, **shared}, config, image)
             own: dict[str, Any] = dict(zip(EDGES, edges[2 * i:2 * i + 2]))
             made.append(cls(**entry, **shared, **own))
         made[0].entries = made[1:]
+        need(not (made[0].streams and made[0].entries),
+             "a program for several cores has one entry")
         return made[0]
 
     def save(self, path: str | Path) -> None:

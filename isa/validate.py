@@ -16,7 +16,8 @@ from typing import Any
 
 from isa.config import PRECISIONS, Config
 from isa.errors import UserError
-from isa.instructions import DMA_FIELDS, FETCH_BYTES, UNIT_BYTES, Opcode, Region, codes, opcode_of
+from isa.instructions import (DMA_FIELDS, EXCHANGE, FETCH_BYTES, MOST_RANKS, UNIT_BYTES, Opcode,
+                              Region, codes, opcode_of)
 from isa.layout import KINDS, RANGE, Buffer, machine_shape, pixel_bytes
 
 EDGES = ("host_pre", "host_post")
@@ -107,19 +108,23 @@ PATCH = {
 }
 """Of each field of a patch what it has to be."""
 
+STREAM = {
+    "start": BYTES, "instruction_count": _integer(1, REACH // UNIT_BYTES),
+    "node_of": _list_of(_integer(-1, REACH)), "predicted_cycles": _list_of(COUNT),
+}
+"""Of each field of a stream what it has to be."""
+
 ENTRY = {
-    "name": TEXT, "start": BYTES, "instruction_count": _integer(1, REACH // UNIT_BYTES),
-    "inputs": OBJECTS, "outputs": OBJECTS, "patches": OBJECTS,
-    "nodes": _list_of(TEXT), "node_of": _list_of(_integer(-1, REACH)),
-    "macs": COUNT, "multiplications": COUNT, "node_macs": _list_of(COUNT),
-    "compulsory_bytes": COUNT, "predicted_cycles": _list_of(COUNT),
+    **STREAM, "name": TEXT, "inputs": OBJECTS, "outputs": OBJECTS, "patches": OBJECTS,
+    "nodes": _list_of(TEXT), "macs": COUNT, "multiplications": COUNT, "node_macs": _list_of(COUNT),
+    "compulsory_bytes": COUNT,
     "placement": _list_of(_object(("node", "op", "engine", "reason"))),
     "choices": _list_of(_object(("layer", "op", "type", "reason"), ("sqnr_alone",))),
 }
 """Of each field of an entry what it has to be."""
 
 HEADER = {
-    **ENTRY, "entries": OBJECTS,
+    **ENTRY, "entries": OBJECTS, "streams": OBJECTS,
     "region_sizes": Rule(
         f"an object with sizes of regions 0 to {len(Region) - 1}, each {BYTES.text}",
         lambda v: type(v) is dict and v.keys() <= {str(int(r)) for r in Region}
@@ -149,12 +154,13 @@ def check_header(header: Any) -> None:
         At the first one that is not what it has to be.
     """
     need(type(header) is dict, "the header is no object")
+    header = {"streams": [], **header}     # which a program for one core does not have
     _fields("the header", header, HEADER)
     _fields("the configuration", {"exchange": False, **header["config"]}, CONFIG)
     names = blob_names(len(header["entries"]))
     need([name for name, _ in header["blobs"]] == names,
          f"the header: blobs has to be [name, size] of each of {', '.join(names)}")
-    _objects("", header, {"entries": ENTRY})
+    _objects("", header, {"entries": ENTRY, "streams": STREAM})
     for k, entry in enumerate([header, *header["entries"]]):
         _objects(f"entry {k}: " if k else "", entry,
                  {"inputs": BUFFER, "outputs": BUFFER, "patches": PATCH})
@@ -177,8 +183,8 @@ def _fields(where: str, fields: Mapping[str, Any], rules: Mapping[str, Rule]) ->
 
 def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> None:
     """Whether all parts of a program agree; ``inputs`` and ``outputs`` of the header are buffers,
-    and its ``region_sizes`` have regions as keys. An input of the graph may have several buffers,
-    each with a layout of its own.
+    its ``streams`` :class:`isa.program.Stream`, and its ``region_sizes`` have regions as keys. An
+    input of the graph may have several buffers, each with a layout of its own.
 
     Raises
     ------
@@ -186,7 +192,8 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
         At the first rule that is broken.
     """
     count, nodes, precision = (header[k] for k in ("instruction_count", "nodes", "precision"))
-    _check_image(image, header["start"], count)
+    _check_image(image, header["start"], count, config)
+    _check_streams(header, config, image)
     _check_regions({**header["region_sizes"], Region.PROGRAM: len(image)}, config)
     need(precision == "mixed" or PRECISIONS[precision] in config.dtypes,
          f"precision is {precision}, which the machine {config.name!r} does not have")
@@ -214,7 +221,24 @@ def check_tables(header: Mapping[str, Any], config: Config, image: bytes) -> Non
     need(all(end <= start for (_, end), (start, _) in zip(ends, ends[1:])), "two inputs overlap")
 
 
-def _check_image(image: bytes, start: int, count: int) -> None:
+def _check_streams(header: Mapping[str, Any], config: Config, image: bytes) -> None:
+    streams, nodes = header["streams"], len(header["nodes"])
+    need(not streams or config.exchange,
+         f"it is for several cores, and the machine {config.name!r} has no exchange")
+    need(not (streams and header["patches"]), "a program for several cores has no patches")
+    need(len(streams) < MOST_RANKS,
+         f"it is for {len(streams) + 1} cores, and a gang has at most {MOST_RANKS}")
+    for rank, s in enumerate(streams, start=1):
+        count = s.instruction_count
+        _check_image(image, s.start, count, config)
+        for name, found in (("node_of", s.node_of), ("predicted_cycles", s.predicted_cycles)):
+            need(len(found) in (0, count),
+                 f"{name} of rank {rank} has {len(found)} entries for {count} instructions")
+        need(max(s.node_of, default=-1) < nodes,
+             f"node_of of rank {rank} names a node beyond the {nodes} that there are")
+
+
+def _check_image(image: bytes, start: int, count: int, config: Config) -> None:
     need(start % FETCH_BYTES == 0, f"start is {start}, which is no multiple of {FETCH_BYTES}")
     found = list(itertools.islice(codes(image, start), count))
     need(len(found) == count, f"{count} instructions do not fit in an image of {len(image)} bytes")
@@ -222,6 +246,8 @@ def _check_image(image: bytes, start: int, count: int) -> None:
         opcodes = list(map(opcode_of, found))
     except ValueError as e:
         raise ProgramError(f"an instruction that is none: {e}") from None
+    need(config.exchange or not set(EXCHANGE) & set(opcodes),
+         f"it sends or awaits, and the machine {config.name!r} has no exchange")
     need(Opcode.END not in opcodes[:-1] and opcodes[-1] is Opcode.END,
          "the last instruction, and no other, has to be END")
 

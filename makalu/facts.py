@@ -16,7 +16,8 @@ PRODUCTS = ("Conv", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Einsum", "Attention
 
 def dram_bytes(program: Program) -> int:
     """Bytes that the instructions move between DRAM and the machine, themselves included."""
-    return _moved(program, Region) + sum(map(len, program.codes()))
+    return _moved(program, Region) + sum(
+        len(code) for rank in range(program.ranks) for code in program.codes(rank))
 
 
 def spilled_bytes(program: Program) -> int:
@@ -28,7 +29,8 @@ def spilled_bytes(program: Program) -> int:
 def _moved(program: Program, regions: Iterable[Region]) -> int:
     """Bytes that LOADs and STOREs move from and to some regions."""
     wanted = set(map(int, regions))
-    words = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in program.instructions()
+    words = sum(i.n0 * i.n1 * i.n2 * i.n3 for rank in range(program.ranks)
+                for i in program.instructions(rank)
                 if i.opcode in (Opcode.LOAD, Opcode.STORE) and i.region in wanted)
     return words * program.config.word_bytes
 

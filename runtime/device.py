@@ -45,16 +45,19 @@ class DeviceFault(UserError, RuntimeError):
         of the instruction.
     stuck : bool
         The machine has not come out of the reset that followed.
+    rank : int
+        Of a gang, whose instruction it is.
     """
 
     def __init__(self, program: Program, code: Fault, index: int, engine: str | None = None,
-                 stuck: bool = False):
-        self.code, self.index, self.node = code, index, program.node_name(index)
-        self.engine = queue_at(program, index) if engine is None else engine
-        self.stuck = stuck
+                 stuck: bool = False, rank: int = 0):
+        self.code, self.index, self.node = code, index, program.node_name(index, rank)
+        self.engine = queue_at(program, index, rank) if engine is None else engine
+        self.stuck, self.rank = stuck, rank
         unit = f"{self.engine.upper()} engine" if self.engine else "fetch and decoder"
         where = f" (node {self.node!r})" if self.node else ""
-        super().__init__(f"program {program.name!r} stopped at instruction {index}{where}, "
+        of = f" of rank {rank}" if program.streams else ""
+        super().__init__(f"program {program.name!r} stopped at instruction {index}{of}{where}, "
                          f"{unit}: {FAULT_TEXT[code]}" + (f"; {STUCK}" if stuck else ""))
 
 
@@ -140,9 +143,9 @@ class Device(Protocol):
         self.close()
 
 
-def queue_at(program: Program, index: int) -> str:
+def queue_at(program: Program, index: int, rank: int = 0) -> str:
     """The queue of an instruction, or "" where there is none, or it is not one."""
-    code = next(itertools.islice(codes(program.image, program.start), index, None), b"")
+    code = next(itertools.islice(codes(program.image, program.starts[rank]), index, None), b"")
     try:
         opcode = opcode_of(code) if code else Opcode.END
     except ValueError:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Program files: the same bytes always, and a clear word about every damage."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from isa.instructions import Instruction, Opcode, Region, assembled
 from isa.layout import Buffer
 from isa.presets import PRESETS
-from isa.program import MAGIC, Program, ProgramError
+from isa.program import MAGIC, Program, ProgramError, Stream
 
 
 def make() -> Program:
@@ -34,6 +35,39 @@ def test_round_trip(tmp_path: Path) -> None:
     assert back.roofline_cycles == 11
     assert (back.node_name(0), back.node_name(1)) == ("conv", "")
     assert "# conv\n    0  LOAD" in back.disassemble()
+
+
+def gang() -> Program:
+    """Rank 0 loads two words and sends them to rank 1, which stores them."""
+    streams = [[Instruction(Opcode.LOAD, dict(region=Region.INPUT, n0=2, n1=1, n2=1, n3=1)),
+                Instruction(Opcode.XFER, dict(n0=2, n1=1, n2=1, n3=1, wait_mask=1, wait_load=1,
+                                              to=2, signal=1))],
+               [Instruction(Opcode.AWAIT, dict(threshold=1)),
+                Instruction(Opcode.STORE, dict(region=Region.OUTPUT, n0=2, n1=1, n2=1, n3=1,
+                                               wait_mask=1 << 6, wait_await=1))]]
+    code = [assembled([*stream, Instruction(Opcode.END)]) for stream in streams]
+    return dataclasses.replace(
+        make(), config=dataclasses.replace(PRESETS["core256"], exchange=True),
+        image=b"".join(code), instruction_count=3, node_of=[0, 0, -1],
+        region_sizes={Region.INPUT: 64, Region.OUTPUT: 64},
+        streams=[Stream(len(code[0]), 3, [-1, 0, -1], [1, 2, 3])])
+
+
+def test_gangs() -> None:
+    p = gang()
+    back = Program.from_bytes(p.to_bytes())
+    assert back == p and back.to_bytes() == p.to_bytes()
+    assert (back.ranks, back.starts) == (2, [0, 128])
+    assert [i.opcode for i in back.instructions(1)] == [Opcode.AWAIT, Opcode.STORE, Opcode.END]
+    assert (back.node_name(1), back.node_name(0, 1), back.node_name(1, 1)) == ("conv", "", "conv")
+    text = back.disassemble()
+    assert text.index("# rank 0\n# conv\n") < text.index("# rank 1\n    0  AWAIT")
+    assert dataclasses.replace(make(), streams=p.streams).roofline_cycles == 6
+
+
+def test_a_program_for_one_core_is_what_it_was() -> None:
+    digest = hashlib.sha256(make().to_bytes()).hexdigest()
+    assert digest == "b33d2b60c51628f228f2974ffd5d48494d20679340ee534aa4c005c2bbb05c47"
 
 
 def test_another_machine_refuses_it() -> None:

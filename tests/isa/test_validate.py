@@ -14,7 +14,7 @@ from isa.layout import Buffer
 from isa.presets import PRESETS
 from isa.program import Program, ProgramError
 from isa.validate import BUFFER, CONFIG, HEADER
-from tests.isa.test_program import make, sealed
+from tests.isa.test_program import gang, make, sealed
 
 
 def changed(change: Callable[[dict[str, Any]], object], p: Program | None = None) -> bytes:
@@ -99,6 +99,42 @@ BREAKS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 def test_rules(change: Callable[[dict[str, Any]], object], says: str) -> None:
     with pytest.raises(ProgramError, match=f"^net.mkl: .*({says}).*; compile the model again$"):
         Program.from_bytes(changed(change), "net.mkl")
+
+
+GANG_BREAKS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda h: h["streams"][0].pop("start"), "streams 0 has no field 'start'"),
+    (lambda h: h["streams"][0].update(rank=1), "streams 0 has a field 'rank', which is none"),
+    (lambda h: h["streams"][0].update(start=-1), "streams 0: start has to be an integer from 0"),
+    (lambda h: h["streams"][0].update(start=32), "start is 32, which is no multiple of 128"),
+    (lambda h: h["streams"][0].update(start=1 << 20), "3 instructions do not fit"),
+    (lambda h: h["streams"][0].update(instruction_count=2, node_of=[], predicted_cycles=[]),
+     "the last instruction, and no other, has to be END"),
+    (lambda h: h["streams"][0].update(node_of=[0]), "node_of of rank 1 has 1 entries for 3"),
+    (lambda h: h["streams"][0].update(predicted_cycles=[0]), "predicted_cycles of rank 1 has 1"),
+    (lambda h: h["streams"][0].update(node_of=[0, 0, 1]), "node_of of rank 1 names a node beyond"),
+    (lambda h: h.update(streams=[3]), "streams 0 is no object"),
+    (lambda h: h.update(streams=h["streams"] * 16), "for 17 cores, and a gang has at most 16"),
+    (lambda h: h.update(patches=[dict(instruction=0, field="dram", argument="a", stride=1, shift=0,
+                                      mask=1)]), "a program for several cores has no patches"),
+    (lambda h: h["config"].update(exchange=1), "the configuration: exchange has to be true or"),
+    (lambda h: (h["config"].pop("exchange"),
+                h.update(config_hash=f"{PRESETS['core256'].hash:016x}")),
+     "the machine 'core256' has no exchange"),
+]
+
+
+@pytest.mark.parametrize("change,says", GANG_BREAKS, ids=range(len(GANG_BREAKS)))
+def test_rules_of_gangs(change: Callable[[dict[str, Any]], object], says: str) -> None:
+    with pytest.raises(ProgramError, match=f"^net.mkl: .*({says}).*; compile the model again$"):
+        Program.from_bytes(changed(change, gang()), "net.mkl")
+
+
+def test_gangs_have_one_entry_and_an_exchange() -> None:
+    with pytest.raises(ProgramError, match="a program for several cores has one entry"):
+        Program.from_bytes(dataclasses.replace(gang(), entries=[gang()]).to_bytes())
+    alone = dataclasses.replace(gang(), config=PRESETS["core256"], streams=[])
+    with pytest.raises(ProgramError, match="it sends or awaits, and the machine 'core256' has no"):
+        Program.from_bytes(alone.to_bytes())
 
 
 def test_opcodes() -> None:
