@@ -28,8 +28,8 @@ ADDRESS = {"id": 1, "addr": 32, "len": 8, "size": 3, "burst": 2, "lock": 1, "cac
 AXI = {**{c + n: w for c in ("aw", "ar") for n, w in ADDRESS.items()},
        "wdata": 64, "wstrb": 8, "wlast": 1, "wvalid": 1, "wready": 1, "bid": 1, "bresp": 2,
        "bvalid": 1, "bready": 1, "rid": 1, "rdata": 64, "rresp": 2, "rlast": 1, "rvalid": 1,
-       "rready": 1}
-INPUTS = {"s_axil_awaddr", "s_axil_rready", "m_axi_rdata", "m_axi_awready", "clk", "rst"}
+       "rready": 1, "aruser": 1}
+INPUTS = {"s_axil_awaddr", "s_axil_rready", "m_axi_rdata", "m_axi_awready", "clk", "rst", "held"}
 
 
 def test_ports():
@@ -39,7 +39,8 @@ def test_ports():
     body = body[:body.index("endmodule")]
     ports = {name: (way, int(high or 0) + 1) for way, high, name in
              re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", body, re.M)}
-    want = {"clk": 1, "rst": 1, "irq": 1, **{f"s_axil_{n}": w for n, w in AXI_LITE.items()},
+    want = {"clk": 1, "rst": 1, "irq": 1, "held": 1,
+            **{f"s_axil_{n}": w for n, w in AXI_LITE.items()},
             **{f"m_axi_{n}": w for n, w in AXI.items()}}
     assert {name: width for name, (_, width) in ports.items()} == want
     assert all(ports[name][0] == "input" for name in INPUTS)

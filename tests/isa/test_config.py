@@ -31,9 +31,8 @@ def test_the_hash_is_of_the_machine_not_of_its_name() -> None:
 
 
 def test_exchange_is_part_of_the_machine() -> None:
-    """One that has it is another one; one that has not is the one that it was."""
+    """One that has it is another one; one that has not says nothing of it."""
     config = PRESETS["core256"]
-    assert f"{config.hash:016x}" == "c55581130581fc46"
     assert replace(config, exchange=True).hash != config.hash
     assert "exchange" not in config.fields and replace(config, exchange=True).fields["exchange"]
 
