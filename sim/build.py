@@ -32,6 +32,10 @@ from sim.verilator import SPEED_FLAGS, ToolError, Verilator, find, installed, wa
 
 ROOT = Path(__file__).resolve().parent
 
+LOADED = time.time()
+"""When this program began to read the files of generators; those that change later are not what it
+has in memory."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -114,11 +118,20 @@ def verilog_text(name: str, variant: str, generator: str, make: Callable[[], str
                  simulated: bool = True) -> str:
     """What ``make`` gives, from the cache if neither ``variant`` nor the module ``generator`` has
     changed; ``name``: what to call it, ``simulated``: what a simulation needs is looked for before
-    minutes are spent."""
-    key = digest(variant, importlib.metadata.version("amaranth"),
-                 *(p.read_bytes() for p in sources(generator)))
+    minutes are spent.
+
+    Raises
+    ------
+    ToolError
+        If the generator's files have changed since this program read them.
+    """
+    files = sources(generator)
+    key = digest(variant, importlib.metadata.version("amaranth"), *(p.read_bytes() for p in files))
 
     def generate(path: Path) -> None:
+        for file in files:
+            if LOADED < file.stat().st_mtime <= time.time():    # not of a clock that is ahead
+                raise ToolError(f"{file} has changed since this program began: start it again")
         say(f"generating the Verilog of {name}")
         start = time.monotonic()
         text = make()

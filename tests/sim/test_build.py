@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.sim import standin
 ROOT = Path(sim_build.__file__).resolve().parent.parent
 SCRIPT = """
 import sys
+import time
 from isa.presets import PRESETS
 from sim.build import build
 from tests.sim import standin
@@ -53,6 +55,18 @@ def test_tools_are_missed_before_verilog_is_generated(monkeypatch, tmp_path):
         verilog_text("tiny", "test", "hw.top", lambda: pytest.fail("it is generated"))
     assert verilog_text("tiny", "test", "hw.top", lambda: "text", simulated=False) == "text"
     assert verilog_text("tiny", "test", "hw.top", lambda: pytest.fail("it is kept")) == "text"
+
+
+def test_a_generator_that_has_changed_meanwhile_is_not_run(monkeypatch, tmp_path):
+    """What it would make is not what the key says."""
+    monkeypatch.setenv("MAKALU_CACHE", str(tmp_path))
+    monkeypatch.setattr(sim_build, "LOADED", 0.0)
+    with pytest.raises(ToolError, match=r"\.py has changed since this program began: start it aga"):
+        verilog_text("net", "variant", "isa.config", lambda: "module net; endmodule",
+                     simulated=False)
+    monkeypatch.setattr(sim_build, "LOADED", time.time())
+    assert verilog_text("net", "variant", "isa.config", lambda: "module net; endmodule",
+                        simulated=False).startswith("module net")
 
 
 def test_same_text_is_not_built_again(capsys):
