@@ -17,7 +17,6 @@ from tests.sim import standin
 ROOT = Path(sim_build.__file__).resolve().parent.parent
 SCRIPT = """
 import sys
-import time
 from isa.presets import PRESETS
 from sim.build import build
 from tests.sim import standin
