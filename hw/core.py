@@ -142,6 +142,7 @@ class Machine(wiring.Component):
             connect(m, engine.engine, getattr(sequencer, f"{name}_engine"))
         for engine in (load, store):
             m.d.comb += engine.regions.eq(self.settings.regions)
+        m.d.comb += load.held.eq(self.held)
         m.d.comb += [
             tensor.begin.eq(self.start), fetch.region.eq(self.settings.regions[Region.PROGRAM]),
             fetch.program.eq(self.settings.program), fetch.start.eq(self.start),

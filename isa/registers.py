@@ -36,6 +36,8 @@ EVENTS = {
     "wait_dram": {
         "load": "requested data have not arrived, or the memory takes no request",
         "store": "all data have left, the memory has not answered"},
+    "wait_gang": {
+        "load": "requested data have not arrived, and a core of the gang has not asked for them"},
 }
 """Buckets that an engine itself tells apart: what each means, for the engines that have it."""
 

@@ -60,6 +60,8 @@ class LoadEngine(wiring.Component):
         This engine's data only.
     owed : 1
         Not all that was asked for has come.
+    held : 1
+        As of :class:`hw.core.Core`.
     write : array of ``WAYS * Lanes(config).words`` SpmWrite
     ends : a bit for each port of ``write``
         Its last write of an instruction, if it has one there, is done with this cycle.
@@ -81,6 +83,7 @@ class LoadEngine(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
     owed: Signal
+    held: Signal
     write: list[SpmWriter]
     ends: Signal
     events: data.View
@@ -92,7 +95,7 @@ class LoadEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(asked_layout(config))),
             "r": In(stream.Signature(read_layout(config))), "owed": Out(1),
-            "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
+            "held": In(1), "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
             "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
 
     def banks(self, port: int) -> int:
@@ -197,7 +200,7 @@ class LoadEngine(wiring.Component):
         with m.If(self.r.valid):
             m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
         with m.Elif(self.owed | self.ar.valid):
-            m.d.comb += self.events.wait_dram.eq(1)
+            m.d.comb += [self.events.wait_gang.eq(self.held), self.events.wait_dram.eq(~self.held)]
         with m.Else():
             m.d.comb += self.events.wait_out.eq(blocked)
         return m

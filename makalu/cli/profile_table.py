@@ -8,6 +8,7 @@ from makalu.see.profile import Run, engines, labels, layers, percentages, summar
 TITLES = {
     "active": "work", "wait_weights": "weights not there", "wait_data": "operands not there",
     "wait_out": "results not taken", "wait_dram": "DRAM",
+    "wait_gang": "other cores of the gang",
     **{f"wait_{q}": f"completion of a {q.upper()}"
        for q in ("load", "tensor", "window", "vector", "store")},
     "overhead": "set-up and draining", "idle": "no instruction"}

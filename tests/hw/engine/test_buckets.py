@@ -102,5 +102,15 @@ def test_dma_moves_its_beats(opcode, stall):
     got = bench.buckets
     assert got["active"] == 2 * 2 * 50
     assert sum(got.values()) == bench.cycles
-    assert got["wait_dram"] > 20
+    assert got["wait_dram"] > 20 and got["wait_gang"] == 0
     assert (got["wait_out"] > 0) == bool(stall)
+
+
+def test_a_load_that_is_held_waits_for_its_gang():
+    """All that it would wait for the memory."""
+    config = small(8, 8)
+    program = [Instruction(Opcode.LOAD, dict(region=Region.WORKSPACE, n0=50, n1=1, n2=1, n3=1))]
+    alone, held = (Bench(config, latency=30, held=held).run(program).buckets
+                   for held in (False, True))
+    assert held["wait_gang"] == alone["wait_dram"] > 20
+    assert held["wait_dram"] == alone["wait_gang"] == 0

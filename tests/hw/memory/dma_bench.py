@@ -65,8 +65,9 @@ class Bench:
 
     def __init__(self, config: Config, *, stall: float = 0.0, latency: int = 1, seed: int = 0,
                  sizes: tuple[int, ...] = (REGION_BYTES,) * 4, bases: tuple[int, ...] = BASES,
-                 errors: dict[int, int] | None = None, breach: tuple[str, int] = ("", -1)):
-        self.config, self.stall, self.seed = config, stall, seed
+                 errors: dict[int, int] | None = None, breach: tuple[str, int] = ("", -1),
+                 held: bool = False):
+        self.config, self.stall, self.seed, self.held = config, stall, seed, held
         self.sizes, self.bases = sizes, bases
         rng = np.random.default_rng(seed)
         self.dram = rng.integers(0, 256, MEMORY_BYTES, np.uint8)
@@ -121,6 +122,7 @@ class Bench:
         engine, account = getattr(dut, queue), dut.account[queue]
 
         async def feed(ctx):
+            ctx.set(dut.load.held, self.held)
             for e in (dut.load, dut.store):
                 for region in Region:
                     ctx.set(e.regions[region].base, self.bases[region])
