@@ -78,12 +78,12 @@ def tensor(rng: np.random.Generator, config: Config) -> list[Instruction]:
         ns, ncb = (-(-g.s // pixels), 1) if packed else (g.s, g.blocks)
         weights = groups * gn * (g.r * ns * ncb * lanes + 8)
         rows = -(-g.oh // gm)
-        out = groups * gn * g.oh * g.ow
+        dx = 1 if packed else g.dx
+        ow = (g.w + 2 * g.px - dx * (g.s - 1) - 1) // g.sx + 1
+        out = groups * gn * g.oh * ow
         if weights <= 3 * eighth and out * r_type.size <= eighth \
                 and out * o_type.size <= 2 * eighth - 64:
             break
-    dx = 1 if packed else g.dx
-    ow = (g.w + 2 * g.px - dx * (g.s - 1) - 1) // g.sx + 1
     nx = int(rng.integers(1, min(ow, config.psum_depth) + 1))
     ny = int(rng.integers(1, min(rows, config.psum_depth // nx) + 1))
     ntx, nty = -(-ow // nx), -(-rows // ny)
