@@ -4,11 +4,13 @@
 ::
 
     Chip     the chip control's registers ─► leases: cores, a window of memory, two rings
+             interrupt ─► each lease that has records takes them
     Lease    load: the program once, WORKSPACE, INPUT and OUTPUT for each place
-             execute_all: a job for each execution ─► records ─► outputs
+             begin: a job for each execution ─► records ─► end: outputs
 
 A place is what one execution at a time uses. One alone runs on whichever core of the lease is free;
-several at the same time are a gang, whose cores read the program together.
+several at the same time are a gang, whose cores read the program together. Executions of several
+leases are under way at the same time.
 """
 
 from collections.abc import Sequence
@@ -46,10 +48,16 @@ class Chip:
     ------
     MachineError
         If it is another chip, or does not answer.
+
+    Attributes
+    ----------
+    leases : dict of int to Lease
+        Who takes the records of each queue.
     """
 
     def __init__(self, link: Link, chip: ChipConfig):
         self.link, self.config = link, chip
+        self.leases = dict[int, Lease]()
         version = ISA_VERSION[0] << 16 | ISA_VERSION[1]
         for what, want, got in (
                 ("identification", IDENT, self.read("IDENT")),
@@ -76,6 +84,22 @@ class Chip:
         """Change a register of 64 bits."""
         self.write(name, value & 0xFFFF_FFFF)
         self.write(f"{name}_HI", value >> 32)
+
+
+    def wait(self) -> bool:
+        """Wait for the interrupt, and have each lease that it is for take its records; false if it
+        does not come."""
+        if not self.link.wait():
+            return False
+        self.collect()
+        return True
+
+    def collect(self) -> None:
+        """Have each lease that has records take them."""
+        status = self.read("IRQ_STATUS")
+        for queue, lease in self.leases.items():
+            if status >> queue & 1:
+                lease.take()
 
 
 def places_bytes(program: Program, places: int) -> int:
@@ -125,7 +149,9 @@ class Lease:
         self._base, self._watchdog = base, watchdog
         chip.write(f"{self._name}_TENANT", tenant)
         chip.write(f"{self._name}_RING", RING)
-        self._position = chip.read(f"{self._name}_JOBS_TAIL")
+        self._position = self._taken = chip.read(f"{self._name}_JOBS_TAIL")
+        self._count, self._found = 0, dict[int, Record]()
+        chip.leases[queue] = self
 
     def load(self, program: Program, places: int) -> None:
         """Write a program, clear what its executions keep, and set up the queue, which is at rest.
@@ -159,7 +185,7 @@ class Lease:
     def begin(self, inputs: Sequence[np.ndarray]) -> None:
         """Write the inputs of executions, and post their jobs; :meth:`end` waits for them."""
         link = self._chip.link
-        self._first, self._count = self._position, len(inputs)
+        self._count, self._found = len(inputs), {}
         gang = self._healthy(len(inputs)) if len(inputs) > 1 else []
         for k, region in enumerate(inputs):
             link.write_memory(self._base + self._plan.places[k][Region.INPUT],
@@ -173,10 +199,35 @@ class Lease:
         cores = [core for core in range(self._cores.bit_length()) if self._cores >> core & 1]
         return sorted(sorted(cores, key=lambda core: resetting >> core & 1)[:count])
 
+    @property
+    def ended(self) -> bool:
+        """Whether the executions have all ended, as far as records were taken."""
+        return len(self._found) == self._count
+
     def end(self) -> list[Result | DeviceFault]:
         """What the executions have given, when all have ended."""
-        records = self._records(self._first, self._count)
-        return [self._result(place, records[place]) for place in range(self._count)]
+        while not self.ended:
+            if not self._chip.wait():
+                raise self.late(self._chip.link.patience)
+        return [self._result(place, self._found[place]) for place in range(self._count)]
+
+    def late(self, patience: str) -> MachineError:
+        """The error of executions that have not ended in that time."""
+        return MachineError(f"{self._count - len(self._found)} of {self._count} jobs of program "
+                            f"{self._program.name!r} have not come back in {patience}: cores "
+                            f"running {self._chip.read_wide('RUNNING'):#x}, in reset "
+                            f"{self._chip.read_wide('RESETTING'):#x}")
+
+    def take(self) -> None:
+        """Take the records that are there, by their tags."""
+        chip = self._chip
+        tail = chip.read(f"{self._name}_RECORDS_TAIL")
+        while self._taken != tail:
+            data = chip.link.read_memory(self._block(self._plan.records, self._taken), BLOCK)
+            record = Record.decode(data.tobytes())
+            self._found[record.tag] = record
+            self._taken = (self._taken + 1) % POSITIONS
+        chip.write(f"{self._name}_RECORDS_HEAD", tail)
 
     def _put(self, place: int, cores: int, gang: int) -> None:
         """A job into the ring; its tag is its place."""
@@ -192,25 +243,6 @@ class Lease:
 
     def _block(self, ring: int, position: int) -> int:
         return self._base + ring + position % (1 << RING) * BLOCK
-
-    def _records(self, position: int, count: int) -> dict[int, Record]:
-        """The next records, by their tags."""
-        chip, found = self._chip, dict[int, Record]()
-        while len(found) < count:
-            if not chip.link.wait():
-                raise MachineError(f"{count - len(found)} of {count} jobs of program "
-                                   f"{self._program.name!r} have not come back in "
-                                   f"{chip.link.patience}: cores running "
-                                   f"{chip.read_wide('RUNNING'):#x}, in reset "
-                                   f"{chip.read_wide('RESETTING'):#x}")
-            tail = chip.read(f"{self._name}_RECORDS_TAIL")
-            while position != tail:
-                data = chip.link.read_memory(self._block(self._plan.records, position), BLOCK)
-                record = Record.decode(data.tobytes())
-                found[record.tag] = record
-                position = (position + 1) % POSITIONS
-            chip.write(f"{self._name}_RECORDS_HEAD", position)
-        return found
 
     def _result(self, place: int, record: Record) -> Result | DeviceFault:
         program, values = self._program, record.values
@@ -228,4 +260,5 @@ class Lease:
             region_bytes(program, Region.OUTPUT))
         counters = {name: values[name] for name in ("CYCLES", "INSTRUCTIONS", "DRAM_READ_BYTES",
                                                     "DRAM_WRITE_BYTES")}
-        return Result(outputs[:program.region_sizes.get(Region.OUTPUT, 0)].copy(), counters)
+        return Result(outputs[:program.region_sizes.get(Region.OUTPUT, 0)].copy(), counters,
+                      record.core)

@@ -142,8 +142,12 @@ class Session:
         What :meth:`run` takes and gives.
     takes : Takes
         The rules of the inputs.
+    cores : int
+        Executions that go on at the same time.
     counters : list[dict[str, int]]
         The machine's counters in each execution of the last :meth:`run`.
+    ran_on : list[int]
+        Which of the device's cores each of them ran on.
 
     Raises
     ------
@@ -158,8 +162,8 @@ class Session:
                  cores: int | None = None):
         if not loaded:
             check_alone(program)
-        self.cores = device.cores if cores is None else cores
-        if not 1 <= self.cores <= device.cores:
+        self._cores = cores
+        if cores is not None and not 1 <= cores <= device.cores:
             raise ValueError(f"device {device.name!r} runs {device.cores} executions at a time, "
                              f"not {cores}")
         self.program, self.device = program, device
@@ -171,11 +175,16 @@ class Session:
                         else [_buffer_port(b) for b in program.outputs])
         self.takes = Takes(program.name, tuple(self.inputs))
         self.counters: list[dict[str, int]] = []
+        self.ran_on: list[int] = []
         made = _names(self.inputs) | _names(self._pre.outputs if self._pre else [])
         self._need(made, program.inputs)
         self._need(made | _names(program.outputs), self._post.inputs if self._post else [])
         if not loaded:
             self.load()
+
+    @property
+    def cores(self) -> int:
+        return self.device.cores if self._cores is None else self._cores
 
     def load(self) -> None:
         """Load the program into the device, again if another one was there since; what executions
@@ -260,14 +269,14 @@ class Session:
         values = self.takes.named(inputs)
         self.takes.elements(values)
         self.device.enter(self.program, arguments)
-        self.counters = []
+        self.counters, self.ran_on = [], []
         return self._execute([values])[0]
 
     def _run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None
              ) -> dict[str, np.ndarray]:
         values = self.takes.named(inputs)
         total = self.takes.elements(values)
-        self.counters = []
+        self.counters, self.ran_on = [], []
         if not self.takes.alike:
             return self._execute([values])[0]    # there are no batches
         found: list[dict[str, np.ndarray]] = []
@@ -299,6 +308,7 @@ class Session:
         results = ([self.device.execute(regions[0])] if len(regions) == 1
                    else self.device.execute_all(regions))
         self.counters += [result.counters for result in results]
+        self.ran_on += [result.core for result in results]
         return [self._unpacked(values, result.outputs)
                 for values, result in zip(made, results, strict=True)]
 

@@ -8,7 +8,6 @@ needs no further build of them; chip control and hub are a design of their own.
 from hw.chip.top import UNCORE, uncore_verilog, verilog
 from isa.chip import ChipConfig
 from sim.build import HEADERS, ROOT, Kind, Library, build, rtl, verilog_text
-from sim.harness import DramModel, Harness
 
 
 def kind(chip: ChipConfig, cores: int | None = None) -> Kind:
@@ -47,9 +46,3 @@ def simulation(chip: ChipConfig, waves: str | None = None) -> Library:
                           lambda: uncore_verilog(chip))
     return build(uncore, waves, kind(chip),
                  beside={"makalu": rtl(chip.core, trace=True, gated=True)})
-
-
-def harness(chip: ChipConfig, dram: DramModel | None = None) -> Harness:
-    """A simulated chip, whose registers are those of :mod:`isa.jobs`; the memory has as many
-    channels as the chip, each of them as :class:`sim.harness.DramModel` says."""
-    return Harness(simulation(chip).path, dram or DramModel(), max_burst=chip.core.max_burst)

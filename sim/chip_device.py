@@ -1,63 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated chip as a device that runs several executions at the same time."""
+"""Cores of a simulated chip as a device that runs several executions at the same time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 from isa.chip import ChipConfig
 from isa.config import ConfigError
 from isa.program import Program
-from runtime.chip_host import Chip, Lease, places_bytes
+from runtime.chip_host import Lease, places_bytes
 from runtime.device import Device, DeviceFault, Result, check_entry
 from runtime.session import check_alone
-from sim.chip import simulation
-from sim.device import HarnessLink
+from sim.build import Library
 from sim.harness import DramModel, Harness
+from sim.shared_chip import SharedChip
 
-TENANT = 1
+TENANTS = 0xFFFF
+"""Numbers of tenants, from 1 on."""
 
 
-class RtlChip(Device):
-    """The RTL of a chip, simulated with its memory.
+class LeasedCores(Device):
+    """A job queue of a chip and the cores that it is leased for. Those of several queues may be
+    used at the same time, from a thread each.
 
     Parameters
     ----------
-    chip : ChipConfig
-    cores : int, optional
-        How many of its cores to use; by default all.
-    dram : DramModel, optional
-        What each channel of the memory is.
-    watchdog, max_cycles, progress
+    chip : SharedChip
+    queue : int
+        Which job queue of the chip, from 0.
+    watchdog, progress
         As :class:`sim.device.RtlDevice` has them.
 
     Raises
     ------
-    sim.verilator.ToolError
-        If the simulation cannot be built.
     isa.config.ConfigError
-        If the chip does not have so many cores.
+        If the chip does not have such a queue.
     """
 
     name = "rtl chip"
 
-    def __init__(self, chip: ChipConfig, cores: int | None = None, *,
-                 dram: DramModel | None = None, watchdog: int | None = None,
-                 max_cycles: int = 10**11, progress: Callable[[int], None] | None = None):
-        self.chip, self.config = chip, chip.core
-        self.cores = chip.cores if cores is None else cores
-        if not 1 <= self.cores <= chip.cores:
-            raise ConfigError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, "
-                              f"not {cores}")
-        self._dram = replace(dram or DramModel(), channels=chip.channels)
-        self._watchdog, self._max_cycles = watchdog, max_cycles
-        self.progress = progress
-        self.library = simulation(chip)
-        self._harness: Harness | None = None
+    def __init__(self, chip: SharedChip, queue: int, *, watchdog: int | None = None,
+                 progress: Callable[[int], None] | None = None):
+        if not 0 <= queue < chip.config.queues:
+            raise ConfigError(f"chip {chip.config.name!r} has {chip.config.queues} job queues: "
+                              f"there is none with number {queue}")
+        self.config, self._chip, self._queue = chip.config.core, chip, queue
+        self._watchdog, self.progress = watchdog, progress
+        self._base: int | None = None
+        self._program: Program | None = None
+
+    def assign(self, cores: Collection[int], tenant: int) -> None:
+        """Say which cores it is, by their numbers, and whose (up to 16 bits); another program has
+        to be loaded then. Cores that another queue has at the same time are for the caller to
+        avoid.
+
+        Raises
+        ------
+        isa.config.ConfigError
+            If the chip does not have them.
+        """
+        most = self._chip.config.cores
+        if not cores or not all(0 <= core < most for core in cores):
+            raise ConfigError(f"chip {self._chip.config.name!r} has {most} cores, from 0 on: there "
+                              f"are no cores {', '.join(map(str, cores)) or '(none)'}")
+        self.cores, self._tenant = len(cores), tenant
+        self._mask = sum(1 << core for core in set(cores))
+        self._program = None
 
     def load(self, program: Program) -> None:
-        """See :meth:`runtime.device.Device.load`. Resets the chip and its memory.
+        """See :meth:`runtime.device.Device.load`. A core is cleared before it works for another
+        tenant.
 
         Raises
         ------
@@ -66,16 +78,15 @@ class RtlChip(Device):
         """
         program.check(self.config)
         check_alone(program)
-        self.close()
+        chip = self._chip
+        with chip.turns:
+            if self._base is not None:
+                chip.memory.give(self._base)
+            self._base = chip.memory.take(places_bytes(program, self.cores))
+            self._lease = Lease(chip.control, self._queue, self._mask, self._tenant, self._base,
+                                self._watchdog)
+            self._lease.load(program, self.cores)
         self._program = program
-        self._harness = h = Harness(self.library.path, self._dram,
-                                    max_burst=self.config.max_burst)
-        self._link = HarnessLink(h, self._max_cycles)
-        base = 1 << (self.config.addr_bits - 2)
-        h.allocate(base, places_bytes(program, self.cores))
-        self._lease = Lease(Chip(self._link, self.chip), 0, (1 << self.cores) - 1, TENANT, base,
-                            self._watchdog)
-        self._lease.load(program, self.cores)
 
     def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
         """See :meth:`runtime.device.Device.enter`; the program itself is the only entry."""
@@ -95,22 +106,71 @@ class RtlChip(Device):
 
     def outcomes(self, inputs: Sequence[np.ndarray]) -> list[Result | DeviceFault]:
         """As :meth:`execute_all`, with the errors in their places."""
-        if self._harness is None:
+        if self._program is None:
             raise RuntimeError("no program is loaded: call load first")
         if len(inputs) > self.cores:
             raise ValueError(f"{len(inputs)} executions at a time on {self.cores} cores")
-        self._link.progress = self.progress
-        return self._lease.execute_all(inputs)
+        chip, lease = self._chip, self._lease
+        with chip.turns:
+            first = chip.harness.cycle
+            lease.begin(inputs)
+        while True:
+            with chip.turns:
+                if lease.ended:
+                    return lease.end()
+                if chip.harness.cycle - first >= chip.max_cycles:
+                    raise lease.late(f"{chip.max_cycles} cycles")
+                chip.clock()
+                if self.progress:
+                    self.progress(chip.harness.cycle - first)
+
+
+class RtlChip(LeasedCores):
+    """The RTL of a chip, simulated with its memory, for one tenant.
+
+    Parameters
+    ----------
+    chip : ChipConfig
+    cores : int, optional
+        How many of its cores to use; by default all.
+    dram : DramModel, optional
+        What each channel of the memory is.
+    watchdog, max_cycles, progress
+        As :class:`sim.device.RtlDevice` has them.
+
+    library : Library, optional
+        The simulation; by default that of the chip.
+
+    Raises
+    ------
+    sim.verilator.ToolError
+        If the simulation cannot be built.
+    isa.config.ConfigError
+        If the chip does not have so many cores.
+    """
+
+    def __init__(self, chip: ChipConfig, cores: int | None = None, *,
+                 dram: DramModel | None = None, watchdog: int | None = None,
+                 max_cycles: int = 10**11, progress: Callable[[int], None] | None = None,
+                 library: Library | None = None):
+        count = chip.cores if cores is None else cores
+        if not 1 <= count <= chip.cores:
+            raise ConfigError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, "
+                              f"not {cores}")
+        super().__init__(SharedChip(chip, dram=dram, max_cycles=max_cycles, library=library), 0,
+                         watchdog=watchdog, progress=progress)
+        self.assign(range(count), 0)
+
+    def load(self, program: Program) -> None:
+        """See :meth:`runtime.device.Device.load`. The cores are cleared, as for another tenant."""
+        self.assign(range(self.cores), self._tenant % TENANTS + 1)
+        super().load(program)
 
     def close(self) -> None:
-        """Free the simulation; :meth:`load` starts anew."""
-        if self._harness is not None:
-            self._harness.close()
-            self._harness = None
+        """Free the simulation; nothing else may be called afterwards."""
+        self._chip.close()
 
     @property
     def harness(self) -> Harness:
-        """The loaded simulation, for its statistics and its memory."""
-        if self._harness is None:
-            raise RuntimeError("no program is loaded: call load first")
-        return self._harness
+        """The simulation, for its statistics, its traces and its memory."""
+        return self._chip.harness

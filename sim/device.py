@@ -51,11 +51,11 @@ class HarnessLink:
         """Change memory."""
         self._harness.memory(address, data.size)[:] = data
 
-    def wait(self) -> bool:
-        """Clock until the interrupt."""
+    def wait(self, cycles: int | None = None) -> bool:
+        """Clock until the interrupt, for no more than so many cycles."""
         h, report = self._harness, self.progress
         first, start = h.cycle, time.thread_time()
-        finished = h.run(self._max_cycles, report and (lambda cycle: report(cycle - first)),
+        finished = h.run(self._max_cycles if cycles is None else cycles, report and (lambda cycle: report(cycle - first)),
                          cores=(self._core,))
         self.cycles += h.cycle - first
         self.seconds += time.thread_time() - start

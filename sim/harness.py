@@ -168,6 +168,9 @@ class Harness:
         How many, from 1 to 64.
     max_burst : int
         Beats of the longest burst that is no violation.
+    traces : int, optional
+        Traces of instructions that the library keeps; by default one for each core. What has one
+        control port may be a chip of several.
     waves : Path, optional
         File to write waves to; the library has to be built for its format.
 
@@ -182,10 +185,11 @@ class Harness:
     RESET_CYCLES = 8
 
     def __init__(self, library: Path, dram: DramModel, *, cores: int = 1, max_burst: int = 256,
-                 waves: Path | None = None):
+                 traces: int | None = None, waves: Path | None = None):
         if not 1 <= cores <= MAX_CORES:
             raise ValueError(f"{cores} cores: a simulation has from 1 to {MAX_CORES}")
         self.cores, self.channels = cores, dram.channels
+        self._traces = cores if traces is None else traces
         self._lib = ctypes.CDLL(str(library))
         for name, (result, arguments) in SIGNATURES.items():
             function = getattr(self._lib, f"harness_{name}")
@@ -263,7 +267,7 @@ class Harness:
     def trace(self, core: int = 0) -> np.ndarray:
         """The instructions since the core last became busy, an array of :data:`TRACE`."""
         size = c_uint64()
-        first = self._lib.harness_trace(self._handle, self._core(core), byref(size))
+        first = self._lib.harness_trace(self._handle, _within(core, self._traces), byref(size))
         return np.frombuffer(ctypes.string_at(first, size.value * TRACE.itemsize), TRACE)
 
     def memory(self, base: int, size: int) -> np.ndarray:
@@ -337,13 +341,16 @@ class Harness:
         return int(self._lib.harness_ended(self._handle, self._core(core))) or None
 
     def _core(self, core: int) -> int:
-        if not 0 <= core < self.cores:
-            raise ValueError(f"there is no core {core}: the simulation has {self.cores}, counted "
-                             "from 0")
-        return core
+        return _within(core, self.cores)
 
     def _check(self, status: int) -> None:
         if status in (VIOLATION, STOPPED):
             raise SimulationError(self._lib.harness_message(self._handle).decode())
         if status == NO_ANSWER:
             raise SimulationError("the control registers do not answer")
+
+
+def _within(core: int, cores: int) -> int:
+    if not 0 <= core < cores:
+        raise ValueError(f"there is no core {core}: the simulation has {cores}, counted from 0")
+    return core

@@ -110,14 +110,13 @@ def test_a_core_that_faults_leaves_the_other_its_bits(program, golden):
 
 @pytest.mark.long
 @pytest.mark.parametrize("dram", [DramModel(), STALLS], ids=["quiet", "stalls"])
-def test_one_design_takes_the_same_cycles(program, golden, monkeypatch, dram):
+def test_one_design_takes_the_same_cycles(program, golden, dram):
     """The joined cores and the uncore are the chip: against its whole Verilog in one piece."""
     whole = build(chip_verilog(CHIP, gated=True, name=UNCORE), kind=kind(CHIP, cores=0),
                   beside={"makalu": rtl(TINY, trace=True, gated=True)})
     taken = {}
     for name, library in (("joined", simulation(CHIP)), ("whole", whole)):
-        with RtlChip(CHIP, dram=dram) as device:
-            monkeypatch.setattr(device, "library", library)
+        with RtlChip(CHIP, dram=dram, library=library) as device:
             session = Session(program, device)
             assert same(session.run({INPUT: IMAGES}), golden)
             taken[name] = (session.counters, device.harness.cycle)
