@@ -8,18 +8,21 @@ Compiler, golden model and simulator are imported where they are used, so that `
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
-from isa.chip import CHIPS
+from isa.chip import CHIPS, ChipConfig, load_chip
 from isa.config import Config
 from isa.presets import load_config
 from isa.program import Program, ProgramError
 from makalu import facts
 from runtime.device import Device
 from runtime.session import Session
+
+if TYPE_CHECKING:
+    from sim.chip_device import LeasedCores
 
 DEVICES = ("golden", "rtl", "board", *CHIPS)
 """Names of devices: the golden model, the simulated hardware, a whole simulated board, and
@@ -189,15 +192,46 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
         return BoardDevice(_config(config), **options)
     if name in CHIPS:
         from sim.chip_device import RtlChip
-        chip = CHIPS[name]
-        if _config(config).hash != chip.core.hash:
-            raise ProgramError(f"the cores of {name!r} are {chip.core.name!r}, and the program is "
-                               f"for {_config(config).name!r}: add --config {chip.core.name}")
-        return RtlChip(chip, **options)
+        return RtlChip(_chip(name, config), **options)
     if is_device(name):
         from runtime.uart_device import SerialPort, UartDevice
         return UartDevice(_config(config), SerialPort(name[len(UART):]), name=name, **options)
     raise ValueError(f"no device {name!r}: one of {', '.join(DEVICES)}, or {UART}PORT")
+
+
+def open_queues(name: str, config: Config | str, **options: Any) -> "list[LeasedCores]":
+    """The job queues of a chip, each a device of its own as soon as cores are assigned to it; they
+    may be used at the same time, from a thread each.
+
+    Parameters
+    ----------
+    name : str
+        The chip's.
+    config : Config or str
+        What its cores are.
+    options
+        Of :class:`sim.shared_chip.SharedChip`.
+
+    Raises
+    ------
+    isa.config.ConfigError
+        If there is no such chip.
+    isa.program.ProgramError
+        If its cores are other machines.
+    """
+    from sim.chip_device import LeasedCores
+    from sim.shared_chip import SharedChip
+    chip = SharedChip(_chip(name, config), **options)
+    return [LeasedCores(chip, k) for k in range(chip.config.queues)]
+
+
+def _chip(name: str, config: Config | str) -> ChipConfig:
+    """The chip of a name, if its cores are what is expected."""
+    chip, wanted = load_chip(name), _config(config)
+    if wanted.hash != chip.core.hash:
+        raise ProgramError(f"the cores of {name!r} are {chip.core.name!r}, not {wanted.name!r}: "
+                           f"add --config {chip.core.name}")
+    return chip
 
 
 def run(program: Program | str | Path, inputs: Mapping[str, np.ndarray] | np.ndarray, *,

@@ -63,9 +63,9 @@ class DeviceFault(UserError, RuntimeError):
 
 @dataclass
 class Result:
-    """What one execution gives: the bytes of region OUTPUT (uint8), the machine's counters, named as
-    in :data:`isa.registers.COUNTERS` (a device that has none gives none), and which of the device's
-    cores ran it."""
+    """What one execution gives: the bytes of region OUTPUT (uint8), the machine's counters, named
+    as in :data:`isa.registers.COUNTERS` (a device that has none gives none), and which of the
+    device's cores ran it."""
 
     outputs: np.ndarray
     counters: dict[str, int] = field(default_factory=dict)

@@ -80,8 +80,7 @@ class LeasedCores(Device):
         check_alone(program)
         chip = self._chip
         with chip.turns:
-            if self._base is not None:
-                chip.memory.give(self._base)
+            self._leave()
             self._base = chip.memory.take(places_bytes(program, self.cores))
             self._lease = Lease(chip.control, self._queue, self._mask, self._tenant, self._base,
                                 self._watchdog)
@@ -123,6 +122,17 @@ class LeasedCores(Device):
                 chip.clock()
                 if self.progress:
                     self.progress(chip.harness.cycle - first)
+
+    def close(self) -> None:
+        """Give its memory back; :meth:`load` starts anew."""
+        self._program = None
+        with self._chip.turns:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._base is not None:
+            self._chip.memory.give(self._base)
+        self._base = None
 
 
 class RtlChip(LeasedCores):

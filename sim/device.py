@@ -55,8 +55,8 @@ class HarnessLink:
         """Clock until the interrupt, for no more than so many cycles."""
         h, report = self._harness, self.progress
         first, start = h.cycle, time.thread_time()
-        finished = h.run(self._max_cycles if cycles is None else cycles, report and (lambda cycle: report(cycle - first)),
-                         cores=(self._core,))
+        finished = h.run(self._max_cycles if cycles is None else cycles,
+                         report and (lambda cycle: report(cycle - first)), cores=(self._core,))
         self.cycles += h.cycle - first
         self.seconds += time.thread_time() - start
         return finished

@@ -12,10 +12,14 @@ from typing import Any
 import click
 
 from makalu.cli.console import out
+from isa.chip import CHIPS
 from makalu.cli.options import DeviceName, config_option, mhz_option
 
 NEEDS = {"fastapi": "fastapi", "uvicorn": "uvicorn", "grpc": "grpcio",
          "tritonclient": "tritonclient", "prometheus_client": "prometheus-client"}
+
+USUAL = 2
+"""Cores of each device of a fleet."""
 
 ENVIRONMENT = {"auto_envvar_prefix": "MAKALU_SERVE"}
 
@@ -37,8 +41,9 @@ class Serving:
     drain: float
     log: str
 
-    def run(self, cores: int, begin: Callable[[str, str], Any]) -> None:
-        """Serve until told to stop; each device has so many cores, which ``begin`` begins."""
+    def run(self, cores: int | None, begin: Callable[[str, str, int], Any], usual: int = 1) -> None:
+        """Serve until told to stop; each device has so many cores, by default ``usual``, or all of
+        a chip; ``begin`` begins its processes."""
         from makalu.serve import log, server, tenants
         from makalu.serve.accelerator import Hardware
         from makalu.serve.metrics import Metrics
@@ -47,7 +52,8 @@ class Serving:
 
         log.set_up(self.log)
         metrics = Metrics()
-        hardware = [Hardware(name, device, self.config, cores, self.mhz, self.limit)
+        hardware = [Hardware(name, device, self.config, cores or _all(device, usual), self.mhz,
+                             self.limit)
                     for name, device in _named(self.devices).items()]
 
         def answered(record: Record) -> None:
@@ -76,8 +82,8 @@ def serving(command: Callable[..., None]) -> Callable[..., None]:
                            envvar="MAKALU_SERVE_FOLDER"),
             click.option("--device", "devices", multiple=True, type=DeviceName(),
                          default=("golden",), show_default=True, metavar="DEVICE",
-                         help="golden, rtl, board or uart:PORT; given several times, leases "
-                              "choose."),
+                         help=f"golden, rtl, board, {', '.join(CHIPS)} (chips, whose cores leases "
+                              "share) or uart:PORT; given several times, leases choose."),
             config_option,
             click.option("--host", default="127.0.0.1", show_default=True,
                          help="Address to listen on; 0.0.0.0 is every network."),
@@ -104,9 +110,10 @@ def serving(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(context_settings=ENVIRONMENT)
 @serving
-@click.option("--cores", type=click.IntRange(1), default=1, show_default=True,
-              help="Processes of each device: its cores.")
-def serve(how: Serving, cores: int) -> None:
+@click.option("--cores", type=click.IntRange(1), metavar="N",
+              help="Of each device, each a process of its own; of a chip, those that are used.  "
+                   "[default: 1, or all of a chip]")
+def serve(how: Serving, cores: int | None) -> None:
     """Serve the models in FOLDER, as NAME/VERSION/model.onnx (or another format, or a .mkl
     program), with the Open Inference Protocol over HTTP and gRPC, TensorFlow Serving's REST and
     SageMaker's container contract. NAME/makalu.json may say how: {"batches": [1, 4], "delay_ms": 2,
@@ -119,23 +126,25 @@ def serve(how: Serving, cores: int) -> None:
     Examples:
       makalu serve models
       makalu serve models --device rtl --config core1024 --cores 2
+      makalu serve models --device chip4_small
       makalu serve models --tenants tenants.json --host 0.0.0.0
       curl localhost:8080/makalu/status
     """
     _need(NEEDS, "serve")
     from makalu.serve.process import Process
 
-    how.run(cores, Process)
+    how.run(cores, Process.begin)
 
 
 @click.command(context_settings=ENVIRONMENT)
 @serving
-@click.option("--cores", type=click.IntRange(1), default=2, show_default=True,
-              help="Of each device, wherever the cluster has room for them.")
+@click.option("--cores", type=click.IntRange(1), metavar="N",
+              help="Of each device, wherever the cluster has room for them; of a chip, which takes "
+                   "the room of one, those that are used.  [default: 2, or all of a chip]")
 @click.option("--address", metavar="HOST:PORT",
               help="The head of a Ray cluster; auto: the cluster that this computer is in.  "
                    "[default: a new one, of this computer alone]")
-def fleet(how: Serving, cores: int, address: str | None) -> None:
+def fleet(how: Serving, cores: int | None, address: str | None) -> None:
     """Serve the models in FOLDER as makalu serve does, with cores on the computers of a Ray cluster
     (makalu[ray]). A computer says how many it takes; when one goes, its cores are started again
     where there is room, and what they were running is run again.
@@ -151,8 +160,8 @@ def fleet(how: Serving, cores: int, address: str | None) -> None:
     _need({"ray": "ray"}, "ray")
     from makalu.serve import fleet
 
-    fleet.join(address, cores * len(how.devices))
-    how.run(cores, fleet.Actor)
+    fleet.join(address, sum(1 if device in CHIPS else cores or USUAL for device in how.devices))
+    how.run(cores, fleet.Actor.begin, USUAL)
 
 
 def _need(modules: dict[str, str], extra: str) -> None:
@@ -161,6 +170,11 @@ def _need(modules: dict[str, str], extra: str) -> None:
     if missing:
         raise click.ClickException(f"this needs {', '.join(missing)}: pip install "
                                    f"'makalu[{extra}]'")
+
+
+def _all(device: str, usual: int) -> int:
+    """Cores of a device of which nobody says how many."""
+    return CHIPS[device].cores if device in CHIPS else usual
 
 
 def _named(devices: tuple[str, ...]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cores on many computers: each is an actor that Ray places where a ``makalu_core`` is free.
+"""Cores on many computers: each, or each chip of several, is an actor that Ray places where a
+``makalu_core`` is free.
 
 What the service does with a process of its own computer it does with these: fair queues, leases,
 batches, and another run of what a process was at when it died. A computer that goes takes its cores
@@ -9,6 +10,7 @@ along; they are started again wherever there is room.
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,10 +18,10 @@ import ray
 from ray.exceptions import RayError
 
 from isa.errors import UserError
-from makalu.api import open_device
+from makalu.serve.lane import Link
 from makalu.serve.messages import Answer, Failed, Message
 from makalu.serve.requests import Failure, ServeError
-from makalu.serve.worker import Owner
+from makalu.serve.worker import owners
 
 RESOURCE = "makalu_core"
 """Of which a computer of the cluster has as many as the service may have cores there."""
@@ -32,21 +34,21 @@ PATIENCE = 10.0
 class Worker:
     """The actor: a device and its programs."""
 
-    def open(self, device: str, config: str, asker: str) -> tuple[int, str] | Failed:
+    def open(self, device: str, config: str, links: int, asker: str) -> tuple[int, str] | Failed:
         """Open the device: the process's number and the computer's name, or what is wrong."""
         host, here = socket.gethostname(), version("makalu")
         if here != asker:
             return Failed(f"{host} has makalu {here}, and the server {asker}: install the same "
                           "everywhere", fatal=True)
         try:
-            self.owner = Owner(open_device(device, config))
+            self.owners = owners(device, config, links)
         except (UserError, ValueError, OSError) as e:
             return Failed(f"{host}: {e}", fatal=True)
         return os.getpid(), host
 
-    def answer(self, message: Message) -> Answer:
-        """Do what a message asks for."""
-        return self.owner.answer(message)
+    def answer(self, link: int, message: Message) -> Answer:
+        """Do what a message asks for by a link."""
+        return self.owners[link].answer(message)
 
     def live(self) -> None:
         """Never return: who waits for it hears of the end of the process."""
@@ -54,20 +56,20 @@ class Worker:
 
 
 class Actor:
-    """A process somewhere in the cluster; see :class:`makalu.serve.core.Link`.
+    """A link to a process somewhere in the cluster; see :class:`makalu.serve.lane.Link`."""
 
-    Parameters
-    ----------
-    device, config : str
-        As :func:`makalu.api.open_device` takes them, on the computer that has the core.
-    """
-
-    def __init__(self, device: str, config: str):
-        self._opens = device, config
-        self._actor = ray.remote(num_cpus=0, resources={RESOURCE: 1}, max_concurrency=2)(
-            Worker).remote()
-        self._living = self._actor.live.remote()
+    def __init__(self, actor: Any, living: Any, opened: Any, link: int):
+        self._actor, self._living, self._opened, self._link = actor, living, opened, link
         self.pid, self.host = 0, ""
+
+    @classmethod
+    def begin(cls, device: str, config: str, links: int) -> Sequence[Link]:
+        """As :meth:`makalu.serve.process.Process.begin`, on the computer that has the core."""
+        actor = ray.remote(num_cpus=0, resources={RESOURCE: 1}, max_concurrency=links + 1)(
+            Worker).remote()
+        living = actor.live.remote()
+        opened = actor.open.remote(device, config, links, version("makalu"))
+        return [cls(actor, living, opened, k) for k in range(links)]
 
     @property
     def alive(self) -> bool:
@@ -76,7 +78,7 @@ class Actor:
 
     def open(self) -> Failed | None:
         """Wait until it has a computer and its device; or what it says is wrong."""
-        said = _get(self._actor.open.remote(*self._opens, version("makalu")))
+        said = _get(self._opened)
         if isinstance(said, Failed):
             return said
         self.pid, self.host = said
@@ -84,7 +86,7 @@ class Actor:
 
     def ask(self, message: Message) -> Answer:
         """Have it do something."""
-        return _get(self._actor.answer.remote(message))
+        return _get(self._actor.answer.remote(self._link, message))
 
     def wait(self) -> None:
         """Return when it has ended."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from makalu.serve.ground import Ground
 from makalu.serve.requests import Failure, ServeError
 from makalu.serve.tenants import Tenant
 from makalu.serve.terms import Terms
@@ -25,10 +26,13 @@ class Shown(Terms):
         Requests in its queue.
     held_bytes : int
         DRAM of the programs that it holds on the device.
+    uses : tuple of int
+        The cores that its batches run on: its own, or those that are shared.
     """
 
     id: str
     tenant: str
+    uses: tuple[int, ...]
     cycles: int
     elements: int
     answered: int
@@ -50,6 +54,8 @@ class Lease:
     id: str
     tenant: Tenant
     terms: Terms
+    ground: Ground = field(default_factory=lambda: Ground(1))
+    """Of its device."""
     cycles: int = 0
     elements: int = 0
     answered: int = 0
@@ -64,7 +70,8 @@ class Lease:
         return Shown(**{f.name: getattr(self.terms, f.name) for f in fields(Terms)},
                      id=self.id, tenant=self.tenant.name, cycles=self.cycles,
                      elements=self.elements, answered=self.answered, failed=self.failed,
-                     waiting=self.waiting, held_bytes=sum(self.held.values()))
+                     waiting=self.waiting, held_bytes=sum(self.held.values()),
+                     uses=self.ground.of(self.id).cores)
 
 
 class Leases:
@@ -72,12 +79,12 @@ class Leases:
 
     Parameters
     ----------
-    devices : mapping of str to int
-        Cores of each accelerator by name.
+    grounds : mapping of str to Ground
+        The cores of each accelerator by name.
     """
 
-    def __init__(self, devices: Mapping[str, int]):
-        self._devices = dict(devices)
+    def __init__(self, grounds: Mapping[str, Ground]):
+        self._grounds = dict(grounds)
         self._numbers = itertools.count(1)
         self._all: dict[str, Lease] = {}
 
@@ -124,6 +131,7 @@ class Leases:
                              "leases: detach one, or ask for a larger quota")
         self._check(tenant, terms)
         lease = Lease(f"{tenant.name}-{next(self._numbers)}", tenant, terms)
+        self._settle(lease)
         self._all[lease.id] = lease
         return lease
 
@@ -137,7 +145,10 @@ class Leases:
         """
         terms = lease.terms.changed(**changes)
         self._check(lease.tenant, terms, lease)
+        if terms.device != lease.terms.device:
+            lease.ground.give(lease.id, 0)
         lease.terms = terms
+        self._settle(lease)
         return lease
 
     def close(self, lease: Lease) -> None:
@@ -145,28 +156,39 @@ class Leases:
         lease.closed = True
 
     def detach(self, lease: Lease) -> None:
-        """End a lease."""
-        self._all.pop(lease.id, None)
+        """End a lease, whose cores are free then."""
+        if self._all.pop(lease.id, None):
+            lease.ground.give(lease.id, 0)
 
-    def free_cores(self, device: str, but: Lease | None = None) -> int:
-        """Cores that no lease has for itself."""
-        held = sum(lease.terms.cores for lease in self.on(device) if lease is not but)
-        return self._devices[device] - held
+    def _settle(self, lease: Lease) -> None:
+        """Give a lease its cores."""
+        lease.ground = self._grounds[lease.terms.device]
+        lease.ground.give(lease.id, lease.terms.cores)
 
     def _check(self, tenant: Tenant, terms: Terms, lease: Lease | None = None) -> None:
-        if terms.device not in self._devices:
+        if terms.device not in self._grounds:
             raise ServeError(Failure.NOT_FOUND, f"there is no device {terms.device!r}: one of "
-                             f"{', '.join(self._devices)}")
+                             f"{', '.join(self._grounds)}")
         shares = terms.share + sum(other.terms.share for other in self.of(tenant)
                                    if other is not lease)
         if shares > tenant.shares:
             raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have shares of "
                              f"{tenant.shares:g} together, and this makes {shares:g}: take less, "
                              "or ask for a larger quota")
-        others = [other for other in self.on(terms.device) if other is not lease]
-        free = self.free_cores(terms.device, lease) - terms.cores
-        sharing = not terms.cores or any(not other.terms.cores for other in others)
-        if free < sharing:
-            raise ServeError(Failure.CONFLICT, f"device {terms.device!r} has "
-                             f"{free + terms.cores} cores that no lease has for itself, and one "
-                             "stays for those that share: take fewer")
+        self._check_cores(terms, lease)
+
+    def _check_cores(self, terms: Terms, lease: Lease | None) -> None:
+        ground, id = self._grounds[terms.device], lease.id if lease else ""
+        sharing = not terms.cores or any(not other.terms.cores for other in self.on(terms.device)
+                                         if other is not lease)
+        free, queues = ground.free(id), ground.queues - ground.owners(id)
+        what = f"device {terms.device!r} has {free} of {ground.cores} cores free"
+        if terms.cores + sharing > free:
+            shared = ", of which one stays for the leases that share" if free and sharing else ""
+            cure = f"take up to {free - sharing}" if terms.cores and free > sharing else (
+                "detach a lease that has cores for itself, make it smaller, or take another device")
+            raise ServeError(Failure.CONFLICT, f"{what}{shared}: {cure}")
+        if (terms.cores > 0) + sharing > queues:
+            raise ServeError(Failure.CONFLICT, f"{what}, but its {ground.queues} job queues are "
+                             "taken, one for each lease with cores of its own and one for those "
+                             "that share: detach one, or take another device")

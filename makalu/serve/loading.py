@@ -24,7 +24,7 @@ from isa.presets import load_config
 from isa.program import Program, ProgramError
 from makalu import facts
 from makalu.facts import Cost
-from makalu.serve.core import Held
+from makalu.serve.lane import Held
 from makalu.serve.repository import FILES, Source
 from makalu.serve.requests import Failure, ServeError
 from sim.cache import digest, in_cache, kept

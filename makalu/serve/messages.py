@@ -18,11 +18,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """Run a program that was taken, for an owner; answered with :class:`Ran`."""
+    """Run a program that was taken, for an owner, on these cores of a chip; answered with
+    :class:`Ran`."""
 
     program: str
     owner: str
     inputs: dict[str, np.ndarray]
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,18 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Ran:
-    """An execution: which program gave these outputs, the cycles that the machine counted (0: it
-    counts none), and the seconds it took."""
+    """A run: which program gave these outputs; of each execution the core of the device and the
+    cycles that the machine counted (0: it counts none); and the seconds that all took."""
 
     program: str
     outputs: dict[str, np.ndarray]
-    cycles: int
+    executions: tuple[tuple[int, int], ...]
     seconds: float
+
+    @property
+    def cycles(self) -> int:
+        """Of all executions together."""
+        return sum(cycles for _, cycles in self.executions)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ class Metrics(Collector):
     def seen(self, batch: Batch, ran: Ran) -> None:
         """Count an execution."""
         labels = batch.lease.tenant.name, batch.model.name, batch.model.version
-        self._cycles.labels(*labels).inc(ran.cycles or batch.cost.cycles)
+        self._cycles.labels(*labels).inc(ran.cycles or batch.cycles)
         self._elements.labels(*labels).inc(batch.elements)
-        self._moved.labels(*labels).inc(batch.cost.moved_bytes)
+        self._moved.labels(*labels).inc(batch.cost.moved_bytes * batch.executions)
         self._ran.labels(*labels).observe(ran.seconds)
 
     def answered(self, record: Record) -> None:
@@ -74,7 +74,7 @@ class Metrics(Collector):
         yield _total("makalu_device_busy_seconds", "Of all cores together", ("device",),
                      [((a.name,), a.busy_seconds) for a in accelerators])
         yield _total("makalu_device_restarts", "Processes started again", ("device",),
-                     [((a.name,), sum(c.restarts for c in a.cores)) for a in accelerators])
+                     [((a.name,), a.restarts) for a in accelerators])
         waiting = sum((a.queues.waiting() for a in accelerators), collections.Counter())
         yield _gauge("makalu_waiting", "Parts of requests in the queues", ("tenant", "model"),
                      waiting.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from makalu.serve.accelerator import Accelerator
-from makalu.serve.core import Held
+from makalu.serve.lane import Held
 from makalu.serve.loading import Made, programs
 from makalu.serve.queues import Compiled
 from makalu.serve.repository import Repository, Source
@@ -196,13 +196,13 @@ class Models:
             raise ServeError(Failure.BAD, f"model {version.name!r} has a fixed batch of "
                              f"{min(by_batch)}, not {', '.join(map(str, wanted))}: leave 'batches' "
                              "out, or export it with a dynamic first dimension")
-        version.compiled[accelerator.config] = Compiled(
-            version.name, version.number, {b: m.held for b, m in by_batch.items()},
-            {b: m.cost for b, m in by_batch.items()},
-            version.source.settings.delay_ms / 1000)
         loaded = max((f[0] for f in found), key=lambda f: f.batch)
         version.takes = Takes(version.name, loaded.inputs)
         free = version.takes.alike
+        version.compiled[accelerator.config] = Compiled(
+            version.name, version.number, {b: m.held for b, m in by_batch.items()},
+            {b: m.cost for b, m in by_batch.items()},
+            version.source.settings.delay_ms / 1000, free)
         version.inputs, version.outputs = (
             tuple(_free(p) if free else p for p in ports)
             for ports in (loaded.inputs, loaded.outputs))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device's process on this computer."""
 
-import contextlib
 import itertools
 import os
-import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from makalu.serve.channel import Channel
+from makalu.serve.lane import Link
 from makalu.serve.messages import Answer, Failed, Message
 
 
@@ -16,10 +16,7 @@ class Process:
     """A process that owns a device. All methods but :meth:`kill` block; each raises OSError or
     EOFError when the process dies.
 
-    Parameters
-    ----------
-    device, config : str
-        As :func:`makalu.api.open_device` takes them.
+    This is one link to it, with a channel of its own.
     """
 
     host = "localhost"
@@ -27,13 +24,28 @@ class Process:
     worker = "makalu.serve.worker"
     """The module that it runs."""
 
-    def __init__(self, device: str, config: str):
-        self._channel, theirs = Channel.pair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self.worker, *map(str, theirs), device, config],
-            pass_fds=theirs, start_new_session=True)
-        os.close(theirs[0])
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel):
+        self._process, self._channel = process, channel
         self._numbers = itertools.count()
+
+    @classmethod
+    def begin(cls, device: str, config: str, links: int) -> Sequence[Link]:
+        """Begin a process, with so many links to it.
+
+        Parameters
+        ----------
+        device, config : str
+            As :func:`makalu.api.open_device` takes them; with several links a chip.
+        links : int
+        """
+        pairs = [Channel.pair() for _ in range(links)]
+        numbers = [number for _, theirs in pairs for number in theirs]
+        process = subprocess.Popen(
+            [sys.executable, "-m", cls.worker, device, config, *map(str, numbers)],
+            pass_fds=numbers, start_new_session=True)
+        for _, (end, *_) in pairs:
+            os.close(end)
+        return [cls(process, channel) for channel, _ in pairs]
 
     @property
     def pid(self) -> int:
@@ -64,7 +76,6 @@ class Process:
 
     def kill(self) -> None:
         """End it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
         self._channel.close()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from makalu.facts import Cost
-from makalu.serve.core import Held
+from makalu.serve.lane import Held
 from makalu.serve.leases import Lease
 
 
@@ -33,6 +33,8 @@ class Compiled:
         By batch.
     delay : float
         Seconds that a request may wait for others to fill a batch.
+    alike : bool
+        Whether requests can be put together, and cut: the first axes of all inputs count the same.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Compiled:
     programs: dict[int, Held]
     costs: dict[int, Cost]
     delay: float
+    alike: bool = True
 
     @property
     def bytes(self) -> int:
@@ -82,11 +85,12 @@ class Part:
 
 @dataclass
 class Batch:
-    """Parts of one lease that run together."""
+    """Parts of one lease that run together, on one core or on several of a chip."""
 
     lease: Lease
     model: Compiled
     parts: list[Part]
+    cores: int = 1
 
     @property
     def elements(self) -> int:
@@ -94,14 +98,29 @@ class Batch:
         return sum(p.elements for p in self.parts)
 
     @property
+    def most(self) -> int:
+        """Elements that there is room for."""
+        return self.model.most * self.cores
+
+    @property
     def size(self) -> int:
-        """The compiled batch."""
-        return self.model.batch(self.elements)
+        """The compiled batch: what a core takes if each gets as much."""
+        return self.model.batch(-(-self.elements // self.cores))
+
+    @property
+    def executions(self) -> int:
+        """Of the program."""
+        return -(-self.elements // self.size)
 
     @property
     def cost(self) -> Cost:
-        """Of the execution."""
+        """Of an execution."""
         return self.model.costs[self.size]
+
+    @property
+    def cycles(self) -> int:
+        """Predicted, of all executions together."""
+        return self.cost.cycles * self.executions
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Those of all parts, one behind the other."""
@@ -161,19 +180,19 @@ class Queues:
             queue.parts.remove(part)
             lease.waiting = len(queue.parts)
 
-    def next(self, served: Callable[[Lease], bool]) -> tuple[Batch | None, float | None]:
-        """The batch that runs next on a core which serves some leases; or none, and the time at
-        which the first batch will not wait for more requests any longer, if there is one."""
+    def next(self, cores: Callable[[Lease], int]) -> tuple[Batch | None, float | None]:
+        """The batch that runs next where a lease finds so many cores, or none; or no batch, and the
+        time at which the first one will not wait for more requests any longer, if there is one."""
         now = self._clock()
         if not len(self):       # the end of a busy period: everybody begins anew
             self._now = max((q.finish for q in self._queues.values()), default=self._now)
         self._queues = {k: q for k, q in self._queues.items() if q.parts or q.finish > self._now}
-        waiting = [q for q in self._queues.values() if q.parts and served(q.lease)]
+        waiting = [(q, n) for q in self._queues.values() if q.parts and (n := cores(q.lease))]
         ready, later = [], []
-        for queue in waiting:
-            batch = _gather(queue)
+        for queue, count in waiting:
+            batch = _gather(queue, count)
             due = batch.parts[0].arrived + batch.model.delay
-            if batch.elements >= batch.model.most or due <= now or batch.parts[0].deaths:
+            if batch.elements >= batch.most or due <= now or batch.parts[0].deaths:
                 ready.append((queue, batch))
             else:
                 later.append(due)
@@ -182,7 +201,7 @@ class Queues:
         queue, batch = min(ready, key=lambda r: (
             -r[0].lease.terms.priority, max(self._now, r[0].finish), r[1].parts[0].arrived))
         self._now = max(self._now, queue.finish)
-        queue.finish = self._now + batch.cost.cycles / queue.lease.terms.share
+        queue.finish = self._now + batch.cycles / queue.lease.terms.share
         for part in batch.parts:
             queue.parts.remove(part)
             part.dispatched = now
@@ -190,14 +209,16 @@ class Queues:
         return batch, None
 
 
-def _gather(queue: _Queue) -> Batch:
-    """The oldest part, and those behind it that are for the same model as far as they fit. What was
-    in a process that died runs alone, so that what killed it takes nothing along twice."""
-    batch = Batch(queue.lease, queue.parts[0].model, [])
+def _gather(queue: _Queue, cores: int) -> Batch:
+    """The oldest part, and those behind it that are for the same model as far as they fit on so
+    many cores. What was in a process that died runs alone, so that what killed it takes nothing
+    along twice."""
+    model = queue.parts[0].model
+    batch = Batch(queue.lease, model, [], cores if model.alike else 1)
     if queue.parts[0].deaths:
         batch.parts.append(queue.parts[0])
         return batch
-    room = batch.model.most
+    room = batch.most
     for part in queue.parts:
         if part.model is batch.model and part.elements <= room and not part.deaths:
             batch.parts.append(part)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from makalu.serve.accelerator import Accelerator, Hardware
+from makalu.serve.accelerator import Accelerator, Begin, Hardware
 from makalu.serve.administration import Administration
 from makalu.serve.admission import Admission
-from makalu.serve.core import Link
+from makalu.serve.ground import Ground
 from makalu.serve.inference import Inference
 from makalu.serve.leases import Lease, Leases
 from makalu.serve.messages import Ran
@@ -41,19 +41,20 @@ class Service:
         Called after each execution, for metrics.
     answered : function of Record
         Called after each request, for the log and metrics.
-    begin : function of device and config
-        Begins the process of a core: here, or elsewhere.
+    begin : Begin
+        Begins the process of a device: here, or elsewhere.
     """
 
     def __init__(self, folder: Path, hardware: Sequence[Hardware], tenants: Tenants | None = None,
                  poll: float = 0.0, say: Callable[..., None] = lambda event, **facts: None,
                  seen: Callable[[Batch, Ran], None] = lambda batch, ran: None,
                  answered: Callable[[Record], None] = lambda record: None,
-                 begin: Callable[[str, str], Link] = Process):
+                 begin: Begin = Process.begin):
         self.tenants = tenants or Tenants()
-        self.leases = Leases({h.name: h.cores for h in hardware})
+        grounds = {h.name: Ground(h.cores, h.queues) for h in hardware}
+        self.leases = Leases(grounds)
         self.accelerators: Mapping[str, Accelerator] = {
-            h.name: Accelerator(h, begin,
+            h.name: Accelerator(h, begin, ground=grounds[h.name],
                                 leases=lambda name=h.name: self.leases.on(name),  # type: ignore[misc]
                                 seen=self._ran, say=say) for h in hardware}
         self.models = Models(Repository(folder), self.accelerators, say)
@@ -145,8 +146,8 @@ class Service:
     def _ran(self, batch: Batch, ran: Ran) -> None:
         version = self.models.of(batch.model)
         if version is not None:
-            version.count(elements=batch.elements, executions=1,
-                          cycles=ran.cycles or batch.cost.cycles)
+            version.count(elements=batch.elements, executions=batch.executions,
+                          cycles=ran.cycles or batch.cycles)
         self._seen(batch, ran)
 
     async def _look(self) -> None:

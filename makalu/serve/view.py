@@ -96,16 +96,21 @@ class View:
 
             {"time": s, "tenant": "…",
              "devices": [{"name", "kind", "config", "mhz", "cores": [{"state", "host", "pid",
-                          "restarts", "program"}], "busy": share of the last second, "cycles",
-                          "waiting", "executions"}],
+                          "restarts", "program", "lease", "busy", "jobs"}],
+                          "busy": share of the last second, "cycles", "waiting", "executions"}],
              "leases": [the fields of Shown],
              "models": [{"name", "version", "state", "reason", "program", "batches",
                          "costs": [of Served], "held_bytes", "cycles", "answered", "failed",
                          "elements"}]}
+
+        A core's ``lease`` is the one that has it for itself, "" if it is shared, and None if it is
+        another tenant's.
         """
+        leases = self._leases.visible(tenant)
         return {"time": time.time(), "tenant": tenant.name,
-                "devices": [_device(a) for a in self._accelerators.values()],
-                "leases": [asdict(x.shown()) for x in self._leases.visible(tenant)],
+                "devices": [_device(a, {x.id for x in leases})
+                            for a in self._accelerators.values()],
+                "leases": [asdict(x.shown()) for x in leases],
                 "models": [self._model(v) for v in self._models.all() if tenant.sees(v.name)]}
 
     def _model(self, version: Version) -> dict[str, Any]:
@@ -130,10 +135,15 @@ class View:
                             for batch, cost in c.costs.items()))
 
 
-def _device(a: Accelerator) -> dict[str, Any]:
+def _device(a: Accelerator, seen: set[str]) -> dict[str, Any]:
     return {"name": a.name, "kind": a.hardware.device, "config": a.config, "mhz": a.hardware.mhz,
             "busy": round(a.busy, 4), "cycles": a.cycles, "executions": a.executions,
             "waiting": len(a.queues),
-            "cores": [{"state": "ready" if core.ready else "down", "host": core.host,
-                       "pid": core.pid, "restarts": core.restarts, "program": core.program}
-                      for core in a.cores]}
+            "cores": [_core(a, k, seen) for k in range(a.hardware.cores)]}
+
+
+def _core(a: Accelerator, k: int, seen: set[str]) -> dict[str, Any]:
+    lane, use, owner = a.lane(k), a.uses[k], a.ground.owner(k)
+    return {"state": "ready" if lane.ready else "down", "host": lane.host, "pid": lane.pid,
+            "restarts": lane.restarts, "program": use.program, "busy": round(use.busy, 4),
+            "jobs": use.jobs, "lease": owner if owner in seen | {""} else None}

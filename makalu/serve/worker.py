@@ -4,22 +4,38 @@
 It may die at any time, and loses nothing that its parent does not have. What is on the device
 belongs to one program and one owner; when either changes, the program is loaded again, which clears
 scratchpad, PSUM and every region that executions write.
+
+The process of a chip has a channel, a thread and an owner for each of the chip's job queues, and so
+several leases' executions under way at the same time.
 """
 
+import itertools
 import signal
 import socket
 import sys
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
+from isa.chip import CHIPS
 from isa.errors import UserError
 from isa.program import Program
-from makalu.api import open_device
+from makalu.api import open_device, open_queues
 from makalu.serve.channel import Channel
 from makalu.serve.messages import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
 from runtime.device import Device, DeviceFault, MachineError
 from runtime.ports import InputError
-from runtime.session import Session
+from runtime.session import Session, check_alone
+
+if TYPE_CHECKING:
+    from sim.chip_device import LeasedCores
+
+There = tuple[str, str, tuple[int, ...]]
+NOTHING: There = "", "", ()
 
 
 @dataclass
@@ -28,8 +44,8 @@ class Owner:
 
     device: Device
     sessions: dict[str, Session] = field(default_factory=dict)
-    there: tuple[str, str] = "", ""
-    """Program and owner of what is on the device."""
+    there: There = NOTHING
+    """Program and owner of what is on the device, and on which cores of a chip."""
 
     def answer(self, message: Message) -> Answer:
         """Do what a message asks for."""
@@ -43,53 +59,121 @@ class Owner:
                     self.sessions.pop(message.program, None)
                     return Loaded(message.program)
         except (DeviceFault, InputError) as e:
-            self.there = "", ""
+            self.there = NOTHING
             return Failed(str(e), input=isinstance(e, InputError))
         except (MachineError, UserError, MemoryError) as e:
-            self.there = "", ""
+            self.there = NOTHING
             return Failed(str(e), fatal=isinstance(e, MachineError))
 
     def _load(self, message: Load) -> Loaded:
-        session = Session(Program.from_bytes(message.data), self.device)
-        self.sessions[message.program], self.there = session, (message.program, "")
+        session = self._session(Program.from_bytes(message.data))
+        self.sessions[message.program] = session
         return Loaded(message.program, tuple(session.inputs), tuple(session.outputs),
                       session.batch)
+
+    def _session(self, program: Program) -> Session:
+        """A program that was taken; it is on the device then."""
+        self.there = NOTHING
+        return Session(program, self.device)
 
     def _run(self, message: Run) -> Ran:
         session = self.sessions[message.program]
         start = time.monotonic()
-        if self.there != (message.program, message.owner):
-            self.there = "", ""
+        there = message.program, message.owner, message.cores
+        if self.there != there:
+            self.there = NOTHING
+            self._give(message)
             session.load()
-            self.there = message.program, message.owner
+            self.there = there
         outputs = session.run(message.inputs)
-        cycles = sum(c.get("CYCLES", 0) for c in session.counters)
-        return Ran(message.program, outputs, cycles, time.monotonic() - start)
+        executions = tuple((core, counters.get("CYCLES", 0)) for core, counters in zip(
+            session.ran_on, session.counters, strict=True))
+        return Ran(message.program, outputs, executions, time.monotonic() - start)
+
+    def _give(self, message: Run) -> None:
+        """Give the device to another owner, who has no choice of cores where there is one."""
 
 
-def serve(channel: Channel, device: str, config: str) -> None:
-    """Say whether the device is there, and answer until the other end is closed."""
+@dataclass
+class QueueOwner(Owner):
+    """The owner of a chip's job queue, whose cores are others from lease to lease."""
+
+    device: "LeasedCores"
+    tenants: defaultdict[str, int] = field(default_factory=lambda: numbers())
+    """Numbers of the owners, the same for all queues of a chip."""
+
+    def _session(self, program: Program) -> Session:
+        """A program that was taken; the queue has no cores to load it into yet."""
+        program.check(self.device.config)
+        check_alone(program)
+        return Session(program, self.device, loaded=True)
+
+    def _give(self, message: Run) -> None:
+        self.device.assign(message.cores, self.tenants[message.owner])
+
+
+def numbers() -> defaultdict[str, int]:
+    """A number for each name that it is asked for, from 1 on; none twice."""
+    return defaultdict(itertools.count(1).__next__)
+
+
+def owners(device: str, config: str, links: int) -> Sequence[Owner]:
+    """An owner for each link to the process of a device.
+
+    Raises
+    ------
+    UserError, ValueError, OSError
+        If the device does not open.
+    """
+    if device in CHIPS:
+        tenants = numbers()
+        return [QueueOwner(queue, tenants=tenants)
+                for queue in open_queues(device, config)[:links]]
+    return [Owner(open_device(device, config)) for _ in range(links)]
+
+
+def serve(channels: Sequence[Channel], device: str, config: str) -> None:
+    """Say whether the device is there, and answer until the other end of a channel is closed."""
     try:
-        machine = open_device(device, config)
+        found = owners(device, config, len(channels))
     except (UserError, ValueError, OSError) as e:
-        channel.send(Failed(str(e), fatal=True))
+        for channel in channels:
+            channel.send(Failed(str(e), fatal=True))
         return
+    ended = SimpleQueue[BaseException | None]()
+
+    def answer(channel: Channel, owner: Owner) -> None:
+        try:
+            converse(channel, owner)
+            ended.put(None)
+        except BaseException as e:      # which ends the process, in its main thread
+            ended.put(e)
+
+    for each in zip(channels, found, strict=True):
+        threading.Thread(target=answer, args=each, daemon=True).start()
+    why = ended.get()
+    if why is not None:
+        raise why
+
+
+def converse(channel: Channel, owner: Owner) -> None:
+    """Answer until the other end is closed."""
     channel.send(None)
-    with machine:
-        owner = Owner(machine)
-        while True:
-            try:
-                number, message = channel.receive()
-            except EOFError:
-                return
-            channel.send((number, owner.answer(message)))
+    while True:
+        try:
+            number, message = channel.receive()
+        except EOFError:
+            return
+        channel.send((number, owner.answer(message)))
 
 
 def main() -> None:
-    """The process: its arguments are its end of the channel, the device and the configuration."""
+    """The process: its arguments are the device, the configuration, and its ends of channels."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # the parent decides
-    end, out, into = map(int, sys.argv[1:4])
-    serve(Channel(socket.socket(fileno=end), out, into, copies=False), *sys.argv[4:])
+    device, config, *given = sys.argv[1:]
+    ends = zip(*[map(int, given)] * 3, strict=True)
+    serve([Channel(socket.socket(fileno=end), out, into, copies=False)
+           for end, out, into in ends], device, config)
 
 
 if __name__ == "__main__":

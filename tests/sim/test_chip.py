@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole chip of two of the smallest cores: jobs of several images, faults, isolation."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,10 @@ from runtime.session import Session
 from hw.chip.top import UNCORE, verilog as chip_verilog
 from sim.build import build, rtl
 from sim.chip import kind, simulation
-from sim.chip_device import RtlChip
+from sim.chip_device import LeasedCores, RtlChip
 from sim.device import HarnessLink
 from sim.harness import DramModel, Harness
+from sim.shared_chip import SharedChip
 
 CHIP = CHIPS["chip2_tiny"]
 TINY = CHIP.core
@@ -82,6 +85,52 @@ def test_two_cores_take_less_time_than_one(program):
             session.run({INPUT: IMAGES})
             took[cores] = device.harness.cycle - before
     assert took[2] < 0.6 * took[1]
+
+
+def test_two_threads_with_a_lease_each(program, golden):
+    """Their executions are under way together, on one clock, and have their own bits; a lease may
+    have another program, and other cores, while the other one's goes on."""
+    shared = SharedChip(CHIP, dram=STALLS)
+    devices = [LeasedCores(shared, k) for k in range(2)]
+    took = []
+
+    def run(k, cores, tenant):
+        devices[k].assign(cores, tenant)
+        session = Session(program, devices[k])
+        assert same(session.run({INPUT: IMAGES}), golden)
+        assert set(session.ran_on) == set(cores)
+        took.append(sum(c["CYCLES"] for c in session.counters))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, (0, 1), ([0], [1]), (1, 2)))
+        assert shared.harness.cycle < 0.7 * sum(took)
+        list(pool.map(run, (0, 1), ([1], [0]), (2, 1)))
+    run(0, [0, 1], 3)
+    shared.close()
+
+
+def test_memory_that_was_given_back_is_used_again_and_zero(program):
+    shared = SharedChip(CHIP)
+    memory = shared.memory
+    first = memory.take(8192)
+    second = memory.take(4096)
+    shared.harness.memory(first, 8192)[:] = 0x5A
+    memory.give(first)
+    assert memory.take(16384) not in (first, second)
+    assert memory.take(4096) == first
+    assert not shared.harness.memory(first, 8192).any()
+    shared.close()
+
+
+def test_what_a_chip_cannot_lease(program):
+    shared = SharedChip(CHIP)
+    with pytest.raises(ConfigError, match="'chip2_tiny' has 2 job queues: there is none with numb"):
+        LeasedCores(shared, 2)
+    device = LeasedCores(shared, 1)
+    for cores in ([], [1, 2]):
+        with pytest.raises(ConfigError, match="'chip2_tiny' has 2 cores, from 0 on: there are no"):
+            device.assign(cores, 1)
+    shared.close()
 
 
 def test_a_core_that_faults_leaves_the_other_its_bits(program, golden):

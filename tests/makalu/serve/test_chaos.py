@@ -69,7 +69,7 @@ def test_kills_under_load(folder, kills):
     async def test(service, me):
         load = Load(service, me)
         clients = [asyncio.create_task(load.client(TWICE)) for _ in range(8)]
-        core = service.accelerators["a"].cores[0]
+        core = service.accelerators["a"].lanes[0]
         for deaths in range(kills):
             await until(lambda times=deaths: service.ready and core.restarts == times)
             await asyncio.sleep(random.uniform(0, 0.05))
@@ -116,7 +116,7 @@ def test_leases_that_move_while_processes_die(folder):
         for k in range(4):
             await asyncio.sleep(0.05)
             there, other = "abab"[k], "baba"[k]
-            os.kill(service.accelerators[there].cores[0].pid, signal.SIGKILL)
+            os.kill(service.accelerators[there].lanes[0].pid, signal.SIGKILL)
             await service.change(me, lease.id, {"device": other})
             await until(lambda: service.ready)
         load.over = True
@@ -155,7 +155,7 @@ def test_a_process_that_hangs(folder):
     """It is ended after the limit, and what it had is run by the next one."""
     async def test(service, me):
         load = Load(service, me)
-        core = service.accelerators["a"].cores[0]
+        core = service.accelerators["a"].lanes[0]
         os.kill(core.pid, signal.SIGSTOP)
         assert all(await asyncio.gather(*(load.ask() for _ in range(20))))
         assert core.restarts == 1
@@ -185,7 +185,7 @@ def test_a_request_that_harms_its_device(odd, folder, what, failure, words, rest
         with failing(failure, words):
             await harm
         assert all(await asyncio.gather(*asking))
-        assert service.accelerators["a"].cores[0].restarts == restarts
+        assert service.accelerators["a"].lanes[0].restarts == restarts
 
     served(folder, test, [dataclasses.replace(GOLDEN, limit=LIMIT)])
 
@@ -248,6 +248,6 @@ def test_a_program_that_faults(folder, programs, device):
             with failing(Failure.BROKEN, "'bad' stopped at instruction 0 .*LOAD engine"):
                 await ask(service, me, "bad", 1)
             assert all(await asyncio.gather(*asking))
-        assert service.accelerators["a"].cores[0].restarts == 0
+        assert service.accelerators["a"].lanes[0].restarts == 0
 
     served(folder, test, [Hardware("a", device, "tiny")])

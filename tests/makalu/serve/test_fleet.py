@@ -39,7 +39,7 @@ def test_a_fleet_outlives_its_workers(cluster, folder):
             min(127, k * (2 + k % 2)) for k in range(60)]
 
     async def test(service, me):
-        cores = service.accelerators["a"].cores
+        cores = service.accelerators["a"].lanes
         await burst(service, me, lambda: os.kill(cores[0].pid, signal.SIGKILL))
         await until(lambda: service.ready and cores[0].restarts == 1)
         await burst(service, me, lambda: cluster.remove_node(cluster.nodes[0]))
@@ -48,7 +48,7 @@ def test_a_fleet_outlives_its_workers(cluster, folder):
         await until(lambda: service.ready)
         assert sum(v.totals.answered for v in service.models.all()) == 180
 
-    served(folder, test, [Hardware("a", "golden", "tiny", cores=3)], begin=fleet.Actor)
+    served(folder, test, [Hardware("a", "golden", "tiny", cores=3)], begin=fleet.Actor.begin)
 
 
 def test_a_cluster_without_room_is_said(cluster):

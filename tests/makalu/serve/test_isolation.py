@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one tenant leaves on the device and what another finds, through the service, on golden model
-and RTL."""
+"""What one tenant leaves on the device and what another finds, through the service, on golden model,
+RTL and the core of a chip."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def spy() -> Program:
                    move(store, Region.WORKSPACE), move(store, out, 3))
 
 
-@pytest.mark.parametrize("device", ["golden", "rtl"])
+@pytest.mark.parametrize("device", ["golden", "rtl", "chip2_tiny"])
 def test_a_tenant_finds_nothing_of_another(tmp_path, device):
     """A tenant's second request finds what its first one left, which says that the spy sees; the
     same program finds nothing of another tenant, and nothing of its own after the other's turn."""

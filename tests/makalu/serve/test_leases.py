@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from makalu.serve import tenants
+from makalu.serve.ground import Ground
 from makalu.serve.leases import Leases
 from makalu.serve.requests import Failure, ServeError
 from makalu.serve.tenants import EVERYBODY, Tenant, Tenants
@@ -20,13 +21,13 @@ SPEECH = Tenant("speech", shares=1, leases=5)
 
 @pytest.fixture
 def leases():
-    return Leases({"a": 1, "b": 4})
+    return Leases({"a": Ground(1), "b": Ground(4)})
 
 
 @pytest.mark.parametrize("tenant, terms, failure, words", [
     (VISION, {"share": 5}, Failure.FORBIDDEN, "shares of 4 together, and this makes 5"),
     (VISION, {"device": "c"}, Failure.NOT_FOUND, "no device 'c': one of a, b"),
-    (VISION, {"device": "b", "cores": 5}, Failure.CONFLICT, "has 4 cores"),
+    (VISION, {"device": "b", "cores": 5}, Failure.CONFLICT, "has 4 of 4 cores free: take up to 4"),
 ])
 def test_what_is_no_lease_is_refused(leases, tenant, terms, failure, words):
     with pytest.raises(ServeError, match=words) as e:
@@ -56,10 +57,46 @@ def test_a_change_that_is_refused_leaves_the_lease_as_it_was(leases):
 
 def test_one_core_stays_for_those_that_share(leases):
     leases.attach(SPEECH, Terms("b"))
-    with pytest.raises(ServeError, match="one stays for those that share"):
+    with pytest.raises(ServeError, match="has 4 of 4 cores free, of which one stays for the leases "
+                       "that share: take up to 3"):
         leases.attach(VISION, Terms("b", cores=4))
-    leases.attach(VISION, Terms("b", cores=3))
-    assert leases.free_cores("b") == 1
+    assert leases.attach(VISION, Terms("b", cores=3)).ground.free() == 1
+
+
+def test_no_core_is_left_to_share(leases):
+    mine = leases.attach(VISION, Terms("b", cores=4))
+    for cores in (0, 1):
+        with pytest.raises(ServeError, match="has 0 of 4 cores free: detach a lease"):
+            leases.attach(SPEECH, Terms("b", cores=cores))
+    leases.change(mine, cores=3)
+    assert leases.attach(SPEECH, Terms("b")).shown().uses == (0,)
+
+
+def test_a_chip_has_a_job_queue_for_each_lease_with_cores_and_one_for_the_others():
+    leases = Leases({"c": Ground(8, 2)})
+    first = leases.attach(VISION, Terms("c", cores=3))
+    shared = leases.attach(SPEECH, Terms("c", share=0.5))
+    with pytest.raises(ServeError, match="5 of 8 cores free, but its 2 job queues are taken"):
+        leases.attach(SPEECH, Terms("c", share=0.5, cores=1))
+    assert (first.shown().uses, shared.shown().uses) == ((5, 6, 7), (0, 1, 2, 3, 4))
+    leases.detach(first)
+    assert shared.shown().uses == tuple(range(8))
+
+
+def test_a_lease_keeps_its_cores_whoever_comes_and_goes():
+    ground = Ground(8, 4)
+    ground.give("a", 2)
+    ground.give("b", 3)
+    before = ground.of("b")
+    assert (ground.of("a").cores, before.cores) == ((6, 7), (3, 4, 5))
+    ground.give("a", 0)
+    ground.give("c", 1)
+    assert ground.of("b") == before and ground.of("c").cores == (7,)
+    ground.give("b", 2)
+    assert ground.of("b").cores == (4, 5) and ground.of("b").queue == before.queue
+    ground.give("b", 4)
+    assert set(ground.of("b").cores) > {4, 5} and ground.owner(7) == "c"
+    assert ground.free() == 3 and ground.free("b") == 7
 
 
 class Changes(RuleBasedStateMachine):
@@ -67,7 +104,7 @@ class Changes(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.leases = Leases({"a": 1, "b": 4})
+        self.leases = Leases({"a": Ground(1), "b": Ground(4)})
 
     def _try(self, what, *arguments, **changes):
         try:
@@ -101,6 +138,12 @@ class Changes(RuleBasedStateMachine):
             there = [x for x in self.leases.all() if x.terms.device == device]
             left = cores - sum(x.terms.cores for x in there)
             assert left >= any(not x.terms.cores for x in there)
+            own = [x.shown().uses for x in there if x.terms.cores]
+            assert [len(uses) for uses in own] == [x.terms.cores for x in there if x.terms.cores]
+            rest = {x.shown().uses for x in there if not x.terms.cores}
+            assert len(rest) <= 1 and () not in rest
+            taken = [core for uses in (*own, *rest) for core in uses]
+            assert len(taken) == len(set(taken))
         ids = [x.id for x in self.leases.all()]
         assert len(set(ids)) == len(ids)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fairness, priority and batching of the queues, without devices."""
 
+import dataclasses
 from concurrent.futures import Future
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makalu.facts import Cost
-from makalu.serve.core import Held
+from makalu.serve.lane import Held
 from makalu.serve.leases import Lease
 from makalu.serve.queues import Compiled, Part, Queues
 from makalu.serve.tenants import Tenant
@@ -150,3 +151,20 @@ def test_what_a_process_died_over_runs_alone():
     queues.put(x, [*dead, part(m), part(m)])
     assert [len(queues.next(anyone)[0].parts) for _ in range(2)] == [1, 1]
     assert queues.next(anyone) == (None, 9.0)     # the others wait for more, together
+
+
+def test_a_batch_takes_all_cores_of_its_lease():
+    """Each core gets as much as fits best; a model whose requests cannot be put together has one
+    core, whatever there are."""
+    queues, a, m = Queues(lambda: 0.0), lease("a"), model(batches=(1, 4))
+    queues.put(a, [part(m) for _ in range(3)])
+    batch, _ = queues.next(lambda x: 3)
+    assert (batch.elements, batch.size, batch.executions, batch.cycles) == (3, 1, 3, 3000)
+    queues.put(a, [part(m, 4) for _ in range(4)])
+    batch, _ = queues.next(lambda x: 3)
+    assert (batch.elements, batch.size, batch.executions, batch.cycles) == (12, 4, 3, 12000)
+    assert queues.next(lambda x: 0) == (None, None)
+    assert queues.next(lambda x: 2)[0].executions == 1
+    alone = dataclasses.replace(m, alike=False)
+    queues.put(a, [part(alone, 4) for _ in range(2)])
+    assert [queues.next(lambda x: 3)[0].executions for _ in range(2)] == [1, 1]

@@ -86,7 +86,7 @@ def test_bad_requests_are_refused_with_a_sentence(folder, request_, failure, wor
 
 def test_a_killed_process_loses_nothing_and_answers_once(folder):
     async def test(service, me):
-        core = service.accelerators["a"].cores[0]
+        core = service.accelerators["a"].lanes[0]
         for deaths in range(5):
             tasks = [asyncio.create_task(ask(service, me, ("double", "triple")[k % 2], k))
                      for k in range(40)]
@@ -103,7 +103,7 @@ def test_a_killed_process_loses_nothing_and_answers_once(folder):
 
 def test_a_process_killed_with_nothing_to_do_is_started_again(folder):
     async def test(service, me):
-        core = service.accelerators["a"].cores[0]
+        core = service.accelerators["a"].lanes[0]
         os.kill(core.pid, signal.SIGKILL)
         await until(lambda: not service.ready)
         await until(lambda: service.ready)
@@ -115,7 +115,7 @@ def test_a_process_killed_with_nothing_to_do_is_started_again(folder):
 
 def test_a_request_over_which_the_process_dies_twice_fails(folder):
     async def test(service, me):
-        core, run = service.accelerators["a"].cores[0], service.accelerators["a"].cores[0].run
+        core, run = service.accelerators["a"].lanes[0], service.accelerators["a"].lanes[0].run
 
         async def dying(program, owner, inputs):
             os.kill(core.pid, signal.SIGKILL)

@@ -24,6 +24,7 @@ from makalu.serve.fronts.body import Limits
 from makalu.serve.fronts.connection import Connection, configuration
 from makalu.serve.fronts.tensors import DTYPES
 from makalu.serve.fronts.v2_grpc import server
+from makalu.serve.ground import Ground
 from makalu.serve.leases import Lease, Leases
 from makalu.serve.requests import Failure, Reply, Request, ServeError, Totals
 from makalu.serve.service import Service
@@ -89,7 +90,7 @@ class StandIn(Service):
         self._tenants = Tenants((
             Tenant("vision", _digest(TOKEN), ("[!h]*",), shares=8.0, leases=2),
             Tenant("root", _digest(ADMIN), shares=100.0, leases=100, admin=True)))
-        self.leases = Leases({"card": 4})
+        self.leases = Leases({"card": Ground(4)})
         self._unloaded: set[str] = set()
         self._totals = {name: Totals() for name in MODELS}
         self.seen: dict[str, Any] = {"cancelled": 0}

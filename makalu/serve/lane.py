@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A core of an accelerator: its process, which is started again when it dies."""
+"""A lane of an accelerator: a link to the process of a core, or to that of a chip, where it is a
+job queue beside others. The process is started again when it dies."""
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -62,13 +63,47 @@ class Link(Protocol):
         """End it at once."""
 
 
-class Core:
-    """The process of a core, asked by one caller at a time.
+class Joint:
+    """The links to one process, which is begun as often as one that has a link asks for another.
 
     Parameters
     ----------
     begin : function
-        Begins a process.
+        Begins a process, and gives the links to it.
+
+    Attributes
+    ----------
+    begun : int
+        Processes so far.
+    """
+
+    def __init__(self, begin: Callable[[], Sequence[Link]]):
+        self._begin, self.begun = begin, 0
+        self._free: dict[int, Link] = {}
+
+    def link(self, k: int) -> Link:
+        """The link of a lane to the process that is there, or, if the lane had that, to a new
+        one."""
+        if k not in self._free:
+            for unused in self._free.values():
+                unused.kill()
+            self._free = dict(enumerate(self._begin()))
+            self.begun += 1
+        return self._free.pop(k)
+
+    def close(self) -> None:
+        """End what no lane has taken."""
+        for unused in self._free.values():
+            unused.kill()
+
+
+class Lane:
+    """A process, asked by one caller at a time.
+
+    Parameters
+    ----------
+    begin : function
+        Gives a link to a process, another one whenever it is called.
     limit : float
         Seconds that an execution may take before the process counts as dead.
     ended : function
@@ -77,15 +112,13 @@ class Core:
     Attributes
     ----------
     restarts : int
-    program : str
-        Hash of the program that ran last.
     """
 
     def __init__(self, begin: Callable[[], Link], limit: float,
                  ended: Callable[[], None] = lambda: None):
         self._begin, self.limit, self._ended = begin, limit, ended
-        self.restarts, self.program = 0, ""
-        self._thread = ThreadPoolExecutor(1, "core")
+        self.restarts = 0
+        self._thread = ThreadPoolExecutor(1, "lane")
         self._has: set[str] = set()
         self._link: Link | None = None
         self._open = False
@@ -158,8 +191,9 @@ class Core:
         self._has.add(program.hash)
         return answer
 
-    async def run(self, program: Held, owner: str, inputs: dict[str, np.ndarray]) -> Ran:
-        """Run a program once.
+    async def run(self, program: Held, owner: str, inputs: dict[str, np.ndarray],
+                  cores: tuple[int, ...]) -> Ran:
+        """Run a program, on all of these cores of a chip.
 
         Raises
         ------
@@ -169,10 +203,9 @@ class Core:
         """
         if program.hash not in self._has:
             await self.load(program)
-        answer = await self._ask(Run(program.hash, owner, inputs))
+        answer = await self._ask(Run(program.hash, owner, inputs, cores))
         if not isinstance(answer, Ran) or answer.program != program.hash:
             raise Died(f"the process answered with program {answer.program}, not {program.hash}")
-        self.program = answer.program
         return answer
 
     async def drop(self, program: str) -> None:
@@ -192,7 +225,7 @@ class Core:
         return answer
 
     async def _within(self, seconds: float, call: Callable[..., T], *arguments: Any) -> T:
-        """A blocking call on the core's thread; whatever goes wrong there is a death."""
+        """A blocking call on the lane's thread; whatever goes wrong there is a death."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
         try:
             return await asyncio.wait_for(asyncio.shield(future), seconds)
