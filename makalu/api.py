@@ -192,7 +192,7 @@ def open_device(name: str, config: Config | str, **options: Any) -> Device:
         return BoardDevice(_config(config), **options)
     if name in CHIPS:
         from sim.chip_device import RtlChip
-        return RtlChip(_chip(name, config), **options)
+        return RtlChip(chip_of(name, config), **options)
     if is_device(name):
         from runtime.uart_device import SerialPort, UartDevice
         return UartDevice(_config(config), SerialPort(name[len(UART):]), name=name, **options)
@@ -221,12 +221,20 @@ def open_queues(name: str, config: Config | str, **options: Any) -> "list[Leased
     """
     from sim.chip_device import LeasedCores
     from sim.shared_chip import SharedChip
-    chip = SharedChip(_chip(name, config), **options)
+    chip = SharedChip(chip_of(name, config), **options)
     return [LeasedCores(chip, k) for k in range(chip.config.queues)]
 
 
-def _chip(name: str, config: Config | str) -> ChipConfig:
-    """The chip of a name, if its cores are what is expected."""
+def chip_of(name: str, config: Config | str) -> ChipConfig:
+    """The chip of a name, if its cores are what is expected.
+
+    Raises
+    ------
+    isa.config.ConfigError
+        If there is no such chip.
+    isa.program.ProgramError
+        If its cores are other machines.
+    """
     chip, wanted = load_chip(name), _config(config)
     if wanted.hash != chip.core.hash:
         raise ProgramError(f"the cores of {name!r} are {chip.core.name!r}, not {wanted.name!r}: "

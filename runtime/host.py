@@ -77,6 +77,12 @@ def watchdog_cycles(program: Program) -> int:
     return min(MIN_WATCHDOG + WATCHDOG_MARGIN * sum(program.predicted_cycles), 2**32 - 1)
 
 
+def counted(config: Config) -> list[str]:
+    """The counters that a machine has, of :data:`isa.registers.COUNTERS`."""
+    return [name for name, _ in COUNTERS if (config.profile or name not in PROFILE)
+            and (config.floats or name not in EXCEPTIONS)]
+
+
 class Host:
     """Runs programs on a machine behind a link.
 
@@ -98,9 +104,7 @@ class Host:
     def __init__(self, link: Link, config: Config, watchdog: int | None = None):
         self._link, self._config, self._watchdog = link, config, watchdog
         self._stuck = False
-        self._counted = [name for name, _ in COUNTERS
-                         if (config.profile or name not in PROFILE)
-                         and (config.floats or name not in EXCEPTIONS)]
+        self._counted = counted(config)
         version = ISA_VERSION[0] << 16 | ISA_VERSION[1]
         for what, want, got in (
                 ("identification", IDENT, link.read(OFFSET["IDENT"])),

@@ -262,6 +262,13 @@ class Session:
             return [values[name] for name in wanted]
         return self._run(inputs, progress)
 
+    def packed(self, inputs: Mapping[str, np.ndarray] | np.ndarray) -> np.ndarray:
+        """The bytes of region INPUT (uint8) for an execution with these inputs, of the program's
+        shapes. InputError as :meth:`run`."""
+        values = self.takes.named(inputs)
+        self.takes.elements(values)
+        return self._packed(self._made(values))
+
     def step(self, inputs: Mapping[str, np.ndarray], arguments: Mapping[str, int]
              ) -> dict[str, np.ndarray]:
         """One execution of an entry, with its arguments (:attr:`isa.program.Program.patches`); the
@@ -303,7 +310,7 @@ class Session:
 
     def _execute(self, pieces: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         """Executions at the same time, if there are several."""
-        made = [{**values, **(self._pre(values) if self._pre else {})} for values in pieces]
+        made = [self._made(values) for values in pieces]
         regions = [self._packed(values) for values in made]
         results = ([self.device.execute(regions[0])] if len(regions) == 1
                    else self.device.execute_all(regions))
@@ -311,6 +318,10 @@ class Session:
         self.ran_on += [result.core for result in results]
         return [self._unpacked(values, result.outputs)
                 for values, result in zip(made, results, strict=True)]
+
+    def _made(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs, and what the host makes of them."""
+        return {**values, **(self._pre(values) if self._pre else {})}
 
     def _packed(self, made: dict[str, np.ndarray]) -> np.ndarray:
         """The bytes of region INPUT."""

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import click
 
+from isa.chip import CHIPS
+from makalu import api
 from makalu.cli import console
-from makalu.cli.options import How, compile_options, json_option, load_runnable
+from makalu.cli.options import (How, compile_options, cores_option, json_option, load_runnable,
+                                of_chip)
 
 
 @click.command()
@@ -14,34 +17,52 @@ from makalu.cli.options import How, compile_options, json_option, load_runnable
 @compile_options
 @click.option("-o", "--output", metavar="FOLDER",
               help="Write the timeline as a picture and for Perfetto.")
+@click.option("--device", type=click.Choice(("rtl", *CHIPS)), default="rtl", show_default=True,
+              metavar="NAME", help="rtl (one machine), or a chip, whose cores run an input each: "
+                                   f"{', '.join(CHIPS)}.")
+@cores_option
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
 @json_option
-def profile(net: str, how: How, output: str | None, seed: int, as_json: bool) -> None:
+def profile(net: str, how: How, output: str | None, device: str, cores: int | None, seed: int,
+            as_json: bool) -> None:
     """Run NET (.mkl or .onnx) once on the simulated hardware and show where its cycles went: layer
-    by layer, and engine by engine.
+    by layer, and engine by engine; of a chip core by core, side by side.
 
     A layer's cycles are those by which its instructions move the latest completion so far, in the
     order of the program, so that the layers add up to the whole. With -o, FOLDER gets timeline.png
-    and trace.json, which opens in https://ui.perfetto.dev or chrome://tracing.
+    and trace.json, which opens in https://ui.perfetto.dev or chrome://tracing and has a group of
+    tracks for each core.
 
     \b
     Examples:
       makalu profile examples/digits_int8.onnx --host all
+      makalu profile examples/digits_int8.onnx --host all --device chip4_small -o profile
       makalu profile examples/digits_int8.onnx --host all --config core1024 -o profile
       makalu profile net.mkl --json
     """
     from makalu.see import profile as profiles
     from makalu.see.files import write
-    from makalu.cli.profile_table import show
+    from makalu.cli.profile_table import show, show_chip
 
+    of_chip(cores, device)
     program = load_runnable(net, how)
-    with console.err.status(f"simulating {program.name} on {program.config.name}"):
-        run = profiles.measure(program, seed)
-    files = write(run, Path(output)) if output else []
+    with console.err.status(f"simulating {program.name} on {device}"):
+        if device in CHIPS:
+            from makalu.see import chip_run
+            chip = api.chip_of(device, program.config)
+            runs = chip_run.measure(program, chip, cores, seed)
+            summary = profiles.summary_of_chip(runs, chip)
+        else:
+            runs = [profiles.measure(program, seed)]
+            summary = profiles.summary(runs[0])
+    files = write(runs, summary, Path(output)) if output else []
     if as_json:
-        console.emit_json({**profiles.summary(run), "files": [str(f) for f in files]})
+        console.emit_json({**summary, "files": [str(f) for f in files]})
         return
-    show(run)
+    if device in CHIPS:
+        show_chip(runs, summary)
+    else:
+        show(runs[0])
     for file in files:
         console.out.print(f"written to {file}")
 

@@ -51,7 +51,16 @@ config_option = click.option(
 mhz_option = click.option(
     "--mhz", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True,
     help="Clock of the machine, for the times that are quoted.")
+cores_option = click.option(
+    "--cores", type=click.IntRange(1), metavar="N",
+    help="Cores of a chip that run inputs at the same time; by default all.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def of_chip(cores: int | None, device: str) -> None:
+    """Refuse a number of cores of what has one alone."""
+    if cores and device not in CHIPS:
+        raise click.ClickException(f"cores are those of a chip: add --device {' or '.join(CHIPS)}")
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profile as tables on the terminal."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from isa.instructions import QUEUES
 from isa.registers import BUCKET_NAMES
 from makalu.cli.console import number, out, percent, table
 from makalu.see.profile import Run, engines, labels, layers, percentages, summary
+
+ABREAST = 8
+"""Cores of a chip that have columns in one table."""
 
 TITLES = {
     "active": "work", "wait_weights": "weights not there", "wait_data": "operands not there",
@@ -13,6 +20,16 @@ TITLES = {
        for q in ("load", "tensor", "window", "vector", "store")},
     "overhead": "set-up and draining", "idle": "no instruction"}
 """What each bucket is called; :data:`isa.registers.BUCKETS` defines them."""
+
+
+MEANING = ("cycles: by how much a layer's instructions move the latest completion; they add up to "
+           "the whole.")
+
+
+def no_counters(run: Run) -> str:
+    """Said of a machine that has none."""
+    return (f"{run.program.config.name} has no counters of where its engines' cycles go (profile: "
+            "false)")
 
 
 def show(run: Run) -> None:
@@ -33,12 +50,11 @@ def show(run: Run) -> None:
                      ("cycles", "right"), ("predicted", "right"), ("under way", "right"),
                      ("roofline", "right"), ("share", "right"), ("DRAM bytes", "right"),
                      ("most cycles without work", "left")], rows), soft_wrap=False)
-    out.print("cycles: by how much a layer's instructions move the latest completion; they add up "
-              "to the whole.\nunder way: cycles in which any of its instructions is; layers "
-              "overlap.  share: the roofline's of those.")
+    out.print(f"{MEANING}\nunder way: cycles in which any of its instructions is; layers overlap.  "
+              "share: the roofline's of those.")
     accounts = engines(run)
     if not accounts:
-        out.print(f"{s['config']} has no counters of where its engines' cycles go (profile: false)")
+        out.print(no_counters(run))
         return
     shares = {queue: percentages(buckets) for queue, buckets in accounts.items()}
     lines = [[TITLES[name], *(f"{p[name]:.1f} %" if name in p else "" for p in shares.values())]
@@ -48,3 +64,49 @@ def show(run: Run) -> None:
     out.print(table("Where the cycles of each engine went",
                     [("", "left"), *((queue, "right") for queue in accounts)], lines),
               soft_wrap=False)
+
+
+def show_chip(runs: Sequence[Run], summary: dict[str, Any]) -> None:
+    """Print the tables of :func:`makalu.see.profile.summary_of_chip`, a column for each core."""
+    out.print(f"{summary['name']} on {len(runs)} cores of {summary['chip']}: {summary['cycles']:,} "
+              f"cycles, the memory's buses busy in {percent(summary['dram_share'])}")
+    for at in range(0, len(runs), ABREAST):
+        some = summary["cores"][at:at + ABREAST]
+        columns = [(f"core {c['core']}", "right") for c in some]
+        out.print()
+        out.print(table("Cycles of each layer", [("layer", "left"), ("predicted", "right"),
+                                                 *columns], _layers(some)), soft_wrap=False)
+        out.print(MEANING)
+        if not any(c["engines"] for c in some):
+            out.print(no_counters(runs[0]))
+            continue
+        out.print()
+        out.print(table("Where the cycles of each core's engines went",
+                        [("", "left"), ("", "left"), *columns], _engines(some)), soft_wrap=False)
+
+
+def _layers(cores: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Rows: of each layer what the compiler predicts for a core alone, and what each core took."""
+    rows = [[layer["layer"], number(layer["predicted_cycles"]),
+             *(number(c["layers"][k]["cycles"]) for c in cores)]
+            for k, layer in enumerate(cores[0]["layers"])]
+    called = labels([row[0] for row in rows])
+    predicted = [layer["predicted_cycles"] or 0 for layer in cores[0]["layers"]]
+    return [*([called[name], *cells] for name, *cells in rows),
+            ["all", number(sum(predicted) or None), *(number(sum(
+                layer["cycles"] for layer in c["layers"])) for c in cores)],
+            ["began after", "", *(number(c["begin"]) for c in cores)]]
+
+
+def _engines(cores: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Rows: of each engine and bucket the share of each core's cycles; those of an engine add up to
+    100 %."""
+    rows = []
+    for queue in QUEUES:
+        found = [c["engines"].get(queue) for c in cores]
+        names = [name for name in BUCKET_NAMES
+                 if any(f and f["cycles"].get(name) for f in found)]
+        rows += [["" if k else queue, TITLES[name], *(
+            f"{f['percent'][name]:.1f} %" if f and name in f["percent"] else "" for f in found)]
+                 for k, name in enumerate(names)]
+    return [*rows, ["cycles", "", *(number(c["cycles"]) for c in cores)]]

@@ -12,13 +12,12 @@ import numpy as np
 from makalu import api, facts
 from makalu import classes as naming
 from makalu.cli import console
-from makalu.cli.options import (How, compile_options, device_option, json_option, load_runnable,
-                                picture_options)
+from makalu.cli.options import (How, compile_options, cores_option, device_option, json_option,
+                                load_runnable, of_chip, picture_options)
 from makalu.inputs import read_inputs, unusual
 from makalu.pictures import Pictures
 from makalu.text import percent
 from compiler.source.imports.formats import is_model
-from isa.chip import CHIPS
 from runtime.session import Session
 from sim.build import WAVES
 
@@ -37,8 +36,7 @@ from sim.build import WAVES
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to a file.")
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime.")
 @click.option("--model", metavar="MODEL", help="What --check compares a .mkl program with.")
-@click.option("--cores", type=click.IntRange(1), metavar="N",
-              help="Cores of a chip that run inputs at the same time; by default all.")
+@cores_option
 @click.option("--waves", metavar="FILE", help="Write waves of the hardware: .vcd or .fst.")
 @json_option
 def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, classes: str | None,
@@ -68,8 +66,7 @@ def run(net: str, device: str, inputs: tuple[str, ...], pictures: Pictures, clas
                                    "--model MODEL")
     if waves and device != "rtl":
         raise click.ClickException("waves come from the hardware: add --device rtl")
-    if cores and device not in CHIPS:
-        raise click.ClickException(f"cores are those of a chip: add --device {' or '.join(CHIPS)}")
+    of_chip(cores, device)
     if waves and Path(waves).suffix[1:] not in WAVES:
         raise click.ClickException(f"--waves {waves}: name a file that ends in ."
                                    f"{' or .'.join(WAVES)}, which says the format")

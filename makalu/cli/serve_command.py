@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from makalu.cli.console import out
 from isa.chip import CHIPS
+from makalu.cli.console import out
 from makalu.cli.options import DeviceName, config_option, mhz_option
 
 NEEDS = {"fastapi": "fastapi", "uvicorn": "uvicorn", "grpc": "grpcio",

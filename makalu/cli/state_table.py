@@ -44,24 +44,26 @@ def devices(entries: Sequence[Entry], busy: Mapping[str, Sequence[float]]) -> Re
 
 
 def cores(entries: Sequence[Entry]) -> RenderableType:
-    """A row for each core of each device."""
-    rows = [[d["name"], str(k), c["state"], c["host"] or "-", str(c["pid"] or "-"),
-             str(c["restarts"]), c["program"] or "-"]
+    """A row for each core of each device, and the lease that has it for itself."""
+    rows = [[d["name"], str(k), _owner(c["lease"]), percent(c["busy"]), number(c["jobs"]),
+             c["state"], c["host"] or "-", str(c["pid"] or "-"), str(c["restarts"]),
+             c["program"] or "-"]
             for d in entries for k, c in enumerate(d["cores"])]
-    return table("cores", [("device", "left"), ("core", "right"), ("state", "left"),
+    return table("cores", [("device", "left"), ("core", "right"), ("lease", "left"),
+                           ("busy", "right"), ("jobs", "right"), ("state", "left"),
                            ("host", "left"), ("process", "right"), ("restarts", "right"),
                            ("last program", "left")], rows)
 
 
 def leases(entries: Sequence[Entry]) -> RenderableType:
     """A row for each lease."""
-    rows = [[x["id"], x["tenant"], x["device"], f"{x['share']:g}", number(x["cores"]),
+    rows = [[x["id"], x["tenant"], x["device"], f"{x['share']:g}", _uses(x),
              str(x["priority"]), _limit(x["rate"]), _limit(x["memory_bytes"]),
              number(x["held_bytes"]), f"{x['waiting']:,} of {x['queue']:,}", number(x["answered"]),
              *_rate(x, "answered"), number(x["failed"]), *_rate(x, "cycles")] for x in entries]
     return table("leases", [
         ("lease", "left"), ("tenant", "left"), ("device", "left"), ("share", "right"),
-        ("cores", "right"), ("priority", "right"), ("rate", "right"), ("memory", "right"),
+        ("cores", "left"), ("priority", "right"), ("rate", "right"), ("memory", "right"),
         ("held", "right"), ("waiting", "right"), ("answered", "right"),
         *_per_second(entries, "answered"), ("failed", "right"), *_per_second(entries, "cycles")],
         rows)
@@ -91,6 +93,19 @@ def _batches(model: Entry) -> str:
     costs = model.get("costs", ())
     return ", ".join(f"{c['batch']}: {number(c['microseconds'], 1)}" for c in costs
                      if c["config"] == costs[0]["config"]) or "-"
+
+
+def _owner(lease: str | None) -> str:
+    return "another tenant's" if lease is None else lease or "shared"
+
+
+def _uses(lease: Entry) -> str:
+    """The cores of a lease, as numbers with ranges."""
+    uses = lease["uses"]
+    starts = [k for k in uses if k - 1 not in uses]
+    ends = [k for k in uses if k + 1 not in uses]
+    said = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
+    return said if lease["cores"] else f"{said} shared"
 
 
 def _limit(value: float | None) -> str:

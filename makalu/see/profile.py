@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from isa.chip import ChipConfig
 from isa.instructions import QUEUES, Opcode
 from isa.program import Program
 from isa.registers import BUCKET_COUNTERS, BUCKET_NAMES
@@ -34,12 +35,31 @@ NO_NODE = "(none)"
 
 @dataclass(frozen=True)
 class Run:
-    """One execution on the simulated hardware: its trace (:data:`sim.harness.TRACE`) and its
-    counters."""
+    """One execution on the simulated hardware.
+
+    Parameters
+    ----------
+    program : Program
+    trace : array of :data:`sim.harness.TRACE`
+    counters : dict of int
+        By :data:`isa.registers.COUNTERS`.
+    core : int, optional
+        Which one of a chip.
+    begin : int
+        Cycles by which it began later than the first core of the chip.
+    """
 
     program: Program
     trace: np.ndarray
     counters: dict[str, int]
+    core: int | None = None
+    begin: int = 0
+
+    @property
+    def where(self) -> str:
+        """What it ran on, for headings."""
+        name = self.program.config.name
+        return name if self.core is None else f"core {self.core}, {name}"
 
     def layer(self, index: int) -> str:
         """The layer of an instruction."""
@@ -155,8 +175,22 @@ def percentages(buckets: dict[str, int]) -> dict[str, float]:
 
 def summary(run: Run) -> dict[str, Any]:
     """Everything that the tables show, for ``--json``."""
-    return {**facts.summary(run.program), "cycles": run.counters["CYCLES"],
-            "roofline_share": facts.share(run.program.roofline_cycles, run.counters["CYCLES"]),
+    return {**facts.summary(run.program), **_measured(run)}
+
+
+def summary_of_chip(runs: Sequence[Run], chip: ChipConfig) -> dict[str, Any]:
+    """The same of a chip's cores, which are a list; ``cycles`` are those from the first beginning
+    to the last end, ``dram_share`` the part of the memory's beats in them that moved."""
+    cycles = max(run.begin + run.counters["CYCLES"] for run in runs)
+    moved = sum(run.counters[f"DRAM_{way}_BYTES"] for run in runs for way in ("READ", "WRITE"))
+    return {**facts.summary(runs[0].program), "chip": chip.name, "cycles": cycles,
+            "dram_share": facts.share(-(-moved // chip.bytes_a_cycle), cycles),
+            "cores": [{"core": run.core, "begin": run.begin, **_measured(run)} for run in runs]}
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    cycles = run.counters["CYCLES"]
+    return {"cycles": cycles, "roofline_share": facts.share(run.program.roofline_cycles, cycles),
             "layers": layers(run),
             "engines": {queue: {"cycles": buckets, "percent": percentages(buckets)}
                         for queue, buckets in engines(run).items()}}

@@ -3,10 +3,12 @@
 
 The lane on top shows whose instruction moves the latest completion: read from left to right, it is
 the run's progress, layer by layer. An engine that waits is light gray; what still drains while the
-next instruction is under way is a thin line under the lane.
+next instruction is under way is a thin line under the lane. Of a chip the lanes of one core follow
+those of another, on one axis of cycles; of many cores there is the progress alone.
 """
 
 import colorsys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from makalu.see.profile import NO_NODE, Run, frontier, labels, spans
 
 LANE, TAIL = 0.72, 0.1
 """Heights of a lane's bars and of the line under them; lanes are 1 apart."""
+
+ENGINES_OF = 4
+"""Cores of a chip whose engines there is room for."""
 
 WAIT = "#e3e3e3"
 LEGEND = 72
@@ -37,38 +42,34 @@ def colors(names: list[str]) -> dict[str, tuple[float, float, float]]:
             for k, name in enumerate(names)}
 
 
-def draw(run: Run, path: Path) -> None:
-    """Write the picture; the suffix says the format (``.png``, ``.svg``)."""
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """Write the picture of a run, or of those of a chip's cores, which are of one program; the
+    suffix says the format (``.png``, ``.svg``)."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    trace, span = run.trace, spans(run.trace)
-    called = labels([*run.program.nodes, NO_NODE])
-    layer = [called[run.layer(k)] for k in range(len(trace))]
-    color = colors([name for name in called.values() if name in set(layer)])
-    queues = [k for k in range(len(QUEUES)) if (trace["queue"] == k).any()]
-    lanes = ["progress", *(QUEUES[k] for k in queues)]
+    program = runs[0].program
+    called = labels([*program.nodes, NO_NODE])
+    used = {called[run.layer(k)] for run in runs for k in range(len(run.trace))}
+    color = colors([name for name in called.values() if name in used])
+    total = max(run.begin + int(run.trace["done"].max()) for run in runs)
+    lanes = [_lanes(run, len(runs) <= ENGINES_OF) for run in runs]
+    count = sum(map(len, lanes))
     rows = -(-min(len(color), LEGEND) // 6)
     with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(18, 1.6 + 0.85 * len(lanes) + 0.2 * rows), layout="constrained")
+        figure = Figure(figsize=(18, 1.6 + 0.85 * count + 0.2 * rows), layout="constrained")
         axes = figure.add_subplot()
-        total = int(trace["done"].max())
-        _layers(axes, trace, layer, color, total)
-        for lane, queue in enumerate(queues, start=1):
-            mine = np.flatnonzero(trace["queue"] == queue)
-            _bars(axes, lane, LANE, span[mine, 0], span[mine, 1], [WAIT] * len(mine))
-            shades = [color[layer[k]] for k in mine]
-            _bars(axes, lane, LANE, span[mine, 1], span[mine, 2], shades)
-            _bars(axes, lane + LANE / 2 + TAIL / 2, TAIL, span[mine, 2], trace["done"][mine],
-                  shades)
-        axes.set_yticks(range(len(lanes)), lanes)
-        axes.set_ylim(len(lanes) - 0.4, -0.55)
+        first = 0
+        for run, named in zip(runs, lanes, strict=True):
+            _draw_run(axes, run, first, len(named) > 1, [called[run.layer(k)] for k in range(
+                len(run.trace))], color, total)
+            first += len(named)
+        axes.set_yticks(range(count), [name for named in lanes for name in named])
+        axes.set_ylim(count - 0.4, -0.55)
         axes.set_xlim(0, total)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("cycles")
-        axes.set_title(f"{run.program.name} on {run.program.config.name}: "
-                       f"{run.counters['CYCLES']:,} cycles, "
-                       f"{run.program.instruction_count:,} instructions\n"
+        axes.set_title(f"{_title(runs)}\n"
                        "A bar is an instruction in the color of its layer, in the lane of its "
                        "engine; progress: the layer whose instruction moves the latest completion",
                        loc="left", fontsize=10)
@@ -80,6 +81,36 @@ def draw(run: Run, path: Path) -> None:
         figure.savefig(path, dpi=130)
 
 
+def _title(runs: Sequence[Run]) -> str:
+    program = runs[0].program
+    where = program.config.name if len(runs) == 1 else f"{len(runs)} cores {program.config.name}"
+    cycles = max(run.begin + run.counters["CYCLES"] for run in runs)
+    return (f"{program.name} on {where}: {cycles:,} cycles, "
+            f"{program.instruction_count:,} instructions" + (" on each" if len(runs) > 1 else ""))
+
+
+def _lanes(run: Run, engines: bool) -> list[str]:
+    """Names of a run's lanes."""
+    used = [queue for k, queue in enumerate(QUEUES) if engines and (run.trace["queue"] == k).any()]
+    return [name if run.core is None else f"core {run.core}: {name}"
+            for name in ("progress", *used)]
+
+
+def _draw_run(axes: Any, run: Run, first: int, engines: bool, layer: list[str],
+              color: dict[str, Any], total: int) -> None:
+    """The lanes of a run from the lane ``first`` on."""
+    trace, span = run.trace, spans(run.trace) + run.begin
+    _layers(axes, run, first, layer, color, total)
+    queues = [k for k in range(len(QUEUES)) if engines and (trace["queue"] == k).any()]
+    for lane, queue in enumerate(queues, start=first + 1):
+        mine = np.flatnonzero(trace["queue"] == queue)
+        _bars(axes, lane, LANE, span[mine, 0], span[mine, 1], [WAIT] * len(mine))
+        shades = [color[layer[k]] for k in mine]
+        _bars(axes, lane, LANE, span[mine, 1], span[mine, 2], shades)
+        _bars(axes, lane + LANE / 2 + TAIL / 2, TAIL, span[mine, 2],
+              trace["done"][mine] + run.begin, shades)
+
+
 def _bars(axes: Any, lane: float, height: float, start: np.ndarray, end: np.ndarray,
           shades: list[Any]) -> None:
     some = np.flatnonzero(end > start)
@@ -87,12 +118,12 @@ def _bars(axes: Any, lane: float, height: float, start: np.ndarray, end: np.ndar
                      facecolors=[shades[k] for k in some], edgecolors="white", linewidth=0.15)
 
 
-def _layers(axes: Any, trace: np.ndarray, layer: list[str], color: dict[str, Any], total: int
+def _layers(axes: Any, run: Run, lane: int, layer: list[str], color: dict[str, Any], total: int
             ) -> None:
     """The lane of the frontier: neighbors of one layer joined, the wide ones with their names."""
     joined: list[tuple[str, int, int]] = []
-    at = 0
-    for name, step in zip(layer, frontier(trace).tolist(), strict=True):
+    at = run.begin
+    for name, step in zip(layer, frontier(run.trace).tolist(), strict=True):
         if not step:
             continue
         if joined and joined[-1][0] == name:
@@ -101,11 +132,11 @@ def _layers(axes: Any, trace: np.ndarray, layer: list[str], color: dict[str, Any
             joined.append((name, at, at + step))
         at += step
     start, end = (np.array([j[k] for j in joined]) for k in (1, 2))
-    _bars(axes, 0, LANE, start, end, [color[j[0]] for j in joined])
+    _bars(axes, lane, LANE, start, end, [color[j[0]] for j in joined])
     for name, first, last in joined:
         room = int((last - first) / total / LABEL)
         if room >= 4:
-            axes.text((first + last) / 2, 0, _short(name, room), ha="center", va="center",
+            axes.text((first + last) / 2, lane, _short(name, room), ha="center", va="center",
                       color="white", fontsize=7, clip_on=True)
 
 

@@ -184,7 +184,8 @@ class Leases:
         free, queues = ground.free(id), ground.queues - ground.owners(id)
         what = f"device {terms.device!r} has {free} of {ground.cores} cores free"
         if terms.cores + sharing > free:
-            shared = ", of which one stays for the leases that share" if free and sharing else ""
+            shared = (", of which one stays for the leases that share" if free > 1 else
+                      ", which stays for the leases that share") if free and sharing else ""
             cure = f"take up to {free - sharing}" if terms.cores and free > sharing else (
                 "detach a lease that has cores for itself, make it smaller, or take another device")
             raise ServeError(Failure.CONFLICT, f"{what}{shared}: {cure}")

@@ -88,8 +88,8 @@ def test_two_cores_take_less_time_than_one(program):
 
 
 def test_two_threads_with_a_lease_each(program, golden):
-    """Their executions are under way together, on one clock, and have their own bits; a lease may
-    have another program, and other cores, while the other one's goes on."""
+    """Their executions are under way together, on one clock, and have their own bits; then each
+    takes the other's core, and at last one has both."""
     shared = SharedChip(CHIP, dram=STALLS)
     devices = [LeasedCores(shared, k) for k in range(2)]
     took = []
@@ -97,9 +97,10 @@ def test_two_threads_with_a_lease_each(program, golden):
     def run(k, cores, tenant):
         devices[k].assign(cores, tenant)
         session = Session(program, devices[k])
-        assert same(session.run({INPUT: IMAGES}), golden)
+        found = session.run({INPUT: IMAGES[:2]})
+        assert all(np.array_equal(found[name], right[:2]) for name, right in golden.items())
         assert set(session.ran_on) == set(cores)
-        took.append(sum(c["CYCLES"] for c in session.counters))
+        took.extend(c["CYCLES"] for c in session.counters)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, (0, 1), ([0], [1]), (1, 2)))

@@ -111,7 +111,7 @@ def test_frontier_and_spans():
 
 def test_perfetto(run):
     """What the viewers want: metadata, complete events inside the run, no overlap in a thread."""
-    trace = json.loads(json.dumps(events(run)))
+    trace = json.loads(json.dumps(events([run])))
     assert trace.keys() == {"displayTimeUnit", "traceEvents"}
     names, spans, found, counters = {}, {}, {}, {}
     for e in trace["traceEvents"]:
@@ -154,10 +154,10 @@ def test_perfetto(run):
 
 
 def test_the_picture(run, tmp_path):
-    draw(run, tmp_path / "t.svg")
+    draw([run], tmp_path / "t.svg")
     text = (tmp_path / "t.svg").read_text()
     assert text.count("<path") > len(run.trace)
-    draw(run, tmp_path / "t.png")
+    draw([run], tmp_path / "t.png")
     assert (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one tenant leaves on the device and what another finds, through the service, on golden model,
-RTL and the core of a chip."""
+"""What one tenant leaves on the device and what another finds, through the service, on golden
+model, RTL and the cores of a chip."""
 
 import numpy as np
 import pytest

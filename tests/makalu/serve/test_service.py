@@ -117,9 +117,9 @@ def test_a_request_over_which_the_process_dies_twice_fails(folder):
     async def test(service, me):
         core, run = service.accelerators["a"].lanes[0], service.accelerators["a"].lanes[0].run
 
-        async def dying(program, owner, inputs):
+        async def dying(*given):
             os.kill(core.pid, signal.SIGKILL)
-            return await run(program, owner, inputs)
+            return await run(*given)
 
         core.run = dying
         with failing(Failure.DOWN, "died twice over this request"):
