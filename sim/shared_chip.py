@@ -6,6 +6,8 @@ and with it everybody's executions.
 """
 
 import threading
+import threading
+from collections import deque
 from dataclasses import replace
 
 from isa.chip import ChipConfig
@@ -24,17 +26,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._next = self._now = 0
+        self._waiting = deque[object]()     # the first one has it
 
     def __enter__(self) -> None:
+        me = object()
         with self._changed:
-            mine = self._next
-            self._next += 1
-            self._changed.wait_for(lambda: self._now == mine)
+            self._waiting.append(me)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is me)
+            except BaseException:       # an interrupt from the keyboard
+                self._waiting.remove(me)
+                self._changed.notify_all()
+                raise
 
     def __exit__(self, *raised: object) -> None:
         with self._changed:
-            self._now += 1
+            self._waiting.popleft()
             self._changed.notify_all()
 
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import importlib.util
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -178,11 +179,13 @@ def _all(device: str, usual: int) -> int:
 
 
 def _named(devices: tuple[str, ...]) -> dict[str, str]:
-    """Devices by a name of their own: ``golden0``, ``golden1``, ``rtl0``."""
+    """Devices by a name of their own: ``golden0``, ``golden1``, ``rtl0``, ``chip4-0``."""
     names: dict[str, str] = {}
+    count: Counter[str] = Counter()
     for device in devices:
-        kind = device.partition(":")[0]
-        names[f"{kind}{sum(n.startswith(kind) for n in names)}"] = device
+        kind = device.partition(":")[0] + ("-" if device in CHIPS else "")
+        names[f"{kind}{count[kind]}"] = device
+        count[kind] += 1
     return names
 
 

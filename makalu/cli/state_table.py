@@ -57,7 +57,7 @@ def cores(entries: Sequence[Entry]) -> RenderableType:
 
 def leases(entries: Sequence[Entry]) -> RenderableType:
     """A row for each lease."""
-    rows = [[x["id"], x["tenant"], x["device"], f"{x['share']:g}", _uses(x),
+    rows = [[x["id"], x["tenant"], x["device"], f"{x['share']:g}", uses(x),
              str(x["priority"]), _limit(x["rate"]), _limit(x["memory_bytes"]),
              number(x["held_bytes"]), f"{x['waiting']:,} of {x['queue']:,}", number(x["answered"]),
              *_rate(x, "answered"), number(x["failed"]), *_rate(x, "cycles")] for x in entries]
@@ -83,6 +83,15 @@ def models(entries: Sequence[Entry]) -> RenderableType:
     return Group(made, *reasons)
 
 
+def uses(lease: Entry) -> str:
+    """The cores of a lease, as numbers with ranges."""
+    uses = lease["uses"]
+    starts = [k for k in uses if k - 1 not in uses]
+    ends = [k for k in uses if k + 1 not in uses]
+    said = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
+    return said if lease["cores"] else f"{said} shared"
+
+
 def line(values: Sequence[float]) -> str:
     """Shares from 0 to 1 as a line of blocks."""
     return "".join(LEVELS[min(len(LEVELS) - 1, int(v * len(LEVELS)))] for v in values)
@@ -97,15 +106,6 @@ def _batches(model: Entry) -> str:
 
 def _owner(lease: str | None) -> str:
     return "another tenant's" if lease is None else lease or "shared"
-
-
-def _uses(lease: Entry) -> str:
-    """The cores of a lease, as numbers with ranges."""
-    uses = lease["uses"]
-    starts = [k for k in uses if k - 1 not in uses]
-    ends = [k for k in uses if k + 1 not in uses]
-    said = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
-    return said if lease["cores"] else f"{said} shared"
 
 
 def _limit(value: float | None) -> str:

@@ -75,6 +75,12 @@ class Metrics(Collector):
                      [((a.name,), a.busy_seconds) for a in accelerators])
         yield _total("makalu_device_restarts", "Processes started again", ("device",),
                      [((a.name,), a.restarts) for a in accelerators])
+        cores = [((a.name, str(k)), use) for a in accelerators for k, use in enumerate(a.uses)]
+        for name, what, count in (
+                ("busy_seconds", "In which it ran something", lambda u: u.seconds),
+                ("jobs", "Executions", lambda u: u.jobs)):
+            yield _total(f"makalu_core_{name}", what, ("device", "core"),
+                         [(labels, count(use)) for labels, use in cores])
         waiting = sum((a.queues.waiting() for a in accelerators), collections.Counter())
         yield _gauge("makalu_waiting", "Parts of requests in the queues", ("tenant", "model"),
                      waiting.items())

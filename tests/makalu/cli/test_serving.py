@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from makalu.cli.rates import with_rates
-from makalu.cli.state_table import line
+from makalu.cli.state_table import line, uses
 from tests.makalu.cli.test_cli import ROOT
 from tests.makalu.serve.live import infer, models, serving, until
 
@@ -33,7 +33,7 @@ def live(folder, tmp_path_factory):
     tenants = tmp_path_factory.mktemp("tenants") / "tenants.json"
     tenants.write_text(json.dumps({"tenants": [
         {"name": name, "token_sha256": hashlib.sha256(token.encode()).hexdigest(), **more}
-        for name, token, more in (("root", ROOT_TOKEN, {"admin": True}),
+        for name, token, more in (("root", ROOT_TOKEN, {"admin": True, "shares": 4, "leases": 2}),
                                   ("vision", TOKEN, {"shares": 4, "leases": 3}))]}))
     with serving(folder, "--tenants", tenants, "--device", "golden", "--device", "golden",
                  "--cores", 2) as live:
@@ -195,6 +195,35 @@ def test_monitor_outlives_its_server_and_ends_with_its_reader(folder):
         until(lambda: "no server answers" in json.loads(process.stdout.readline()).get("error", ""))
         process.stdout.close()
         assert process.wait(10) == 0 and process.stderr.read() == ""
+
+
+def test_cores_of_leases_are_shown(live):
+    """Whose each core is, to its owner, and to another tenant."""
+    made = json.loads(makalu(live, "lease", "attach", "--device", "golden1", "--cores", 1, "--json",
+                             token=ROOT_TOKEN))
+    assert made["uses"] == [1]
+    try:
+        with live.client(ROOT_TOKEN) as client:
+            for _ in range(3):
+                assert infer(client, parameters={"lease": made["id"]}).status_code == 200
+
+        def cores(token):
+            rows = [line.split("  ") for line in makalu(live, "ls", token=token).splitlines()
+                    if line.startswith("golden1") and "localhost" in line]
+            return [[cell.strip() for cell in row if cell.strip()] for row in rows]
+
+        assert [row[2] for row in cores(ROOT_TOKEN)] == ["shared", made["id"]]
+        assert [row[2] for row in cores(TOKEN)] == ["shared", "another tenant's"]
+        assert cores(ROOT_TOKEN)[1][4] == "3"     # jobs
+        said = makalu(live, "lease", "attach", "--device", "golden1", "--cores", 2, code=1)
+        assert "'golden1' has 1 of 2 cores free: take up to 1" in said
+    finally:
+        makalu(live, "lease", "detach", made["id"], token=ROOT_TOKEN)
+
+
+def test_cores_as_ranges():
+    assert uses({"cores": 0, "uses": [0, 1, 2, 5]}) == "0–2, 5 shared"
+    assert uses({"cores": 2, "uses": [3, 4]}) == "3–4"
 
 
 def test_top_once(live):

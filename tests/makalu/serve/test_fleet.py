@@ -58,3 +58,16 @@ def test_a_cluster_without_room_is_said(cluster):
     ray.shutdown()
     with failing(Failure.DOWN, "the cluster at 127.0.0.1:1 is not there"):
         fleet.join("127.0.0.1:1", 1)
+
+
+def test_a_chip_of_a_fleet(cluster, folder):
+    """One actor has the chip; its leases work at the same time."""
+    async def test(service, me):
+        lease = await service.attach(me, {"cores": 1})
+        answers = await asyncio.gather(*(ask(service, me, "double", k, lease=(lease.id, "")[k % 2])
+                                         for k in range(30)))
+        assert [int(a.outputs["y"][0, 0]) for a in answers] == [2 * k for k in range(30)]
+        chip = service.accelerators["c"]
+        assert all(use.jobs for use in chip.uses) and len({lane.pid for lane in chip.lanes}) == 1
+
+    served(folder, test, [Hardware("c", "chip2_tiny", "tiny", cores=2)], begin=fleet.Actor.begin)

@@ -113,6 +113,9 @@ def test_numbers_by_tenant_and_model(folder):
         assert found(text, "makalu_device_busy_seconds_total", device="a") >= ran > 0
         assert found(text, "makalu_device_restarts_total", device="a") == 0
         assert 0 < found(text, "makalu_device_busy_ratio", device="a") <= 1
+        assert found(text, "makalu_core_busy_seconds_total", device="a", core="0") >= ran
+        assert found(text, "makalu_core_jobs_total", device="a", core="0") == service.accelerators[
+            "a"].executions
 
     served(folder, test, seen=metrics.seen, answered=metrics.answered)
 
