@@ -34,6 +34,9 @@ RING = 6
 
 assert RING <= RING_LIMIT
 
+TENANTS = 0xFFFF
+"""Numbers of tenants, from 1 on."""
+
 
 class Chip:
     """A chip behind a link; the link's wait is for the chip's interrupt.
@@ -136,15 +139,22 @@ class Lease:
     cores : int
         Mask of its cores.
     tenant : int
-        Whose it is, up to 16 bits: a core is cleared before it works for another one.
+        Whose it is, from 1 to :data:`TENANTS`: a core is cleared before it works for another one.
     base : int
         First byte of its memory, a multiple of 4096.
     watchdog : int, optional
         As :class:`runtime.host.Host` has it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such tenant.
     """
 
     def __init__(self, chip: Chip, queue: int, cores: int, tenant: int, base: int,
                  watchdog: int | None = None):
+        if not 1 <= tenant <= TENANTS:
+            raise ValueError(f"tenant {tenant}: they have numbers from 1 to {TENANTS}")
         self._chip, self._name, self._cores = chip, f"QUEUE{queue}", cores
         self._base, self._watchdog = base, watchdog
         chip.write(f"{self._name}_TENANT", tenant)

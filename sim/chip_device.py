@@ -8,16 +8,12 @@ import numpy as np
 from isa.chip import ChipConfig
 from isa.config import ConfigError
 from isa.program import Program
-from runtime.chip_host import Lease, places_bytes
+from runtime.chip_host import TENANTS, Lease, places_bytes
 from runtime.device import Device, DeviceFault, Result, check_entry
 from runtime.session import check_alone
 from sim.build import Library
 from sim.harness import DramModel, Harness
 from sim.shared_chip import SharedChip
-
-TENANTS = 0xFFFF
-"""Numbers of tenants, from 1 on."""
-
 
 class LeasedCores(Device):
     """A job queue of a chip and the cores that it is leased for. Those of several queues may be
@@ -50,9 +46,9 @@ class LeasedCores(Device):
         self._program: Program | None = None
 
     def assign(self, cores: Collection[int], tenant: int) -> None:
-        """Say which cores it is, by their numbers, and whose (up to 16 bits); another program has
-        to be loaded then. Cores that another queue has at the same time are for the caller to
-        avoid.
+        """Say which cores it is, by their numbers, and whose (from 1 to
+        :data:`runtime.chip_host.TENANTS`); another program has to be loaded then. Cores that
+        another queue has at the same time are for the caller to avoid.
 
         Raises
         ------

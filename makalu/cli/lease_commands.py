@@ -67,7 +67,8 @@ def lease() -> None:
 
 @lease.command()
 @click.option("--device", metavar="NAME",
-              help="One of makalu ls.  [default: the one with the smallest shares]")
+              help="One of makalu ls.  [default: the one with the smallest shares, of those that "
+                   "have the cores]")
 @term_options
 @server_options
 @json_option
@@ -78,6 +79,7 @@ def attach(server: Server, device: str | None, terms: dict[str, Any], as_json: b
     \b
     Examples:
       makalu lease attach --share 2
+      makalu lease attach --cores 2
       makalu lease attach --device rtl0 --cores 1 --priority 5 --queue 64
     """
     body = {**({"device": device} if device else {}), **terms}
@@ -95,6 +97,7 @@ def resize(server: Server, id: str, terms: dict[str, Any], as_json: bool) -> Non
     \b
     Examples:
       makalu lease resize default-1 --share 4
+      makalu lease resize default-1 --cores 1
       makalu lease resize default-1 --rate none --memory-bytes 1000000
     """
     if not terms:

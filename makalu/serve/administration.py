@@ -36,15 +36,17 @@ class Administration:
         self._accelerators, self._say = accelerators, say
 
     async def attach(self, tenant: Tenant, terms: dict[str, Any]) -> Lease:
-        """A new lease; without ``device`` on the one with the smallest shares. ServeError."""
-        chosen = {"device": self._least_loaded(), **terms}
+        """A new lease; without ``device`` on the one with the smallest shares, of those that have
+        the cores. ServeError."""
+        chosen = {"device": self._least_loaded(terms.get("cores")), **terms}
         lease = self._leases.attach(tenant, Terms(chosen["device"]).changed(**chosen))
         self._changed("attach", lease)
         return lease
 
-    def _least_loaded(self) -> str:
-        def load(a: Accelerator) -> float:
-            return sum(x.terms.share for x in self._leases.on(a.name)) / a.hardware.cores
+    def _least_loaded(self, cores: Any) -> str:
+        def load(a: Accelerator) -> tuple[bool, float]:
+            lacks = type(cores) is int and self._leases.spare(a.name) < cores
+            return lacks, sum(x.terms.share for x in self._leases.on(a.name)) / a.hardware.cores
         return min(self._accelerators.values(), key=load).name
 
     async def change(self, tenant: Tenant, id: str, changes: dict[str, Any]) -> Lease:

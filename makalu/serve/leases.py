@@ -175,21 +175,32 @@ class Leases:
             raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have shares of "
                              f"{tenant.shares:g} together, and this makes {shares:g}: take less, "
                              "or ask for a larger quota")
+        cores = terms.cores + sum(other.terms.cores for other in self.of(tenant)
+                                  if other is not lease)
+        if tenant.cores is not None and terms.cores and cores > tenant.cores:
+            raise ServeError(Failure.FORBIDDEN, f"tenant {tenant.name!r} may have {tenant.cores} "
+                             f"cores for itself, and this makes {cores}: take fewer, or ask for a "
+                             "larger quota")
         self._check_cores(terms, lease)
+
+    def spare(self, device: str, lease: Lease | None = None) -> int:
+        """Cores that a further lease can have for itself, or that one: those that are free, but
+        for one if there are leases that share."""
+        sharing = any(not other.terms.cores for other in self.on(device) if other is not lease)
+        return self._grounds[device].free(lease.id if lease else "") - sharing
 
     def _check_cores(self, terms: Terms, lease: Lease | None) -> None:
         ground, id = self._grounds[terms.device], lease.id if lease else ""
-        sharing = not terms.cores or any(not other.terms.cores for other in self.on(terms.device)
-                                         if other is not lease)
-        free, queues = ground.free(id), ground.queues - ground.owners(id)
+        free, spare = ground.free(id), self.spare(terms.device, lease)
         what = f"device {terms.device!r} has {free} of {ground.cores} cores free"
-        if terms.cores + sharing > free:
-            shared = (", of which one stays for the leases that share" if free > 1 else
-                      ", which stays for the leases that share") if free and sharing else ""
-            cure = f"take up to {free - sharing}" if terms.cores and free > sharing else (
+        if not free or terms.cores > spare:
+            shared = {0: "", 1: ", which stays for the leases that share"}.get(
+                free, ", of which one stays for the leases that share") if spare < free else ""
+            cure = f"take up to {spare}" if terms.cores and spare > 0 else (
                 "detach a lease that has cores for itself, make it smaller, or take another device")
             raise ServeError(Failure.CONFLICT, f"{what}{shared}: {cure}")
-        if (terms.cores > 0) + sharing > queues:
+        groups = ground.owners(id) + (terms.cores > 0) + (spare < free or not terms.cores)
+        if groups > ground.queues:
             raise ServeError(Failure.CONFLICT, f"{what}, but its {ground.queues} job queues are "
                              "taken, one for each lease with cores of its own and one for those "
                              "that share: detach one, or take another device")

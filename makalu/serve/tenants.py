@@ -4,7 +4,8 @@
 A file names them::
 
     {"tenants": [{"name": "vision", "token_sha256": "5e88…", "models": ["resnet*"],
-                  "shares": 4, "leases": 8, "memory_bytes": 1000000000, "admin": false}]}
+                  "shares": 4, "leases": 8, "cores": 2, "memory_bytes": 1000000000,
+                  "admin": false}]}
 
 Tokens themselves are not in the file; ``makalu token`` makes one with its digest. Without a file
 everybody is the tenant ``default``, who sees all and may all.
@@ -37,6 +38,8 @@ class Tenant:
         Of all its leases together, at most.
     leases : int
         At most.
+    cores : int, optional
+        That its leases have for themselves together, at most; None is no limit.
     memory_bytes : int, optional
         Of the programs that its leases hold on the device; None is no limit.
     admin : bool
@@ -48,6 +51,7 @@ class Tenant:
     models: tuple[str, ...] = ("*",)
     shares: float = 1.0
     leases: int = 1
+    cores: int | None = None
     memory_bytes: int | None = None
     admin: bool = False
 

@@ -27,6 +27,7 @@ from isa.program import Program
 from makalu.api import open_device, open_queues
 from makalu.serve.channel import Channel
 from makalu.serve.messages import Answer, Drop, Failed, Load, Loaded, Message, Ran, Run
+from runtime.chip_host import TENANTS
 from runtime.device import Device, DeviceFault, MachineError
 from runtime.ports import InputError
 from runtime.session import Session, check_alone
@@ -91,7 +92,12 @@ class Owner:
         return Ran(message.program, outputs, executions, time.monotonic() - start)
 
     def _give(self, message: Run) -> None:
-        """Give the device to another owner, who has no choice of cores where there is one."""
+        """Get ready for another program, owner or cores, of which most devices have no choice."""
+
+
+def numbers() -> defaultdict[tuple[str, str], int]:
+    """A number for whatever it is asked for, from 1 on; none twice."""
+    return defaultdict(itertools.count(1).__next__)
 
 
 @dataclass
@@ -99,8 +105,9 @@ class QueueOwner(Owner):
     """The owner of a chip's job queue, whose cores are others from lease to lease."""
 
     device: "LeasedCores"
-    tenants: defaultdict[str, int] = field(default_factory=lambda: numbers())
-    """Numbers of the owners, the same for all queues of a chip."""
+    tenants: defaultdict[tuple[str, str], int] = field(default_factory=numbers)
+    """The chip's tenants, for all its queues: an owner with a program each, so that cores are
+    cleared when either changes."""
 
     def _session(self, program: Program) -> Session:
         """A program that was taken; the queue has no cores to load it into yet."""
@@ -109,12 +116,10 @@ class QueueOwner(Owner):
         return Session(program, self.device, loaded=True)
 
     def _give(self, message: Run) -> None:
-        self.device.assign(message.cores, self.tenants[message.owner])
-
-
-def numbers() -> defaultdict[str, int]:
-    """A number for each name that it is asked for, from 1 on; none twice."""
-    return defaultdict(itertools.count(1).__next__)
+        number = self.tenants[message.owner, message.program]
+        if number > TENANTS:
+            raise MachineError(f"{TENANTS} tenants have no number left for another: begin anew")
+        self.device.assign(message.cores, number)
 
 
 def owners(device: str, config: str, links: int) -> Sequence[Owner]:

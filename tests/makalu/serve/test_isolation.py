@@ -46,11 +46,11 @@ def move(opcode: Opcode, region: Region, part: int = 0) -> Instruction:
     return Instruction(opcode, dict(WHOLE, region=region, dram=part * SPM))
 
 
-def spy() -> Program:
+def spy(name: str) -> Program:
     """Gives what it finds in the scratchpad, in WORKSPACE and in the last part of OUTPUT, and
     leaves its input in all three."""
     load, store, out = Opcode.LOAD, Opcode.STORE, Region.OUTPUT
-    return program("spy", move(store, out, 0), move(load, Region.WORKSPACE), move(store, out, 1),
+    return program(name, move(store, out, 0), move(load, Region.WORKSPACE), move(store, out, 1),
                    move(load, out, 3), move(store, out, 2), move(load, Region.INPUT),
                    move(store, Region.WORKSPACE), move(store, out, 3))
 
@@ -58,10 +58,11 @@ def spy() -> Program:
 @pytest.mark.parametrize("device", ["golden", "rtl", "chip2_tiny"])
 def test_a_tenant_finds_nothing_of_another(tmp_path, device):
     """A tenant's second request finds what its first one left, which says that the spy sees; the
-    same program finds nothing of another tenant, and nothing of its own after the other's turn."""
+    same program finds nothing of another tenant, nothing of its own after the other's turn, and
+    another program of the tenant nothing of the first."""
     sums = {flag: program(flag, Instruction(Opcode.TENSOR, {**SUM, flag: 1}))
             for flag in ("hold", "acc")}
-    for p in (spy(), *sums.values()):
+    for p in (spy("spy"), spy("other"), *sums.values()):
         (tmp_path / p.name / "1").mkdir(parents=True)
         p.save(tmp_path / p.name / "1" / "1.mkl")
 
@@ -76,6 +77,7 @@ def test_a_tenant_finds_nothing_of_another(tmp_path, device):
         assert await found(B, 0x11) == [{0}] * 3
         assert await found(B, 0x12) == [{0x11}] * 3
         assert await found(A, 0x5A) == [{0}] * 3
+        assert await found(A, 0x5B, "other") == [{0}] * 3
         await found(A, 0, "hold")
         with failing(Failure.BROKEN, "'acc' stopped at instruction 0, TENSOR engine: a field"):
             await found(B, 0, "acc")

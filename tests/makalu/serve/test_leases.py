@@ -72,6 +72,19 @@ def test_no_core_is_left_to_share(leases):
     assert leases.attach(SPEECH, Terms("b")).shown().uses == (0,)
 
 
+def test_a_tenant_has_a_quota_of_cores(leases):
+    small = Tenant("small", shares=9, leases=9, cores=2)
+    mine = leases.attach(small, Terms("b", cores=1))
+    leases.attach(small, Terms("b"))
+    with pytest.raises(ServeError, match="may have 2 cores for itself, and this makes 3") as e:
+        leases.attach(small, Terms("b", cores=2))
+    assert e.value.failure is Failure.FORBIDDEN
+    leases.change(mine, cores=2)
+    with pytest.raises(ServeError, match="and this makes 3"):
+        leases.change(mine, cores=3)
+    assert mine.shown().uses == (2, 3)
+
+
 def test_a_chip_has_a_job_queue_for_each_lease_with_cores_and_one_for_the_others():
     leases = Leases({"c": Ground(8, 2)})
     first = leases.attach(VISION, Terms("c", cores=3))

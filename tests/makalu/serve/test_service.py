@@ -217,6 +217,18 @@ def test_leases_move_between_devices_with_what_waits(models):
     served(models, test, (GOLDEN, Hardware("b", "golden", "ecp5")))
 
 
+def test_a_lease_goes_where_its_cores_are(folder):
+    async def test(service, me):
+        assert (await service.attach(me, {})).terms.device == "b"
+        await service.attach(me, {"device": "b", "share": 9})
+        assert (await service.attach(me, {})).terms.device == "a"
+        assert (await service.attach(me, {"cores": 2})).terms.device == "b"
+        with failing(Failure.CONFLICT, "cores free"):
+            await service.attach(me, {"cores": 7})
+
+    served(folder, test, (GOLDEN, Hardware("b", "golden", "tiny", cores=3)))
+
+
 def test_tenants_see_their_own_models_and_hold_their_own_memory(folder):
     small = Tenant("small", "0" * 64, ("double",), memory_bytes=10)
     other = Tenant("other", "1" * 64, ("triple",), shares=2, leases=2)
