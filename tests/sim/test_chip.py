@@ -110,20 +110,7 @@ def test_two_threads_with_a_lease_each(program, golden):
     shared.close()
 
 
-def test_memory_that_was_given_back_is_used_again_and_zero(program):
-    shared = SharedChip(CHIP)
-    memory = shared.memory
-    first = memory.take(8192)
-    second = memory.take(4096)
-    shared.harness.memory(first, 8192)[:] = 0x5A
-    memory.give(first)
-    assert memory.take(16384) not in (first, second)
-    assert memory.take(4096) == first
-    assert not shared.harness.memory(first, 8192).any()
-    shared.close()
-
-
-def test_what_a_chip_cannot_lease(program):
+def test_what_a_chip_cannot_lease():
     shared = SharedChip(CHIP)
     with pytest.raises(ConfigError, match="'chip2_tiny' has 2 job queues: there is none with numb"):
         LeasedCores(shared, 2)

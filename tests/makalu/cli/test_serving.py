@@ -221,6 +221,27 @@ def test_cores_of_leases_are_shown(live):
         makalu(live, "lease", "detach", made["id"], token=ROOT_TOKEN)
 
 
+def test_a_chip_and_its_cores(folder):
+    """Two leases with a core each on one simulated chip, as a user sees them."""
+    with serving(folder, "--device", "chip2_tiny") as live:
+        ids = ["default-1", json.loads(makalu(live, "lease", "attach", "--cores", 1, "--json",
+                                              token=""))["id"]]
+        assert "0 of 2 cores free" not in makalu(live, "lease", "resize", ids[0], "--cores", 1,
+                                                 token="")
+        said = makalu(live, "lease", "attach", token="", code=1)
+        assert "device 'chip2_tiny-0' has 0 of 2 cores free: detach a lease" in said
+        with live.client() as client:
+            for id, model, times in zip(ids, ("double", "triple"), (2, 3)):
+                reply = infer(client, model, rows=4, parameters={"lease": id}).json()
+                assert set(reply["outputs"][0]["data"]) == {times}
+        text = makalu(live, "top", "--once", "--interval", 0.2, token="")
+        rows = [line.split() for line in text.splitlines()
+                if line.startswith("chip2_tiny-0") and "localhost" in line]
+        assert [(row[1], row[2], row[5]) for row in rows] == [
+            ("0", ids[0], "1"), ("1", ids[1], "1")]
+        assert rows[0][8] == rows[1][8]     # one process
+
+
 def test_cores_as_ranges():
     assert uses({"cores": 0, "uses": [0, 1, 2, 5]}) == "0–2, 5 shared"
     assert uses({"cores": 2, "uses": [3, 4]}) == "3–4"
