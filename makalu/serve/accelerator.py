@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from isa.chip import CHIPS, ChipConfig
+from makalu.serve.company import Company
 from makalu.serve.ground import Ground
 from makalu.serve.lane import Died, Held, Joint, Lane, Link
 from makalu.serve.leases import Lease
@@ -107,6 +108,7 @@ class Accelerator:
         self._idle = [asyncio.Lock() for _ in self.lanes]
         self._tasks: list[asyncio.Task[None]] = []
         self._taken: set[int] = set()
+        self._company = Company()
         self.cycles = self.executions = 0
 
     async def start(self) -> None:
@@ -211,11 +213,10 @@ class Accelerator:
     async def _work(self, k: int) -> None:
         while True:
             async with self._idle[k]:
-                if not self.lanes[k].ready:
-                    await self._revive(k, Died("the process died with nothing to do"))
+                await self._there(k)
                 batch, due = self.queues.next(lambda lease: len(self._cores(k, lease)))
                 if batch is not None:
-                    await self._run(k, batch, self._cores(k, batch.lease))
+                    await self._dispatch(k, batch, self._cores(k, batch.lease))
             if batch is None:
                 await self._wait(due)
 
@@ -225,10 +226,22 @@ class Accelerator:
             async with asyncio.timeout(None if due is None else max(0, due - time.monotonic())):
                 await self._changed.wait()
 
+    async def _dispatch(self, k: int, batch: Batch, cores: tuple[int, ...]) -> None:
+        """Run a batch. What was in the process of a chip when that died is the only one there, so
+        that what killed it takes no other lease's batch along twice."""
+        self._taken.update(cores)
+        try:
+            alone = bool(self.hardware.chip and batch.parts[0].deaths)
+            async with self._company.alone() if alone else self._company.among_others():
+                await self._there(k)        # others may have ended it meanwhile
+                await self._run(k, batch, cores)
+        finally:
+            self._taken.difference_update(cores)
+            self.wake()
+
     async def _run(self, k: int, batch: Batch, cores: tuple[int, ...]) -> None:
         """Run a batch. If the process dies, what is in it is queued again, once."""
         begin = time.monotonic()
-        self._taken.update(cores)
         try:
             ran = await self.lanes[k].run(batch.model.programs[batch.size],
                                           batch.lease.tenant.name, batch.inputs(), cores)
@@ -243,9 +256,6 @@ class Accelerator:
         except Exception as e:      # the core goes on, whatever is wrong with this batch
             self._say("error", device=self.name, model=batch.model.name, error=repr(e))
             self.fail(batch.parts, ServeError(Failure.BROKEN, f"the server failed: {e!r}"))
-        finally:
-            self._taken.difference_update(cores)
-            self.wake()
 
     def _again(self, batch: Batch) -> None:
         for part in batch.parts:
@@ -270,6 +280,11 @@ class Accelerator:
             self.uses[core].add(begin, time.monotonic(), sum(jobs) / most if most else 1.0,
                                 len(jobs), ran.program)
         self._seen(batch, ran)
+
+    async def _there(self, k: int) -> None:
+        """Have a process that a lane is not using."""
+        if not self.lanes[k].ready:
+            await self._revive(k, Died("the process died with nothing to do"))
 
     async def _revive(self, k: int, why: Exception) -> None:
         """Start a lane's process again, as often as it takes."""

@@ -154,6 +154,29 @@ def test_a_chip_whose_process_is_killed(folder):
     served(folder, test, (CHIP,), tenants=Tenants((A, B)))
 
 
+def test_a_request_that_kills_the_process_takes_no_other_lease_along(folder):
+    """It fails when the process has died over it twice; the others' are answered, those included
+    that were under way at the first death."""
+    async def test(service, _):
+        chip = service.accelerators["c"]
+        await each_a_core(service)
+        for lane in chip.lanes:
+            async def run(program, owner, inputs, cores, lane=lane, run=lane.run):
+                if inputs["x"].max() == 101:
+                    os.kill(lane.pid, signal.SIGKILL)
+                return await run(program, owner, inputs, cores)
+            lane.run = run
+        for _ in range(2):
+            others = asking(service, B, "triple", 3, range(80))
+            await until(lambda: 0 in chip._taken)
+            with failing(Failure.DOWN, "died twice over this request"):
+                await ask(service, A, "double", 101)
+            await asyncio.gather(*asking(service, A, "double", 2, range(4)), *others)
+        assert chip.restarts == 4
+
+    served(folder, test, (CHIP,), tenants=Tenants((A, B)))
+
+
 @pytest.mark.parametrize("hardware, words", [
     (dict(cores=3), "chip 'chip2_tiny' has 2 cores: use 1 to 2, not 3"),
     (dict(config="core256"), "cores of 'chip2_tiny' are 'tiny', not 'core256': add --config tiny")])
