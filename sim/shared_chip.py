@@ -6,7 +6,6 @@ and with it everybody's executions.
 """
 
 import threading
-import threading
 from collections import deque
 from dataclasses import replace
 

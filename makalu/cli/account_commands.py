@@ -49,9 +49,8 @@ def profile(net: str, how: How, output: str | None, device: str, cores: int | No
     with console.err.status(f"simulating {program.name} on {device}"):
         if device in CHIPS:
             from makalu.see import chip_run
-            chip = api.chip_of(device, program.config)
-            runs = chip_run.measure(program, chip, cores, seed)
-            summary = profiles.summary_of_chip(runs, chip)
+            run = chip_run.measure(program, api.chip_of(device, program.config), cores, seed)
+            runs, summary = run.runs, profiles.summary_of_chip(run)
         else:
             runs = [profiles.measure(program, seed)]
             summary = profiles.summary(runs[0])

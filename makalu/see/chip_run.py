@@ -12,7 +12,7 @@ from isa.jobs import core_offset
 from isa.program import Program
 from isa.registers import OFFSET
 from makalu.measure.samples import random_inputs
-from makalu.see.profile import Run
+from makalu.see.profile import ChipRun, Run
 from runtime.host import counted
 from runtime.session import Session
 from sim.chip_device import LeasedCores
@@ -57,7 +57,7 @@ class WatchedChip(SharedChip):
 
 
 def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: int = 0
-            ) -> list[Run]:
+            ) -> ChipRun:
     """Run a program once on each of so many cores of a chip, by default all, with random inputs.
 
     Raises
@@ -76,14 +76,16 @@ def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: 
     device = LeasedCores(watched, 0)
     device.assign(range(count), TENANT)
     session = Session(program, device)
+    before = sum(watched.harness.channel_beats)
     results = device.execute_all([session.packed(random_inputs(session.inputs, seed + k))
                                   for k in range(count)])
     found = {result.core for result in results}
     if len(found) < count:
         raise ConfigError(f"program {program.name!r} is over before all of {count} cores have "
                           "begun: use fewer")
+    moved = (sum(watched.harness.channel_beats) - before) * chip.core.bus_bytes
     first = min(watched.begun.values())
     runs = [Run(program, watched.harness.trace(core), watched.counters(core), core,
                 watched.begun[core] - first) for core in sorted(found)]
     watched.close()
-    return runs
+    return ChipRun(chip, runs, moved)

@@ -66,6 +66,24 @@ class Run:
         return self.program.node_name(index) or NO_NODE
 
 
+@dataclass(frozen=True)
+class ChipRun:
+    """Executions on several cores of a chip at the same time.
+
+    Parameters
+    ----------
+    chip : ChipConfig
+    runs : list of Run
+        By their cores.
+    moved_bytes : int
+        That the memory's channels have moved: what cores read together, once.
+    """
+
+    chip: ChipConfig
+    runs: list[Run]
+    moved_bytes: int
+
+
 def measure(program: Program, seed: int = 0) -> Run:
     """Run a program once on random inputs; no engine's cycles depend on data."""
     with RtlDevice(program.config) as device:
@@ -178,14 +196,15 @@ def summary(run: Run) -> dict[str, Any]:
     return {**facts.summary(run.program), **_measured(run)}
 
 
-def summary_of_chip(runs: Sequence[Run], chip: ChipConfig) -> dict[str, Any]:
+def summary_of_chip(run: ChipRun) -> dict[str, Any]:
     """The same of a chip's cores, which are a list; ``cycles`` are those from the first beginning
     to the last end, ``dram_share`` the part of the memory's beats in them that moved."""
-    cycles = max(run.begin + run.counters["CYCLES"] for run in runs)
-    moved = sum(run.counters[f"DRAM_{way}_BYTES"] for run in runs for way in ("READ", "WRITE"))
-    return {**facts.summary(runs[0].program), "chip": chip.name, "cycles": cycles,
-            "dram_share": facts.share(-(-moved // chip.bytes_a_cycle), cycles),
-            "cores": [{"core": run.core, "begin": run.begin, **_measured(run)} for run in runs]}
+    cycles = max(each.begin + each.counters["CYCLES"] for each in run.runs)
+    return {**facts.summary(run.runs[0].program), "chip": run.chip.name, "cycles": cycles,
+            "moved_bytes": run.moved_bytes,
+            "dram_share": facts.share(-(-run.moved_bytes // run.chip.bytes_a_cycle), cycles),
+            "cores": [{"core": each.core, "begin": each.begin, **_measured(each)}
+                      for each in run.runs]}
 
 
 def _measured(run: Run) -> dict[str, Any]:
