@@ -14,7 +14,7 @@
 #include <vector>
 
 struct TraceRecord {  // TRACE in harness.py
-    static constexpr unsigned BUCKETS = 12;
+    static constexpr unsigned BUCKETS = 13;
     uint32_t queue, signature;
     int64_t dispatch, start, done;  // cycles since the core became busy; -1: not yet
     uint32_t cycles[BUCKETS];       // of its engine, by bucket
@@ -62,7 +62,7 @@ public:
 
 private:
     static constexpr uint32_t QUEUES = 5, LOAD = 0, STORE = 4;
-    static constexpr int WAITS = 5, OVERHEAD = 10;  // in BUCKET_NAMES of isa/registers.py
+    static constexpr int WAITS = 6, OVERHEAD = 11;  // in BUCKET_NAMES of isa/registers.py
     struct Queue {
         std::vector<size_t> members;
         size_t started = 0, done = 0;
