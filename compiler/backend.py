@@ -39,15 +39,19 @@ from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
 from compiler.machine.place import Layout
+from compiler.machine.shared import gang
 from compiler.machine.steps import Step
 from compiler.machine.timing import predict
+from compiler.order.dependencies import dependencies
 from compiler.order.hazards import waits
 from compiler.order.order import best_order
 from compiler.source.frontend import Source
+from compiler.split.signals import streams as streams_of
+from compiler.split.spread import spread
 from isa.config import GRANULE, Config
 from isa.instructions import UNIT_BYTES, Instruction, Opcode, Region, whole_blocks
 from isa.layout import Buffer
-from isa.program import Patch, Program
+from isa.program import Patch, Program, Stream
 
 GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
 """Cycles of an instruction that are tried."""
@@ -118,10 +122,12 @@ class Backend:
     """Instructions and tables of one program.
 
     ``dram_price``: of a byte between DRAM and the machine, in the time that the bus takes for it.
+    ``ranks``: cores that share the work.
     """
 
     def __init__(self, source: Source, legal: Legal, graph: Graph, config: Config,
-                 work: Work, precision: str, dram_price: float):
+                 work: Work, precision: str, dram_price: float, ranks: int = 1):
+        self.ranks = ranks
         self.precision, self.price = precision, dram_price / config.bus_bytes   # cycles a byte
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
@@ -185,7 +191,8 @@ class Backend:
     def _ordered(self, s: Schedule) -> tuple[Schedule, list[Step], float]:
         """An attempt with its instructions in their order, and its cost: cycles, and what its DRAM
         bytes are worth in cycles."""
-        steps, cycles = best_order(s.steps, self.config)
+        steps, cycles = best_order(
+            s.steps if self.ranks == 1 else spread(s.steps, self.config), self.config)
         moved = sum(step.moved_words * s.lanes + step.code_bytes for step in steps)
         return s, steps, cycles + self.price * moved
 
@@ -199,7 +206,7 @@ class Backend:
                  least: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share, price)
+                     share, price, self.ranks)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
@@ -246,15 +253,25 @@ class Backend:
             raise AssertionError(f"pass matrices has left {op}")
         return 1
 
-    def table(self, s: Schedule, steps: list[Step], shared: "Shared", start: int) -> Program:
-        """The program, or the entry, whose instructions begin at byte ``start`` of the image."""
+    def streams(self, steps: list[Step]) -> list[list[Step]]:
+        """The instructions of each rank, of all in their order."""
+        if self.ranks == 1:
+            return [steps]
+        before = [[steps[k] for k in need] for need in dependencies(steps)]
+        return streams_of(steps, before, self.config, self.ranks, self.source.name)
+
+    def table(self, s: Schedule, ranks: list[list[Step]], shared: "Shared", starts: list[int]
+              ) -> Program:
+        """The program, or the entry, whose instructions, of each rank, begin at bytes ``starts`` of
+        the image."""
+        steps, cycles = ranks[0], self._predicted(ranks)
         source, legal = self.source, self.legal
         pre, new_in = hosts.before(source, legal.pre, legal.inputs, legal.passing)
         post, new_out = hosts.after(source, legal.post, legal.crossing, legal.passing)
         inputs = [self._buffer(s, p, new_in) for p in self.graph.inputs]
         outputs = [self._buffer(s, p, new_out) for p in self.graph.outputs]
         return Program(
-            name=source.name, config=self.config, image=shared.image, start=start,
+            name=source.name, config=self.config, image=shared.image, start=starts[0],
             instruction_count=len(steps) + 1, patches=_patches(steps),
             inputs=inputs, outputs=outputs, region_sizes=shared.region_sizes,
             nodes=list(self.graph.nodes), node_of=[step.node for step in steps] + [-1],
@@ -262,8 +279,25 @@ class Backend:
             precision=self.precision,
             node_macs=[self.work.macs[node] for node in range(len(self.graph.nodes))],
             compulsory_bytes=self.work.kept_bytes + sum(b.size for b in [*inputs, *outputs]),
-            predicted_cycles=predict(steps, self.config) + [0],
-            placement=self._placement(steps), host_pre=pre, host_post=post)
+            predicted_cycles=cycles[0], placement=self._placement(sum(ranks, [])),
+            streams=[Stream(start, len(mine) + 1, [step.node for step in mine] + [-1], added)
+                     for start, mine, added in zip(starts[1:], ranks[1:], cycles[1:])],
+            host_pre=pre, host_post=post)
+
+    def _predicted(self, ranks: list[list[Step]]) -> list[list[int]]:
+        """Cycles that each instruction adds; of rank 0's END those that the others still take."""
+        if self.ranks == 1:
+            return [predict(ranks[0], self.config) + [0]]
+        found = gang(ranks, self.config, self.memory)
+        most = max(map(sum, found))
+        return [added + [0 if k else most - sum(added)] for k, added in enumerate(found)]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the memory of the cores moves in a cycle, as of the chips that have a name: a
+        channel as wide as the bus for each row of a square of them."""
+        channels = 1 << ((self.ranks - 1).bit_length() + 1) // 2
+        return channels * self.config.bus_bytes
 
     def encode(self, steps: list[Step]) -> bytes:
         """The instructions, END included, whose waits and addresses are known, up to the end of
@@ -324,24 +358,30 @@ def program(backends: Sequence[Backend]) -> Program:
         [(t.name, t.nchw) for t in b.graph.states] for b in backends]
     assert all(s == states[0] for s in states), "each entry has the states of all"
     found = [b.best() for b in backends]
+    ranks = [b.streams(steps) for b, (_, steps) in zip(backends, found)]
     starts = list(itertools.accumulate(
-        (whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES) for _, steps in found),
-        initial=0))
+        (whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES)
+         for mine in ranks for steps in mine), initial=0))
     base = starts.pop()
     constants = Constants(config.lanes)
     code = b""
-    for backend, (s, steps) in zip(backends, found):
+    for backend, (s, _), mine in zip(backends, found, ranks):
         for step in s.steps:
             if step.stream is not None:
-                step.fields["dram"] += base + constants.place(step.stream)
-        waits(steps)
-        code += backend.encode(steps)
+                constants.place(step.stream)
+        for steps in mine:
+            for step in steps:
+                if step.stream is not None:
+                    step.fields["dram"] += base + constants.place(step.stream)
+            waits(steps)
+            code += backend.encode(steps)
     image = code + bytes(constants.data)
     sizes = {int(r): aligned(max(s.dram.sizes[r] for s, _ in found)) for r in Region}
     sizes[int(Region.PROGRAM)] = aligned(len(image))
     shared = Shared(image, sizes)
-    first, *others = (b.table(s, steps, shared, start)
-                      for b, (s, steps), start in zip(backends, found, starts))
+    of_each = [[starts.pop(0) for _ in mine] for mine in ranks]
+    first, *others = (b.table(s, mine, shared, at)
+                      for b, (s, _), mine, at in zip(backends, found, ranks, of_each))
     return replace(first, entries=others)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from gangs.clocks import AWAIT, LOAD, SEND, Event, Gang, Stuck, receivers
 from gangs.touched import touched
 from isa.config import Config
-from isa.instructions import (EXCHANGE, GANG_QUEUES, SIGNALS, SIGNAL_BITS, Instruction, Opcode,
-                              Region)
+from isa.instructions import (EXCHANGE, GANG_QUEUES, KEPT, SIGNALS, SIGNAL_BITS, Instruction,
+                              Opcode, Region)
 
 STORE = GANG_QUEUES.index("store")
 
@@ -68,8 +68,8 @@ class _Races:
         ranks = range(gang.ranks)
         self._spms = [_Space(
             f"scratchpad of rank {rank}", config.spm_words,
-            [gang.completed(rank, q) for q in range(len(GANG_QUEUES)) if q != AWAIT]
-            + [gang.arrived(sender, rank) for sender in ranks]) for rank in ranks]
+            [gang.completed(rank, q) for q in range(len(GANG_QUEUES)) if q not in (SEND, AWAIT)]
+            + [gang.left(rank)] + [gang.arrived(sender, rank) for sender in ranks]) for rank in ranks]
         dram = [gang.completed(rank, q) for rank in ranks for q in (LOAD, STORE)]
         self._dram = {region: _Space(f"region {region.name}", sizes[region] // config.word_bytes,
                                      dram) for region in sizes}
@@ -79,6 +79,8 @@ class _Races:
         """The accesses of an instruction."""
         found = touched(e.i, self.config)
         own, place = self._spms[e.rank], self.gang.completed(e.rank, e.queue)
+        if e.queue == SEND:
+            place = self.gang.left(e.rank)
         for at, known, writes in ((found.weights, e.ahead, False), (found.reads, e.start, False),
                                   (found.writes, e.start, True)):
             self._access(own, e, at, place, known, writes)
@@ -109,6 +111,8 @@ class _Races:
         if place < ranks * queues:
             return str(self.gang.queues[place // queues][place % queues][number - 1])
         sender = (place - ranks * queues) // ranks
+        if place >= self.gang.left(0):
+            sender = place - self.gang.left(0)
         return str(self.gang.queues[sender][SEND][number - 1])
 
     def _find(self, kind: str, e: Event, text: str) -> None:
@@ -147,8 +151,7 @@ def check(streams: Sequence[Sequence[Instruction]], config: Config, sizes: Mappi
     except Stuck as stuck:
         return [Finding("deadlock", e.rank, e.index, f"{e}: it waits for ever")
                 for e in stuck.events]
-    races = _Races(gang, config, {r: size for r, size in sizes.items()
-                                  if r in (Region.WORKSPACE, Region.OUTPUT)})
+    races = _Races(gang, config, {Region(r): size for r, size in sizes.items() if r in KEPT})
     for e in gang.events:
         races.event(e)
     return races.findings + _signals(gang)

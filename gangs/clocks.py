@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known to have happened when an instruction starts.
 
-Known is, of each queue of each rank, how many instructions have completed, and of each pair of
-ranks, how many of the one's sends have arrived at the other: a vector of counts, its clock. An
+Known is, of each queue of each rank, how many instructions have completed, of each pair of ranks,
+how many of the one's sends have arrived at the other, and of each rank how many of its sends have
+arrived somewhere, so that their words have been read: a vector of counts, its clock. An
 instruction knows what the one in front of it in its queue knew at its start, and all that those
 knew at their completion for which it waits. An AWAIT that completes also knows what the senders of
 the signals knew that must have come: of each sender as many as are left of the threshold when all
@@ -150,6 +151,10 @@ class Gang:
         """Where a clock has the sends that have arrived."""
         return self.ranks * len(GANG_QUEUES) + sender * self.ranks + rank
 
+    def left(self, sender: int) -> int:
+        """Where a clock has the sends whose words have been read."""
+        return self.ranks * (len(GANG_QUEUES) + self.ranks) + sender
+
     def may_have_come(self, await_: Event, sender: int) -> int:
         """Of a sender how many signals may be there when an AWAIT completes: those that are not
         known to be behind it."""
@@ -177,7 +182,7 @@ class Gang:
                 e.sure = sure
 
     def _clocks(self) -> None:
-        size = self.ranks * (len(GANG_QUEUES) + self.ranks)
+        size = self.ranks * (len(GANG_QUEUES) + self.ranks + 1)
         nothing = np.zeros(size, np.int32)
         for e in self.events:
             mine = self.queues[e.rank]
@@ -197,6 +202,7 @@ class Gang:
             e.end[self.completed(e.rank, e.queue)] = e.number
             if e.queue == SEND:
                 e.end[self.arrived(e.rank, 0):self.arrived(e.rank, 0) + self.ranks] = e.number
+                e.end[self.left(e.rank)] = e.number
 
     def _told(self, e: Event) -> list[np.ndarray]:
         """What an AWAIT learns by the signals that have come."""
@@ -206,6 +212,7 @@ class Gang:
                 last = self.signals[sender, e.rank, e.i.counter][count - 1]
                 clock = last.start.copy()
                 clock[self.arrived(sender, e.rank)] = last.number
+                clock[self.left(sender)] = max(clock[self.left(sender)], last.number)
                 found.append(clock)
         return found
 

@@ -17,7 +17,7 @@ from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
 from compiler.machine.constants import Stream
 from compiler.machine.place import Box, Home, View, covered, transfers
 from compiler.machine.spm import Scratchpad
-from compiler.machine.steps import SPM, Step
+from compiler.machine.steps import SPM, Extent, Step
 from compiler.machine.timing import timed
 from isa.config import Config
 from isa.instructions import Opcode, Region
@@ -30,6 +30,16 @@ RUN_PIXELS = 8
 
 RESIDENT_SHARE = 0.75
 """Largest share of the scratchpad for tensors that stay: tiles and weights need the rest."""
+
+
+def moved(opcode: Opcode, fields: dict[str, int], size: int) -> tuple[list[Extent], list[Extent]]:
+    """What a transfer reads and writes; ``size``: bytes of a word."""
+    run, at, dram = fields["n0"], fields["spm"], fields["dram"]
+    near = [(fields[f"n{i}"], fields[f"spm_stride{i}"]) for i in (1, 2, 3)]
+    far = [(fields[f"n{i}"], fields[f"dram_stride{i}"] // size) for i in (1, 2, 3)]
+    inside = [(SPM, at + a, at + b) for a, b in covered(run, near)]
+    outside = [(fields["region"], dram + a * size, dram + b * size) for a, b in covered(run, far)]
+    return (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
 
 
 class Schedule:
@@ -60,11 +70,14 @@ class Schedule:
     price : float
         Cycles that a byte of DRAM traffic is worth beside those that it takes. With one, results
         are made in the place of operands that nobody reads again.
+    ranks : int
+        Cores that share the instructions which compute: what is emitted is of ``rank``.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
-                 share: float, price: float):
+                 share: float, price: float, ranks: int = 1):
+        self.ranks, self.rank = ranks, 0
         self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.share = share
@@ -93,7 +106,7 @@ class Schedule:
             fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
         cycles, tail, blocks = timed(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
-                               stream))
+                               stream, rank=self.rank))
 
     def by_channel(self, t: Tensor) -> bool:
         """Whether a tensor is made channel block by channel block, not row by row: a depthwise
@@ -127,13 +140,7 @@ class Schedule:
                 count, step_d, step_s = loops[i]
                 fields[f"n{i}"] = count
                 fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
-            run = loops[0][0]
-            inside = [(SPM, at + a, at + b)
-                      for a, b in covered(run, [(n, step) for n, _, step in loops[1:]])]
-            outside = [(int(region), dram + a * size, dram + b * size)
-                       for a, b in covered(run, [(n, step) for n, step, _ in loops[1:]])]
-            reads, writes = (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
-            self.emit(opcode, fields, reads, writes, stream)
+            self.emit(opcode, fields, *moved(opcode, fields, size), stream)
 
     def load_weights(self, stream: Stream, at: int) -> list[tuple[int, int, int]]:
         """LOAD a weight stream to the scratchpad; returns its extent there."""
@@ -204,7 +211,7 @@ class Schedule:
         if at is None:
             return None
         y = self.dram.layout(t)
-        view = View(at + y.packed, *self.pitches(t), y.whole(t))
+        view = View(at + y.packed, *self.pitches(t), y.whole(t), exact=self.ranks > 1)
         self.views[t] = view
         return view
 

@@ -108,7 +108,7 @@ class _Places:
         at = s.spm.lowest(y.blocks * block + 2 * guard)
         if at is None:
             return False
-        self.views[t] = View(at + guard, pitch, block, 0, y.whole(t), rows)
+        self.views[t] = View(at + guard, pitch, block, 0, y.whole(t), rows, s.ranks > 1)
         self._rings[t] = at
         return True
 

@@ -37,7 +37,8 @@ class View:
     """A box in the scratchpad: word address of its first word, word pitches.
 
     With a ``ring`` only so many rows have a place: row ``y`` lies in place ``y % ring``, and a
-    new row takes the place of the one ``ring`` rows above.
+    new row takes the place of the one ``ring`` rows above. ``exact``: extents are of these words
+    alone, whole rows with the words behind them; otherwise of all from the first to the last row.
     """
 
     base: int
@@ -46,6 +47,7 @@ class View:
     image: int
     box: Box
     ring: int = 0
+    exact: bool = False
 
     def at(self, n: int, b: int, y: int, x: int) -> int:
         """Word address of a pixel, which may lie outside the box."""
@@ -79,9 +81,13 @@ class View:
 
     def extents(self, box: Box, space: int = -1) -> list[tuple[int, int, int]]:
         """Words that a box inside this one covers, joined where they touch."""
+        runs, width = self.runs(box.y0, box.y1), box.x1 - box.x0
+        if self.exact and (box.x0, box.x1) == (self.box.x0, self.box.x1):
+            width = self.row
+        elif self.exact:
+            runs = [(y, y + 1) for y in range(box.y0, box.y1)]
         first = [(self.at(box.n0, box.b0, y0, box.x0),
-                  self.at(box.n0, box.b0, y1 - 1, box.x1 - 1) + 1)
-                 for y0, y1 in self.runs(box.y0, box.y1)]
+                  self.at(box.n0, box.b0, y1 - 1, box.x0) + width) for y0, y1 in runs]
         out: list[tuple[int, int, int]] = []
         last = None
         for n in range(box.n1 - box.n0):

@@ -4,16 +4,20 @@
 Each core runs its program on a model of its own (:func:`compiler.machine.timing.running`), which
 asks for its transfers one after the other. Those that are under way share the bandwidth evenly, and
 none gets more than a beat of its core's bus a cycle: what a memory comes to that serves the cores
-in turn, burst by burst. What a gang reads together moves once, when all of its cores want it.
+in turn, burst by burst. In a gang they also take turns on the bus between the cores, and wait for
+one another's signals.
 """
 
 import heapq
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import Running, beside, running, timed
+from compiler.machine.timing import (EXCHANGE_LATENCY, Ask, Running, Times, added_by, beside,
+                                     running, timed)
+from isa.config import Config
 from isa.instructions import PLACES, Opcode
 from isa.program import Program
 
@@ -31,24 +35,50 @@ def steps_of(program: Program) -> list[Step]:
 
 @dataclass
 class _Core:
-    """A program under way: how many beats it wants next, from which cycle on, and whether a gang
-    reads them together; at the end the cycle of its last completion."""
+    """A program under way: what it wants next, and from which cycle on; at the end when its steps
+    ran."""
 
     run: Running
     delay: int
     first: int = 0
-    beats: int = 0
-    shared: bool = False
-    cycles: int | None = None
+    wants: Ask = Ask(0, 0)
+    times: Times | None = None
+
+    @property
+    def cycles(self) -> int:
+        """That of its last completion."""
+        return max((end for _, _, end in self.times or []), default=0)
 
     def ask(self, last: int | None) -> None:
-        """Go on to the next beats that it wants; ``last``: when those before had moved."""
+        """Go on to the next that it wants; ``last``: when it had what it wanted before."""
         try:
-            first, self.beats, self.shared = (next(self.run) if last is None
-                                              else self.run.send(last - self.delay))
-            self.first = self.delay + first
+            self.wants = next(self.run) if last is None else self.run.send(last - self.delay)
+            self.first = self.delay + self.wants.first
         except StopIteration as e:
-            self.cycles = max((end for _, _, end in e.value), default=0)
+            self.times = e.value
+
+
+class _Exchange:
+    """The bus between cores that begin together, and the signals that come over it."""
+
+    def __init__(self) -> None:
+        self._free = 0
+        self._came: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def answer(self, rank: int, core: _Core, step: Step) -> int | None:
+        """When a rank has what it wants; None if a signal that it awaits is not on its way."""
+        f = step.fields
+        if step.opcode is Opcode.AWAIT:
+            came = self._came[rank, f["counter"]]
+            if len(came) < f["threshold"]:
+                return None
+            return max([core.first, *came[:f["threshold"]][-1:]]) + core.wants.beats
+        self._free = max(self._free, core.first) + core.wants.beats
+        if step.opcode is Opcode.SIGNAL or f["signal"]:
+            for to in range(f["to"].bit_length()):
+                if f["to"] >> to & 1:
+                    self._came[to, f["counter"]].append(self._free + EXCHANGE_LATENCY)
+        return self._free
 
 
 def together(programs: Sequence[Program], bytes_a_cycle: float,
@@ -92,8 +122,25 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
     config, = machines.values()
     alone = {id(p): beside(steps_of(p), config) for p in programs}
     cores = [_Core(running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
-    _share(cores, bytes_a_cycle / config.bus_bytes, gang)
-    return [core.cycles or 0 for core in cores]
+    for core in cores:
+        core.ask(None)
+    _share(cores, bytes_a_cycle / config.bus_bytes)
+    return [core.cycles for core in cores]
+
+
+def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float) -> list[list[int]]:
+    """Predicted cycles that each step of the streams of a gang adds to what was complete before in
+    its stream, in front of a memory that moves ``bytes_a_cycle``."""
+    def run(steps: Sequence[list[Step]]) -> list[Times]:
+        cores = [_Core(running(mine, config), 0) for mine in steps]
+        for core in cores:
+            core.ask(None)
+        _share(cores, bytes_a_cycle / config.bus_bytes)
+        return [core.times or [] for core in cores]
+
+    first = run(streams)
+    return [added_by(times) for times in run([
+        beside(steps, config, times) for steps, times in zip(streams, first)])]
 
 
 def _share(cores: list[_Core], bandwidth: float, gang: bool) -> None:
@@ -103,23 +150,10 @@ def _share(cores: list[_Core], bandwidth: float, gang: bool) -> None:
     been there from the start, says for each with which of them its last one has moved.
     """
     now = given = 0.0
-    coming: list[tuple[float, list[int]]] = []
-    active: list[tuple[float, list[int]]] = []
-    standing: list[int] = []
-
-    def ask(who: list[int], last: int | None) -> None:
-        """They go on; what one wants alone is coming, what all do when all of them stand there."""
-        for i in who:
-            cores[i].ask(last)
-            if cores[i].cycles is None and gang and cores[i].shared:
-                standing.append(i)
-            elif cores[i].cycles is None:
-                heapq.heappush(coming, (float(cores[i].first), [i]))
-        if len(standing) == len(cores):
-            heapq.heappush(coming, (float(max(cores[i].first for i in standing)), [*standing]))
-            standing.clear()
-
-    ask([*range(len(cores))], None)
+    exchange, waiting = _Exchange(), set[int]()
+    coming = [(float(core.first), i) for i, core in enumerate(cores) if core.times is None]
+    active: list[tuple[float, int]] = []
+    heapq.heapify(coming)
     while coming or active:
         rate = min(1.0, bandwidth / max(1, len(active)))
         end = now + (active[0][0] - given) / rate if active else math.inf
@@ -127,8 +161,25 @@ def _share(cores: list[_Core], bandwidth: float, gang: bool) -> None:
             first, who = heapq.heappop(coming)
             given += max(0.0, first - now) * rate
             now = max(now, first)
-            heapq.heappush(active, (given + cores[who[0]].beats, who))
+            if cores[i].wants.step is None:
+                heapq.heappush(active, (given + cores[i].wants.beats, i))
+                continue
+            asking = [i, *sorted(waiting)]  # who sends first, then who may have waited for it
         else:
             given, who = heapq.heappop(active)
             now = end
-            ask(who, round(now))
+            cores[i].ask(round(now))
+            if cores[i].times is None:
+                heapq.heappush(coming, (float(cores[i].first), i))
+            continue
+        for i in asking:
+            step = cores[i].wants.step
+            assert step is not None
+            last = exchange.answer(i, cores[i], step)
+            waiting.add(i)
+            if last is not None:
+                waiting.remove(i)
+                cores[i].ask(last)
+                if cores[i].times is None:
+                    heapq.heappush(coming, (float(cores[i].first), i))
+    assert not waiting, "the streams of a gang have an order in which all can run"

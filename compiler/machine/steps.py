@@ -22,7 +22,9 @@ class Step:
     """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
     completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`).
     With a ``stream`` its DRAM address counts from the start of that; ``varying``: it is another
-    one in each execution."""
+    one in each execution. In a gang it is of a ``rank``; what an XFER reads lands in the same words
+    of the ranks ``to``, a mask; ``after``: steps of its rank that have to be complete before it
+    starts, whatever it reads and writes."""
 
     opcode: Opcode
     fields: dict[str, int]
@@ -34,10 +36,18 @@ class Step:
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     stream: Stream | None = None
     varying: tuple[Varying, ...] = ()
+    rank: int = 0
+    to: int = 0
+    after: list["Step"] = field(default_factory=list)
 
     @property
     def queue(self) -> str:
         return QUEUE_OF[self.opcode]
+
+    @property
+    def receivers(self) -> list[int]:
+        """The ranks that it sends to."""
+        return [rank for rank in range(self.to.bit_length()) if self.to >> rank & 1]
 
     @property
     def moved_words(self) -> int:

@@ -11,12 +11,13 @@ import functools
 import math
 from collections.abc import Generator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from compiler.machine.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import QUEUES, WAIT_BITS, Opcode, VectorOp
+from isa.instructions import GANG_QUEUES, QUEUES, WAIT_BITS, Opcode, VectorOp
 
 FETCH_LATENCY = 54
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
@@ -80,6 +81,15 @@ STORE_LATENCY = 39
 
 MOVERS = ("load", "store")
 """Queues whose instructions are transfers."""
+
+EXCHANGERS = ("send", "await")
+"""Queues whose instructions are between cores."""
+
+EXCHANGE_BYTES = 32
+"""Bytes a cycle of the bus between the cores of a gang, on which one sends at a time."""
+
+EXCHANGE_LATENCY = 40
+"""Cycles from the last beat of an XFER, or from a SIGNAL, to the count at the receivers."""
 
 
 def dma_cycles(config: Config, words: int, runs: int) -> int:
@@ -192,6 +202,10 @@ def tail_cycles(config: Config, opcode: Opcode, f: dict[str, int]) -> int:
                 + (FUNCTION_LATENCY if VectorOp(f["vop"]).function else 0))
     if opcode == Opcode.WINDOW:
         return WINDOW_LATENCY + (FLOAT_WINDOW_LATENCY if config.floats else 0)
+    if opcode == Opcode.AWAIT:
+        return 0
+    if opcode in (Opcode.XFER, Opcode.SIGNAL):
+        return EXCHANGE_LATENCY
     return LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
 
 
@@ -205,6 +219,11 @@ def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, 
         cycles = vector_cycles(config, f)
     elif opcode == Opcode.WINDOW:
         cycles = window_cycles(config, f)
+    elif opcode in (Opcode.SIGNAL, Opcode.AWAIT):
+        cycles = 1
+    elif opcode == Opcode.XFER:
+        words = f["n0"] * f["n1"] * f["n2"] * f["n3"]
+        cycles = -(-words * config.word_bytes // EXCHANGE_BYTES)
     else:
         runs = f["n1"] * f["n2"] * f["n3"]
         cycles = dma_cycles(config, f["n0"] * runs, runs)
@@ -231,21 +250,22 @@ class Machine:
 
     def __init__(self, config: Config):
         self._config = config
-        self.free = dict.fromkeys(QUEUES, 0)
-        self._starts: dict[str, list[int]] = {q: [] for q in QUEUES}
+        queues = GANG_QUEUES if config.exchange else QUEUES
+        self.free = dict.fromkeys(queues, 0)
+        self._starts: dict[str, list[int]] = {q: [] for q in queues}
         self._fetched = FETCH_LATENCY
         self._dispatched = 0
         self.bus = self._loaded = 0
         self._banks = [0, 0]
         self._handed = [0, 0]
 
-    def place(self, step: Step, waits: int) -> tuple[int, int]:
+    def place(self, step: Step, waits: int, exchange: int = 0) -> tuple[int, int]:
         """Start the next instruction of the program, with a memory for this machine alone;
-        ``waits``: the last completion that it waits for (0: none). Returns when it starts and when
-        it is complete."""
+        ``waits``: the last completion that it waits for (0: none); ``exchange``: when the bus
+        between the cores is free for an XFER. Returns when it starts and when it is complete."""
         self.bus += self.fetch(step)
         start, first = self.start(step, waits)
-        return start, self.end(step, start, first + step.cycles)
+        return start, self.end(step, start, max(first, exchange) + step.cycles)
 
     def fetch(self, step: Step) -> int:
         """Read the next instruction of the program, before it starts; the beats that this takes."""
@@ -266,14 +286,17 @@ class Machine:
         starts.append(start)
         if queue == "load":
             return start, max(start + READ_LATENCY, self.bus, self._loaded)
-        return start, max(start, self.bus)
+        return start, max(start, self.bus) if queue == "store" else start
 
     def end(self, step: Step, start: int, last: int) -> int:
         """When the instruction that was started last is complete; ``last``: when the last beat of a
-        transfer has moved."""
+        transfer has moved, or what it awaits has come."""
         queue = step.queue
         if queue == "tensor":
             return self._tensor(step, start)
+        if queue in EXCHANGERS:
+            self.free[queue] = last
+            return last + step.tail
         if queue in MOVERS:
             self.bus = last
             if queue == "load":
@@ -310,20 +333,28 @@ class Machine:
 Times = list[tuple[int, int, int]]
 """For each step its start, when its engine is free again, and its completion."""
 
-Running = Generator[tuple[int, int, bool], int, Times]
-"""A program on a machine whose memory answers from outside: asks for beats, from which cycle on,
-how many, and whether the cores of a gang read them together; gets the cycle in which the last one
-has moved, and asks again, not for earlier ones."""
+class Ask(NamedTuple):
+    """What a program under way wants from outside: so many beats of its memory, from a cycle on; or
+    for a ``step`` of a gang so many cycles of the bus between the cores, or what it awaits."""
+
+    first: int
+    beats: int
+    step: Step | None = None
+
+
+Running = Generator[Ask, int, Times]
+"""A program on a machine that is answered from outside: asks, gets the cycle in which the last beat
+has moved, or what it awaits has come, and asks again, not for earlier beats."""
 
 
 def running(steps: list[Step], config: Config) -> Running:
     """Run a program with waits."""
     machine = Machine(config)
-    done: dict[str, list[int]] = {q: [] for q in QUEUES}
+    done: dict[str, list[int]] = {q: [] for q in machine.free}
     times, read = [], 0
     for step in steps:
         waits = 0
-        for i, q in enumerate(QUEUES):
+        for i, q in enumerate(done):
             if step.fields["wait_mask"] >> i & 1:
                 want = step.fields[f"wait_{q}"]
                 count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
@@ -331,11 +362,13 @@ def running(steps: list[Step], config: Config) -> Running:
         read += machine.fetch(step)
         moves = step.queue in MOVERS
         if moves:
-            machine.bus = yield machine.bus, read, True
+            machine.bus = yield Ask(machine.bus, read)
             read = 0
         start, first = machine.start(step, waits)
         if moves:
-            first = yield first, step.cycles, step.fields.get("group") == 1
+            first = yield Ask(first, step.cycles)
+        elif step.queue in EXCHANGERS:
+            first = yield Ask(first, step.cycles, step)
         end = machine.end(step, start, first)
         done[step.queue].append(end)
         times.append((start, machine.free[step.queue], end))
@@ -346,17 +379,18 @@ def _placed(steps: list[Step], config: Config) -> Times:
     """Run a program with waits, with a memory for itself."""
     run = running(steps, config)
     try:
-        first, beats, _ = next(run)
+        ask = next(run)
         while True:
-            first, beats, _ = run.send(first + beats)
+            ask = run.send(ask.first + ask.beats)
     except StopIteration as e:
         times: Times = e.value
         return times
 
 
-def beside(steps: list[Step], config: Config) -> list[Step]:
-    """The steps, with what each WINDOW loses to the array while that works, and to its groups."""
-    times = _placed(steps, config)
+def beside(steps: list[Step], config: Config, times: Times | None = None) -> list[Step]:
+    """The steps, with what each WINDOW loses to the array while that works, and to its groups;
+    ``times``: when they run, unless with a memory for themselves."""
+    times = times or _placed(steps, config)
     array = [time[:2] for step, time in zip(steps, times) if step.queue == "tensor"]
     edges = np.array([(0, 0), *array]).ravel()
     worked = np.array([[0, b - a] for a, b in [(0, 0), *array]]).ravel().cumsum()
@@ -374,8 +408,13 @@ def beside(steps: list[Step], config: Config) -> list[Step]:
 
 def predict(steps: list[Step], config: Config) -> list[int]:
     """Cycles that each step adds to the program."""
+    return added_by(_placed(beside(steps, config), config))
+
+
+def added_by(times: Times) -> list[int]:
+    """Cycles that each step adds to what was complete before."""
     latest, added = 0, []
-    for _, _, end in _placed(beside(steps, config), config):
+    for _, _, end in times:
         added.append(max(0, end - latest))
         latest = max(latest, end)
     return added

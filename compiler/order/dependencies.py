@@ -2,7 +2,9 @@
 """What has to be complete before an instruction starts: whoever wrote what it reads, and whoever
 read or wrote what it writes, by the extents."""
 
-from compiler.machine.steps import Extent, Step
+from collections import defaultdict
+
+from compiler.machine.steps import SPM, Extent, Step
 from compiler.order.stretches import TRACKED, Stretches
 from isa.instructions import Opcode
 
@@ -41,32 +43,52 @@ class _Words(Stretches[tuple[int, list[int]]]):
         self.join(span, (me, []))
 
 
+class _Spaces:
+    """All memories, that of each rank among them."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[int, _Words] = {}
+
+    def _words(self, where: int, rank: int) -> _Words:
+        space = where - rank if where == SPM else where
+        if space not in self._spaces:
+            self._spaces[space] = _Words(space)
+        return self._spaces[space]
+
+    def touch(self, me: int, step: Step, need: set[int]) -> None:
+        """A step reads and writes; whom it waits for is added to ``need``."""
+        for where, start, end in merged(step.reads):
+            if where in TRACKED:
+                self._words(where, step.rank).read(me, start, end, need)
+        for where, start, end in merged(step.writes):
+            if where in TRACKED:
+                self._words(where, step.rank).write(me, start, end, need)
+        for rank in step.receivers:
+            for where, start, end in merged(step.reads):
+                self._words(where, rank).write(me, start, end, need)
+
+
 def dependencies(steps: list[Step]) -> list[set[int]]:
     """For each step the earlier ones that have to be complete before it starts, without those that
     one of the others waits for."""
-    spaces = {space: _Words(space) for space in TRACKED}
+    spaces = _Spaces()
     result: list[set[int]] = []
-    held, tensors = -1, set[int]()
+    held = dict[int, int]()
+    tensors = defaultdict[int, set[int]](set)
     for me, step in enumerate(steps):
         need: set[int] = set()
-        for where, start, end in merged(step.reads):
-            if where in spaces:
-                spaces[where].read(me, start, end, need)
-        for where, start, end in merged(step.writes):
-            if where in spaces:
-                spaces[where].write(me, start, end, need)
+        spaces.touch(me, step, need)
         chain = set[int]()
         if step.opcode is Opcode.TENSOR:
             hold, acc = step.fields.get("hold", 0), step.fields.get("acc", 0)
             if hold and not acc:
                 # nothing gets between the parts of a reduction, so nothing may wait for others
-                need |= tensors
-                tensors = set()
+                need |= tensors.pop(step.rank, set())
             if acc:
-                chain.add(held)
-            held = me
+                chain.add(held[step.rank])
+            held[step.rank] = me
             if not hold:
-                tensors.add(me)
+                tensors[step.rank].add(me)
         need -= {-1, me}
         result.append(need.difference(*(result[o] for o in need)) | chain)
     return result

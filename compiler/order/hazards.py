@@ -9,7 +9,8 @@ waits for
 * the readers and the writers of what it writes (write after read, write after write),
 
 in whichever queue they are, its own included: a queue starts its instructions in order, but one may
-start before the one in front has completed. What an earlier instruction of the same queue has
+start before the one in front has completed. In a gang, where a stream has waits of its own, it also
+waits for what :attr:`compiler.machine.steps.Step.after` says. What an earlier instruction of the same queue has
 waited for need not be waited for again.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 
 from compiler.machine.steps import Extent, Step
 from compiler.order.stretches import TRACKED, Stretches
-from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH
+from isa.instructions import GANG_QUEUES, WAIT_BITS, WAIT_REACH
 
 _State = tuple[list[int], list[int]]
 
@@ -26,7 +27,7 @@ class _Words(Stretches[_State]):
     """The last writer and reader of every word in each queue, as counts of completions."""
 
     def __init__(self, space: int):
-        none = [0] * len(QUEUES)
+        none = [0] * len(GANG_QUEUES)
         super().__init__(space, (none, none[:]), lambda state: (state[0][:], state[1][:]))
 
 
@@ -39,24 +40,28 @@ def waits(steps: list[Step]) -> None:
             if where in spaces:
                 yield from spaces[where].states[spaces[where].span(start, end)]
 
-    issued = [0] * len(QUEUES)
-    reached = [[0] * len(QUEUES) for _ in QUEUES]
+    issued = [0] * len(GANG_QUEUES)
+    reached = [[0] * len(GANG_QUEUES) for _ in GANG_QUEUES]
+    number: dict[int, int] = {}
     for step in steps:
-        queue = QUEUES.index(step.queue)
+        queue = GANG_QUEUES.index(step.queue)
         counts = [writers for writers, _ in touched(step.reads)]
+        for other in step.after:
+            counts.append([number[id(other)] * (q == other.queue) for q in GANG_QUEUES])
         for both in touched(step.writes):
             counts += both
-        need = [max(c) for c in zip([0] * len(QUEUES), *counts)]
+        need = [max(c) for c in zip([0] * len(GANG_QUEUES), *counts)]
         mask = 0
-        for other in range(len(QUEUES)):
-            if need[other] > reached[queue][other]:
+        for at, name in enumerate(GANG_QUEUES):
+            if need[at] > reached[queue][at]:
                 # a wait for something older is raised: the counters are modular
-                count = max(need[other], issued[other] - WAIT_REACH)
-                reached[queue][other] = count
-                mask |= 1 << other
-                step.fields[f"wait_{QUEUES[other]}"] = count & ((1 << WAIT_BITS) - 1)
+                count = max(need[at], issued[at] - WAIT_REACH)
+                reached[queue][at] = count
+                mask |= 1 << at
+                step.fields[f"wait_{name}"] = count & ((1 << WAIT_BITS) - 1)
         step.fields["wait_mask"] = mask
         issued[queue] += 1
+        number[id(step)] = issued[queue]
         for _, readers in touched(step.reads):
             readers[queue] = issued[queue]
         for writers, _ in touched(step.writes):

@@ -9,6 +9,9 @@ can start first, and among what is ready there the instruction of highest priori
 early, the layers of a block interleave over their strips of rows, stores go out when the bus is
 free.
 
+In a gang each rank has engines of its own, and all share the bus between the cores. What another
+rank has to have done takes a signal to say so.
+
 Priorities are tried in turn, since none is best for every network: the longest path to the end
 (which runs a layer ahead of the next one), or the deepest layer first (which finishes strips).
 """
@@ -16,13 +19,18 @@ Priorities are tried in turn, since none is best for every network: the longest 
 import heapq
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import Machine
+from compiler.machine.timing import EXCHANGE_LATENCY, Machine
 from compiler.order.dependencies import dependencies
 from isa.config import Config
-from isa.instructions import QUEUES, Opcode
+from isa.instructions import Opcode
 
 HORIZON = 1500
 """Cycles that a LOAD is ahead of its first reader."""
+
+
+TOLD = 12
+"""Cycles that an AWAIT takes, and the signal in front of it where an XFER brings none, beyond the
+way between the cores."""
 
 
 class Orders:
@@ -42,7 +50,8 @@ class Orders:
         for me, need in enumerate(self._before):
             for other in need:
                 self._after[other].append(me)
-        self._queues = [step.queue for step in steps]
+        self._queues = [(step.rank, step.queue) for step in steps]
+        self._ranks = 1 + max((step.rank for step in steps), default=0)
 
     def ranks(self) -> list[int]:
         """Cycles of the longest path from the start of each step to the end of the program."""
@@ -58,30 +67,32 @@ class Orders:
         :meth:`_postponed`), the cycle in which something first waits for each LOAD, and the cycle
         in which the last one is complete."""
         steps, after, queues = self._steps, self._after, self._queues
-        machine = Machine(self._config)
+        machines = [Machine(self._config) for _ in range(self._ranks)]
+        names = [(rank, q) for rank, machine in enumerate(machines) for q in machine.free]
+        exchange = 0
         missing = [len(b) for b in self._before]
         starts, ends = [0] * len(steps), [0] * len(steps)
         waits = [0] * len(steps)  # the last completion that each waits for
         # for each queue: steps that are not ready yet by the time when they are, and ready ones
-        later: dict[str, list[tuple[int, int]]] = {q: [] for q in QUEUES}
-        ready: dict[str, list[tuple[int, int]]] = {q: [] for q in QUEUES}
-        chained: int | None = None
+        later: dict[tuple[int, str], list[tuple[int, int]]] = {q: [] for q in names}
+        ready: dict[tuple[int, str], list[tuple[int, int]]] = {q: [] for q in names}
+        chained: dict[tuple[int, str], int] = {}
         for me, count in enumerate(missing):
             if not count:
                 heapq.heappush(later[queues[me]], (0, me))
         order: list[int] = []
         while len(order) < len(steps):
-            best: tuple[int, str] | None = None
-            for q, free in machine.free.items():
-                if q == "tensor" and chained is not None:
+            best: tuple[int, tuple[int, str]] | None = None
+            for q in names:
+                if q in chained:
                     # nothing comes between an instruction that holds its sums and the next one
-                    if missing[chained]:
+                    if missing[chained[q]]:
                         continue
-                    at = max(free, waits[chained])
+                    at = max(machines[q[0]].free[q[1]], waits[chained[q]])
                 elif ready[q]:
-                    at = free
+                    at = machines[q[0]].free[q[1]]
                 elif later[q]:
-                    at = max(free, later[q][0][0])
+                    at = max(machines[q[0]].free[q[1]], later[q][0][0])
                 else:
                     continue
                 if best is None or at < best[0]:
@@ -91,27 +102,37 @@ class Orders:
             while later[q] and later[q][0][0] <= at:
                 _, me = heapq.heappop(later[q])
                 heapq.heappush(ready[q], (-priority[me], me))
-            if q == "tensor" and chained is not None:
-                me = chained
+            if q in chained:
+                me = chained.pop(q)
                 ready[q].remove((-priority[me], me))
                 heapq.heapify(ready[q])
             else:
                 _, me = heapq.heappop(ready[q])
-            starts[me], end = machine.place(steps[me], waits[me])
+            starts[me], end = machines[q[0]].place(
+                steps[me], waits[me], exchange if q[1] == "send" else 0)
             ends[me] = end
+            if q[1] == "send":
+                exchange = end - steps[me].tail
             order.append(me)
-            if q == "tensor":
-                chained = self._next_part(me)
+            if q[1] == "tensor" and (part := self._next_part(me)) is not None:
+                chained[q] = part
             for other in after[me]:
-                waits[other] = max(waits[other], end)
+                waits[other] = max(waits[other], end + self._told(me, other))
                 missing[other] -= 1
                 if not missing[other]:
                     heapq.heappush(later[queues[other]], (waits[other], other))
         last = max(starts, default=0)
         needs = {me: min((starts[o] for o in after[me]), default=last)
-                 for me, queue in enumerate(queues) if queue == "load"}
+                 for me, (_, queue) in enumerate(queues) if queue == "load"}
         times = self._postponed(starts, needs)
         return sorted(order, key=times.__getitem__), needs, max(ends, default=0)
+
+    def _told(self, me: int, other: int) -> int:
+        """Cycles from a step's completion until the rank of another step knows of it."""
+        first, second = self._steps[me], self._steps[other]
+        if first.rank == second.rank:
+            return 0
+        return TOLD if first.to >> second.rank & 1 else TOLD + EXCHANGE_LATENCY
 
     def _next_part(self, me: int) -> int | None:
         """The TENSOR that goes on with the sums that this one holds, if it does."""
@@ -126,10 +147,11 @@ class Orders:
         is needed fills its queue, and whatever is behind it in the program waits if the memory is
         slower than the model."""
         out = list(starts)
-        latest = max(starts, default=0)
+        latest = [max(starts, default=0)] * self._ranks
         for need, _, me in sorted(((n, starts[me], me) for me, n in needs.items()), reverse=True):
-            latest = min(latest, need - HORIZON) - self._steps[me].cycles
-            out[me] = max(starts[me], latest)
+            rank = self._steps[me].rank
+            latest[rank] = min(latest[rank], need - HORIZON) - self._steps[me].cycles
+            out[me] = max(starts[me], latest[rank])
         return out
 
 

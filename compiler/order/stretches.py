@@ -16,7 +16,7 @@ DRAM_GRAIN = 64
 """Bytes of DRAM that are tracked as one."""
 
 TRACKED = (SPM, Region.WORKSPACE, Region.OUTPUT)
-"""Spaces in which something is written and read again."""
+"""Spaces in which something is written and read again. In a gang each rank has a scratchpad."""
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Stretches(Generic[T]):
     Parameters
     ----------
     space : int
-        One of :data:`TRACKED`.
+        One of :data:`TRACKED`; of another rank than 0 the scratchpad is ``SPM - rank``.
     fresh : T
         The state of a word that nobody has touched.
     copy : function
@@ -35,7 +35,7 @@ class Stretches(Generic[T]):
     """
 
     def __init__(self, space: int, fresh: T, copy: Callable[[T], T]):
-        self._grain = 1 if space == SPM else DRAM_GRAIN
+        self._grain = 1 if space <= SPM else DRAM_GRAIN
         self._starts = [0]
         self._copy = copy
         self.states = [fresh]

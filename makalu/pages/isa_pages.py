@@ -97,8 +97,8 @@ begins, and rise by signals alone.
 XFER, for `i3 < n3`, `i2 < n2`, `i1 < n1`: copy `n0` words from the own scratchpad, word
 `spm + i1*spm_stride1 + i2*spm_stride2 + i3*spm_stride3`, to word
 `peer + i1*peer_stride1 + i2*peer_stride2 + i3*peer_stride3` of each core whose rank is set in `to`.
-With `signal`, `counter` of each of these rises by one when its scratchpad has taken the last word.
-The XFER has completed when that is so at all of them.
+A word is read once for all of them. With `signal`, `counter` of each rises by one when its
+scratchpad has taken the last word. The XFER has completed when that is so at all of them.
 
 SIGNAL: `counter` of each core in `to` rises by one. What a core sends another one arrives there in
 the order of the program: when a SIGNAL does, the words of the XFERs before it are there.

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instructions of one machine, spread over the ranks of a gang.
+
+The emitters give the instructions as for one machine, and say of each that computes which rank has
+it. All ranks have the same layout of the scratchpad, so a rank works where the one machine would,
+and what it makes lies in the same words of every rank that reads it: right behind an instruction
+stand the XFERs of its words to those. A LOAD is made by each rank that reads what it brings, a
+STORE by the rank that has made what it takes. Both are cut if different ranks want, or have made,
+parts of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.emit.schedule import moved
+from compiler.machine.place import transfers
+from compiler.machine.steps import SPM, Extent, Step
+from compiler.machine.timing import timed
+from isa.config import Config
+from isa.instructions import Opcode
+
+MASK = np.uint16
+"""Type of masks of ranks."""
+
+
+def spread(steps: list[Step], config: Config) -> list[Step]:
+    """The instructions of all ranks in an order in which they may run one by one; ``steps``: those
+    of one machine, in such an order."""
+    cut = list(_stores(steps, config))
+    wanted = _wanted(cut, config)
+    out: list[Step] = []
+    for step, masks in zip(cut, wanted):
+        if step.opcode is Opcode.LOAD:
+            for part, mask in _parts(step, masks, config):
+                out += [replace(part, rank=rank, fields=dict(part.fields))
+                        for rank in range(int(mask).bit_length()) if int(mask) >> rank & 1]
+            continue
+        out.append(step)
+        if step.opcode is not Opcode.STORE:
+            out += _sends(step, masks, config)
+    return out
+
+
+def _inside(extents: list[Extent]) -> list[slice]:
+    return [slice(a, b) for space, a, b in extents if space == SPM]
+
+
+def _stores(steps: list[Step], config: Config) -> Iterator[Step]:
+    """The steps, each STORE at the rank that has made its words, or cut into some that are."""
+    maker = np.zeros(config.spm_words, np.int64)
+    for step in steps:
+        if step.opcode is Opcode.STORE:
+            owners = maker[_words(step)]
+            for part, owner in _parts(step, owners, config, whole=int(np.bincount(
+                    owners.ravel()).argmax())):
+                yield replace(part, rank=int(owner))
+            continue
+        yield step
+        for words in _inside(step.writes):
+            maker[words] = 0 if step.opcode is Opcode.LOAD else step.rank
+
+
+def _wanted(steps: list[Step], config: Config) -> list[np.ndarray]:
+    """For each step a mask of ranks for each word that it writes, in the order of its extents (of a
+    LOAD: of its loops): who reads the word before it is written again."""
+    wanted = np.zeros(config.spm_words, MASK)
+    found = []
+    for step in reversed(steps):
+        writes = _inside(step.writes)
+        if step.opcode is Opcode.LOAD:
+            found.append(wanted[_words(step)])
+        else:
+            found.append(np.concatenate([np.zeros(0, MASK), *(wanted[w] for w in writes)]))
+        for words in [_words(step)] if step.opcode is Opcode.LOAD else writes:
+            wanted[words] = 0
+        for words in [_words(step)] if step.opcode is Opcode.STORE else _inside(step.reads):
+            wanted[words] |= MASK(1 << step.rank)
+    return found[::-1]
+
+
+# -- transfers with DRAM ------------------------------------------------------------------------
+
+def _words(step: Step) -> np.ndarray:
+    """Scratchpad words of a transfer [n3, n2, n1, n0]."""
+    f = step.fields
+    at = np.full((), f["spm"])
+    for i in (3, 2, 1):
+        at = at[..., None] + np.arange(f[f"n{i}"]) * f[f"spm_stride{i}"]
+    return at[..., None] + np.arange(f["n0"])
+
+
+def _parts(step: Step, values: np.ndarray, config: Config, whole: int | None = None
+           ) -> Iterator[tuple[Step, int]]:
+    """A transfer in parts along one of its loops, each of whose words have one of the ``values``;
+    or as it is, with ``whole``, otherwise with all bits of the values together."""
+    for level in range(4):
+        axis = 3 - level
+        line = values[tuple(slice(None) if a == axis else 0 for a in range(4))]
+        shape = [len(line) if a == axis else 1 for a in range(4)]
+        if (values == line.reshape(shape)).all():
+            cuts = [0, *(np.flatnonzero(np.diff(line)) + 1).tolist(), len(line)]
+            for a, b in zip(cuts, cuts[1:]):
+                yield _part(step, level, a, b, config), int(line[a])
+            return
+    yield step, int(np.bitwise_or.reduce(values, axis=None)) if whole is None else whole
+
+
+def _part(step: Step, level: int, a: int, b: int, config: Config) -> Step:
+    """Repetitions ``a … b - 1`` of a level of a transfer."""
+    f, size = dict(step.fields), config.word_bytes
+    if (a, b) == (0, f[f"n{level}"]):
+        return step
+    f[f"n{level}"] = b - a
+    f["spm"] += a * (f[f"spm_stride{level}"] if level else 1)
+    f["dram"] += a * (f[f"dram_stride{level}"] if level else size)
+    cycles, tail, _ = timed(config, step.opcode, f)
+    reads, writes = moved(step.opcode, f, size)
+    return replace(step, fields=f, cycles=cycles, tail=tail, reads=reads, writes=writes)
+
+
+# -- transfers between ranks --------------------------------------------------------------------
+
+def _sends(step: Step, masks: np.ndarray, config: Config) -> Iterator[Step]:
+    """XFERs of what a step writes to the ranks that want it."""
+    others = masks & MASK(~(1 << step.rank) & 0xFFFF)
+    if not others.any():
+        return
+    pieces: dict[int, list[tuple[int, int]]] = {}
+    at = 0
+    for words in _inside(step.writes):
+        mine = others[at:at + words.stop - words.start]
+        at += len(mine)
+        cuts = [0, *(np.flatnonzero(np.diff(mine)) + 1).tolist(), len(mine)]
+        for a, b in zip(cuts, cuts[1:]):
+            if mine[a]:
+                pieces.setdefault(int(mine[a]), []).append((words.start + a, words.start + b))
+    for mask, runs in pieces.items():
+        for start, dims in _loops(_joined(runs)):
+            for _, skip, loops in transfers(dims):
+                yield _send(step, mask, start + skip, loops, config)
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted, and those that touch as one."""
+    out: list[tuple[int, int]] = []
+    for a, b in sorted(runs):
+        if out and out[-1][1] >= a:
+            out[-1] = out[-1][0], max(b, out[-1][1])
+        else:
+            out.append((a, b))
+    return out
+
+
+def _loops(runs: list[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+    """Runs as loops, ``(first word, loops as of`` :func:`transfers```)``: equal runs at equal
+    distances are one loop, equal loops at equal distances another."""
+    found = [(a, ((b - a, 1, 1),)) for a, b in runs]
+    for _ in range(2):
+        merged: list[tuple[int, tuple]] = []
+        k = 0
+        while k < len(found):
+            start, loops = found[k]
+            count, step = 1, found[k + 1][0] - start if k + 1 < len(found) else 0
+            while k + count < len(found) and found[k + count] == (start + count * step, loops):
+                count += 1
+            merged.append((start, (*loops, (count, step, step))))
+            k += count
+        found = merged
+    for start, loops in found:
+        yield start, [(1, 1, 1), *loops]
+
+
+def _send(step: Step, mask: int, at: int, loops: list[tuple[int, int, int]], config: Config
+          ) -> Step:
+    fields = {"spm": at, "peer": at, "n0": loops[0][0], "to": mask}
+    for i in (1, 2, 3):
+        fields[f"n{i}"] = loops[i][0]
+        fields[f"spm_stride{i}"] = fields[f"peer_stride{i}"] = loops[i][2]
+    cycles, tail, _ = timed(config, Opcode.XFER, fields)
+    starts = np.unique(np.add.outer(np.arange(loops[2][0]) * loops[2][2],
+                                    np.arange(loops[1][0]) * loops[1][2]))
+    reads = [(SPM, at + int(k), at + int(k) + loops[0][0]) for k in starts]
+    return Step(Opcode.XFER, fields, step.node, cycles, tail, reads=reads, rank=step.rank, to=mask)
