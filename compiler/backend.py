@@ -63,6 +63,9 @@ it are not tried."""
 MAPS = (64, 256)
 """Pixels of the largest map that is cut by channels that are tried."""
 
+SHARED_MAPS = (800, 0, 50, 200, 3200, 10**9)
+"""Pixels of the largest map that ranks share by channels that are tried."""
+
 CHAINS = (12, 5, 0)
 """Operators of a chain that are tried."""
 
@@ -155,12 +158,12 @@ class Backend:
     def _best_with(self, share: float, price: float) -> tuple[Schedule, list[Step], float]:
         """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
         the emitters think of, one choice after another; and the cost."""
-        total = sum(self.work.macs.values()) / self.config.macs
+        total = sum(self.work.macs.values()) / (self.config.macs * self.ranks)
         start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
                                   "share": share, "depth": self._may_go_deep(),
-                                  "price": price, "least": False}
+                                  "price": price, "least": False, "maps": SHARED_MAPS[0]}
         s = self._emitted(**choice)
         found = self._ordered(s)
         tried = {_key(s.steps)}
@@ -183,6 +186,7 @@ class Backend:
             *({"longest": v} for v in CHAINS[1:] + BETWEEN * price), {"spread": False},
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
+            *({"maps": v} for v in SHARED_MAPS[1:] * (self.ranks > 1)),
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
             *[{"joins": True}] * bool(joined(self.graph, self.config)),
@@ -203,10 +207,10 @@ class Backend:
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool, share: float, price: float,
-                 least: bool) -> Schedule:
+                 least: bool, maps: int) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share, price, self.ranks)
+                     share, price, self.ranks, maps)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):

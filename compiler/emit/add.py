@@ -41,7 +41,8 @@ def emit_add(s: Schedule, op: Add) -> None:
         a, release_a = fetch(s, op.a, box_of(s, op, op.a, area), rest + words(s, op.b, small))
         b, release_b = fetch(s, op.b, small, rest)
         out, done = output(s, op.y, mine)
-        for band in bands(s, area, vector_cycles(s.config, _counts(s, op, area))):
+        for band in s.shared(op, area, lambda part: bands(
+                s, part, vector_cycles(s.config, _counts(s, op, part)))):
             add_rows(s, op, band, pixel, a, b, out)
         if done is not None:
             s.store_box(op.y, out)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TENSOR instructions for a convolution, with the LOADs and STOREs of its boxes."""
 
+import itertools
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from compiler.emit.pool import pool_rows
 from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
 from compiler.emit.rows import RowsEmitter, begin_integers, least_words, rows_cycles
-from compiler.emit.schedule import Schedule
+from compiler.emit.schedule import Schedule, Way
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
 from compiler.machine.loops import Run, Shape
@@ -167,18 +168,24 @@ class _Emitter:
         # boxes with weights of their own, for two of which there is room, take turns in it
         self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
+        self.way = s.way(op)
+        self.rank_of: dict[Run, int] = {}   # of the chunks, where they are shared
 
     def run(self) -> None:
         """All chunks and boxes, in the plan's order."""
         plan, cut, shape = self.plan, self.plan.cut, self.shape
         height, width = shape.out
         chunks = [c for run in shape.runs(cut.m_split) for c in run.cut(cut.groups)]
+        if self.way is Way.CHANNELS:
+            self.rank_of = {chunks[k]: rank for rank, a, b in self.s.cut(0, len(chunks))
+                            for k in range(a, b)}
         boxes = [(n, y, min(y + cut.rows, height), x, min(x + cut.columns, width))
                  for n in range(shape.images) for y in range(0, height, cut.rows)
                  for x in range(0, width, cut.columns)]
         if cut.reduction is not None:
-            for chunk in chunks:
-                for box in boxes:
+            every = list(itertools.product(chunks, boxes))
+            for self.s.rank, a, b in self.s.cut(0, len(every)):
+                for chunk, box in every[a:b]:
                     self._reduce(chunk, box)
         elif plan.weights_outer:
             for chunk in chunks:
@@ -207,6 +214,7 @@ class _Emitter:
                     self.s.spm.release(release)
                 if self.rows is not None and box[4] == width:
                     self.rows.complete(*box[1:3], plan.tile_words + plan.weight_words)
+        self.s.rank = 0
         if self.rows is not None:
             self.rows.finish()
 
@@ -289,7 +297,7 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         target, store = self._target(self.make.out_box(chunk, box), out, more, store)
-        for piece, band, skip, words in self._instructions(chunk, box):
+        for self.s.rank, piece, band, skip, words in self._shared(chunk, box):
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
             self._apply(self.make.out_box(piece, band), out, target)
@@ -297,6 +305,14 @@ class _Emitter:
             self.s.store_box(self.y, target)
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
+
+    def _shared(self, chunk: Run, box: tuple) -> list[tuple[int, Run, tuple, int, int]]:
+        """A chunk and box as :meth:`_instructions`, each with its rank."""
+        n, y0, y1, x0, x1 = box
+        if self.way is Way.ROWS:
+            return [(rank, *one) for rank, a, b in self.s.cut(y0, y1)
+                    for one in self._instructions(chunk, (n, a, b, x0, x1))]
+        return [(self.rank_of.get(chunk, 0), *one) for one in self._instructions(chunk, box)]
 
     def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
         """A chunk and box as instructions that complete one after another, so that a reader can

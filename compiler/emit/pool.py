@@ -88,9 +88,11 @@ def emit_depthwise(s: Schedule, op: Conv) -> None:
         x, release = fetch(s, op.x, source, rest)
         out, done = output(s, op.y, area)
         least = (area.b1 - area.b0) * each  # each instruction loads the weights
-        pieces = (blocks_of(area) if s.by_channel(op.y) else
-                  bands(s, area, split_cycles(s, op, taps, area), least))
-        for band in pieces:
+
+        def pieces(part: Box, least: int = least) -> list[Box]:
+            return (blocks_of(part) if s.by_channel(op.y) else
+                    bands(s, part, split_cycles(s, op, taps, part), least))
+        for band in s.shared(op, area, pieces):
             emit_window(s, op, taps, band, x, out, operands)
         _finish(s, op, out, done, release)
     if operands is not None:
@@ -121,9 +123,8 @@ def emit_pool(s: Schedule, op: Pool) -> None:
         mine = box_of(s, op, op.y, area)
         x, release = fetch(s, op.x, _source(s, op, area), words(s, op.y, mine))
         out, done = output(s, op.y, mine)
-        pieces = (_pieces(s, op, area, fresh) if taps is None else
-                  bands(s, area, split_cycles(s, op, taps, area)))
-        for piece in pieces:
+        for piece in s.shared(op, area, lambda part: _pieces(s, op, part, fresh) if taps is None
+                              else bands(s, part, split_cycles(s, op, taps, part))):
             pool_rows(s, op, taps, piece, x, out, operands)
         _finish(s, op, out, done, release)
     for o in operands:

@@ -123,7 +123,8 @@ class RowsEmitter:
         out, done = output(s, op.y, area, last)
         target, end = output(s, copy.y, small) if copy else (None, None)
         steps = out if op.y.floating else x if self._overwrites() else None
-        for band in bands(s, area, PASSES * pixels * self.per, LEAST):
+        for band in s.shared(op, area, lambda part: bands(
+                s, part, PASSES * (part.y1 - part.y0) * (part.x1 - part.x0) * self.per, LEAST)):
             _Box(s, op, band, x, steps, out, own, area, self._scratch(), self.constants).emit()
             if copy and target:
                 pool_rows(s, copy, None, self._small(band), out, target, [])

@@ -7,7 +7,9 @@ DRAM, and boxes of it come and go. An operator that finds too little room evicts
 WORKSPACE region.
 """
 
+import enum
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from compiler.emit.dram import Dram
@@ -42,6 +44,15 @@ def moved(opcode: Opcode, fields: dict[str, int], size: int) -> tuple[list[Exten
     return (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
 
 
+class Way(enum.Enum):
+    """How the ranks of a gang share an operator: one does it, or each has some rows of its result,
+    or some channels."""
+
+    ALONE = 0
+    ROWS = 1
+    CHANNELS = 2
+
+
 class Schedule:
     """State of one attempt of the back end; ``steps`` is its result.
 
@@ -72,12 +83,14 @@ class Schedule:
         are made in the place of operands that nobody reads again.
     ranks : int
         Cores that share the instructions which compute: what is emitted is of ``rank``.
+    maps : int
+        Pixels up to which a map is shared among them by channels instead of rows.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
-                 share: float, price: float, ranks: int = 1):
-        self.ranks, self.rank = ranks, 0
+                 share: float, price: float, ranks: int = 1, maps: int = 0):
+        self.ranks, self.rank, self.maps = ranks, 0, maps
         self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.share = share
@@ -107,6 +120,33 @@ class Schedule:
         cycles, tail, blocks = timed(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
                                stream, rank=self.rank))
+
+    # -- ranks ----------------------------------------------------------------------------------
+
+    def way(self, op: Op) -> Way:
+        """How the ranks share an operator."""
+        _, _, h, w = op.y.nchw
+        blocks = min(t.blocks(self.lanes) for t in (op.y, *op.inputs[:1]))
+        if self.ranks == 1 or max(h, blocks) < self.ranks:
+            return Way.ALONE
+        return Way.CHANNELS if blocks >= self.ranks and (
+            h * w <= self.maps or h < self.ranks) else Way.ROWS
+
+    def cut(self, low: int, high: int) -> list[tuple[int, int, int]]:
+        """A range in parts ``(rank, low, high)``, one for each rank that has one."""
+        ends = [low + (high - low) * k // self.ranks for k in range(self.ranks + 1)]
+        return [(k, a, b) for k, (a, b) in enumerate(zip(ends, ends[1:])) if a < b]
+
+    def shared(self, op: Op, area: Box, pieces: Callable[[Box], Iterable[Box]]) -> Iterator[Box]:
+        """The pieces of each rank's part of a box; what is emitted meanwhile is that rank's."""
+        parts, way = [(self.rank, area)], self.way(op)
+        if way is Way.ROWS:
+            parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in self.cut(area.y0, area.y1)]
+        elif way is Way.CHANNELS:
+            parts = [(k, replace(area, b0=a, b1=b)) for k, a, b in self.cut(area.b0, area.b1)]
+        for self.rank, part in parts:
+            yield from pieces(part)
+        self.rank = 0
 
     def by_channel(self, t: Tensor) -> bool:
         """Whether a tensor is made channel block by channel block, not row by row: a depthwise

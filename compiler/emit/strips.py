@@ -238,7 +238,7 @@ class Chain:
         costs the array little."""
         size = height = self.ops[-1].y.nchw[2]
         whole = self._cycles(height)
-        while size > 1 and max(self._cycles(size)) > self.s.grain:
+        while size > 1 and max(self._cycles(size)) > self.s.grain * self.s.ranks:
             half = -(-size // 2)
             if sum(self._cycles(half)) * -(-height // half) > STRIP_COST * sum(whole):
                 break

@@ -6,23 +6,30 @@ A worker is made when a chain is tried; it allocates nothing until :meth:`Worker
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from compiler.emit.add import add_rows
 from compiler.emit.boxes import blocks_in
 from compiler.emit.conv_instructions import ConvInstructions
 from compiler.emit.pool import pool_rows, split_cycles, window_engine
 from compiler.emit.rectangles import rectangles
-from compiler.emit.schedule import Schedule
+from compiler.emit.schedule import Schedule, Way
 from compiler.emit.tiling import KERNEL_MAX
 from compiler.emit.window import Operands, depthwise_stream, emit_window, pool_stream, windowed
 from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
-from compiler.machine.loops import Shape
+from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
+from compiler.machine.steps import SPM
 from compiler.machine.weights import Coding, addends
 from isa.config import PARAM_WORDS
 
 Views = dict[Tensor, View]
 """Where each tensor lies, by identity."""
+
+
+def whole(area: Box) -> list[Box]:
+    """A box in one piece."""
+    return [area]
 
 
 class Worker(ABC):
@@ -110,10 +117,27 @@ class ConvWorker(_Windowed):
             at += self.s.spm.rounded(words)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        res = views[self.op.residual.x] if self.op.residual else None
+        s, res = self.s, views[self.op.residual.x] if self.op.residual else None
+        way = s.way(self.op)
         for (run, _), (at, extent) in zip(self._chunks, self._places):
-            self._make.emit(run, (n, y0, y1, 0, self.op.y.nchw[3]), views[self.op.x],
-                            views[self.op.y], res, at, extent)
+            for piece, skip, words in self._pieces(run, way):
+                mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent
+                for s.rank, a, b in s.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
+                    self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
+                                    views[self.op.y], res, at + skip, mine)
+        s.rank = 0
+
+    def _pieces(self, run: Run, way: Way) -> Iterator[tuple[Run, int, int]]:
+        """A run, or that of each rank, with where its weights start in the run's and how many words
+        they are."""
+        words = self._make.words(run)
+        each = words // (run.last - run.first)
+        if way is not Way.CHANNELS:
+            yield run, 0, words
+            return
+        for self.s.rank, a, b in self.s.cut(run.first, run.last):
+            low = run.low + (a - run.first) * run.step
+            yield Run(a, b, low, run.step, run.ncb), (a - run.first) * each, (b - a) * each
 
 
 class DepthwiseWorker(_Windowed):
@@ -139,8 +163,9 @@ class DepthwiseWorker(_Windowed):
         self._operands = Operands(at, 0, each, each, coding)
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        emit_window(self.s, self.op, self._taps, self.area(n, y0, y1), views[self.op.x],
-                    views[self.op.y], self._operands)
+        for part in self.s.shared(self.op, self.area(n, y0, y1), whole):
+            emit_window(self.s, self.op, self._taps, part, views[self.op.x], views[self.op.y],
+                        self._operands)
 
 
 class PoolWorker(_Windowed):
@@ -166,8 +191,9 @@ class PoolWorker(_Windowed):
                                            Coding(True, 0)))
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
-        pool_rows(self.s, self.op, self._taps, self.area(n, y0, y1), views[self.op.x],
-                  views[self.op.y], self._operands)
+        for part in self.s.shared(self.op, self.area(n, y0, y1), whole):
+            pool_rows(self.s, self.op, self._taps, part, views[self.op.x], views[self.op.y],
+                      self._operands)
 
 
 class AddWorker(Worker):
@@ -178,8 +204,9 @@ class AddWorker(Worker):
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         w = self.op.y.nchw[3]
         area = Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
-        add_rows(self.s, self.op, area, False, views[self.op.a], views[self.op.b],
-                 views[self.op.y])
+        for part in self.s.shared(self.op, area, whole):
+            add_rows(self.s, self.op, part, False, views[self.op.a], views[self.op.b],
+                     views[self.op.y])
 
 
 def worker(s: Schedule, op: Op) -> Worker | None:
