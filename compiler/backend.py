@@ -195,8 +195,10 @@ class Backend:
     def _ordered(self, s: Schedule) -> tuple[Schedule, list[Step], float]:
         """An attempt with its instructions in their order, and its cost: cycles, and what its DRAM
         bytes are worth in cycles."""
-        steps, cycles = best_order(
-            s.steps if self.ranks == 1 else spread(s.steps, self.config), self.config)
+        steps, memory = s.steps, 0.0
+        if self.ranks > 1:
+            steps, memory = spread(steps, self.config), self.memory / self.config.bus_bytes
+        steps, cycles = best_order(steps, self.config, memory)
         moved = sum(step.moved_words * s.lanes + step.code_bytes for step in steps)
         return s, steps, cycles + self.price * moved
 

@@ -57,6 +57,7 @@ from compiler.source.recurrent import unrolled
 from compiler.source.spelled import recognized
 from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import PRECISIONS, Config
+from isa.instructions import SIGNALS
 from isa.program import Program
 
 
@@ -75,7 +76,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                   batch: int | None = None, name: str | None = None,
                   precision: str = "int8", quantizer: str = "ort",
                   keep: Mapping[str, str] | None = None,
-                  goal: Goal = GOAL, dram_price: float = 0,
+                  goal: Goal = GOAL, dram_price: float = 0, cores: int = 1,
                   say: Callable[[str], None] = lambda text: None) -> Program:
     """Compile a model for a machine.
 
@@ -110,15 +111,19 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         What a byte between DRAM and the machine costs beside the cycles that it delays something,
         in the time that the bus takes for it: finite, from 0 on. With 0 the program with the fewest
         predicted cycles is taken; otherwise that with the fewest cycles and bytes at this price.
+    cores : int
+        That run the network together, from 1 to 8: with more than one, the program is for a machine
+        like ``config`` that has ``exchange``.
     say : function of str
         Called with progress while these are looked for.
 
     Raises
     ------
     CompileError
-        If the model is not valid, not quantized, or does not run on the machine; or the price is
-        none.
+        If the model is not valid, not quantized, or does not run on the machine; or there is no
+        such price or number of cores.
     """
+    config = _in_gang(config, cores)
     check_operators(allow_host)
     _check_price(dram_price)
     if quantizer not in QUANTIZERS or quantizer != "ort" and precision != "int8":
@@ -126,7 +131,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                            "but ort are for int8 alone", "leave --quantize out")
     if precision == "mixed":
         return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, dram_price,
-                      say)
+                      cores, say)
     _check_precision(precision, config)
     source = frontend.load(model, batch, name)
     if not allow_host:
@@ -147,7 +152,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
                 for n in source.nodes):
             say(f"what is not quantized is computed in {KEPT_TYPE}")
             source, floats, precision = unrolled(source, allow_host), FLOATS[KEPT_TYPE], "mixed"
-    return _compiled(source, config, allow_host, floats, precision, dram_price)
+    return _compiled(source, config, allow_host, floats, precision, dram_price, cores)
 
 
 def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
@@ -214,6 +219,16 @@ def _check_price(dram_price: float) -> None:
                            "use a number from 0 on")
 
 
+def _in_gang(config: Config, cores: int) -> Config:
+    """The machine of which so many run a network together."""
+    if not 1 <= cores <= SIGNALS:
+        raise CompileError(f"{cores} cores", f"a network runs on 1 to {SIGNALS} together",
+                           f"use a number from 1 to {SIGNALS}")
+    if cores == 1 or config.exchange:
+        return config
+    return replace(config, name=f"{config.name} with exchange", exchange=True)
+
+
 def _check_precision(precision: str, config: Config) -> None:
     if PRECISIONS.get(precision) not in config.dtypes:
         raise CompileError(f"precision {precision}", f"the machine {config.name!r} computes with "
@@ -225,7 +240,7 @@ def _check_precision(precision: str, config: Config) -> None:
 
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
            calibration: Calibration | None, batch: int | None, name: str | None,
-           keep: Mapping[str, str] | None, goal: Goal, dram_price: float,
+           keep: Mapping[str, str] | None, goal: Goal, dram_price: float, cores: int,
            say: Callable[[str], None]) -> Program:
     """A quantized model whose other layers are floats, or an FP32 model of which as many are."""
     source = unrolled(frontend.load(model, batch, name), allow_host)
@@ -234,7 +249,7 @@ def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Coll
             raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",
                                "give the FP32 model")
         return _compiled(source, config, allow_host, _numbers(KEPT_TYPE, config), "mixed",
-                         dram_price)
+                         dram_price, cores)
     recipe = Recipe.of(*quantize(source, calibration))
     if keep is not None:
         floats, choices = by_hand(recipe, keep)
@@ -244,7 +259,7 @@ def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Coll
     floats = _numbers(floats, config)
     kept = [row["layer"] for row in choices if row["type"] != "int8"]
     source = frontend.load(recipe.compose(kept), batch, source.name)
-    return replace(_compiled(source, config, allow_host, floats, "mixed", dram_price),
+    return replace(_compiled(source, config, allow_host, floats, "mixed", dram_price, cores),
                    choices=choices)
 
 
@@ -263,12 +278,12 @@ MACHINE_PASSES = (MATRICES, CACHES, PREPARE, STEM, GRID)
 
 
 def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-              precision: str, dram_price: float) -> Program:
-    return program_of([_backend(source, config, allow_host, floats, precision, dram_price)])
+              precision: str, dram_price: float, cores: int) -> Program:
+    return program_of([_backend(source, config, allow_host, floats, precision, dram_price, cores)])
 
 
 def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-             precision: str, dram_price: float) -> Backend:
+             precision: str, dram_price: float, cores: int = 1) -> Backend:
     if floats:
         source = recognized(source)
     legal = legalize(source, allow_host, floats)
@@ -279,4 +294,4 @@ def _backend(source: frontend.Source, config: Config, allow_host: Collection[str
     if precision == "w8":
         graph = run((INT8_WEIGHTS,), graph, config)
         work = work.narrowed(graph)
-    return Backend(source, legal, graph, config, work, precision, dram_price)
+    return Backend(source, legal, graph, config, work, precision, dram_price, cores)

@@ -50,7 +50,7 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
             host: Collection[str] = (), calibration: Any = None, batch: int | None = None,
             name: str | None = None, precision: str = "int8", quantizer: str = "ort",
             keep: Mapping[str, str] | None = None, sqnr: float | None = None,
-            agreement: float | None = None, dram_price: float = 0,
+            agreement: float | None = None, dram_price: float = 0, cores: int = 1,
             example_inputs: Sequence[Any] | None = None,
             say: Callable[[str], None] = lambda text: None) -> Program:
     """A network as a program for a machine.
@@ -85,6 +85,9 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         Where cores share the memory: what a byte between it and this one costs beside the cycles
         that it delays something, in the time that the bus takes for it. With 0, for a core alone,
         nothing but cycles counts.
+    cores : int
+        That run the network together, each input on all of them: from 1 to 8 of a machine like
+        ``config`` that has ``exchange``.
     example_inputs : sequence of torch.Tensor, optional
         Of a module: what its ``forward`` takes, in the shapes of the program.
     say : function of str
@@ -115,7 +118,8 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     program = compile_model(
         model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
         name=name, precision=precision, quantizer=quantizer, keep=keep,
-        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price, say=say)
+        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price, cores=cores,
+        say=say)
     if facts.host_alone(program):
         warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
     return program

@@ -9,7 +9,7 @@ waits are met. What it adds to the program is by how much it moves the latest co
 
 import functools
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -230,6 +230,11 @@ def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, 
     return cycles, tail_cycles(config, opcode, f), blocks
 
 
+def alone(step: Step, first: int) -> int:
+    """When the last beat of a step has moved, if nothing is in its way."""
+    return first + step.cycles
+
+
 class Machine:
     """The engines' clocks while a program is placed on them, instruction by instruction.
 
@@ -259,13 +264,15 @@ class Machine:
         self._banks = [0, 0]
         self._handed = [0, 0]
 
-    def place(self, step: Step, waits: int, exchange: int = 0) -> tuple[int, int]:
-        """Start the next instruction of the program, with a memory for this machine alone;
-        ``waits``: the last completion that it waits for (0: none); ``exchange``: when the bus
-        between the cores is free for an XFER. Returns when it starts and when it is complete."""
+    def place(self, step: Step, waits: int, moved: Callable[[Step, int], int] = alone
+              ) -> tuple[int, int]:
+        """Start the next instruction of the program; ``waits``: the last completion that it waits
+        for (0: none); ``moved``: when its last beat has moved, if the first one may in some cycle,
+        by default with a memory for this machine alone. Returns when it starts and when it is
+        complete."""
         self.bus += self.fetch(step)
         start, first = self.start(step, waits)
-        return start, self.end(step, start, max(first, exchange) + step.cycles)
+        return start, self.end(step, start, moved(step, first))
 
     def fetch(self, step: Step) -> int:
         """Read the next instruction of the program, before it starts; the beats that this takes."""

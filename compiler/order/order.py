@@ -19,7 +19,7 @@ Priorities are tried in turn, since none is best for every network: the longest 
 import heapq
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY, Machine
+from compiler.machine.timing import EXCHANGE_LATENCY, MOVERS, Machine
 from compiler.order.dependencies import dependencies
 from isa.config import Config
 from isa.instructions import Opcode
@@ -33,6 +33,27 @@ TOLD = 12
 way between the cores."""
 
 
+class _Buses:
+    """What the ranks of a gang share: a memory that moves so many beats of a core's bus a cycle,
+    and the bus between them."""
+
+    def __init__(self, memory: float):
+        self._memory = memory
+        self._served = 0.0
+        self._exchange = 0
+
+    def moved(self, step: Step, first: int) -> int:
+        """When the last beat of a step has moved, if the first one may in some cycle."""
+        last = first + step.cycles
+        if step.queue in MOVERS and self._memory:
+            self._served = max(self._served, first) + step.cycles / self._memory
+            return max(last, round(self._served))
+        if step.queue == "send":
+            self._exchange = max(self._exchange, first) + step.cycles
+            return self._exchange
+        return last
+
+
 class Orders:
     """Orders in which the instructions of a program may run.
 
@@ -41,10 +62,12 @@ class Orders:
     steps : list of Step
         In any one such order.
     config : Config
+    memory : float
+        Of a gang: beats a cycle that its memory moves. 0: a core alone, which has it for itself.
     """
 
-    def __init__(self, steps: list[Step], config: Config):
-        self._steps, self._config = steps, config
+    def __init__(self, steps: list[Step], config: Config, memory: float = 0):
+        self._steps, self._config, self._memory = steps, config, memory
         self._before = dependencies(steps)
         self._after: list[list[int]] = [[] for _ in steps]
         for me, need in enumerate(self._before):
@@ -69,7 +92,7 @@ class Orders:
         steps, after, queues = self._steps, self._after, self._queues
         machines = [Machine(self._config) for _ in range(self._ranks)]
         names = [(rank, q) for rank, machine in enumerate(machines) for q in machine.free]
-        exchange = 0
+        buses = _Buses(self._memory)
         missing = [len(b) for b in self._before]
         starts, ends = [0] * len(steps), [0] * len(steps)
         waits = [0] * len(steps)  # the last completion that each waits for
@@ -108,11 +131,8 @@ class Orders:
                 heapq.heapify(ready[q])
             else:
                 _, me = heapq.heappop(ready[q])
-            starts[me], end = machines[q[0]].place(
-                steps[me], waits[me], exchange if q[1] == "send" else 0)
+            starts[me], end = machines[q[0]].place(steps[me], waits[me], buses.moved)
             ends[me] = end
-            if q[1] == "send":
-                exchange = end - steps[me].tail
             order.append(me)
             if q[1] == "tensor" and (part := self._next_part(me)) is not None:
                 chained[q] = part
@@ -155,9 +175,10 @@ class Orders:
         return out
 
 
-def best_order(steps: list[Step], config: Config) -> tuple[list[Step], int]:
-    """The steps in the best order that was found, and its predicted cycles."""
-    orders = Orders(steps, config)
+def best_order(steps: list[Step], config: Config, memory: float = 0) -> tuple[list[Step], int]:
+    """The steps in the best order that was found, and its predicted cycles; ``memory`` as of
+    :class:`Orders`."""
+    orders = Orders(steps, config, memory)
     rank = orders.ranks()
     deepest = [r if s.queue == "load" else i for i, (s, r) in enumerate(zip(steps, rank))]
     found: tuple[list[int], int] | None = None
