@@ -46,7 +46,7 @@ from compiler.order.dependencies import dependencies
 from compiler.order.hazards import waits
 from compiler.order.order import best_order
 from compiler.source.frontend import Source
-from compiler.split.signals import streams as streams_of
+from compiler.split.signals import streams
 from compiler.split.spread import spread
 from isa.config import GRANULE, Config
 from isa.instructions import UNIT_BYTES, Instruction, Opcode, Region, whole_blocks
@@ -63,7 +63,7 @@ it are not tried."""
 MAPS = (64, 256)
 """Pixels of the largest map that is cut by channels that are tried."""
 
-SHARED_MAPS = (800, 0, 50, 200, 3200, 10**9)
+SHARED_MAPS = (3200, 800, 200, 50, 0)
 """Pixels of the largest map that ranks share by channels that are tried."""
 
 CHAINS = (12, 5, 0)
@@ -147,7 +147,7 @@ class Backend:
             and (op.y.nchw[0] == 1 or op.y.nchw[2] * op.y.nchw[3] > 1)
             for op in readers) and not any(p.tensor is port.tensor for p in self.graph.outputs))
 
-    def best(self) -> tuple[Schedule, list[Step]]:
+    def best(self) -> tuple[Schedule, list[list[Step]]]:
         """The best of several attempts to schedule and to order. Where DRAM has a price, those that
         do not think of it are among them, so that it makes nothing dearer."""
         shares = (RESIDENT_SHARE, LESS) if self._may_go_deep() else (RESIDENT_SHARE,)
@@ -155,7 +155,7 @@ class Backend:
             shares, dict.fromkeys((0, self.price))))
         return min(found, key=lambda found: found[2])[:2]
 
-    def _best_with(self, share: float, price: float) -> tuple[Schedule, list[Step], float]:
+    def _best_with(self, share: float, price: float) -> tuple[Schedule, list[list[Step]], float]:
         """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
         the emitters think of, one choice after another; and the cost."""
         total = sum(self.work.macs.values()) / (self.config.macs * self.ranks)
@@ -192,15 +192,19 @@ class Backend:
             *[{"joins": True}] * bool(joined(self.graph, self.config)),
             *[{"depth": False}] * first["depth"]]
 
-    def _ordered(self, s: Schedule) -> tuple[Schedule, list[Step], float]:
-        """An attempt with its instructions in their order, and its cost: cycles, and what its DRAM
-        bytes are worth in cycles."""
-        steps, memory = s.steps, 0.0
-        if self.ranks > 1:
-            steps, memory = spread(steps, self.config), self.memory / self.config.bus_bytes
-        steps, cycles = best_order(steps, self.config, memory)
-        moved = sum(step.moved_words * s.lanes + step.code_bytes for step in steps)
-        return s, steps, cycles + self.price * moved
+    def _ordered(self, s: Schedule) -> tuple[Schedule, list[list[Step]], float]:
+        """An attempt with the instructions of each rank in their order, and its cost: cycles, and
+        what its DRAM bytes are worth in cycles."""
+        if self.ranks == 1:
+            steps, cycles = best_order(s.steps, self.config)
+            ranks = [steps]
+        else:
+            steps, _ = best_order(spread(s.steps, self.config), self.config,
+                                  self.memory / self.config.bus_bytes)
+            ranks = self._streams(steps)
+            cycles = max(map(sum, gang(ranks, self.config, self.memory)))
+        moved = sum(step.moved_words * s.lanes + step.code_bytes for mine in ranks for step in mine)
+        return s, ranks, cycles + self.price * moved
 
     def _may_go_deep(self) -> bool:
         """Whether there are scores, and no cache."""
@@ -259,12 +263,13 @@ class Backend:
             raise AssertionError(f"pass matrices has left {op}")
         return 1
 
-    def streams(self, steps: list[Step]) -> list[list[Step]]:
-        """The instructions of each rank, of all in their order."""
-        if self.ranks == 1:
-            return [steps]
+    def _streams(self, steps: list[Step]) -> list[list[Step]]:
+        """The instructions of each rank, with waits, of all in their order."""
         before = [[steps[k] for k in need] for need in dependencies(steps)]
-        return streams_of(steps, before, self.config, self.ranks, self.source.name)
+        found = streams(steps, before, self.config, self.ranks, self.source.name)
+        for mine in found:
+            waits(mine)
+        return found
 
     def table(self, s: Schedule, ranks: list[list[Step]], shared: "Shared", starts: list[int]
               ) -> Program:
@@ -364,18 +369,17 @@ def program(backends: Sequence[Backend]) -> Program:
         [(t.name, t.nchw) for t in b.graph.states] for b in backends]
     assert all(s == states[0] for s in states), "each entry has the states of all"
     found = [b.best() for b in backends]
-    ranks = [b.streams(steps) for b, (_, steps) in zip(backends, found)]
     starts = list(itertools.accumulate(
         (whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES)
-         for mine in ranks for steps in mine), initial=0))
+         for _, ranks in found for steps in ranks), initial=0))
     base = starts.pop()
     constants = Constants(config.lanes)
     code = b""
-    for backend, (s, _), mine in zip(backends, found, ranks):
+    for backend, (s, ranks) in zip(backends, found):
         for step in s.steps:
             if step.stream is not None:
                 constants.place(step.stream)
-        for steps in mine:
+        for steps in ranks:
             for step in steps:
                 if step.stream is not None:
                     step.fields["dram"] += base + constants.place(step.stream)
@@ -385,9 +389,9 @@ def program(backends: Sequence[Backend]) -> Program:
     sizes = {int(r): aligned(max(s.dram.sizes[r] for s, _ in found)) for r in Region}
     sizes[int(Region.PROGRAM)] = aligned(len(image))
     shared = Shared(image, sizes)
-    of_each = [[starts.pop(0) for _ in mine] for mine in ranks]
-    first, *others = (b.table(s, mine, shared, at)
-                      for b, (s, _), mine, at in zip(backends, found, ranks, of_each))
+    of_each = [[starts.pop(0) for _ in ranks] for _, ranks in found]
+    first, *others = (b.table(s, ranks, shared, at)
+                      for b, (s, ranks), at in zip(backends, found, of_each))
     return replace(first, entries=others)
 
 

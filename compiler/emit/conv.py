@@ -139,7 +139,7 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
     for t in gone:
         spm.release(s.views[t].base)
     moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
-    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
+    tail, way = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0, s.way(op, shape.out[0])
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
         if rows is not None:
@@ -148,7 +148,8 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
         found = next(iter(plans(Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
             here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
-            s.exposed, after * beside, s.price))), None)
+            s.exposed, after * beside, s.price,
+            s.ranks if way is Way.ROWS else 1, s.ranks if way is Way.CHANNELS else 1))), None)
         if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
             yield _Choice(found, gone, beside, found.cost
                           + (NOT_HIDDEN / s.config.bus_bytes + s.price) * moved
@@ -168,7 +169,7 @@ class _Emitter:
         # boxes with weights of their own, for two of which there is room, take turns in it
         self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
-        self.way = s.way(op)
+        self.way = s.way(op, shape.out[0])
         self.rank_of: dict[Run, int] = {}   # of the chunks, where they are shared
 
     def run(self) -> None:

@@ -44,7 +44,8 @@ class Task:
     only reader still takes for each channel block when the last group is complete;
     ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
     cycles that the readers of whole pixels take, for all of them; ``price``: cycles that a byte of
-    DRAM traffic is worth beside those that it takes.
+    DRAM traffic is worth beside those that it takes; ``by_rows``, ``by_chunks``: ranks that share
+    the rows of a box, or the chunks.
     """
 
     shape: Shape
@@ -59,6 +60,8 @@ class Task:
     exposed: float
     after: int
     price: float
+    by_rows: int = 1
+    by_chunks: int = 1
 
 
 @dataclass(frozen=True)
@@ -228,12 +231,15 @@ class Price:
         return max(task.after / pieces, task.after - compute * (1 - 1 / pieces))
 
     def compute(self) -> int:
-        """Cycles of the array."""
+        """Cycles of the array, of the rank that has most."""
         task, cut, passes = self.task, self.cut, math.prod(self.whole)
-        units = pieces(cut.rows, 1 << cut.m_split)
         if cut.reduction is None:
-            return sum(self.tiles * bands(task.config, units, cut.columns, passes, self.gn,
-                                          chunk.last - chunk.first, task.grain)[1]
-                       for chunk in self.chunks)
-        _, block = rectangles(task.config, units, cut.columns, passes, self.gn)
-        return self.tiles * self.groups * (block + TENSOR_PIPE + TENSOR_LATENCY)
+            units = pieces(pieces(cut.rows, task.by_rows), 1 << cut.m_split)
+            every = sum(self.tiles * bands(task.config, units, cut.columns, passes, self.gn,
+                                           chunk.last - chunk.first, task.grain)[1]
+                        for chunk in self.chunks)
+            return every * pieces(len(self.chunks), task.by_chunks) // len(self.chunks)
+        _, block = rectangles(task.config, pieces(cut.rows, 1 << cut.m_split), cut.columns, passes,
+                              self.gn)
+        tiles = pieces(self.tiles * self.groups, task.by_rows * task.by_chunks)
+        return tiles * (block + TENSOR_PIPE + TENSOR_LATENCY)

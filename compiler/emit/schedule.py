@@ -30,6 +30,9 @@ LOAD_WORDS = 256
 RUN_PIXELS = 8
 """Tokens, of which there may be one in a row, that such a LOAD has at least."""
 
+FEW_ROWS = 2
+"""Rows for each rank, of fewer of which operators are shared by channels if they can be."""
+
 RESIDENT_SHARE = 0.75
 """Largest share of the scratchpad for tensors that stay: tiles and weights need the rest."""
 
@@ -123,14 +126,20 @@ class Schedule:
 
     # -- ranks ----------------------------------------------------------------------------------
 
-    def way(self, op: Op) -> Way:
-        """How the ranks share an operator."""
+    def way(self, op: Op, rows: int) -> Way:
+        """How the ranks share so many rows of an operator's result."""
         _, _, h, w = op.y.nchw
-        blocks = min(t.blocks(self.lanes) for t in (op.y, *op.inputs[:1]))
-        if self.ranks == 1 or max(h, blocks) < self.ranks:
+        blocks = op.y.blocks(self.lanes)
+        if self.ranks == 1 or max(rows, blocks) < self.ranks:
             return Way.ALONE
         return Way.CHANNELS if blocks >= self.ranks and (
-            h * w <= self.maps or h < self.ranks) else Way.ROWS
+            h * w <= self.maps or rows < FEW_ROWS * self.ranks) else Way.ROWS
+
+    def most(self, op: Op, rows: int, parts: int) -> tuple[int, int]:
+        """Of rows, and of parts of the channels, those of the rank that has most."""
+        way = self.way(op, rows)
+        return (-(-rows // self.ranks) if way is Way.ROWS else rows,
+                -(-parts // self.ranks) if way is Way.CHANNELS else parts)
 
     def cut(self, low: int, high: int) -> list[tuple[int, int, int]]:
         """A range in parts ``(rank, low, high)``, one for each rank that has one."""
@@ -139,7 +148,7 @@ class Schedule:
 
     def shared(self, op: Op, area: Box, pieces: Callable[[Box], Iterable[Box]]) -> Iterator[Box]:
         """The pieces of each rank's part of a box; what is emitted meanwhile is that rank's."""
-        parts, way = [(self.rank, area)], self.way(op)
+        parts, way = [(self.rank, area)], self.way(op, area.y1 - area.y0)
         if way is Way.ROWS:
             parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in self.cut(area.y0, area.y1)]
         elif way is Way.CHANNELS:

@@ -96,10 +96,11 @@ class ConvWorker(_Windowed):
         config, (r, steps) = self.s.config, self._shape.kernel
         found = None
         for m in range(config.tiles.bit_length()):
-            gn = config.tiles >> m
-            cycles = sum(
-                rectangles(config, -(-rows // (1 << m)), self.op.y.nchw[3], run.ncb * r * steps,
-                           gn)[1] * (run.last - run.first) for run in self._shape.runs(m))
+            gn, cycles = config.tiles >> m, 0
+            for run in self._shape.runs(m):
+                lines, groups = self.s.most(self.op, rows, run.last - run.first)
+                cycles += groups * rectangles(config, -(-lines // (1 << m)), self.op.y.nchw[3],
+                                              run.ncb * r * steps, gn)[1]
             if found is None or cycles < found[1]:
                 found = m, cycles
         assert found is not None
@@ -118,7 +119,7 @@ class ConvWorker(_Windowed):
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         s, res = self.s, views[self.op.residual.x] if self.op.residual else None
-        way = s.way(self.op)
+        way = s.way(self.op, y1 - y0)
         for (run, _), (at, extent) in zip(self._chunks, self._places):
             for piece, skip, words in self._pieces(run, way):
                 mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent

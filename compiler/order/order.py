@@ -27,6 +27,9 @@ from isa.instructions import Opcode
 HORIZON = 1500
 """Cycles that a LOAD is ahead of its first reader."""
 
+GANG_HORIZON = 50_000
+"""The same in a gang, whose memory others may keep busy."""
+
 
 TOLD = 12
 """Cycles that an AWAIT takes, and the signal in front of it where an XFER brings none, beyond the
@@ -162,16 +165,18 @@ class Orders:
                     and self._steps[o].fields["acc"])
 
     def _postponed(self, starts: list[int], needs: dict[int, int]) -> list[int]:
-        """The starts, with LOADs as late as they may be for all to end :data:`HORIZON` cycles
+        """The starts, with LOADs as late as they may be for all to end so many cycles
         before something waits for them, one after another: a LOAD that is dispatched long before it
         is needed fills its queue, and whatever is behind it in the program waits if the memory is
-        slower than the model."""
+        slower than the model. In a gang all load at the same time."""
         out = list(starts)
-        latest = [max(starts, default=0)] * self._ranks
+        latest = [float(max(starts, default=0))] * self._ranks
+        slow = max(1.0, self._ranks / self._memory) if self._memory else 1
+        horizon = GANG_HORIZON if self._memory else HORIZON
         for need, _, me in sorted(((n, starts[me], me) for me, n in needs.items()), reverse=True):
             rank = self._steps[me].rank
-            latest[rank] = min(latest[rank], need - HORIZON) - self._steps[me].cycles
-            out[me] = max(starts[me], latest[rank])
+            latest[rank] = min(latest[rank], need - horizon) - self._steps[me].cycles * slow
+            out[me] = max(starts[me], int(latest[rank]))
         return out
 
 
