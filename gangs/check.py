@@ -45,13 +45,14 @@ class _Space:
     def access(self, at: np.ndarray, place: int, number: int, known: np.ndarray, writes: bool,
                in_order: bool = False) -> tuple[int, int, int] | None:
         """An access to words that knows so much; the first word, place and number of an access that
-        it conflicts with, if there is one. ``in_order``: those of the same place are none."""
+        it conflicts with, if there is one: none of its own instruction's. ``in_order``: none of the
+        same place."""
         column = self._column[place]
         found = None
         for kind in (True, False)[:1 + writes]:
-            late = self._last[kind][at] > known[self._places]
-            if in_order:
-                late[:, column] = False
+            last = self._last[kind][at]
+            late = last > known[self._places]
+            late[:, column] &= (last[:, column] != number) & (not in_order)
             if found is None and late.any():
                 row, which = np.argwhere(late)[0]
                 found = (int(at[row]), int(self._places[which]),

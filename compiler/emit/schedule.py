@@ -127,9 +127,10 @@ class Schedule:
     # -- ranks ----------------------------------------------------------------------------------
 
     def way(self, op: Op, rows: int) -> Way:
-        """How the ranks share so many rows of an operator's result."""
+        """How the ranks share so many rows of an operator's result; not by channels where those of
+        a pixel belong together."""
         _, _, h, w = op.y.nchw
-        blocks = op.y.blocks(self.lanes)
+        blocks = 1 if isinstance(op, Rows) else op.y.blocks(self.lanes)
         if self.ranks == 1 or max(rows, blocks) < self.ranks:
             return Way.ALONE
         return Way.CHANNELS if blocks >= self.ranks and (
