@@ -57,7 +57,7 @@ from compiler.source.recurrent import unrolled
 from compiler.source.spelled import recognized
 from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import PRECISIONS, Config
-from isa.instructions import SIGNALS
+from isa.instructions import MOST_RANKS
 from isa.program import Program
 
 
@@ -112,8 +112,8 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         in the time that the bus takes for it: finite, from 0 on. With 0 the program with the fewest
         predicted cycles is taken; otherwise that with the fewest cycles and bytes at this price.
     cores : int
-        That run the network together, from 1 to 8: with more than one, the program is for a machine
-        like ``config`` that has ``exchange``.
+        That run the network together, from 1 to 16: with more than one, the program is for a
+        machine like ``config`` that has ``exchange``.
     say : function of str
         Called with progress while these are looked for.
 
@@ -221,9 +221,9 @@ def _check_price(dram_price: float) -> None:
 
 def _in_gang(config: Config, cores: int) -> Config:
     """The machine of which so many run a network together."""
-    if not 1 <= cores <= SIGNALS:
-        raise CompileError(f"{cores} cores", f"a network runs on 1 to {SIGNALS} together",
-                           f"use a number from 1 to {SIGNALS}")
+    if not 1 <= cores <= MOST_RANKS:
+        raise CompileError(f"{cores} cores", f"a network runs on 1 to {MOST_RANKS} together",
+                           f"use a number from 1 to {MOST_RANKS}")
     if cores == 1 or config.exchange:
         return config
     return replace(config, name=f"{config.name} with exchange", exchange=True)

@@ -86,7 +86,7 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         that it delays something, in the time that the bus takes for it. With 0, for a core alone,
         nothing but cycles counts.
     cores : int
-        That run the network together, each input on all of them: from 1 to 8 of a machine like
+        That run the network together, each input on all of them: from 1 to 16 of a machine like
         ``config`` that has ``exchange``.
     example_inputs : sequence of torch.Tensor, optional
         Of a module: what its ``forward`` takes, in the shapes of the program.
@@ -118,8 +118,8 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     program = compile_model(
         model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
         name=name, precision=precision, quantizer=quantizer, keep=keep,
-        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price, cores=cores,
-        say=say)
+        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price,
+        cores=cores, say=say)
     if facts.host_alone(program):
         warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
     return program

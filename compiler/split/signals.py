@@ -4,8 +4,12 @@
 The instructions of all ranks are in one order, in which they might run one by one. An instruction
 that needs another rank to have done something gets an AWAIT in front of it: of the signal that an
 XFER brings with its words, or of a SIGNAL behind what the other rank has to have done. Both are put
-in at that place of the order, so that it stays one in which all can run: there is no deadlock. Each
-rank has a counter at the others, and raises it by one after the other.
+in at that place of the order, so that it stays one in which all can run: there is no deadlock.
+
+A counter is raised by one rank alone, so that it says of each of its signals whether it has come.
+Up to as many ranks as there are counters each has one at all others. More ranks stand in a square:
+each tells those in its row and in its column, and the others by way of the one in its row that is
+in their column.
 
 What a rank knows already, by what it has waited for and by what those knew that told it, is not
 told again. Known are numbers of instructions that have completed, of each queue of each rank, and
@@ -23,7 +27,10 @@ from compiler.machine.timing import timed
 from isa.config import Config
 from isa.instructions import GANG_QUEUES, SIGNAL_BITS, SIGNALS, Opcode
 
-SEND, AWAIT = GANG_QUEUES.index("send"), GANG_QUEUES.index("await")
+SEND = GANG_QUEUES.index("send")
+
+SIDE = SIGNALS // 2
+"""Ranks in a row, and in a column, of the square."""
 
 
 @dataclass
@@ -39,7 +46,7 @@ class _Talk:
     """The streams as they grow."""
 
     def __init__(self, config: Config, ranks: int):
-        self.config, self.ranks = config, ranks
+        self.config, self.ranks, self._direct = config, ranks, ranks <= SIGNALS
         self.streams: list[list[Step]] = [[] for _ in range(ranks)]
         self._known: dict[int, _Known] = {}
         self._last: dict[tuple[int, int], Step] = {}    # of each queue of each rank
@@ -76,7 +83,10 @@ class _Talk:
 
     def _tell(self, far: list[Step], sender: int, rank: int) -> Step:
         """The AWAIT by which a rank knows that steps of another one are complete."""
-        sends = [other for other in far if other.to >> rank & 1]
+        corner = sender // SIDE * SIDE + rank % SIDE
+        if not self._direct and corner not in (sender, rank):
+            return self._tell([self._tell(far, sender, corner)], corner, rank)
+        sends = [other for other in far if (id(other), rank) in self._signal]
         if len(sends) < len(far):
             signal = self._step(Opcode.SIGNAL, {"to": 1 << rank}, sender, far[0].node)
             signal.to = 1 << rank
@@ -85,9 +95,15 @@ class _Talk:
             sends.append(signal)
         return self._await(max(sends, key=lambda other: self._known[id(other)].number), rank)
 
+    def _counter(self, sender: int, rank: int) -> int:
+        """The counter of a rank that another one raises."""
+        if self._direct:
+            return sender
+        return sender % SIDE if sender // SIDE == rank // SIDE else SIDE + sender // SIDE
+
     def _await(self, send: Step, rank: int) -> Step:
         count = self._signal[id(send), rank]
-        step = self._step(Opcode.AWAIT, {"counter": send.rank,
+        step = self._step(Opcode.AWAIT, {"counter": self._counter(send.rank, rank),
                                          "threshold": count % (1 << SIGNAL_BITS)}, rank, send.node)
         told = self._known[id(send)].start.copy()
         told[self._came(send.rank, rank)] = self._known[id(send)].number
@@ -120,10 +136,10 @@ class _Talk:
         if queue == SEND:
             first = self._came(step.rank, 0)
             end[first:first + self.ranks] = number
-            step.fields["counter"] = step.rank
             if step.opcode is Opcode.XFER:
-                step.fields["signal"] = 1
-            for rank in step.receivers:
+                step.fields["signal"] = int(self._direct)
+            for rank in step.receivers if step.opcode is Opcode.SIGNAL or self._direct else ():
+                step.fields["counter"] = self._counter(step.rank, rank)
                 self._sent[step.rank, rank] += 1
                 self._signal[id(step), rank] = self._sent[step.rank, rank]
         self._known[id(step)] = _Known(start, end, number)
@@ -137,7 +153,8 @@ class _Talk:
                 raise CompileError(where, f"core {sender} sends core {rank} {count} times",
                                    "use fewer cores")
             if count > self._awaited[sender, rank]:
-                step = self._step(Opcode.AWAIT, {"counter": sender, "threshold": count}, rank, -1)
+                step = self._step(Opcode.AWAIT, {"counter": self._counter(sender, rank),
+                                                 "threshold": count}, rank, -1)
                 self._put(step, self._start(step, []))
 
 
@@ -159,11 +176,8 @@ def streams(order: list[Step], before: list[list[Step]], config: Config, ranks: 
     Raises
     ------
     CompileError
-        If there are more ranks than counters, or too many signals.
+        If there are too many signals.
     """
-    if ranks > SIGNALS:
-        raise CompileError(where, f"it is to run on {ranks} cores, and a core has counters for "
-                           f"{SIGNALS}", f"use up to {SIGNALS} cores")
     talk = _Talk(config, ranks)
     for step, need in zip(order, before, strict=True):
         talk.append(step, need)
