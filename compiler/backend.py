@@ -163,7 +163,8 @@ class Backend:
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
                                   "share": share, "depth": self._may_go_deep(),
-                                  "price": price, "least": False, "maps": SHARED_MAPS[0]}
+                                  "price": price, "least": False, "maps": SHARED_MAPS[0],
+                                  "once": True}
         s = self._emitted(**choice)
         found = self._ordered(s)
         tried = {_key(s.steps)}
@@ -187,6 +188,7 @@ class Backend:
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
             *({"maps": v} for v in SHARED_MAPS[1:] * (self.ranks > 1)),
+            *[{"once": False}] * (self.ranks > 1),
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
             *[{"joins": True}] * bool(joined(self.graph, self.config)),
@@ -199,7 +201,7 @@ class Backend:
             steps, cycles = best_order(s.steps, self.config)
             ranks = [steps]
         else:
-            steps, _ = best_order(spread(s.steps, self.config), self.config,
+            steps, _ = best_order(spread(s.steps, self.config, s.once), self.config,
                                   self.memory / self.config.bus_bytes)
             ranks = self._streams(steps)
             cycles = max(map(sum, gang(ranks, self.config, self.memory)))
@@ -213,10 +215,10 @@ class Backend:
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool, share: float, price: float,
-                 least: bool, maps: int) -> Schedule:
+                 least: bool, maps: int, once: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share, price, self.ranks, maps)
+                     share, price, self.ranks, maps, once)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):

@@ -88,12 +88,15 @@ class Schedule:
         Cores that share the instructions which compute: what is emitted is of ``rank``.
     maps : int
         Pixels up to which a map is shared among them by channels instead of rows.
+    once : bool
+        What several of them read of DRAM comes from there once (:mod:`compiler.split.spread`).
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
-                 share: float, price: float, ranks: int = 1, maps: int = 0):
-        self.ranks, self.rank, self.maps = ranks, 0, maps
+                 share: float, price: float, ranks: int = 1, maps: int = 0,
+                 once: bool = False):
+        self.ranks, self.rank, self.maps, self.once = ranks, 0, maps, once
         self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.share = share

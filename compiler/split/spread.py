@@ -4,9 +4,9 @@
 The emitters give the instructions as for one machine, and say of each that computes which rank has
 it. All ranks have the same layout of the scratchpad, so a rank works where the one machine would,
 and what it makes lies in the same words of every rank that reads it: right behind an instruction
-stand the XFERs of its words to those. A LOAD is made by each rank that reads what it brings, a
-STORE by the rank that has made what it takes. Both are cut if different ranks want, or have made,
-parts of them.
+stand the XFERs of its words to those. A LOAD is made by each rank that reads what it brings, or
+with ``once`` by one of them for all, each a part; a STORE by the rank that has made what it takes.
+Both are cut if different ranks want, or have made, parts of them.
 """
 
 from collections.abc import Iterator
@@ -25,22 +25,50 @@ MASK = np.uint16
 """Type of masks of ranks."""
 
 
-def spread(steps: list[Step], config: Config) -> list[Step]:
-    """The instructions of all ranks in an order in which they may run one by one; ``steps``: those
-    of one machine, in such an order."""
+def spread(steps: list[Step], config: Config, once: bool) -> list[Step]:
+    """The instructions of all ranks in an order in which they may run one by one.
+
+    Parameters
+    ----------
+    steps : list of Step
+        Those of one machine, in such an order.
+    config : Config
+    once : bool
+        What several ranks read of DRAM comes from there once, and goes on from rank to rank.
+    """
     cut = list(_stores(steps, config))
     wanted = _wanted(cut, config)
     out: list[Step] = []
     for step, masks in zip(cut, wanted):
         if step.opcode is Opcode.LOAD:
             for part, mask in _parts(step, masks, config):
-                out += [replace(part, rank=rank, fields=dict(part.fields))
-                        for rank in range(int(mask).bit_length()) if int(mask) >> rank & 1]
+                ranks = [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
+                out += (_once if once else _each)(part, ranks, config)
             continue
         out.append(step)
         if step.opcode is not Opcode.STORE:
             out += _sends(step, masks, config)
     return out
+
+
+def _each(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
+    """A LOAD by each of some ranks."""
+    for rank in ranks:
+        yield replace(step, rank=rank, fields=dict(step.fields))
+
+
+def _once(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
+    """A LOAD in parts, of which each of some ranks makes one and sends it to the others."""
+    level = max(range(4), key=lambda level: step.fields[f"n{level}"])
+    count, mask = step.fields[f"n{level}"], sum(1 << rank for rank in ranks)
+    ends = [count * k // len(ranks) for k in range(len(ranks) + 1)]
+    for rank, a, b in zip(ranks, ends, ends[1:]):
+        if a < b:
+            part = replace(_part(step, level, a, b, config), rank=rank)
+            yield replace(part, fields=dict(part.fields))
+            runs = _words(part).reshape(-1, part.fields["n0"])
+            yield from _to(part, mask & ~(1 << rank), [
+                (int(a), int(b) + 1) for a, b in zip(runs[:, 0], runs[:, -1])], config)
 
 
 def _inside(extents: list[Extent]) -> list[slice]:
@@ -137,6 +165,12 @@ def _sends(step: Step, masks: np.ndarray, config: Config) -> Iterator[Step]:
             if mine[a]:
                 pieces.setdefault(int(mine[a]), []).append((words.start + a, words.start + b))
     for mask, runs in pieces.items():
+        yield from _to(step, mask, runs, config)
+
+
+def _to(step: Step, mask: int, runs: list[tuple[int, int]], config: Config) -> Iterator[Step]:
+    """XFERs of runs of words that a step has written to the ranks of a mask."""
+    if mask:
         for start, dims in _loops(_joined(runs)):
             for _, skip, loops in transfers(dims):
                 yield _send(step, mask, start + skip, loops, config)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network over several cores: the bits of one core on any number of them, however they share it
+and whichever goes on first; no race, no deadlock and no signal too many, as :mod:`gangs` finds."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from compiler import backend as backend_module
+from compiler import compile as compile_module
+from compiler import compile_model
+from compiler.backend import Backend
+from compiler.emit.schedule import Schedule
+from compiler.ir.errors import CompileError
+from gangs.check import Finding, check
+from isa.config import Config
+from isa.instructions import Instruction, Opcode, Region, assembled
+from isa.layout import pack
+from isa.presets import PRESETS
+from isa.program import Program
+from runtime.device import DeviceFault
+from runtime.golden_device import GoldenDevice
+from tests.compiler.test_floats import residual, separable
+from tests.compiler.test_hazards import network
+
+WAYS = {"rows": (0,), "channels": (10**9,), "mixed": (100, 0, 10**9)}
+"""Pixels of the largest map that is shared by channels, that are tried."""
+
+COMPUTES = (Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR)
+
+
+def integers() -> onnx.ModelProto:
+    net = network()
+    return net.model(net.result)
+
+
+NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "integers": (integers, "int8"),
+    "residual": (lambda: residual("fp16", 2).model(), "fp16"),
+    "separable": (lambda: separable("fp16", 1).model(), "fp16"),
+}
+
+
+def machine(name: str, precision: str) -> Config:
+    return PRESETS[name if precision == "int8" else f"{name}_fp"]
+
+
+def region(program: Program) -> np.ndarray:
+    """Region INPUT with random values."""
+    memory = np.zeros(program.region_sizes[Region.INPUT], np.uint8)
+    rng = np.random.default_rng(5)
+    for b in program.inputs:
+        values = (rng.standard_normal(b.shape).astype(np.float32) if "float" in b.dtype
+                  else rng.integers(-128, 128, b.shape).astype(b.dtype))
+        memory[b.offset:b.offset + b.size] = pack(b, values, program.config.lanes)
+    return memory
+
+
+def stored(program: Program, seed: int | None = None) -> bytes:
+    """What the golden model leaves in region OUTPUT, of the program's file."""
+    with GoldenDevice(program.config, seed=seed) as device:
+        device.load(Program.from_bytes(program.to_bytes()))
+        return device.execute(region(program)).outputs.tobytes()
+
+
+def findings(program: Program) -> list[Finding]:
+    return check([program.instructions(rank) for rank in range(program.ranks)], program.config,
+                 program.region_sizes)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("cores", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("of", ["tiny", "core1024"])
+def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str) -> None:
+    make, precision = NETWORKS[name]
+    config = machine(of, precision)
+    want = stored(compile_model(make(), config, precision=precision))
+    monkeypatch.setattr(backend_module, "SHARED_MAPS", WAYS[way])
+    program = compile_model(make(), config, precision=precision, cores=cores)
+    assert program.ranks == cores and program.config == replace(
+        config, name=f"{config.name} with exchange", exchange=True)
+    assert findings(program) == []
+    orders = 20 if cores == 4 else 3
+    for seed in (None, *range(orders)):
+        assert stored(program, seed) == want, seed
+    busy = [any(i.opcode in COMPUTES for i in program.instructions(rank))
+            for rank in range(cores)]
+    assert sum(busy) >= min(cores, 4)
+
+
+def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, seed: int,
+          monkeypatch: pytest.MonkeyPatch) -> Program:
+    """A program each of whose instructions any core may have."""
+    class Dealt(Backend):
+        def _emitted(self, **choice) -> Schedule:
+            schedule, rng, chain = super()._emitted(**choice), random.Random(seed), 0
+            for step in schedule.steps:
+                if step.opcode in COMPUTES:
+                    step.rank = rng.randrange(self.ranks)
+                if step.opcode is Opcode.TENSOR:    # the sums of a reduction are a core's
+                    step.rank = chain = chain if step.fields["acc"] else step.rank
+            return schedule
+    monkeypatch.setattr(compile_module, "Backend", Dealt)
+    return compile_model(model, config, precision=precision, cores=cores)
+
+
+@pytest.mark.parametrize("cores,seed", [(2, 0), (3, 1), (5, 2), (9, 3), (16, 4)])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("of", ["tiny", "core256"])
+def test_any_core_may_have_any_instruction(monkeypatch: pytest.MonkeyPatch, of: str, name: str,
+                                           cores: int, seed: int) -> None:
+    make, precision = NETWORKS[name]
+    config = machine(of, precision)
+    want = stored(compile_model(make(), config, precision=precision))
+    program = dealt(make(), config, precision, cores, seed, monkeypatch)
+    assert findings(program) == []
+    for order in (None, *range(5)):
+        assert stored(program, order) == want, order
+
+
+def test_the_same_bytes_always() -> None:
+    programs = [compile_model(integers(), PRESETS["core256"], cores=3).to_bytes() for _ in range(2)]
+    assert programs[0] == programs[1]
+
+
+def test_one_core_is_no_gang() -> None:
+    alone, one = (compile_model(integers(), PRESETS["tiny"], **options).to_bytes()
+                  for options in ({}, {"cores": 1}))
+    assert alone == one
+
+
+@pytest.mark.parametrize("cores", [0, -1, 17])
+def test_numbers_of_cores(cores: int) -> None:
+    with pytest.raises(CompileError, match="a network runs on 1 to 16 together"):
+        compile_model(integers(), PRESETS["tiny"], cores=cores)
+
+
+def test_cores_are_faster() -> None:
+    """By the model of time, with the memory's share of each, a network that computes much."""
+    cycles = [sum(compile_model(integers(), PRESETS["tiny"], cores=n).predicted_cycles)
+              for n in (1, 2, 4)]
+    assert cycles[0] / cycles[1] > 1.6 and cycles[0] / cycles[2] > 2.4
+
+
+# -- mutations ----------------------------------------------------------------------------------
+
+def rebuilt(program: Program, streams: list[list[Instruction]]) -> Program:
+    """The program with other instructions, and its constants where they are."""
+    code = [assembled(stream) for stream in streams]
+    base = program.starts[-1] + len(assembled(program.instructions(program.ranks - 1)))
+    assert sum(map(len, code)) <= base
+    starts = [sum(map(len, code[:k])) for k in range(len(code))]
+    image = b"".join(code).ljust(base, b"\0") + program.image[base:]
+    return replace(program, image=image, instruction_count=len(streams[0]), node_of=[],
+                   predicted_cycles=[], streams=[
+                       replace(s, start=at, instruction_count=len(stream), node_of=[],
+                               predicted_cycles=[])
+                       for s, at, stream in zip(program.streams, starts[1:], streams[1:])])
+
+
+def changed(i: Instruction, **fields: int) -> Instruction:
+    return Instruction(i.opcode, {**i.fields, **fields})
+
+
+def mutated(streams: list[list[Instruction]], rng: random.Random
+            ) -> tuple[str, list[list[Instruction]]]:
+    """The streams with one thing wrong, and what that is."""
+    out = [list(stream) for stream in streams]
+
+    def some(*opcodes: Opcode, waits: bool = False) -> tuple[list[Instruction], int]:
+        return rng.choice([(s, k) for s in out for k, i in enumerate(s)
+                           if i.opcode in opcodes and (not waits or i.wait_mask)])
+    what = rng.choice(["await", "wait", "threshold", "signal", "address", "order"])
+    if what == "await":         # it is there, and waits for nothing
+        stream, k = some(Opcode.AWAIT)
+        stream[k] = changed(stream[k], threshold=0)
+    elif what == "wait":
+        stream, k = some(*COMPUTES, Opcode.XFER, Opcode.STORE, Opcode.LOAD, waits=True)
+        mask = stream[k].wait_mask
+        stream[k] = changed(stream[k], wait_mask=mask & ~(1 << rng.choice(
+            [q for q in range(7) if mask >> q & 1])))
+    elif what == "threshold":
+        stream, k = some(Opcode.AWAIT)
+        stream[k] = changed(stream[k], threshold=stream[k].threshold + rng.choice([-1, 1]))
+    elif what == "signal":
+        stream, k = some(Opcode.XFER)
+        stream[k] = changed(stream[k], signal=0)
+    elif what == "address":
+        stream, k = some(Opcode.XFER)
+        stream[k] = changed(stream[k], peer=stream[k].peer ^ 1 << rng.randrange(5))
+    else:                       # what awaits comes behind what waits for it
+        stream, k = some(Opcode.AWAIT)
+        stream[k], stream[k + 1] = stream[k + 1], stream[k]
+    return what, out
+
+
+def test_mutations() -> None:
+    """Of the compiler's programs with one thing wrong, the check finds all that some order shows,
+    and nearly all of 100."""
+    program = compile_model(integers(), PRESETS["core256"], cores=3)
+    streams = [program.instructions(rank) for rank in range(3)]
+    assert stored(rebuilt(program, streams)) == (want := stored(program))
+    rng, found, shown = random.Random(6), 0, 0
+    for _ in range(100):
+        wrong = mutated(streams, rng)
+        bad = bool(check(wrong, program.config, program.region_sizes))
+        shows = False
+        for seed in (None, *range(4)):
+            try:
+                shows |= stored(rebuilt(program, wrong), seed) != want
+            except DeviceFault:
+                shows = True
+        assert bad or not shows
+        found, shown = found + bad, shown + shows
+    assert shown > 30 and found > 80, (shown, found)
