@@ -63,7 +63,7 @@ it are not tried."""
 MAPS = (64, 256)
 """Pixels of the largest map that is cut by channels that are tried."""
 
-SHARED_MAPS = (3200, 800, 200, 50, 0)
+SHARED_MAPS = (3200, 800, 200, 0)
 """Pixels of the largest map that ranks share by channels that are tried."""
 
 CHAINS = (12, 5, 0)

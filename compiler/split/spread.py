@@ -9,6 +9,7 @@ with ``once`` by one of them for all, each a part; a STORE by the rank that has 
 Both are cut if different ranks want, or have made, parts of them.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -48,7 +49,25 @@ def spread(steps: list[Step], config: Config, once: bool) -> list[Step]:
         out.append(step)
         if step.opcode is not Opcode.STORE:
             out += _sends(step, masks, config)
-    return out
+    return list(_patient(out, config)) if once else out
+
+
+def _patient(steps: list[Step], config: Config) -> Iterator[Step]:
+    """The steps, those without ``w_ahead`` whose weights another rank may have loaded: only LOADs
+    are waited for ahead. Which of the words that they read are weights makes no difference here."""
+    loaded: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(config.spm_words, bool))
+    sent: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(config.spm_words, bool))
+    for step in steps:
+        mine = sent[step.rank]
+        if step.fields.get("w_ahead") and any(mine[words].any() for words in _inside(step.reads)):
+            step = replace(step, fields={**step.fields, "w_ahead": 0})
+        yield step
+        for words in _inside(step.reads):
+            for rank in step.receivers:
+                sent[rank][words] = loaded[step.rank][words]
+        for words in _inside(step.writes):
+            mine[words] = False
+            loaded[step.rank][words] = step.opcode is Opcode.LOAD
 
 
 def _each(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
