@@ -69,8 +69,9 @@ class _Races:
         ranks = range(gang.ranks)
         self._spms = [_Space(
             f"scratchpad of rank {rank}", config.spm_words,
-            [gang.completed(rank, q) for q in range(len(GANG_QUEUES)) if q not in (SEND, AWAIT)]
-            + [gang.left(rank)] + [gang.arrived(sender, rank) for sender in ranks]) for rank in ranks]
+            [*(gang.completed(rank, q) for q in range(len(GANG_QUEUES)) if q not in (SEND, AWAIT)),
+             gang.left(rank), *(gang.arrived(sender, rank) for sender in ranks)])
+            for rank in ranks]
         dram = [gang.completed(rank, q) for rank in ranks for q in (LOAD, STORE)]
         self._dram = {region: _Space(f"region {region.name}", sizes[region] // config.word_bytes,
                                      dram) for region in sizes}

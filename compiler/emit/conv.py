@@ -139,7 +139,8 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
     for t in gone:
         spm.release(s.views[t].base)
     moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
-    tail, way = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0, s.way(op, shape.out[0])
+    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
+    way = s.way(op, shape.out[0])
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
         if rows is not None:
@@ -185,7 +186,8 @@ class _Emitter:
                  for x in range(0, width, cut.columns)]
         if cut.reduction is not None:
             every = list(itertools.product(chunks, boxes))
-            for self.s.rank, a, b in self.s.cut(0, len(every)):
+            for rank, a, b in self.s.cut(0, len(every)):
+                self.s.rank = rank
                 for chunk, box in every[a:b]:
                     self._reduce(chunk, box)
         elif plan.weights_outer:
@@ -298,7 +300,8 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         target, store = self._target(self.make.out_box(chunk, box), out, more, store)
-        for self.s.rank, piece, band, skip, words in self._shared(chunk, box):
+        for rank, piece, band, skip, words in self._shared(chunk, box):
+            self.s.rank = rank
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
             self._apply(self.make.out_box(piece, band), out, target)

@@ -157,7 +157,8 @@ class Schedule:
             parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in self.cut(area.y0, area.y1)]
         elif way is Way.CHANNELS:
             parts = [(k, replace(area, b0=a, b1=b)) for k, a, b in self.cut(area.b0, area.b1)]
-        for self.rank, part in parts:
+        for rank, part in parts:
+            self.rank = rank
             yield from pieces(part)
         self.rank = 0
 

@@ -123,7 +123,8 @@ class ConvWorker(_Windowed):
         for (run, _), (at, extent) in zip(self._chunks, self._places):
             for piece, skip, words in self._pieces(run, way):
                 mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent
-                for s.rank, a, b in s.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
+                for rank, a, b in s.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
+                    s.rank = rank
                     self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
                                     views[self.op.y], res, at + skip, mine)
         s.rank = 0
@@ -136,7 +137,8 @@ class ConvWorker(_Windowed):
         if way is not Way.CHANNELS:
             yield run, 0, words
             return
-        for self.s.rank, a, b in self.s.cut(run.first, run.last):
+        for rank, a, b in self.s.cut(run.first, run.last):
+            self.s.rank = rank
             low = run.low + (a - run.first) * run.step
             yield Run(a, b, low, run.step, run.ncb), (a - run.first) * each, (b - a) * each
 

@@ -10,8 +10,8 @@ waits for
 
 in whichever queue they are, its own included: a queue starts its instructions in order, but one may
 start before the one in front has completed. In a gang, where a stream has waits of its own, it also
-waits for what :attr:`compiler.machine.steps.Step.after` says. What an earlier instruction of the same queue has
-waited for need not be waited for again.
+waits for what :attr:`compiler.machine.steps.Step.after` says. What an earlier instruction of the
+same queue has waited for need not be waited for again.
 """
 
 from collections.abc import Iterator
