@@ -101,7 +101,8 @@ def summary(program: Program) -> dict[str, Any]:
     predicted = sum(program.predicted_cycles)
     return {
         "name": program.name, "config": program.config.name, "precision": program.precision,
-        "instructions": program.instruction_count, "image_bytes": len(program.image),
+        "instructions": sum(len(program.codes(rank)) for rank in range(program.ranks)),
+        "cores": program.ranks, "image_bytes": len(program.image),
         "macs": program.macs, "compulsory_bytes": program.compulsory_bytes,
         "dram_bytes": dram_bytes(program), "spilled_bytes": spilled_bytes(program),
         "roofline_cycles": program.roofline_cycles,

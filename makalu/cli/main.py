@@ -2,6 +2,7 @@
 """The command line. Results go to standard output, progress and errors to standard error; an error
 is one sentence with its cause and its cure, and exit code 1."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 
 from isa.chip import CHIPS
 from isa.errors import UserError
+from isa.instructions import MOST_RANKS
 import makalu
 from makalu import facts
 from makalu.cli import console
@@ -57,10 +59,13 @@ def cli() -> None:
               help="[default: the model's name with .mkl, in the current folder]")
 @compile_options
 @decoder_options(None)
+@click.option("--cores", type=click.IntRange(1, MOST_RANKS), default=1, show_default=True,
+              metavar="N", help="Cores that run the network together, each input on all of them. "
+              "Only the golden model runs such a program.")
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
 def compile_command(model: str, output: str | None, how: How, context: tuple[int, ...],
-                    prefill: int, report: bool, as_json: bool) -> None:
+                    prefill: int, cores: int, report: bool, as_json: bool) -> None:
     """Compile MODEL into a program file.
 
     MODEL is an ONNX file; a TensorFlow SavedModel folder or frozen GraphDef (.pb), Keras (.keras,
@@ -87,8 +92,12 @@ def compile_command(model: str, output: str | None, how: How, context: tuple[int
         --calibration samples.npz --report
       makalu compile net.onnx --config core1024 --dram-price 0.25 --report
       makalu compile examples/topics.onnx --context 64,128 --host all -o topics.mkl
+      makalu compile examples/digits_int8.onnx --host all --config tiny --cores 4 -o digits4.mkl
     """
-    program = compile_decoder(model, how, context, prefill) if context else compile_net(model, how)
+    if context and cores > 1:
+        raise click.ClickException("--context is for one core: leave --cores out")
+    program = compile_decoder(model, how, context, prefill) if context else compile_net(
+        model, dataclasses.replace(how, cores=cores))
     path = Path(output) if output else Path(Path(model).stem + ".mkl")
     program.save(path)
     if as_json:
@@ -99,7 +108,8 @@ def compile_command(model: str, output: str | None, how: How, context: tuple[int
     s = facts.summary(program)
     console.out.print(f"{path}: {s['instructions']:,} instructions, program of "
                       f"{s['image_bytes']:,} bytes, file of {path.stat().st_size:,} bytes, for "
-                      f"{s['config']}")
+                      f"{s['config']}"
+                      + (f", {program.ranks} cores together" if program.streams else ""))
 
 
 @click.command()

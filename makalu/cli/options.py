@@ -114,6 +114,7 @@ class How:
     dram_price: float
     edges: Edges
     verify: bool
+    cores: int = 1
 
     def onnx_file(self, model: str) -> str:
         """The model as ONNX."""
@@ -268,7 +269,8 @@ def compile_net(model: str, how: How) -> Program:
             file, how.config, name=Path(model).stem, host=how.host,
             calibration=how.samples(), batch=how.batch, precision=how.precision,
             quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
-            dram_price=how.dram_price, say=lambda progress: status.update(f"{text}: {progress}"))
+            dram_price=how.dram_price, cores=how.cores,
+            say=lambda progress: status.update(f"{text}: {progress}"))
     console.warn_host_alone(program)
     return program
 

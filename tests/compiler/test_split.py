@@ -27,8 +27,8 @@ from runtime.golden_device import GoldenDevice
 from tests.compiler.test_floats import residual, separable
 from tests.compiler.test_hazards import network
 
-WAYS = {"rows": (0,), "channels": (10**9,), "mixed": (100, 0, 10**9)}
-"""Pixels of the largest map that is shared by channels, that are tried."""
+WAYS = {"rows": 0, "channels": 10**9, "mixed": 100}
+"""Pixels of the largest map that is shared by channels."""
 
 COMPUTES = (Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR)
 
@@ -72,20 +72,22 @@ def findings(program: Program) -> list[Finding]:
                  program.region_sizes)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("cores", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("of,cores,way", [
+    *(("tiny", cores, way) for cores in (3, 4) for way in WAYS),
+    *(("tiny", cores, "mixed") for cores in (2, 8, 16)),
+    *(("core1024", cores, way) for cores, way in ((2, "rows"), (4, "channels"), (16, "mixed")))])
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("of", ["tiny", "core1024"])
 def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str) -> None:
     make, precision = NETWORKS[name]
     config = machine(of, precision)
     want = stored(compile_model(make(), config, precision=precision))
-    monkeypatch.setattr(backend_module, "SHARED_MAPS", WAYS[way])
+    monkeypatch.setattr(backend_module, "SHARED_MAPS", (WAYS[way],))
+    monkeypatch.setattr(Backend, "_changes", lambda self, first: [])
     program = compile_model(make(), config, precision=precision, cores=cores)
     assert program.ranks == cores and program.config == replace(
         config, name=f"{config.name} with exchange", exchange=True)
     assert findings(program) == []
-    orders = 20 if cores == 4 else 3
+    orders = 20 if (of, cores) == ("tiny", 4) else 2
     for seed in (None, *range(orders)):
         assert stored(program, seed) == want, seed
     busy = [any(i.opcode in COMPUTES for i in program.instructions(rank))
@@ -105,11 +107,14 @@ def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, se
                 if step.opcode is Opcode.TENSOR:    # the sums of a reduction are a core's
                     step.rank = chain = chain if step.fields["acc"] else step.rank
             return schedule
+
+        def _changes(self, first) -> list:
+            return [{"once": False}]
     monkeypatch.setattr(compile_module, "Backend", Dealt)
     return compile_model(model, config, precision=precision, cores=cores)
 
 
-@pytest.mark.parametrize("cores,seed", [(2, 0), (3, 1), (5, 2), (9, 3), (16, 4)])
+@pytest.mark.parametrize("cores,seed", [(2, 0), (3, 1), (9, 2)])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("of", ["tiny", "core256"])
 def test_any_core_may_have_any_instruction(monkeypatch: pytest.MonkeyPatch, of: str, name: str,
@@ -119,7 +124,7 @@ def test_any_core_may_have_any_instruction(monkeypatch: pytest.MonkeyPatch, of: 
     want = stored(compile_model(make(), config, precision=precision))
     program = dealt(make(), config, precision, cores, seed, monkeypatch)
     assert findings(program) == []
-    for order in (None, *range(5)):
+    for order in (None, *range(4)):
         assert stored(program, order) == want, order
 
 

@@ -173,6 +173,9 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
     (["bench", "nothing.onnx"], ["no file 'nothing.onnx'"]),
     (["compile", INT8, "--host", "all", "-o", "/no/where.mkl"], ["/no/where.mkl: no such file"]),
     (["walk"], ["No such command 'walk'"]),
+    (["compile", INT8, "--host", "all", "--cores", "17"], ["--cores", "1<=x<=16"]),
+    (["compile", "examples/topics.onnx", "--host", "all", "--context", "64", "--cores", "2"],
+     ["--context is for one core"]),
 ])
 def test_errors_are_a_sentence_with_a_cure(arguments, words):
     done = makalu(*arguments, code=1)
@@ -263,3 +266,17 @@ def test_a_network_that_the_host_runs_alone_is_told(tmp_path):
     assert not report["node_cycles"].keys() & {"first", "second"}
     assert "2 of 2 nodes run on the host" in makalu("report", model, *how).stdout
     assert makalu("report", INT8, "--host", "all").stderr == ""
+
+
+def test_cores_run_a_network_together(tmp_path, images):
+    """On the golden model, with the same outputs; there is no RTL."""
+    path = str(tmp_path / "gang.mkl")
+    done = makalu("compile", INT8, "--host", "all", "--config", "tiny", "--cores", "4", "-o", path)
+    assert "4 cores together" in done.stdout
+    alone, gang = (json.loads(makalu("run", net, "--host", "all", "--config", "tiny", "--input",
+                                     images, "--json").stdout) if net == INT8 else
+                   json.loads(makalu("run", net, "--input", images, "--json").stdout)
+                   for net in (INT8, path))
+    assert alone["outputs"] == gang["outputs"]
+    refused = makalu("run", path, "--input", images, "--device", "rtl", code=1)
+    assert "there is no RTL for" in refused.stderr
