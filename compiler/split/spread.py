@@ -44,7 +44,8 @@ def spread(steps: list[Step], config: Config, once: bool) -> list[Step]:
         if step.opcode is Opcode.LOAD:
             for part, mask in _parts(step, masks, config):
                 ranks = [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
-                out += (_once if once else _each)(part, ranks, config)
+                if ranks:   # words between those that are read, for example, are read by nobody
+                    out += (_once if once else _each)(part, ranks, config)
             continue
         out.append(step)
         if step.opcode is not Opcode.STORE:
