@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of time of several cores: against that of one, sums by hand, and the RTL."""
 
+from collections.abc import Generator
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 
 from compiler import compile_model
-from compiler.machine.shared import _Core, _share, steps_of, together
-from compiler.machine.timing import Running, predict
+from compiler.machine.shared import _Core, _share, gang, steps_of, together
+from compiler.machine.steps import Step
+from compiler.machine.timing import EXCHANGE_LATENCY, Ask, Times, predict, timed
 from examples.digits import INT8
-from isa.instructions import Region
+from isa.instructions import GANG_QUEUES, Opcode, Region
 from isa.presets import PRESETS
 from isa.program import Program
 from sim.cores import RtlCores
@@ -42,12 +46,11 @@ def test_one_core_is_what_the_compiler_predicts(machine, model):
         assert together([program], width) == [sum(program.predicted_cycles)]
 
 
-def transfers(*wanted: tuple[int, ...]) -> Running:
-    """A core that wants so many beats, each time so many cycles after those before have moved, with
-    its gang where a third number says so."""
+def transfers(*wanted: tuple[int, int]) -> Generator[Ask, int, Times]:
+    """A core that wants so many beats, each time so many cycles after those before have moved."""
     now = 0
-    for after, beats, *shared in wanted:
-        now = yield now + after, beats, shared == [1]
+    for after, beats in wanted:
+        now = yield Ask(now + after, beats)
     return [(0, 0, now)]
 
 
@@ -140,3 +143,35 @@ def test_the_hardware_takes_as_long(cores, bandwidth):
     took = max(o.result.counters["CYCLES"] for o in outcomes)
     model = max(together([program] * cores, bandwidth * program.config.bus_bytes))
     assert model == pytest.approx(took, rel=0.02)
+
+
+def test_one_sends_at_a_time() -> None:
+    """Two ranks send 64 words of 16 bytes at the same time; a third one has both sets some cycles
+    behind the second, and what it stores moves then."""
+    config = replace(PRESETS["core256"], exchange=True)
+    none = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0}
+
+    def step(opcode: Opcode, **fields: int) -> Step:
+        fields = {**none, **fields}
+        cycles, tail, _ = timed(config, opcode, fields)
+        return Step(opcode, fields, -1, cycles, tail)
+
+    def send(rank: int) -> Step:
+        return step(Opcode.XFER, n0=64, n1=1, n2=1, n3=1, to=4, signal=1, counter=rank)
+    ends = [sum(added) for added in gang(
+        [[send(0)], [send(1)], [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
+        config, 32)]
+    alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], config, 32)
+    start = sum(alone) - 1 - EXCHANGE_LATENCY
+    # a SIGNAL is one unit long, an XFER two, which come a bus word later each
+    start += 2
+    assert ends[:2] == [start + 32 + EXCHANGE_LATENCY, start + 64 + EXCHANGE_LATENCY]
+    assert ends[2] == ends[1] + 1
+
+
+def test_a_gang_that_waits_in_a_circle_is_no_gang() -> None:
+    config = replace(PRESETS["core256"], exchange=True)
+    fields = {f"wait_{q}": 0 for q in GANG_QUEUES} | {
+        "wait_mask": 0, "counter": 0, "threshold": 1}
+    with pytest.raises(AssertionError, match="an order in which all can run"):
+        gang([[Step(Opcode.AWAIT, dict(fields), -1, 1, 0)]] * 2, config, 32)
