@@ -134,10 +134,11 @@ class Schedule:
         a pixel belong together."""
         _, _, h, w = op.y.nchw
         blocks = 1 if isinstance(op, Rows) else op.y.blocks(self.lanes)
-        if self.ranks == 1 or max(rows, blocks) < self.ranks:
+        if self.ranks == 1 or max(rows, blocks) == 1:
             return Way.ALONE
-        return Way.CHANNELS if blocks >= self.ranks and (
-            h * w <= self.maps or rows < FEW_ROWS * self.ranks) else Way.ROWS
+        if blocks >= self.ranks and (h * w <= self.maps or rows < FEW_ROWS * self.ranks):
+            return Way.CHANNELS
+        return Way.CHANNELS if blocks > rows and rows < self.ranks else Way.ROWS
 
     def most(self, op: Op, rows: int, parts: int) -> tuple[int, int]:
         """Of rows, and of parts of the channels, those of the rank that has most."""

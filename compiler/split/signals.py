@@ -8,8 +8,7 @@ in at that place of the order, so that it stays one in which all can run: there 
 
 A counter is raised by one rank alone, so that it says of each of its signals whether it has come.
 Up to as many ranks as there are counters each has one at all others. More ranks stand in a square:
-each tells those in its row and in its column, and the others by way of the one in its row that is
-in their column.
+each tells those in its row and in its column, and the others by way of a corner between them.
 
 What a rank knows already, by what it has waited for and by what those knew that told it, is not
 told again. Known are numbers of instructions that have completed, of each queue of each rank, and
@@ -84,6 +83,8 @@ class _Talk:
     def _tell(self, far: list[Step], sender: int, rank: int) -> Step:
         """The AWAIT by which a rank knows that steps of another one are complete."""
         corner = sender // SIDE * SIDE + rank % SIDE
+        if corner >= self.ranks:    # the last row is not full, so the other corner is there
+            corner = rank // SIDE * SIDE + sender % SIDE
         if not self._direct and corner not in (sender, rank):
             return self._tell([self._tell(far, sender, corner)], corner, rank)
         sends = [other for other in far if (id(other), rank) in self._signal]
