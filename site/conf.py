@@ -17,7 +17,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
 autoapi_dirs = [str(ROOT / name) for name in (
-    "makalu", "runtime", "isa", "golden", "hw", "compiler", "sim", "prove")]
+    "makalu", "runtime", "isa", "gangs", "golden", "hw", "compiler", "sim", "prove")]
 autoapi_root = "api"
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
 autoapi_add_toctree_entry = False
