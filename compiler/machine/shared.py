@@ -4,8 +4,9 @@
 Each core runs its program on a model of its own (:func:`compiler.machine.timing.running`), which
 asks for its transfers one after the other. Those that are under way share the bandwidth evenly, and
 none gets more than a beat of its core's bus a cycle: what a memory comes to that serves the cores
-in turn, burst by burst. In a gang they also take turns on the bus between the cores, and wait for
-one another's signals.
+in turn, burst by burst. What cores with the same program read together moves once, when all of
+them want it. The ranks of a gang take turns on the bus between the cores, too, and wait for one
+another's signals.
 """
 
 import heapq
@@ -122,9 +123,7 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
     config, = machines.values()
     alone = {id(p): beside(steps_of(p), config) for p in programs}
     cores = [_Core(running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
-    for core in cores:
-        core.ask(None)
-    _share(cores, bytes_a_cycle / config.bus_bytes)
+    _share(cores, bytes_a_cycle / config.bus_bytes, gang)
     return [core.cycles for core in cores]
 
 
@@ -133,8 +132,6 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float) ->
     its stream, in front of a memory that moves ``bytes_a_cycle``."""
     def run(steps: Sequence[list[Step]]) -> list[Times]:
         cores = [_Core(running(mine, config), 0) for mine in steps]
-        for core in cores:
-            core.ask(None)
         _share(cores, bytes_a_cycle / config.bus_bytes)
         return [core.times or [] for core in cores]
 
@@ -143,43 +140,51 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float) ->
         beside(steps, config, times) for steps, times in zip(streams, first)])]
 
 
-def _share(cores: list[_Core], bandwidth: float, gang: bool) -> None:
-    """Run all to their end; ``bandwidth`` in beats a cycle.
+def _share(cores: list[_Core], bandwidth: float, meet: bool = False) -> None:
+    """Run all to their end; ``bandwidth`` in beats a cycle; ``meet``: what they may read together
+    they do.
 
     Whoever is under way is given beats at the same rate, so ``given``, the beats of one that has
     been there from the start, says for each with which of them its last one has moved.
     """
     now = given = 0.0
-    exchange, waiting = _Exchange(), set[int]()
-    coming = [(float(core.first), i) for i, core in enumerate(cores) if core.times is None]
-    active: list[tuple[float, int]] = []
-    heapq.heapify(coming)
+    exchange, waiting, standing = _Exchange(), set[int](), list[int]()
+    coming: list[tuple[float, list[int]]] = []
+    active: list[tuple[float, list[int]]] = []
+
+    def ask(who: Sequence[int], last: int | None) -> None:
+        """They go on; what one wants alone is coming, what all do when all of them stand there."""
+        for i in who:
+            cores[i].ask(last)
+            if cores[i].times is None and meet and cores[i].wants.together:
+                standing.append(i)
+            elif cores[i].times is None:
+                heapq.heappush(coming, (float(cores[i].first), [i]))
+        if len(standing) == len(cores):
+            heapq.heappush(coming, (float(max(cores[i].first for i in standing)), [*standing]))
+            standing.clear()
+
+    ask(range(len(cores)), None)
     while coming or active:
         rate = min(1.0, bandwidth / max(1, len(active)))
         end = now + (active[0][0] - given) / rate if active else math.inf
-        if coming and coming[0][0] < end:
-            first, who = heapq.heappop(coming)
-            given += max(0.0, first - now) * rate
-            now = max(now, first)
-            if cores[i].wants.step is None:
-                heapq.heappush(active, (given + cores[i].wants.beats, i))
-                continue
-            asking = [i, *sorted(waiting)]  # who sends first, then who may have waited for it
-        else:
+        if not coming or coming[0][0] >= end:
             given, who = heapq.heappop(active)
             now = end
-            cores[i].ask(round(now))
-            if cores[i].times is None:
-                heapq.heappush(coming, (float(cores[i].first), i))
+            ask(who, round(now))
             continue
-        for i in asking:
+        first, who = heapq.heappop(coming)
+        given += max(0.0, first - now) * rate
+        now = max(now, first)
+        if cores[who[0]].wants.step is None:
+            heapq.heappush(active, (given + cores[who[0]].wants.beats, who))
+            continue
+        for i in [*who, *sorted(waiting)]:  # who sends first, then who may have waited for it
             step = cores[i].wants.step
             assert step is not None
             last = exchange.answer(i, cores[i], step)
             waiting.add(i)
             if last is not None:
                 waiting.remove(i)
-                cores[i].ask(last)
-                if cores[i].times is None:
-                    heapq.heappush(coming, (float(cores[i].first), i))
+                ask([i], last)
     assert not waiting, "the streams of a gang have an order in which all can run"

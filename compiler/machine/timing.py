@@ -341,12 +341,14 @@ Times = list[tuple[int, int, int]]
 """For each step its start, when its engine is free again, and its completion."""
 
 class Ask(NamedTuple):
-    """What a program under way wants from outside: so many beats of its memory, from a cycle on; or
-    for a ``step`` of a gang so many cycles of the bus between the cores, or what it awaits."""
+    """What a program under way wants from outside: so many beats of its memory, from a cycle on,
+    which cores with the same program may read ``together``; or for a ``step`` of a gang so many
+    cycles of the bus between the cores, or what it awaits."""
 
     first: int
     beats: int
     step: Step | None = None
+    together: bool = False
 
 
 Running = Generator[Ask, int, Times]
@@ -369,11 +371,11 @@ def running(steps: list[Step], config: Config) -> Running:
         read += machine.fetch(step)
         moves = step.queue in MOVERS
         if moves:
-            machine.bus = yield Ask(machine.bus, read)
+            machine.bus = yield Ask(machine.bus, read, together=True)
             read = 0
         start, first = machine.start(step, waits)
         if moves:
-            first = yield Ask(first, step.cycles)
+            first = yield Ask(first, step.cycles, together=step.fields.get("group") == 1)
         elif step.queue in EXCHANGERS:
             first = yield Ask(first, step.cycles, step)
         end = machine.end(step, start, first)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of time of several cores: against that of one, sums by hand, and the RTL."""
 
-from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from compiler import compile_model
 from compiler.machine.shared import _Core, _share, gang, steps_of, together
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY, Ask, Times, predict, timed
+from compiler.machine.timing import EXCHANGE_LATENCY, Ask, Running, predict, timed
 from examples.digits import INT8
 from isa.instructions import GANG_QUEUES, Opcode, Region
 from isa.presets import PRESETS
@@ -46,11 +45,12 @@ def test_one_core_is_what_the_compiler_predicts(machine, model):
         assert together([program], width) == [sum(program.predicted_cycles)]
 
 
-def transfers(*wanted: tuple[int, int]) -> Generator[Ask, int, Times]:
-    """A core that wants so many beats, each time so many cycles after those before have moved."""
+def transfers(*wanted: tuple[int, ...]) -> Running:
+    """A core that wants so many beats, each time so many cycles after those before have moved, with
+    its gang where a third number says so."""
     now = 0
-    for after, beats in wanted:
-        now = yield Ask(now + after, beats)
+    for after, beats, *shared in wanted:
+        now = yield Ask(now + after, beats, together=shared == [1])
     return [(0, 0, now)]
 
 
