@@ -60,14 +60,18 @@ PIECES = 400
 """Instructions of the array that a program may have for the first grain; smaller ones than half of
 it are not tried."""
 
+GANG_PIECES = 2
+"""By how much more instructions the array of a gang's core may have for each core: others go on
+with what one has made."""
+
 MAPS = (64, 256)
 """Pixels of the largest map that is cut by channels that are tried."""
 
 SHARED_MAPS = (3200, 800, 200, 0)
 """Pixels of the largest map that ranks share by channels that are tried."""
 
-CHAINS = (12, 5, 0)
-"""Operators of a chain that are tried."""
+CHAINS, GANG_CHAINS = (12, 5, 0), (7,)
+"""Operators of a chain that are tried, and those that are tried beside in a gang."""
 
 EXPOSED = (1.0, 0.25)
 """Parts of a layer's first weights that are loaded only when the layer before is through, as the
@@ -159,7 +163,8 @@ class Backend:
         """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
         the emitters think of, one choice after another; and the cost."""
         total = sum(self.work.macs.values()) / (self.config.macs * self.ranks)
-        start = next((g for g in GRAINS[:-1] if g * PIECES >= total), GRAINS[-2])
+        pieces = PIECES * (1 if self.ranks == 1 else GANG_PIECES * self.ranks)
+        start = next((g for g in GRAINS[:-1] if g * pieces >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
                                   "share": share, "depth": self._may_go_deep(),
@@ -184,7 +189,8 @@ class Backend:
         """What is tried in turn after a first choice."""
         start, price = first["grain"], bool(first["price"])
         return [
-            *({"longest": v} for v in CHAINS[1:] + BETWEEN * price), {"spread": False},
+            *({"longest": v} for v in CHAINS[1:] + BETWEEN * price),
+            *({"longest": v} for v in GANG_CHAINS * (self.ranks > 1)), {"spread": False},
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
             *({"maps": v} for v in SHARED_MAPS[1:] * (self.ranks > 1)),
