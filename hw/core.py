@@ -36,6 +36,7 @@ from hw.engine.profile import Buckets, events_layout
 from hw.engine.settings import SETTINGS
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from hw.memory.controller import MemoryController
+from hw.memory.lane_writer import banks
 from hw.memory.load import LoadEngine
 from hw.memory.store import StoreEngine
 from hw.parts.clock_gate import clocked
@@ -205,9 +206,10 @@ class Machine(wiring.Component):
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
                  for p in ports]
-        banks = {("write", writes.index(port)): load.banks(p) for p, port in enumerate(load.write)}
+        asked = {("write", writes.index(port)): banks(self._config, p)
+                 for p, port in enumerate(load.write)}
         scratchpad = self._unit(m, "scratchpad", 7, Scratchpad(
-            self._config, reads=len(reads), writes=len(writes), order=order, banks=banks))
+            self._config, reads=len(reads), writes=len(writes), order=order, banks=asked))
         m.d.comb += [scratchpad.wipe.eq(self.wipe), self.wiped.eq(scratchpad.wiped)]
         for port, (kind, i) in zip(ports, order, strict=True):
             connect(m, port, getattr(scratchpad, kind)[i])

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hw.engine.ports import view_of
 from hw.memory.axi import run_layout
 from hw.memory.lanes import Lanes, Status, tag_layout
+from hw.memory.lane_writer import write_ports
 from hw.memory.load import LoadEngine
 from hw.memory.pattern import Pattern
 from hw.memory.store import StoreEngine
@@ -138,7 +139,7 @@ class Loads(Design):
 
     def __init__(self, config: Config):
         self._config, self._runs = config, AnyRuns(config)
-        ports = LoadEngine.WAYS * Lanes(config).words
+        ports = write_ports(config)
         super().__init__({
             "run": In(run_layout(config, tag_layout(config))), "offers": In(1), "bad": In(1),
             "halt": In(1), "ar": In(1), "r": In(1), "resp": In(2),

@@ -28,18 +28,17 @@ from hw.engine.settings import REGIONS
 from hw.memory.axi import (LOAD_ID, BurstSplitter, Resp, asked_layout, burst_layout,
                            read_layout)
 from hw.memory.beats import Beats
+from hw.memory.lane_writer import LaneWriter, write_ports
 from hw.memory.lanes import Lanes, Status, tag_layout
 from hw.memory.pattern import Pattern
 from hw.parts.fifo import Fifo
-from hw.parts.skid import Skid
-from hw.scratchpad.last_write import write_out
 from isa.config import Config
 from isa.instructions import Opcode
 
 
 class LoadEngine(wiring.Component):
-    """Executes LOAD instructions. Throughput: a beat a cycle. Stall: a lane whose scratchpad port
-    is not ready keeps its words in its FIFO; when one is full, ``r`` is not ready.
+    """Executes LOAD instructions. Throughput: a beat a cycle. Stall: ``r`` is not ready while
+    :class:`hw.memory.lane_writer.LaneWriter` has no room.
 
     Parameters
     ----------
@@ -62,20 +61,12 @@ class LoadEngine(wiring.Component):
         Not all that was asked for has come.
     held : 1
         As of :class:`hw.core.Core`.
-    write : array of ``WAYS * Lanes(config).words`` SpmWrite
+    write : array of ``write_ports(config)`` SpmWrite
     ends : a bit for each port of ``write``
         Its last write of an instruction, if it has one there, is done with this cycle.
     events : events_layout("load")
         At most one bit is set.
     """
-
-    PORT_DEPTH = 8
-    """Words that wait for a stalled scratchpad port."""
-
-    WAYS = 2
-    """Ports of a lane, which take its words in turns. Both the words that arrive and those that the
-    array reads walk from bank to bank; a single port that has lost a bank once is a step behind the
-    array and loses the next one, too, and gets half of its bandwidth."""
 
     instr: stream.Interface
     engine: EnginePort
@@ -95,15 +86,8 @@ class LoadEngine(wiring.Component):
             "engine": Out(Engine()), "regions": In(REGIONS),
             "ar": Out(stream.Signature(asked_layout(config))),
             "r": In(stream.Signature(read_layout(config))), "owed": Out(1),
-            "held": In(1), "write": Out(SpmWrite(config)).array(self.WAYS * Lanes(config).words),
-            "ends": Out(self.WAYS * Lanes(config).words), "events": Out(events_layout("load"))})
-
-    def banks(self, port: int) -> int:
-        """Banks that a port of ``write`` asks for, a bit for each: those with words of its way."""
-        banks, words, way = self._config.spm_banks, Lanes(self._config).words, port % self.WAYS
-        mine = {a % banks for a in range(banks * words * self.WAYS)
-                if a // words % self.WAYS == way}
-        return sum(1 << b for b in mine)
+            "held": In(1), "write": Out(SpmWrite(config)).array(write_ports(config)),
+            "ends": Out(write_ports(config)), "events": Out(events_layout("load"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -152,20 +136,19 @@ class LoadEngine(wiring.Component):
             self.owed, taken & ((r.last != beat.last) | (r.id != LOAD_ID)), self.r.valid))
 
         # data beats into the lanes
-        room, enters, ends = Signal(), Signal(), []
-        gathered = Signal(8 * config.word_bytes * lanes.words)
-        entry = data.StructLayout({"word": 1, "last": 1, "addr": beat.spm.shape(),
-                                   "data": 8 * config.word_bytes})
-        ports = [Fifo(entry, self.PORT_DEPTH) for _ in range(self.WAYS * lanes.words)]
-        cuts = [Skid(entry, copies=2) for _ in ports]
+        m.submodules.lanes = writer = LaneWriter(config)
+        for ours, theirs in zip(self.write, writer.write, strict=True):
+            connect(m, theirs, flipped(ours))
+        room, gathered = writer.room, writer.lines.data
         m.d.comb += [
-            room.eq(Cat(cut.go[1] for cut in cuts).all()),
             self.r.ready.eq(halted | (beats.o.valid & room)),
             beats.o.ready.eq(self.r.valid & (halted | room)),
             # without regard to what is taken on halt, and to r.ready
-            enters.eq(self.r.valid & beats.o.valid & room & ~halted
-                      & (self.r.payload.resp < Resp.SLVERR)),
-        ]
+            writer.enters.eq(self.r.valid & beats.o.valid & room & ~halted
+                             & (self.r.payload.resp < Resp.SLVERR)),
+            writer.lines.mask.eq(Mux(beat.part == lanes.beats - 1, beat.mask, 0)),
+            writer.lines.spm.eq(beat.spm), writer.lines.last.eq(beat.final),
+            done.eq(writer.done), self.ends.eq(writer.ends)]
         if lanes.beats == 1:
             m.d.comb += gathered.eq(self.r.payload.data)
         else:
@@ -173,34 +156,10 @@ class LoadEngine(wiring.Component):
             m.d.comb += gathered.eq(Cat(keep, self.r.payload.data))
             with m.If(taken):
                 m.d.sync += keep.eq(gathered >> (8 * config.bus_bytes))
-        for p, port in enumerate(ports):
-            lane, way = divmod(p, self.WAYS)
-            m.submodules[f"port{p}"] = port
-            m.submodules[f"cut{p}"] = cut = cuts[p]
-            connect(m, cut.o, port.i)
-            i, o, write = cut.i.payload, port.o.payload, self.write[p]
-            ended = Signal(name=f"ended{p}")
-            mine = i.addr[lanes.words_log2:][:exact_log2(self.WAYS)] == way
-            m.d.comb += [
-                i.word.eq(beat.mask[lane] & (beat.part == lanes.beats - 1) & mine),
-                i.last.eq(beat.final), i.addr.eq(beat.spm + lane),
-                i.data.eq(gathered.word_select(lane, 8 * config.word_bytes)),
-                cut.i.valid.eq(enters & (i.word | i.last)),
-                write.addr.eq(o.addr), write.data.eq(o.data),
-            ]
-            leaves = write_out(m, f"port{p}", write, port.o.valid & ~(o.last & ended), o.word,
-                               o.last)
-            passing = leaves & o.last
-            m.d.comb += [port.o.ready.eq(leaves), self.ends[p].eq(passing)]
-            m.d.sync += ended.eq((ended | passing) & ~done)
-            ends.append(ended | passing)
-
-        m.d.comb += done.eq(Cat(ends).all())
-        blocked = Cat(write.valid & ~write.ready for write in self.write).any()
         with m.If(self.r.valid):
             m.d.comb += [self.events.active.eq(taken), self.events.wait_out.eq(~taken)]
         with m.Elif(self.owed | self.ar.valid):
             m.d.comb += [self.events.wait_gang.eq(self.held), self.events.wait_dram.eq(~self.held)]
         with m.Else():
-            m.d.comb += self.events.wait_out.eq(blocked)
+            m.d.comb += self.events.wait_out.eq(writer.blocked)
         return m
