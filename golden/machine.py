@@ -160,8 +160,9 @@ class Machine:
         if not i.to or i.to != others or i.to >> len(self.gang):
             raise MachineFault(Fault.BAD_FIELD, index)
         receivers = [m for rank, m in enumerate(self.gang) if i.to >> rank & 1]
-        if i.opcode is Opcode.XFER:
+        words = i.opcode is Opcode.XFER and any((i.n0, i.n1, i.n2, i.n3))
+        if words:
             dma.send(i, index, self.spm, [m.spm for m in receivers])
-        if i.opcode is Opcode.SIGNAL or i.signal:
+        if not words or i.signal:
             for m in receivers:
                 m.signals[i.counter] = (m.signals[i.counter] + 1) % (1 << SIGNAL_BITS)

@@ -169,6 +169,8 @@ class Config:
         need(tuple(sorted(set(self.dtypes), key=DTYPES.index)) == self.dtypes, "dtypes",
              f"in the order {', '.join(DTYPES)}, each once")
         need(isinstance(self.exchange, bool), "exchange", "true or false")
+        need(not self.exchange or self.bus_bytes >= self.word_bytes, "exchange",
+             "false where a word is wider than the bus")
 
     def __repr__(self) -> str:
         return (f"<Config {self.name}: {self.tiles} x {self.lanes} x {self.columns} multipliers, "
@@ -211,6 +213,11 @@ class Config:
         engine's operands and results: where the results of INT8 together are at most half a word a
         cycle. A window's taps, which may be more, then come one a cycle."""
         return 2 * (self.tiles * self.ppu_lanes + self.vector_lanes) <= self.lanes
+
+    def runs(self, other: "Config") -> bool:
+        """Whether a machine of this configuration runs the programs of another one: of the same,
+        or of the same without ``exchange``."""
+        return other.hash in (self.hash, dataclasses.replace(self, exchange=False).hash)
 
     @property
     def fields(self) -> dict[str, Any]:

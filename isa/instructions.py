@@ -301,16 +301,17 @@ _COUNTER = Field("counter", (SIGNALS - 1).bit_length(), "which counter of signal
 _TO = Field("to", MOST_RANKS, "mask of ranks: receivers, of which the own core is none")
 
 XFER_FIELDS = (
+    _TO, Field("signal", 1, "1: the receivers' counter rises with the last word"), _COUNTER,
     _word("spm", "first scratchpad word", signed=False),
     _word("peer", "first scratchpad word at the receivers", signed=False),
     *DMA_FIELDS[3:7],
     *(_word(f"spm_stride{i}", f"scratchpad step of level {i}") for i in (1, 2, 3)),
     *(_word(f"peer_stride{i}", f"scratchpad step of level {i} at the receivers")
       for i in (1, 2, 3)),
-    _TO, Field("signal", 1, "1: the receivers' counter rises with the last word"), _COUNTER,
 )
 
-SIGNAL_FIELDS = (_TO, _COUNTER)
+SIGNAL_FIELDS = (_TO, _reserved(1), _COUNTER)
+"""As XFER has them: a SIGNAL is an XFER all of whose counts are zero."""
 
 AWAIT_FIELDS = (
     _COUNTER, Field("threshold", SIGNAL_BITS, "signals that it waits for, since the gang began"),

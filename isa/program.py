@@ -205,9 +205,9 @@ class Program:
         Raises
         ------
         ProgramError
-            If ``config`` is not the one that the program was compiled for.
+            If ``config`` is not one that runs programs of that which it was compiled for.
         """
-        if config.hash != self.config.hash:
+        if not config.runs(self.config):
             raise ProgramError(
                 f"program {self.name!r} was compiled for {self.config.name!r} "
                 f"({self.config.hash:016x}), this machine is {config.name!r} ({config.hash:016x}): "

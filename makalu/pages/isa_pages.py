@@ -107,9 +107,9 @@ AWAIT has completed when `(value - threshold) mod 2^{spec.SIGNAL_BITS}` is below
 2^{spec.SIGNAL_BITS - 1}, of the value of the own `counter`. What is to wait for it says so with
 queue `await`.
 
-`to` of 0, with the own rank or with one that the gang does not have, and counts of 0, are
-BAD_FIELD; runs that leave a scratchpad, on either side, are SPM_RANGE. A gang in which nobody can
-go on stops with WATCHDOG.
+`to` of 0, with the own rank or with one that the gang does not have, and counts of 0 are BAD_FIELD;
+an XFER all of whose counts are 0 is a SIGNAL. Runs that leave a scratchpad, on either side, are
+SPM_RANGE. A gang in which nobody can go on stops with WATCHDOG.
 """
 
 WEIGHT_STREAM = """\
