@@ -13,8 +13,8 @@
                                           │
                                   scratchpad (banks)
 
-A configuration without window taps has no window engine. Everything but the control registers is
-reset by them.
+A configuration without window taps has no window engine. One with ``exchange`` has the parts of
+:mod:`hw.exchange` besides. Everything but the control registers is reset by them.
 
 Where clocks are gated (:mod:`hw.parts.clock_gate`), each engine has one of its own, which stands
 still while the engine has no instruction, is offered none, expects nothing from the memory, and the
@@ -34,12 +34,17 @@ from hw.control.sequencer import Sequencer
 from hw.engine.ports import FAULT_ENGINE, SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.engine.profile import Buckets, events_layout
 from hw.engine.settings import SETTINGS
+from hw.exchange.landing import Landing
+from hw.exchange.ports import Exchange, ExchangePort
+from hw.exchange.send import SendEngine
+from hw.exchange.signals import Signals
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from hw.memory.controller import MemoryController
 from hw.memory.lane_writer import banks
 from hw.memory.load import LoadEngine
 from hw.memory.store import StoreEngine
 from hw.parts.clock_gate import clocked
+from hw.parts.delay import register
 from hw.scratchpad.banks import Scratchpad
 from hw.scratchpad.port_share import SharedRead, SharedWrite
 from hw.tensor.engine import TensorEngine
@@ -47,7 +52,7 @@ from hw.trace import TRACE, observe
 from hw.vector.engine import VectorEngine
 from hw.window.engine import WindowEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, Region
+from isa.instructions import INDEX_BITS, QUEUES, Region
 from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
 
 
@@ -68,6 +73,8 @@ class Machine(wiring.Component):
     bus : :class:`hw.memory.axi.AXI4`
     held : 1
         As of :class:`Core`.
+    exchange : :class:`hw.exchange.ports.Exchange`
+        Where the configuration has it.
     settings : SETTINGS
     start, stop, clear, wipe, wiped
         As in :class:`hw.control.registers.Control`.
@@ -83,6 +90,7 @@ class Machine(wiring.Component):
 
     bus: AXIPort
     held: Signal
+    exchange: ExchangePort
     settings: data.View
     start: Signal
     stop: Signal
@@ -103,6 +111,7 @@ class Machine(wiring.Component):
         self._config, self._trace = config, trace
         super().__init__({
             **({"trace": Out(TRACE)} if trace else {}),
+            **({"exchange": Out(Exchange(config))} if config.exchange else {}),
             "bus": Out(AXI4(config)), "held": In(1), "settings": In(SETTINGS), "start": In(1),
             "stop": In(1),
             "clear": In(Control.CLEARS), "wipe": In(1), "wiped": Out(1), "busy": Out(1),
@@ -124,8 +133,12 @@ class Machine(wiring.Component):
         if config.window_taps:
             engines["window"] = window = WindowEngine(config)
         arrives = {"load": memory.load_r.valid, "store": memory.store_b.valid}
+        if config.exchange:
+            engines |= {"send": SendEngine(config), "await": Signals()}
+            landing = self._unit(m, "landing", Control.CLEARS - 1, Landing(config))
+            arrives |= {"send": self.exchange.b.valid, "await": landing.rises | sequencer.done}
         for copy, (name, engine) in enumerate(engines.items(), start=2):
-            self._engine(m, platform, name, copy, engine,
+            self._engine(m, platform, name, min(copy, Control.CLEARS - 1), engine,
                          self.start | sequencer.halt | arrives.get(name, 0))
 
         connect(m, memory.bus, flipped(self.bus))
@@ -150,23 +163,27 @@ class Machine(wiring.Component):
             fetch.stop.eq(sequencer.ended), fetch.halt.eq(sequencer.halt),
             sequencer.start.eq(self.start), sequencer.abort.eq(self.stop),
             sequencer.watchdog.eq(self.settings.watchdog), sequencer.quiet.eq(self.quiet),
-            sequencer.moved.eq(memory.moved | self.held), sequencer.owed.eq(memory.owed),
+            sequencer.moved.eq(memory.moved | self.held | (
+                self._exchange(m, sequencer, engines, landing) if config.exchange else 0)),
+            sequencer.owed.eq(memory.owed),
             *(memory.owed[name].eq(part.owed)
               for name, part in (("fetch", fetch), ("load", load), ("store", store))),
-            self.quiet.eq(memory.quiet & (fetch.idle | sequencer.halt)),
+            self.quiet.eq(memory.quiet & (fetch.idle | sequencer.halt)
+                          & ~(engines["send"].owed if config.exchange else 0)),
             self.busy.eq(sequencer.busy), self.done.eq(sequencer.done),
             self.fault.eq(sequencer.fault), self.fault_code.eq(sequencer.fault_code),
             self.fault_index.eq(sequencer.fault_index),
             self.fault_engine.eq(sequencer.fault_engine),
         ]
-        self._scratchpad(m, load, tensor, window, vector, store)
+        posted = [*engines["send"].read, *landing.write] if config.exchange else []
+        self._scratchpad(m, load, tensor, window, vector, store, posted)
         counted = [tensor, vector, *([window] if window else [])]
         self._events(m, sequencer, counted if config.floats else [])
         buckets = self._buckets(m, sequencer, engines)
         if self._trace:
             observed, clear = Module(), self.clear[0]
             observe(observed, platform, config, self.trace, clear, self.busy, sequencer.dispatch,
-                    engines, buckets)
+                    {queue: e for queue, e in engines.items() if queue in QUEUES}, buckets)
             m.submodules.trace = ResetInserter(clear)(observed)
         return m
 
@@ -183,12 +200,25 @@ class Machine(wiring.Component):
                 if path[-1] == "valid" and member.flow is Out)
         place = clocked(m, platform, name, lasts=self.REST,
                         wants=engine.instr.valid | status.busy | awake | clear,
-                        does=Cat(status.start, status.done, engine.events.as_value(), *asks).any())
+                        does=Cat(status.start, status.done, Value.cast(engine.events), *asks).any())
         m.submodules[name] = place(ResetInserter(clear)(engine))
+
+    def _exchange(self, m: Module, sequencer: Sequencer, engines: dict[str, Any],
+                  landing: Landing) -> Value:
+        """What comes from other cores and goes to them. Returns whether something has, a cycle
+        later."""
+        port, send, signals = self.exchange, engines["send"], engines["await"]
+        connect(m, send.post, flipped(port.post))
+        connect(m, send.w, flipped(port.w))
+        connect(m, flipped(port.b), send.b)
+        connect(m, flipped(port.land), landing.land)
+        m.d.comb += [port.landed.eq(landing.landed), signals.rises.eq(landing.rises),
+                     signals.counter.eq(landing.counter), signals.zero.eq(sequencer.done)]
+        return register(m, "exchanged", (port.w.valid & port.w.ready) | landing.landed)
 
     def _scratchpad(self, m: Module, load: LoadEngine, tensor: TensorEngine,
                     window: WindowEngine | None, vector: VectorEngine,
-                    store: StoreEngine) -> None:
+                    store: StoreEngine, posted: list[SpmReader | SpmWriter]) -> None:
         """Ports from the highest priority to the lowest. Activations feed the array every cycle;
         weights, results and residuals come in bursts between; DMA has FIFOs to wait in."""
         window_ports: list[SpmReader | SpmWriter] = (
@@ -201,13 +231,14 @@ class Machine(wiring.Component):
             vectors = []
         ports: list[SpmReader | SpmWriter] = [
             *tensor.act, *tensor.weights, *results, *operands, *window_ports, *vectors,
-            *load.write, *store.read]
+            *load.write, *store.read, *posted]
         reads = [p for p in ports if isinstance(p.signature, SpmRead)]
         writes = [p for p in ports if isinstance(p.signature, SpmWrite)]
         order = [("read", reads.index(p)) if p in reads else ("write", writes.index(p))
                  for p in ports]
+        landing = [port for port in posted if port in writes]
         asked = {("write", writes.index(port)): banks(self._config, p)
-                 for p, port in enumerate(load.write)}
+                 for ports in (load.write, landing) for p, port in enumerate(ports)}
         scratchpad = self._unit(m, "scratchpad", 7, Scratchpad(
             self._config, reads=len(reads), writes=len(writes), order=order, banks=asked))
         m.d.comb += [scratchpad.wipe.eq(self.wipe), self.wiped.eq(scratchpad.wiped)]
@@ -237,6 +268,8 @@ class Machine(wiring.Component):
         """Where the engines' cycles go, by queue, and to the counters."""
         made = {}
         for queue, e in engines.items() if self._config.profile else ():
+            if queue not in QUEUES:
+                continue
             made[queue] = buckets = self._unit(m, f"{queue}_buckets", 0, Buckets(queue))
             m.d.comb += [
                 *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
@@ -265,6 +298,8 @@ class Core(wiring.Component):
     held : 1
         What is behind the bus waits for other cores before it can answer this one: the watchdog
         does not count meanwhile.
+    exchange : :class:`hw.exchange.ports.Exchange`
+        Where the configuration has it.
     irq : 1
     trace : TRACE
         Where asked for.
@@ -274,6 +309,7 @@ class Core(wiring.Component):
     host: AXIPort
     bus: AXIPort
     held: Signal
+    exchange: ExchangePort
     irq: Signal
     trace: data.View
 
@@ -281,6 +317,7 @@ class Core(wiring.Component):
         self._config, self._trace = config, trace
         super().__init__({"reset": In(1), "host": In(AXI4Lite()), "bus": Out(AXI4(config)),
                           "held": In(1), "irq": Out(1),
+                          **({"exchange": Out(Exchange(config))} if config.exchange else {}),
                           **({"trace": Out(TRACE)} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -290,6 +327,8 @@ class Core(wiring.Component):
         m.submodules.machine = machine = Machine(self._config, self._trace)
         connect(m, flipped(self.host), control.host)
         connect(m, machine.bus, flipped(self.bus))
+        if self._config.exchange:
+            connect(m, machine.exchange, flipped(self.exchange))
         m.d.comb += [
             self.irq.eq(control.irq), machine.held.eq(self.held),
             machine.settings.eq(control.settings),

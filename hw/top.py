@@ -20,6 +20,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.core import Core
+from hw.exchange.ports import Exchange
 from hw.memory.axi import AXI4, AXI4Lite
 from hw.memory.plain import PlainAXI
 from hw.parts.clock_gate import VERILOG, GatedClocks
@@ -32,8 +33,11 @@ TOP = "makalu"
 
 def _ports(config: Config) -> dict[str, PlainAXI]:
     """The plain ports, by the core's own."""
+    others = ({"exchange": PlainAXI("m_x_", Exchange(config), master=True)} if config.exchange
+              else {})
     return {"host": PlainAXI("s_axil_", AXI4Lite(), master=False),
-            "bus": PlainAXI("m_axi_", AXI4(config), master=True, bytes_wide=config.bus_bytes)}
+            "bus": PlainAXI("m_axi_", AXI4(config), master=True, bytes_wide=config.bus_bytes),
+            **others}
 
 
 class Makalu(wiring.Component):
@@ -54,10 +58,13 @@ class Makalu(wiring.Component):
         AXI4-Lite, 32 data bits.
     m_axi_awid, …
         AXI4, ``config.bus_bytes`` wide, INCR bursts of full beats.
+    m_x_postvalid, …, m_x_landed
+        :class:`hw.exchange.ports.Exchange`, where the configuration has it.
     """
 
     irq: Signal
     held: Signal
+    m_x_landed: Signal
 
     def __init__(self, config: Config, trace: bool = False):
         self._config, self._trace = config, trace
@@ -67,6 +74,8 @@ class Makalu(wiring.Component):
         self._ports = _ports(config)
         for port in self._ports.values():
             members |= port.members()
+        if config.exchange:
+            members["m_x_landed"] = Out(1)
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -83,6 +92,9 @@ class Makalu(wiring.Component):
         # the host may ask in the first cycle without rst, when the core is still in reset
         self._ports["host"].connect(m, self, core.host, shut=reset)
         self._ports["bus"].connect(m, self, core.bus)
+        if self._config.exchange:
+            self._ports["exchange"].connect(m, self, core.exchange)
+            m.d.comb += self.m_x_landed.eq(core.exchange.landed)
         return m
 
 

@@ -9,9 +9,9 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.engine.ports import instruction_layout, view_of
+from hw.engine.ports import gathered_layout, instruction_layout, view_of
 from isa.config import Config
-from isa.instructions import ALONE_PLACES, INDEX_BITS, UNITS, UNIT_BYTES, Opcode
+from isa.instructions import ALONE_PLACES, INDEX_BITS, PLACES, UNITS, UNIT_BYTES, Opcode
 
 
 def words_of(config: Config, opcode: Opcode) -> int:
@@ -36,7 +36,7 @@ class Gather(wiring.Component):
     -------
     i : stream of ``word_layout(config)``
         Whole instructions; the first ``INDEX_BITS`` of each are its position in the program.
-    o : stream of ``instruction_layout(opcode)``
+    o : stream of ``instruction_layout(opcode)``, with ``exchange`` of ``gathered_layout(opcode)``
     """
 
     i: stream.Interface
@@ -44,8 +44,10 @@ class Gather(wiring.Component):
 
     def __init__(self, config: Config, opcode: Opcode):
         self._config, self._opcode = config, opcode
+        self._places = PLACES[opcode] if config.exchange else ALONE_PLACES[opcode]
+        layout = gathered_layout if config.exchange else instruction_layout
         super().__init__({"i": In(stream.Signature(word_layout(config))),
-                          "o": Out(stream.Signature(instruction_layout(opcode)))})
+                          "o": Out(stream.Signature(layout(opcode)))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -57,7 +59,7 @@ class Gather(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~full), self.o.valid.eq(full),
             *(self.o.payload[f.name].eq(bits[low:low + f.width])
-              for f, low in ALONE_PLACES[self._opcode]),
+              for f, low in self._places),
             self.o.payload.index.eq(bits[:INDEX_BITS])]
         with m.If(full):
             m.d.sync += full.eq(~self.o.ready)

@@ -36,17 +36,22 @@ from hw.control.gather import Gather, word_layout, words_of
 from hw.engine.ports import (COMPLETED, FAULT_ENGINE, Engine, EnginePort, instruction_layout,
                              view_of)
 from hw.engine.waits import WaitGate
+from hw.exchange.gate import GONE, GangGate
 from hw.memory.controller import OWED
 from hw.parts.delay import register
 from hw.parts.fifo import COMB_DEPTH, Fifo
 from hw.parts.places import places
 from hw.parts.skid import Skid
 from isa.config import Config
-from isa.instructions import (HEAD, INDEX_BITS, QUEUES, QUEUE_OF, UNITS, UNIT_BYTES, WAIT_BITS,
-                              Fault, Opcode)
+from isa.instructions import (EXCHANGE, GANG_QUEUES, HEAD, INDEX_BITS, QUEUES, QUEUE_OF, UNITS,
+                              UNIT_BYTES, WAIT_BITS, Fault, Opcode)
 
-ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE)
+ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE, Opcode.XFER,
+           Opcode.AWAIT)
 """Opcodes that have an engine, in the order in which faults of one cycle take precedence."""
+
+TWINS = {Opcode.XFER: Opcode.SIGNAL}
+"""Opcodes that go to the same engine, which does not tell them apart."""
 
 SELF_GATED = (Opcode.TENSOR, Opcode.WINDOW)
 """Opcodes whose engine looks at the waits itself."""
@@ -57,7 +62,8 @@ BLOCKED = data.StructLayout({q: len(QUEUES) for q in QUEUES})
 
 def engines_of(config: Config) -> tuple[Opcode, ...]:
     """Those of :data:`ENGINES` that the configuration has."""
-    return tuple(op for op in ENGINES if op is not Opcode.WINDOW or config.window_taps)
+    return tuple(op for op in ENGINES if (op is not Opcode.WINDOW or config.window_taps)
+                 and (op not in EXCHANGE or config.exchange))
 
 
 class Sequencer(wiring.Component):
@@ -83,7 +89,7 @@ class Sequencer(wiring.Component):
         Nothing comes between programs.
     quiet : 1
         No memory traffic is under way: a program is not done before that.
-    load, tensor, window, vector, store : streams of ``instruction_layout``
+    load, tensor, window, vector, store, send, await : streams of ``instruction_layout``
         Of the engines that the configuration has.
     load_engine, … : :class:`hw.engine.ports.Engine`, as the engines' own, flipped
     ended : 1
@@ -156,7 +162,9 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        completed = view_of(COMPLETED)
+        completed, gone = view_of(COMPLETED), view_of(GONE)
+        counts = {name: completed[name] if name in QUEUES else gone[name]
+                  for name in map(QUEUE_OF.__getitem__, self._engines)}
         engines = {op: getattr(self, f"{QUEUE_OF[op]}_engine") for op in self._engines}
         oldest = {op: Fifo(INDEX_BITS, self._config.queue_depth + self.UNDER_WAY)
                   for op in self._engines}
@@ -169,14 +177,14 @@ class Sequencer(wiring.Component):
             m.d.comb += [engine.completed.eq(completed), engine.halt.eq(halt),
                          oldest[op].o.ready.eq(done[op])]
             with m.If(self.start):
-                m.d.sync += completed[name].eq(0)
+                m.d.sync += counts[name].eq(0)
             with m.Elif(done[op]):
-                m.d.sync += completed[name].eq(completed[name] + 1)
+                m.d.sync += counts[name].eq(counts[name] + 1)
         m.d.comb += self.completions.eq(sum(done.values(), Value.cast(0)))
 
         late = Signal()
         first, named = self._first(m, oldest, late)
-        decoded, over = self._decode(m, completed, oldest, first), Signal()
+        decoded, over = self._decode(m, completed, gone, oldest, first), Signal()
         idle = ~Cat(o.o.valid for o in oldest.values()).any()
         m.d.comb += self.done.eq(self.busy & over & idle & self.quiet & ~self.halt)
         with m.If(self.start):
@@ -188,8 +196,8 @@ class Sequencer(wiring.Component):
         self._faults(m, engines, *decoded, first, named, late)
         return m
 
-    def _decode(self, m: Module, completed: data.View, oldest: dict[Opcode, Fifo], first: Value
-                ) -> tuple[Value, Value]:
+    def _decode(self, m: Module, completed: data.View, gone: data.View,
+                oldest: dict[Opcode, Fifo], first: Value) -> tuple[Value, Value]:
         """Decodes an instruction with its first word, which waits for a place in its queue, a cycle
         at least, and moves the others in the cycle after they have come; returns the
         instruction's fault code, 0 where there is none, and its position."""
@@ -212,7 +220,8 @@ class Sequencer(wiring.Component):
             with m.If(self.instr.valid):
                 opcode = coming.word[:HEAD[0].width]
                 size = coming.word[HEAD[0].width:][:HEAD[1].width]
-                is_ = {op: (opcode == op) & (size != 0) & (size <= UNITS[op]) for op in kinds}
+                legal = {op: (opcode == op) & (size != 0) & (size <= UNITS[op]) for op in Opcode}
+                is_ = {op: legal[op] | (legal[TWINS[op]] if op in TWINS else 0) for op in kinds}
                 m.d.sync += [flawed.eq((coming.fault != 0) | (flawed & ~coming.first)),
                              free.eq(~coming.first)]
                 with m.If(coming.first | ~flawed):
@@ -233,14 +242,14 @@ class Sequencer(wiring.Component):
         leaves: list[Value] = [kinds[Opcode.END], unknown]
         for op in self._engines:
             room = self._queue(m, op, handed, kinds[op] & ~flawed, word, moves, oldest[op],
-                               completed)
+                               completed, gone)
             leaves.append(kinds[op] & room & ~far)
         m.d.comb += moves.eq(go & (free | granted))
         m.d.sync += granted.eq(go & ~moves & Cat(*leaves).any())
         return code, index
 
     def _queue(self, m: Module, op: Opcode, handed: Value, mine: Value, word: data.View,
-               moves: Value, list_: Fifo, completed: data.View) -> Value:
+               moves: Value, list_: Fifo, completed: data.View, gone: data.View) -> Value:
         """An engine's queue, which a word enters a cycle after it ``moves``, when it is ``handed``,
         and what is behind it; returns whether the queue has room for an instruction, which is kept
         for all of its words."""
@@ -259,18 +268,28 @@ class Sequencer(wiring.Component):
         some, _ = places(m, f"{name}_queue", config.queue_depth, comes & word.first, left)
         m.d.comb += [
             comes.eq(mine & moves), queue.i.payload.eq(handed),
-            list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last),
-            self.dispatch[QUEUES.index(name)].eq(list_.i.valid)]
+            list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last)]
+        if name in QUEUES:
+            m.d.comb += self.dispatch[QUEUES.index(name)].eq(list_.i.valid)
         m.d.sync += [queue.i.valid.eq(comes),
                      Assert(~queue.i.valid | queue.i.ready, "a queue has no place for a word")]
+        whole = gather.o
+        if self._config.exchange:
+            gang = m.submodules[f"{name}_gang_gate"] = GangGate(op)
+            m.d.comb += gang.completed.eq(gone)
+            connect(m, gather.o, gang.i)
+            whole = gang.o
+        waits = getattr(self, f"{name}_engine").blocked
         if op in SELF_GATED:
-            connect(m, gather.o, out)
-            m.d.comb += self.blocked[name].eq(getattr(self, f"{name}_engine").blocked)
+            connect(m, whole, out)
         else:
             gate = m.submodules[f"{name}_gate"] = WaitGate(op)
-            m.d.comb += [gate.completed.eq(completed), self.blocked[name].eq(gate.blocked)]
-            connect(m, gather.o, gate.i)
+            m.d.comb += gate.completed.eq(completed)
+            waits = gate.blocked
+            connect(m, whole, gate.i)
             connect(m, gate.o, out)
+        if name in QUEUES:
+            m.d.comb += self.blocked[name].eq(waits)
         return some & list_.i.ready
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,
@@ -291,7 +310,7 @@ class Sequencer(wiring.Component):
             m.d.sync += waited.eq(waited + 1)
         with m.If(~self.fault & ~self.abort):
             causes: list[tuple[Value, ValueLike, Value, ValueLike]] = [
-                (failed[op], e.fault_code, e.fault_index, 1 + QUEUES.index(QUEUE_OF[op]))
+                (failed[op], e.fault_code, e.fault_index, 1 + GANG_QUEUES.index(QUEUE_OF[op]))
                 for op, e in engines.items()]
             owing = self.owed.as_value().any()
             guilty = Mux(self.owed.load, 1 + QUEUES.index("load"),

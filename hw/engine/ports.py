@@ -9,7 +9,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.config import Config
-from isa.instructions import ALONE_PLACES, INDEX_BITS, QUEUES, WAIT_BITS, Field, Opcode
+from isa.instructions import (ALONE_PLACES, GANG_QUEUES, INDEX_BITS, PLACES, QUEUES, WAIT_BITS,
+                              Field, Opcode)
 
 
 def _shape(f: Field) -> Shape:
@@ -18,8 +19,15 @@ def _shape(f: Field) -> Shape:
 
 def instruction_layout(opcode: Opcode) -> data.StructLayout:
     """Fields of an instruction as an engine gets them: the common ones (without opcode and size),
-    its own, and ``index``, its position in the program. LOAD and STORE share a layout."""
-    fields = {f.name: _shape(f) for f, _ in ALONE_PLACES[opcode]}
+    its own, and ``index``, its position in the program. LOAD and STORE share a layout. Engines
+    that every machine has know nothing of the queues of a gang."""
+    fields = {f.name: _shape(f) for f, _ in ALONE_PLACES.get(opcode, PLACES[opcode])}
+    return data.StructLayout({**fields, "index": unsigned(INDEX_BITS)})
+
+
+def gathered_layout(opcode: Opcode) -> data.StructLayout:
+    """The same with the waits for all queues of a gang."""
+    fields = {f.name: _shape(f) for f, _ in PLACES[opcode]}
     return data.StructLayout({**fields, "index": unsigned(INDEX_BITS)})
 
 
@@ -33,7 +41,7 @@ def view_of(layout: data.Layout, *, name: str | None = None,
 COMPLETED = data.StructLayout({q: unsigned(WAIT_BITS) for q in QUEUES})
 """Completed instructions of each queue since the doorbell, modulo 2**16."""
 
-FAULT_ENGINE = range(len(QUEUES) + 1)
+FAULT_ENGINE = range(len(GANG_QUEUES) + 1)
 """Who found a fault, as register ERROR_ENGINE says it: a queue's position and 1, or 0."""
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AXI ports with the names of the standard, for bus libraries, FPGA tools and C++."""
+"""AXI ports with the names of the standard, for bus libraries, FPGA tools and C++; other ports of
+several streams likewise."""
 
 from dataclasses import dataclass
 
@@ -7,8 +8,6 @@ from amaranth.hdl import Module, Shape, ShapeLike, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-
-from hw.memory.axi import AXIPort
 
 BURST_INCR = 1
 CACHE_NORMAL_BUFFERABLE = 0b0011
@@ -26,7 +25,7 @@ class _Channel:
 
 
 class PlainAXI:
-    """An AXI4 or AXI4-Lite port of a component under plain names.
+    """An AXI4 or AXI4-Lite port of a component, or another one of streams, under plain names.
 
     Parameters
     ----------
@@ -40,7 +39,8 @@ class PlainAXI:
         Data bytes of an AXI4, whose constant signals it has then; None: AXI4-Lite.
     """
 
-    ORDER = ("aw", "w", "b", "ar", "r")
+    ORDER = ("aw", "post", "w", "b", "ar", "r", "land")
+    """Of the streams that there may be."""
 
     def __init__(self, prefix: str, signature: wiring.Signature, master: bool,
                  bytes_wide: int | None = None):
@@ -48,7 +48,7 @@ class PlainAXI:
         self._channels = [
             _Channel(name, (signature.members[name].flow == Out) == master,
                      _bits(signature.members[name].signature.members["payload"].shape))
-            for name in self.ORDER]
+            for name in self.ORDER if name in signature.members]
 
     def members(self) -> dict[str, wiring.Member]:
         """The plain ports."""
@@ -65,7 +65,7 @@ class PlainAXI:
                 found[f"{name}prot"] = forth(3)
         return found
 
-    def connect(self, m: Module, component: wiring.Component, port: AXIPort,
+    def connect(self, m: Module, component: wiring.Component, port: object,
                 shut: Value | int = 0) -> None:
         """Joins the plain ports of ``component`` and a port inside; while ``shut`` nothing is
         handed over on channels that come from outside."""

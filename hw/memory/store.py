@@ -56,6 +56,8 @@ class StoreEngine(wiring.Component):
         ``done`` when the memory has answered all bursts of the instruction.
     regions : REGIONS
     aw : stream of ``address_layout(config)``
+    final : 1
+        The address at ``aw`` is the last one of its instruction.
     w : stream of ``write_layout(config)``
         ``valid`` of both may fall without a transfer when the machine halts.
     b : stream of ``RESPONSE``
@@ -79,6 +81,7 @@ class StoreEngine(wiring.Component):
     engine: EnginePort
     regions: data.View
     aw: stream.Interface
+    final: Signal
     w: stream.Interface
     b: stream.Interface
     owed: Signal
@@ -90,7 +93,7 @@ class StoreEngine(wiring.Component):
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.STORE))),
             "engine": Out(Engine()), "regions": In(REGIONS),
-            "aw": Out(stream.Signature(address_layout(config))),
+            "aw": Out(stream.Signature(address_layout(config))), "final": Out(1),
             "w": Out(stream.Signature(write_layout(config))),
             "b": In(stream.Signature(RESPONSE)), "owed": Out(1),
             "read": Out(SpmRead(config)).array(Lanes(config).words),
@@ -157,6 +160,7 @@ class StoreEngine(wiring.Component):
             free.eq(~halted & flight.i.ready & lengths.i.ready),
             self.aw.valid.eq(addresses.o.valid & free),
             self.aw.payload.addr.eq(asked.addr), self.aw.payload.len.eq(asked.len),
+            self.final.eq(asked.final),
             addresses.o.ready.eq(self.aw.ready & free),
             flight.i.valid.eq(self.aw.valid & self.aw.ready),
             flight.i.payload.final.eq(asked.final), flight.i.payload.index.eq(asked.index),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike
 
 
 def any_before(bits: Value) -> Value:
@@ -14,6 +14,14 @@ def any_before(bits: Value) -> Value:
     for k in range((len(bits) - 1).bit_length()):
         before = (before | before << (1 << k))[:len(bits)]
     return before
+
+
+def first(bits: Value) -> Value:
+    """The position of the lowest bit that is set; 0 if none is."""
+    found: Value = Const(0, range(max(2, len(bits))))
+    for k in reversed(range(len(bits))):
+        found = Mux(bits[k], k, found)
+    return found
 
 
 def one_of(choice: Iterable[Value], values: Iterable[ValueLike]) -> Value:
