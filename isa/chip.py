@@ -24,7 +24,7 @@ class ChipConfig:
     name : str
         Used in messages and reports; not part of the hash.
     core : Config
-        What each core is.
+        What each core is; with ``exchange`` they send to one another.
     cores : int
         1 to 64.
     channels : int
@@ -80,18 +80,14 @@ class ChipConfig:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-_INTEGER = (
-    ChipConfig(name="chip2_tiny", core=PRESETS["tiny"], cores=2, channels=2),
-    ChipConfig(name="chip2_ecp5", core=PRESETS["ecp5"], cores=2, channels=2),
-    ChipConfig(name="chip4_small", core=PRESETS["core256"], cores=4, channels=2),
-    ChipConfig(name="chip4", core=PRESETS["core1024"], cores=4, channels=2),
-    ChipConfig(name="chip16", core=PRESETS["core1024"], cores=16, channels=4),
-    ChipConfig(name="chip64", core=PRESETS["core1024"], cores=64, channels=8),
-)
+_SHAPES = (("chip2_tiny", "tiny", 2, 2), ("chip2_ecp5", "ecp5", 2, 2),
+           ("chip4_small", "core256", 4, 2), ("chip4", "core1024", 4, 2),
+           ("chip16", "core1024", 16, 4), ("chip64", "core1024", 64, 8))
+"""Name, core, cores, channels."""
 
-CHIPS = {c.name: c for c in (
-    *_INTEGER, *(replace(c, name=f"{c.name}_fp", core=PRESETS[f"{c.core.name}_fp"])
-                 for c in _INTEGER))}
+CHIPS = {name + kind: ChipConfig(name=name + kind, cores=cores, channels=channels,
+                                 core=replace(PRESETS[core + kind], exchange=True))
+         for kind in ("", "_fp") for name, core, cores, channels in _SHAPES}
 """The chips that have a name; those with floating point under one that ends in ``_fp``."""
 
 

@@ -36,8 +36,8 @@ class ChipControl(wiring.Component):
     cores : array of :class:`hw.memory.axi.AXI4Lite`
         To the cores' registers.
     core_irq : cores
-    gangs, together, members
-        As of :class:`hw.chip.hub.Hub`, of the cores.
+    gangs, together, members, base
+        As of :class:`hw.chip.dispatch.Dispatch`.
     bus : :class:`hw.memory.axi.AXI4`
         As wide as a core's.
     """
@@ -49,6 +49,7 @@ class ChipControl(wiring.Component):
     gangs: list[Signal]
     together: Signal
     members: list[Signal]
+    base: list[Signal]
     bus: AXIPort
 
     def __init__(self, chip: ChipConfig):
@@ -57,7 +58,8 @@ class ChipControl(wiring.Component):
             "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
             "cores": Out(AXI4Lite()).array(chip.cores), "core_irq": In(chip.cores),
             "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
-            "members": Out(chip.cores).array(chip.groups), "bus": Out(AXI4(chip.core))})
+            "members": Out(chip.cores).array(chip.groups),
+            "base": Out(range(max(2, chip.cores))).array(chip.groups), "bus": Out(AXI4(chip.core))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -78,7 +80,7 @@ class ChipControl(wiring.Component):
             registers.running.eq(dispatch.running), registers.resetting.eq(dispatch.resetting),
             registers.peeked.eq(dispatch.peeked), dispatch.irq.eq(self.core_irq),
             dispatch.value.eq(lite.value), self.together.eq(dispatch.together),
-            *(to.eq(of) for name in ("gangs", "members")
+            *(to.eq(of) for name in ("gangs", "members", "base")
               for to, of in zip(getattr(self, name), getattr(dispatch, name), strict=True)),
             *(getattr(mover, name).eq(getattr(dispatch, name))
               for name in ("read", "write", "at", "given")),

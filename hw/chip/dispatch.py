@@ -27,6 +27,7 @@ from hw.chip.gangs import Gangs
 from hw.chip.lite import access_layout
 from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
+from hw.parts.choice import first
 from isa.chip import ChipConfig
 from isa.instructions import Region
 from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, TOGETHER, WORDS, JobWord, Outcome,
@@ -41,14 +42,6 @@ ALIGN_BITS = 5
 
 REGION_WRITES = 4 * len(Region)
 """Writes to a core's region registers."""
-
-
-def first(bits: Value) -> Value:
-    """The position of the lowest bit that is set."""
-    found: Value = Const(0, range(max(2, len(bits))))
-    for k in reversed(range(len(bits))):
-        found = Mux(bits[k], k, found)
-    return found
 
 
 class Dispatch(wiring.Component):
@@ -69,6 +62,8 @@ class Dispatch(wiring.Component):
         A register that the host reads.
     gangs, together, members
         As of :class:`hw.chip.hub.Hub`, of the cores; a gang has the number of its queue.
+    base : array of range(cores)
+        The first core of each gang, whichever have left it.
     irq : cores
         The interrupts of the cores.
     access, value
@@ -87,6 +82,7 @@ class Dispatch(wiring.Component):
     gangs: list[Signal]
     together: Signal
     members: list[Signal]
+    base: list[Signal]
     irq: Signal
     access: stream.Interface
     value: Signal
@@ -109,7 +105,8 @@ class Dispatch(wiring.Component):
             "running": Out(chip.cores), "resetting": Out(chip.cores),
             "peek": In(stream.Signature(peek_layout(chip))), "peeked": Out(32),
             "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
-            "members": Out(chip.cores).array(chip.groups), "irq": In(chip.cores),
+            "members": Out(chip.cores).array(chip.groups),
+            "base": Out(range(max(2, chip.cores))).array(chip.groups), "irq": In(chip.cores),
             "access": Out(stream.Signature(access_layout(chip.cores))), "value": In(32),
             "read": Out(1), "write": Out(1), "at": Out(chip.core.addr_bits), "busy": In(1),
             "failed": In(1), "index": In(range(WORDS)), "given": Out(32), "got": In(32),
@@ -154,7 +151,8 @@ class Dispatch(wiring.Component):
         m.d.comb += [
             gangs.leased.eq(Cat(self.queues[q].cores.any() for q in range(self._chip.queues))),
             gangs.queue.eq(self._queue), gangs.core.eq(1 << self._core), gangs.gang.eq(self._gang),
-            *(to.eq(of) for to, of in zip(self.members, gangs.members, strict=True))]
+            *(to.eq(of) for ours, theirs in ((self.members, gangs.members), (self.base, gangs.base))
+              for to, of in zip(ours, theirs, strict=True))]
 
     def _memories(self, m: Module) -> None:
         """A job for each queue, a record, and what is known of each core's job."""

@@ -5,6 +5,7 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.parts.choice import first
 from isa.chip import ChipConfig
 
 
@@ -38,6 +39,8 @@ class Gangs(wiring.Component):
     pending : cores
         Those of its members that have not begun.
     members : ``cores`` bits for each queue
+    base : range(cores) for each queue
+        The first core of its gang when that was formed.
     """
 
     leased: Signal
@@ -51,13 +54,15 @@ class Gangs(wiring.Component):
     exists: Signal
     pending: Signal
     members: list[Signal]
+    base: list[Signal]
 
     def __init__(self, chip: ChipConfig):
         super().__init__({
             "leased": In(chip.queues), "queue": In(range(chip.queues)), "core": In(chip.cores),
             "gang": In(chip.cores), "form": In(1), "begin": In(1), "leave": In(1),
             "give_up": In(1), "exists": Out(1), "pending": Out(chip.cores),
-            "members": Out(chip.cores).array(chip.queues)})
+            "members": Out(chip.cores).array(chip.queues),
+            "base": Out(range(max(2, chip.cores))).array(chip.queues)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -69,6 +74,8 @@ class Gangs(wiring.Component):
                 m.d.sync += Cat(members, pending).eq(0)
             with m.Elif(self.queue == q):
                 self._change(m, members, pending)
+                with m.If(self.form):
+                    m.d.sync += self.base[q].eq(first(self.gang))
         return m
 
     def _change(self, m: Module, members: Value, pending: Value) -> None:

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out, connect
 from hw.chip.registers import address_bits
 from hw.chip.uncore import Uncore, channel_bus
 from hw.core import Core
+from hw.exchange.ports import Exchange
 from hw.memory.axi import AXI4, AXI4Lite
 from hw.memory.plain import PlainAXI
 from hw.parts.clock_gate import VERILOG, GatedClocks
@@ -82,6 +83,8 @@ class Chip(wiring.Component):
             m.d.sync += own.eq(ResetSignal())
             connect(m, uncore.registers[k], core.host)
             connect(m, core.bus, uncore.cores[k])
+            if chip.core.exchange:
+                connect(m, core.exchange, uncore.exchanges[k])
             m.d.comb += [core.reset.eq(own), core.held.eq(uncore.held[k]),
                          uncore.irqs[k].eq(core.irq)]
         return m
@@ -111,10 +114,13 @@ class ChipUncore(wiring.Component):
                            for k in range(chip.cores)]
         self._cores = [PlainAXI(f"c{k}_axi_", AXI4(chip.core), master=False,
                                 bytes_wide=chip.core.bus_bytes) for k in range(chip.cores)]
+        self._exchanges = [PlainAXI(f"c{k}_x_", Exchange(chip.core), master=False)
+                           for k in range(chip.cores if chip.core.exchange else 0)]
         members = {"irq": Out(1), **{f"c{k}_irq": In(1) for k in range(chip.cores)},
                    **{f"c{k}_held": Out(1) for k in range(chip.cores)}}
-        for port in (host, *channels, *self._registers, *self._cores):
+        for port in (host, *channels, *self._registers, *self._cores, *self._exchanges):
             members |= port.members()
+        members |= {f"c{k}_x_landed": In(1) for k in range(len(self._exchanges))}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -126,6 +132,9 @@ class ChipUncore(wiring.Component):
             core.connect(m, self, uncore.cores[k], shut=reset)
             m.d.comb += [uncore.irqs[k].eq(getattr(self, f"c{k}_irq")),
                          getattr(self, f"c{k}_held").eq(uncore.held[k])]
+        for k, exchange in enumerate(self._exchanges):
+            exchange.connect(m, self, uncore.exchanges[k], shut=reset)
+            m.d.comb += uncore.exchanges[k].landed.eq(getattr(self, f"c{k}_x_landed"))
         return m
 
 

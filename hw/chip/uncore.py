@@ -16,8 +16,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.channel_reads import owner_layout
 from hw.chip.control import ChipControl
+from hw.chip.exchange import ChipExchange
 from hw.chip.hub import Hub
 from hw.chip.registers import address_bits
+from hw.exchange.ports import Exchange, ExchangePort
 from hw.memory.axi import AXI4, AXI4Lite, AXIPort
 from isa.chip import ChipConfig
 
@@ -49,6 +51,8 @@ class Uncore(wiring.Component):
         Their interrupts.
     held : cores
         As of each :class:`hw.core.Core`.
+    exchanges : array of :class:`hw.exchange.ports.Exchange`, as the other side
+        Where the cores have it.
     cores : array of :class:`hw.memory.axi.AXI4`, as the slave
         Their buses.
     channels : array of ``channel_bus(chip)``
@@ -59,6 +63,7 @@ class Uncore(wiring.Component):
     registers: list[AXIPort]
     irqs: Signal
     held: Signal
+    exchanges: list[ExchangePort]
     cores: list[AXIPort]
     channels: list[AXIPort]
 
@@ -68,6 +73,8 @@ class Uncore(wiring.Component):
             "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
             "registers": Out(AXI4Lite()).array(chip.cores), "irqs": In(chip.cores),
             "held": Out(chip.cores),
+            **({"exchanges": In(Exchange(chip.core)).array(chip.cores)} if chip.core.exchange
+               else {}),
             "cores": In(AXI4(chip.core)).array(chip.cores),
             "channels": Out(channel_bus(chip)).array(chip.channels)})
 
@@ -87,4 +94,15 @@ class Uncore(wiring.Component):
             connect(m, flipped(self.cores[k]), merge.cores[k])
         for c in range(chip.channels):
             connect(m, merge.channels[c], flipped(self.channels[c]))
+        if chip.core.exchange:
+            self._exchange(m, control)
         return m
+
+    def _exchange(self, m: Module, control: ChipControl) -> None:
+        chip = self._chip
+        m.submodules.exchange = bus = ChipExchange(chip.core, chip.cores, chip.groups)
+        for ours, theirs in zip(self.exchanges, bus.cores, strict=True):
+            connect(m, flipped(ours), theirs)
+        for given, taken in ((control.gangs, bus.gang), (control.members, bus.members),
+                             (control.base, bus.base)):
+            m.d.comb += [to.eq(of) for of, to in zip(given, taken, strict=True)]
