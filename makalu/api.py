@@ -240,7 +240,7 @@ def chip_of(name: str, config: Config | str) -> ChipConfig:
         If its cores are other machines.
     """
     chip, wanted = load_chip(name), _config(config)
-    if wanted.hash != chip.core.hash:
+    if not chip.core.runs(wanted):
         raise ProgramError(f"the cores of {name!r} are {chip.core.name!r}, not {wanted.name!r}: "
                            f"add --config {chip.core.name}")
     return chip

@@ -19,7 +19,7 @@ import numpy as np
 
 from isa.chip import ChipConfig
 from isa.config import ISA_VERSION
-from isa.instructions import KEPT, QUEUES, Fault, Region
+from isa.instructions import GANG_QUEUES, KEPT, Fault, Region
 from isa.jobs import (BLOCK, IDENT, OFFSET, POSITIONS, REFUSAL_TEXT, RING_LIMIT, Job, Outcome,
                       Record)
 from isa.program import Program
@@ -194,20 +194,49 @@ class Lease:
 
     def begin(self, inputs: Sequence[np.ndarray]) -> None:
         """Write the inputs of executions, and post their jobs; :meth:`end` waits for them."""
-        link = self._chip.link
-        self._count, self._found = len(inputs), {}
-        gang = self._healthy(len(inputs)) if len(inputs) > 1 else []
+        ranks = self._program.ranks
+        if ranks > 1 and len(inputs) != 1:
+            raise ValueError(f"{len(inputs)} executions at a time of a program that takes {ranks} "
+                             "cores together: give one")
+        self._count, self._found = ranks * len(inputs), {}
         for k, region in enumerate(inputs):
-            link.write_memory(self._base + self._plan.places[k][Region.INPUT],
-                              region_input(self._program, region))
-            self._put(k, 1 << gang[k] if gang else self._cores, sum(1 << core for core in gang))
+            self._chip.link.write_memory(self._base + self._plan.places[k][Region.INPUT],
+                                         region_input(self._program, region))
+        if ranks > 1:
+            gang = self._side_by_side(ranks)
+        elif len(inputs) > 1:
+            gang = self._healthy(len(inputs))
+        else:
+            gang = []
+        members = sum(1 << core for core in gang)
+        for k in range(self._count):
+            self._put(k, 1 << gang[k] if gang else self._cores, members)
         self._chip.write(f"{self._name}_JOBS_TAIL", self._position)
+
+    def _all(self) -> list[int]:
+        return [core for core in range(self._cores.bit_length()) if self._cores >> core & 1]
 
     def _healthy(self, count: int) -> list[int]:
         """So many cores of the lease, those last that are in reset."""
         resetting = self._chip.read_wide("RESETTING")
-        cores = [core for core in range(self._cores.bit_length()) if self._cores >> core & 1]
-        return sorted(sorted(cores, key=lambda core: resetting >> core & 1)[:count])
+        return sorted(sorted(self._all(), key=lambda core: resetting >> core & 1)[:count])
+
+    def _side_by_side(self, count: int) -> list[int]:
+        """So many cores of the lease that follow one another, none of them in reset if that can
+        be.
+
+        Raises
+        ------
+        MachineError
+            If there are none.
+        """
+        resetting, cores = self._chip.read_wide("RESETTING"), self._all()
+        runs = [cores[k:k + count] for k in range(len(cores) - count + 1)
+                if cores[k + count - 1] - cores[k] == count - 1]
+        if not runs:
+            raise MachineError(f"program {self._program.name!r} takes {count} cores side by side, "
+                               f"of {', '.join(map(str, cores))} there are none: lease more")
+        return min(runs, key=lambda run: sum(resetting >> core & 1 for core in run))
 
     @property
     def ended(self) -> bool:
@@ -219,7 +248,21 @@ class Lease:
         while not self.ended:
             if not self._chip.wait():
                 raise self.late(self._chip.link.patience)
-        return [self._result(place, self._found[place]) for place in range(self._count)]
+        ranks = self._program.ranks
+        return [self._together([self._result(place, k - place * ranks, self._found[k])
+                                for k in range(place * ranks, (place + 1) * ranks)])
+                for place in range(self._count // ranks)]
+
+    def _together(self, found: list[Result | DeviceFault]) -> Result | DeviceFault:
+        """What all ranks of an execution have given: the fault of one that did not only wait for
+        the others, or the counters of all, of which the cycles are those of the last."""
+        faults = [each for each in found if isinstance(each, DeviceFault)]
+        if faults:
+            return min(faults, key=lambda fault: fault.code is Fault.WATCHDOG)
+        results = [each for each in found if isinstance(each, Result)]
+        counters = {name: sum(r.counters[name] for r in results) for name in results[0].counters}
+        counters["CYCLES"] = max(r.counters["CYCLES"] for r in results)
+        return Result(results[0].outputs, counters, results[0].core)
 
     def late(self, patience: str) -> MachineError:
         """The error of executions that have not ended in that time."""
@@ -240,13 +283,14 @@ class Lease:
         chip.write(f"{self._name}_RECORDS_HEAD", tail)
 
     def _put(self, place: int, cores: int, gang: int) -> None:
-        """A job into the ring; its tag is its place."""
-        program, plan = self._program, self._plan
-        job = Job(place, cores,
+        """A job into the ring; its tag is its place, or of a program for a gang its rank."""
+        program, plan, tag = self._program, self._plan, place
+        place, rank = divmod(place, program.ranks)
+        job = Job(tag, cores,
                   watchdog_cycles(program) if self._watchdog is None else self._watchdog,
-                  program.start, tuple((plan.places[place][r] - plan.window,
+                  program.starts[rank], tuple((plan.places[place][r] - plan.window,
                                         region_bytes(program, r)) for r in Region),
-                  gang, together=gang != 0)
+                  gang, together=gang != 0 and program.ranks == 1)
         self._chip.link.write_memory(self._block(plan.jobs, self._position),
                                      np.frombuffer(job.encode(), np.uint8))
         self._position = (self._position + 1) % POSITIONS
@@ -254,7 +298,7 @@ class Lease:
     def _block(self, ring: int, position: int) -> int:
         return self._base + ring + position % (1 << RING) * BLOCK
 
-    def _result(self, place: int, record: Record) -> Result | DeviceFault:
+    def _result(self, place: int, rank: int, record: Record) -> Result | DeviceFault:
         program, values = self._program, record.values
         if record.outcome is Outcome.REFUSED:
             assert record.refusal is not None
@@ -263,8 +307,9 @@ class Lease:
         if record.outcome is Outcome.FAULT:
             code = Fault(values["ERROR_CODE"])
             # the watchdog finds what hangs in an engine
-            engine = None if code == Fault.WATCHDOG else ("", *QUEUES)[values["ERROR_ENGINE"]]
-            return DeviceFault(program, code, values["ERROR_INDEX"], engine)
+            engine = (None if code == Fault.WATCHDOG
+                      else ("", *GANG_QUEUES)[values["ERROR_ENGINE"]])
+            return DeviceFault(program, code, values["ERROR_INDEX"], engine, rank=rank)
         outputs = self._chip.link.read_memory(
             self._base + self._plan.places[place][Region.OUTPUT],
             region_bytes(program, Region.OUTPUT))

@@ -16,7 +16,7 @@ import numpy as np
 
 from isa.config import ISA_VERSION, Config
 from isa.instructions import KEPT, QUEUES, Fault, Region
-from isa.program import Program
+from isa.program import Program, ProgramError
 from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, OFFSET, PROFILE
 from runtime.device import (STUCK, DeviceFault, MachineError, Result, check_entry, region_bytes,
                             region_input)
@@ -116,7 +116,16 @@ class Host:
 
     def load(self, program: Program, starts: dict[Region, int]) -> None:
         """Clear the machine of what another program left, write a program whose regions start at
-        ``starts``, and set up the registers for it."""
+        ``starts``, and set up the registers for it.
+
+        Raises
+        ------
+        isa.program.ProgramError
+            If it takes several cores.
+        """
+        if program.ranks > 1:
+            raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, "
+                               "and this is a machine alone: run it on a chip, or on golden")
         self._program, self._entry, self._starts = program, program, starts
         self._reset(CLEAR)
         size = region_bytes(program, Region.PROGRAM)

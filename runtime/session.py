@@ -134,7 +134,7 @@ class Session:
         run.
     cores : int, optional
         Executions that go on at the same time where a run has several; by default as many as the
-        device can.
+        device can, and one of a program that takes several cores together.
 
     Attributes
     ----------
@@ -184,6 +184,8 @@ class Session:
 
     @property
     def cores(self) -> int:
+        if self.program.ranks > 1:
+            return 1
         return self.device.cores if self._cores is None else self._cores
 
     def load(self) -> None:

@@ -7,7 +7,8 @@
 // cycle is: host and memory decide what they show, the uncore sees the cores and settles, the cores
 // see the uncore and settle, all sides take what was handed over, the clock rises.
 //
-// The build says which ports there are: FOR_CORES(M) is M(0) M(1) …, FOR_CHANNELS(M) likewise.
+// The build says which ports there are: FOR_CORES(M) is M(0) M(1) …, FOR_CHANNELS(M) likewise;
+// EXCHANGE, if cores send to one another.
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -42,6 +43,20 @@ namespace {
 #define CONTROL_TO_CORE(X, k)                                                                     \
     X(k, axil_awvalid) X(k, axil_awaddr) X(k, axil_wvalid) X(k, axil_wdata) X(k, axil_wstrb)      \
     X(k, axil_bready) X(k, axil_arvalid) X(k, axil_araddr) X(k, axil_rready)
+
+#ifdef EXCHANGE
+#define EXCHANGE_TO_UNCORE(X, k)                                                                  \
+    X(k, x_postvalid) X(k, x_postat) X(k, x_postlen) X(k, x_postto) X(k, x_postempty)             \
+    X(k, x_postsignal) X(k, x_postcounter) X(k, x_wvalid) X(k, x_wdata) X(k, x_wstrb)             \
+    X(k, x_wlast) X(k, x_bready) X(k, x_landready) X(k, x_landed)
+#define EXCHANGE_TO_CORE(X, k)                                                                    \
+    X(k, x_postready) X(k, x_wready) X(k, x_bvalid) X(k, x_bid) X(k, x_bresp) X(k, x_landvalid)   \
+    X(k, x_landmask) X(k, x_landspm) X(k, x_landlast) X(k, x_landdata) X(k, x_landsignal)         \
+    X(k, x_landcounter)
+#else
+#define EXCHANGE_TO_UNCORE(X, k)
+#define EXCHANGE_TO_CORE(X, k)
+#endif
 
 struct Core {
     explicit Core(VerilatedContext& context, const std::string& name) : dut(&context, name.c_str()) {
@@ -259,7 +274,7 @@ private:
 #define CONTROL(k, name) uncore_.c##k##_##name = cores_[k]->dut.s_##name;
 #define JOIN(k)                         \
     uncore_.c##k##_irq = cores_[k]->dut.irq; \
-    BUS_TO_UNCORE(BUS, k) CONTROL_TO_UNCORE(CONTROL, k)
+    BUS_TO_UNCORE(BUS, k) EXCHANGE_TO_UNCORE(BUS, k) CONTROL_TO_UNCORE(CONTROL, k)
         FOR_CORES(JOIN)
 #undef BUS
 #undef CONTROL
@@ -271,7 +286,7 @@ private:
 #define CONTROL(k, name) cores_[k]->dut.s_##name = uncore_.c##k##_##name;
 #define JOIN(k)                               \
     cores_[k]->dut.held = uncore_.c##k##_held; \
-    BUS_TO_CORE(BUS, k) CONTROL_TO_CORE(CONTROL, k)
+    BUS_TO_CORE(BUS, k) EXCHANGE_TO_CORE(BUS, k) CONTROL_TO_CORE(CONTROL, k)
         FOR_CORES(JOIN)
 #undef BUS
 #undef CONTROL

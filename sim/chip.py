@@ -17,8 +17,9 @@ def kind(chip: ChipConfig, cores: int | None = None) -> Kind:
         return " ".join(f"M({k})" for k in range(count))
 
     joined = chip.cores if cores is None else cores
+    exchange = ("EXCHANGE",) if chip.core.exchange else ()
     return Kind(UNCORE, (ROOT / "chip.cpp", *HEADERS), defined=(
-        f"FOR_CORES(M)={each(joined)}", f"FOR_CHANNELS(M)={each(chip.channels)}"))
+        f"FOR_CORES(M)={each(joined)}", f"FOR_CHANNELS(M)={each(chip.channels)}", *exchange))
 
 
 def chip_rtl(chip: ChipConfig, gated: bool = False) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from isa.chip import ChipConfig
 from isa.config import ConfigError
-from isa.program import Program
+from isa.program import Program, ProgramError
 from runtime.chip_host import TENANTS, Lease, places_bytes
 from runtime.device import Device, DeviceFault, Result, check_entry
 from runtime.session import check_alone
@@ -70,17 +70,23 @@ class LeasedCores(Device):
         Raises
         ------
         isa.program.ProgramError
-            Also for a decoder's program, which is another one in each execution.
+            Also for a decoder's program, which is another one in each execution, and for one that
+            takes more cores together.
         """
         program.check(self.config)
         check_alone(program)
         chip = self._chip
+        if program.ranks > self.cores:
+            raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, "
+                               f"and there are {self.cores}, of chip {chip.config.name!r}: give it "
+                               "more, or compile it with --cores for as many")
         with chip.turns:
             self._leave()
-            self._base = chip.memory.take(places_bytes(program, self.cores))
+            places = self.cores if program.ranks == 1 else 1
+            self._base = chip.memory.take(places_bytes(program, places))
             self._lease = Lease(chip.control, self._queue, self._mask, self._tenant, self._base,
                                 self._watchdog)
-            self._lease.load(program, self.cores)
+            self._lease.load(program, places)
         self._program = program
 
     def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:

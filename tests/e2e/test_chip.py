@@ -10,6 +10,7 @@ import pytest
 
 from compiler import compile_model
 from examples.digits import INT8
+from golden.gang import Gang
 from golden.machine import Machine
 from isa.chip import CHIPS
 from isa.instructions import Fault, Instruction, Opcode, Region, assembled
@@ -21,6 +22,7 @@ from sim.chip import simulation
 from sim.chip_device import RtlChip
 from sim.device import HarnessLink
 from sim.harness import DramModel, Harness
+from tests.e2e.gangs import random_exchange
 from tests.e2e.programs import chain, contents, program, tensor, vector, window
 from tests.e2e.test_tenants import FILL, SECRET, SPY, of
 
@@ -203,3 +205,17 @@ def test_a_job_outside_its_window_touches_nothing(digits) -> None:
         with pytest.raises(MachineError, match="outside the window of its lease"):
             lease.end()
         assert control.read("QUEUE0_JOBS_HEAD") == 1
+
+
+@pytest.mark.parametrize("seed, programs", [(0, 8), (1, 8), pytest.param(
+    2, 1000, marks=pytest.mark.long)])
+def test_random_programs_that_send_to_one_another(seed: int, programs: int) -> None:
+    """Ranks with streams of their own; the golden model runs them in another order each time."""
+    rng = np.random.default_rng(seed)
+    dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
+    with RtlChip(CHIP, dram=dram) as device:
+        for k in range(programs):
+            p, given = random_exchange(rng, TINY, CHIP.cores)
+            right = Gang(TINY, CHIP.cores).run(p.image, p.starts, given, p.region_sizes, seed=k)
+            device.load(p)
+            assert np.array_equal(device.execute(given).outputs, right)

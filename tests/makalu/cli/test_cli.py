@@ -269,14 +269,19 @@ def test_a_network_that_the_host_runs_alone_is_told(tmp_path):
 
 
 def test_cores_run_a_network_together(tmp_path, images):
-    """On the golden model, with the same outputs; there is no RTL."""
+    """On the golden model and on the RTL of a chip, with the same outputs; not on a core alone."""
     path = str(tmp_path / "gang.mkl")
-    done = makalu("compile", INT8, "--host", "all", "--config", "tiny", "--cores", "4", "-o", path)
-    assert "4 cores together" in done.stdout
+    done = makalu("compile", INT8, "--host", "all", "--config", "tiny", "--cores", "2", "-o", path)
+    assert "2 cores together" in done.stdout
     alone, gang = (json.loads(makalu("run", net, "--host", "all", "--config", "tiny", "--input",
                                      images, "--json").stdout) if net == INT8 else
                    json.loads(makalu("run", net, "--input", images, "--json").stdout)
                    for net in (INT8, path))
     assert alone["outputs"] == gang["outputs"]
+    chip = makalu("run", path, "--input", images, "--device", "chip2_tiny", "--json")
+    assert json.loads(chip.stdout)["outputs"] == gang["outputs"]
     refused = makalu("run", path, "--input", images, "--device", "rtl", code=1)
-    assert "there is no RTL for" in refused.stderr
+    assert "takes 2 cores together, and this is a machine alone" in refused.stderr
+    refused = makalu("run", path, "--input", images, "--device", "chip2_tiny", "--cores", "1",
+                     code=1)
+    assert "takes 2 cores together, and there are 1, of chip 'chip2_tiny'" in refused.stderr
