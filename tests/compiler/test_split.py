@@ -73,9 +73,11 @@ def findings(program: Program) -> list[Finding]:
 
 
 @pytest.mark.parametrize("of,cores,way", [
-    *(("tiny", cores, way) for cores in (3, 4) for way in WAYS),
-    *(("tiny", cores, "mixed") for cores in (2, 8, 16)),
-    *(("core1024", cores, way) for cores, way in ((2, "rows"), (4, "channels"), (16, "mixed")))])
+    ("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
+    ("core1024", 4, "channels"),
+    *(pytest.param(*case, marks=pytest.mark.long) for case in (
+        *(("tiny", 3, way) for way in WAYS), ("tiny", 4, "rows"), ("tiny", 4, "channels"),
+        ("tiny", 8, "mixed"), ("tiny", 16, "mixed"), ("core1024", 16, "mixed")))])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str) -> None:
     make, precision = NETWORKS[name]
@@ -114,7 +116,8 @@ def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, se
     return compile_model(model, config, precision=precision, cores=cores)
 
 
-@pytest.mark.parametrize("cores,seed", [(2, 0), (3, 1), (9, 2)])
+@pytest.mark.parametrize("cores,seed", [
+    (2, 0), pytest.param(3, 1, marks=pytest.mark.long), pytest.param(9, 2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("of", ["tiny", "core256"])
 def test_any_core_may_have_any_instruction(monkeypatch: pytest.MonkeyPatch, of: str, name: str,
@@ -204,6 +207,7 @@ def mutated(streams: list[list[Instruction]], rng: random.Random
     return what, out
 
 
+@pytest.mark.long
 def test_mutations() -> None:
     """Of the compiler's programs with one thing wrong, the check finds all races and deadlocks that
     some order shows. An address that is another one may be wrong in every order alike, and no
