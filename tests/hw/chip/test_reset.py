@@ -127,7 +127,7 @@ def test_reset_in_mid_flight(opcode):
         raise AssertionError("does not end")
 
     async def beside(ctx):
-        await neighbor.run(ctx, dut.hub.cores[1], dut.hub.group[1], 5)
+        await neighbor.run(ctx, dut.hub.cores[1], dut.hub.gang[1], 5)
 
     def serve(memory: ChannelMemory, bus):
         async def serving(ctx):
