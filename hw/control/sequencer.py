@@ -128,11 +128,14 @@ class Sequencer(wiring.Component):
     window: stream.Interface
     vector: stream.Interface
     store: stream.Interface
+    send: stream.Interface
     load_engine: EnginePort
     tensor_engine: EnginePort
     window_engine: EnginePort
     vector_engine: EnginePort
     store_engine: EnginePort
+    send_engine: EnginePort
+    await_engine: EnginePort
     ended: Signal
     halt: Signal
     busy: Signal

@@ -2,6 +2,7 @@
 """The types that a component declares are those of the members that it makes."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 from amaranth.hdl import Fragment, Signal
@@ -11,9 +12,11 @@ from hw.board import beats, sdram
 from hw.board.board import Settings
 from hw.board.sdram_chip import SdramChip
 from hw.board.ulx3s import Ulx3s
+from hw.chip.exchange import ChipExchange
 from hw.chip.hub import Hub
 from hw.engine import ports
 from hw.engine.signature import WritePort, Writes
+from hw.exchange import ports as exchange
 from hw.memory import axi
 from hw.top import Makalu
 from isa.presets import PRESETS
@@ -21,6 +24,7 @@ from isa.presets import PRESETS
 PORTS = {ports.SpmReader: (ports.SpmRead,), ports.SpmWriter: (ports.SpmWrite,),
          ports.EnginePort: (ports.Engine,),
          axi.AXIPort: (axi.AXI4, axi.AXI4Lite), Writes: (WritePort,),
+         exchange.ExchangePort: (exchange.Exchange,),
          beats.BeatsPort: (beats.Beats,), sdram.SdramPort: (sdram.SdramPins,)}
 ARGUMENTS = {"config": PRESETS["tiny"], "data_bytes": 8, "beat_bits": 22, "chip": SdramChip()}
 
@@ -49,7 +53,9 @@ def components():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring.Component, "__init__", spy)
-        Fragment.get(Makalu(PRESETS["tiny"], trace=True), None)
+        whole = replace(PRESETS["tiny"], exchange=True)
+        Fragment.get(Makalu(whole, trace=True), None)
+        Fragment.get(ChipExchange(whole, 2, 1), None)
         Fragment.get(Ulx3s(PRESETS["tiny"], Settings(), simulated=True), None)
         Fragment.get(Hub(PRESETS["tiny"], cores=2, channels=2, groups=1), None)
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}
@@ -60,7 +66,8 @@ def test_declared(components):
     for cls, component in components.items():
         declared = inspect.get_annotations(cls)
         if cls is not Makalu:       # its AXI ports are only known by name
-            assert declared.keys() == component.signature.members.keys(), cls
+            made = component.signature.members.keys() - {"await"}   # which Python keeps for itself
+            assert declared.keys() == made, cls
         for name, kind in declared.items():
             assert is_a(getattr(component, name), kind), f"{cls.__name__}.{name}: {kind}"
 
