@@ -107,7 +107,7 @@ def run(senders, members, gang, base, limit=8000, seed=0, regroup=None):
     sim.run()
 
 
-def expected(senders, receiver, rank_of, base):
+def expected(senders, receiver, base):
     """For each sender the beats that a receiver has of it."""
     found = {}
     for s in senders:
@@ -134,7 +134,7 @@ def test_every_receiver_has_every_burst_in_order(seed, rest):
     senders = [Sender(k, bursts(k) if k else [], rest) for k in range(cores)]
     run(senders, [0b1110], [0, 1, 1, 1], [base], seed=seed)
     for s in senders:
-        want = expected(senders, s.number, None, base)
+        want = expected(senders, s.number, base)
         for other in senders:
             assert [b for b in s.got if b[0] >> 32 == other.number] == want[other.number]
         assert [resp for resp, _ in s.answers] == [0] * len(s.bursts)
