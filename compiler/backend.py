@@ -169,32 +169,38 @@ class Backend:
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
                                   "share": share, "depth": self._may_go_deep(),
                                   "price": price, "least": False, "maps": SHARED_MAPS[0],
-                                  "once": True}
-        s = self._emitted(**choice)
-        found = self._ordered(s)
-        tried = {_key(s.steps)}
-        for change in self._changes(choice):
+                                  "once": True, "slabs": self.ranks > 1}
+        found: tuple[Schedule, list[list[Step]], float] | None = None
+        tried = set[int]()
+        for change in [{}, *self._changes(choice)]:
             attempt = {**choice, **change}
-            s = self._emitted(**attempt)
+            try:
+                s = self._emitted(**attempt)
+            except CompileError:
+                if attempt["slabs"]:    # of which there may be less than of strips
+                    continue
+                raise
             key = _key(s.steps)
             if key in tried:
                 continue
             tried.add(key)
             ordered = self._ordered(s)
-            if ordered[2] < found[2]:
+            if found is None or ordered[2] < found[2]:
                 found, choice = ordered, attempt
+        assert found is not None, "each list of changes has one without slabs"
         return found
 
     def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
         """What is tried in turn after a first choice."""
-        start, price = first["grain"], bool(first["price"])
+        start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
         return [
-            *({"longest": v} for v in CHAINS[1:] + BETWEEN * price),
-            *({"longest": v} for v in GANG_CHAINS * (self.ranks > 1)), {"spread": False},
+            *({"maps": v} for v in SHARED_MAPS[1:] * gang),
+            *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
+            *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
+            {"spread": False},
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
-            *({"maps": v} for v in SHARED_MAPS[1:] * (self.ranks > 1)),
-            *[{"once": False}] * (self.ranks > 1),
+            *[{"once": False}] * gang,
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
             *[{"joins": True}] * bool(joined(self.graph, self.config)),
@@ -207,7 +213,7 @@ class Backend:
             steps, cycles = best_order(s.steps, self.config)
             ranks = [steps]
         else:
-            steps, _ = best_order(spread(s.steps, self.config, s.once), self.config,
+            steps, _ = best_order(spread(s.steps, self.config, s.once, s.slabs), self.config,
                                   self.memory / self.config.bus_bytes)
             ranks = self._streams(steps)
             cycles = max(map(sum, gang(ranks, self.config, self.memory)))
@@ -221,14 +227,16 @@ class Backend:
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool, share: float, price: float,
-                 least: bool, maps: int, once: bool) -> Schedule:
-        """All operators' instructions, in a legal order; ``depth``: depth first."""
+                 least: bool, maps: int, once: bool, slabs: bool) -> Schedule:
+        """All operators' instructions, in a legal order; ``depth``: depth first. With ``slabs``
+        there are no strips, whose rows the ranks share one after another."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share, price, self.ranks, maps, once)
+                     share, price, self.ranks, maps, once, slabs)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
-            count = emit_chain(s, ops[at:], longest, least) or self._emit(s, *ops[at:at + 3])
+            count = (emit_chain(s, ops[at:], 0 if slabs else longest, least)
+                     or self._emit(s, *ops[at:at + 3]))
             for op in ops[at:at + count]:
                 s.made(op.y)
                 for x in op.inputs:

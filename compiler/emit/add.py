@@ -68,6 +68,7 @@ def add_rows(s: Schedule, op: Add, area: Box, pixel: bool, a: View, b: View, out
     first, second, mine = (box_of(s, op, t, area) for t in (op.a, op.b, op.y))
     if pixel:
         second = _operand(second)
+    a, b, out = (view.of(s.rank) for view in (a, b, out))
     (a_base, a_row), (b_base, b_row), (o_base, o_row) = (
         view.origin(box.n0, box.b0, box.y0, box.x0)
         for view, box in ((a, first), (b, second), (out, mine)))

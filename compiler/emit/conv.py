@@ -12,7 +12,8 @@ from compiler.emit.pool import pool_rows
 from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
 from compiler.emit.rows import RowsEmitter, begin_integers, least_words, rows_cycles
-from compiler.emit.schedule import Schedule, Way
+from compiler.emit.schedule import Schedule
+from compiler.emit.sharing import Way
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
 from compiler.machine.loops import Run, Shape
@@ -56,12 +57,24 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
         s.settle(y)
     if rows:
         begin_integers(s, rows, copy)
+    _agree(s, op)
     while (emitter := _attempt(s, op, shape, rows, copy, function)) is None:
         s.make_room(op.node, y, op.inputs)
+        _agree(s, op)
     emitter.run()
     if op.x is not whole:
         s.used(op.x)
     return bool(function or emitter.rows)
+
+
+def _agree(s: Schedule, op: Conv) -> None:
+    """See that a result and what is added to it, if one of them is a slab, are so both: they have
+    one row pitch."""
+    if op.residual is None:
+        return
+    here = [t for t in (op.residual.x, op.y) if s.resident(t) is not None]
+    if len(here) == 1 and s.sharing.part(here[0]):
+        s.give_up(op.y) if here[0] is op.y else s.evict(here[0])
 
 
 def elementwise(op: Op) -> bool:
@@ -137,20 +150,22 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
 
     spm = deepcopy(s.spm)
     for t in gone:
-        spm.release(s.views[t].base)
+        spm.release(s.slabs.at(s.views[t].base))
     moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
-    way = s.way(op, shape.out[0])
+    way = s.sharing.way(op, shape.out[0])
+    slabs = any(s.sharing.part(t) for t in (*op.inputs, op.y, y))
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
         if rows is not None:
             after = rows_cycles(s, rows)
             reserve = least_words(s, rows, here(op.y), copy) * beside
-        found = next(iter(plans(Task(
+        task = Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
             here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
             s.exposed, after * beside, s.price,
-            s.ranks if way is Way.ROWS else 1, s.ranks if way is Way.CHANNELS else 1))), None)
+            s.ranks if way is Way.ROWS else 1, s.ranks if way is Way.CHANNELS else 1)
+        found = next((p for p in plans(task) if not (slabs and p.cut.reduction)), None)
         if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
             yield _Choice(found, gone, beside, found.cost
                           + (NOT_HIDDEN / s.config.bus_bytes + s.price) * moved
@@ -170,64 +185,87 @@ class _Emitter:
         # boxes with weights of their own, for two of which there is room, take turns in it
         self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
-        self.way = s.way(op, shape.out[0])
-        self.rank_of: dict[Run, int] = {}   # of the chunks, where they are shared
+        self.way = s.sharing.way(op, shape.out[0])
 
     def run(self) -> None:
         """All chunks and boxes, in the plan's order."""
-        plan, cut, shape = self.plan, self.plan.cut, self.shape
+        cut, shape = self.plan.cut, self.shape
         height, width = shape.out
-        chunks = [c for run in shape.runs(cut.m_split) for c in run.cut(cut.groups)]
-        if self.way is Way.CHANNELS:
-            self.rank_of = {chunks[k]: rank for rank, a, b in self.s.cut(0, len(chunks))
-                            for k in range(a, b)}
         boxes = [(n, y, min(y + cut.rows, height), x, min(x + cut.columns, width))
                  for n in range(shape.images) for y in range(0, height, cut.rows)
                  for x in range(0, width, cut.columns)]
         if cut.reduction is not None:
-            every = list(itertools.product(chunks, boxes))
-            for rank, a, b in self.s.cut(0, len(every)):
-                self.s.rank = rank
-                for chunk, box in every[a:b]:
-                    self._reduce(chunk, box)
-        elif plan.weights_outer:
-            for chunk in chunks:
-                self.left = plan.tile_words + plan.weight_words
-                at = self._load_whole(chunk)
-                for box in boxes:
-                    self.left = plan.tile_words
-                    self._tile(chunk, box, at, None)
-                self.s.spm.release(at)
+            self._reduced(boxes)
+        elif self.plan.weights_outer:
+            self._weights_outer(boxes)
         else:
-            low = min(c.blocks[0] for c in chunks)
-            high = max(c.blocks[1] for c in chunks)
-            for box in boxes:
-                self.left = plan.tile_words + plan.weight_words
-                shared, release = self._input(box, low, high, (0, shape.kernel[0]),
-                                              (0, shape.kernel[1]))
-                rest = self.left
-                for i, chunk in enumerate(chunks):
-                    self.left = rest
-                    at = self._load_whole(chunk)
-                    self._tile(chunk, box, at, shared)
-                    self.s.spm.release(at)
-                    if self.rows is not None:
-                        self.rows.catch_up((i + 1) / len(chunks))
-                if release is not None:
-                    self.s.spm.release(release)
-                if self.rows is not None and box[4] == width:
-                    self.rows.complete(*box[1:3], plan.tile_words + plan.weight_words)
+            self._boxes_outer(boxes)
         self.s.rank = 0
         if self.rows is not None:
             self.rows.finish()
 
+    def _turns(self) -> list[list[tuple[int, Run]]]:
+        """The chunks and their ranks, in turns: in each a rank has one, and the weights of all lie
+        in the same words of their scratchpads."""
+        runs, size = self.shape.runs(self.plan.cut.m_split), self.plan.cut.groups
+        if self.way is not Way.CHANNELS:
+            return [[(0, chunk)] for run in runs for chunk in run.cut(size)]
+        mine = [[(rank, chunk) for run in runs if max(a, run.first) < min(b, run.last)
+                 for chunk in run.part(max(a, run.first), min(b, run.last)).cut(size)]
+                for rank, a, b in self.s.sharing.cut(0, runs[-1].last)]
+        return [[chunks[k] for chunks in mine if k < len(chunks)]
+                for k in range(max(map(len, mine)))]
+
+    def _reduced(self, boxes: list[tuple]) -> None:
+        chunks = [c for run in self.shape.runs(self.plan.cut.m_split)
+                  for c in run.cut(self.plan.cut.groups)]
+        every = list(itertools.product(chunks, boxes))
+        for rank, a, b in self.s.sharing.cut(0, len(every)):
+            self.s.rank = rank
+            for chunk, box in every[a:b]:
+                self._reduce(chunk, box)
+
+    def _weights_outer(self, boxes: list[tuple]) -> None:
+        plan = self.plan
+        for turn in self._turns():
+            self.left = plan.tile_words + plan.weight_words
+            at = self._place_weights(turn)
+            for rank, chunk in turn:
+                self.make.load(chunk, at)
+                for box in boxes:
+                    self.left = plan.tile_words
+                    self._tile(chunk, box, at, None, rank)
+            self.s.spm.release(at)
+
+    def _boxes_outer(self, boxes: list[tuple]) -> None:
+        plan, shape, turns = self.plan, self.shape, self._turns()
+        low = min(chunk.blocks[0] for turn in turns for _, chunk in turn)
+        high = max(chunk.blocks[1] for turn in turns for _, chunk in turn)
+        for box in boxes:
+            self.left = plan.tile_words + plan.weight_words
+            shared, release = self._input(box, low, high, (0, shape.kernel[0]),
+                                          (0, shape.kernel[1]))
+            rest = self.left
+            for i, turn in enumerate(turns):
+                self.left = rest
+                at = self._place_weights(turn)
+                for rank, chunk in turn:
+                    self.make.load(chunk, at)
+                    self._tile(chunk, box, at, shared, rank)
+                self.s.spm.release(at)
+                if self.rows is not None:
+                    self.rows.catch_up((i + 1) / len(turns))
+            if release is not None:
+                self.s.spm.release(release)
+            if self.rows is not None and box[4] == shape.out[1]:
+                self.rows.complete(box[1], box[2], plan.tile_words + plan.weight_words)
+
     # -- boxes ----------------------------------------------------------------------------------
 
-    def _load_whole(self, chunk: Run) -> int:
-        return self._load(chunk)[0]
+    def _place_weights(self, turn: list[tuple[int, Run]]) -> int:
+        return self._take(max(self.make.words(chunk) for _, chunk in turn))
 
-    def _load(self, chunk: Run, cut: Cut | None = None, params: bool = True, addend: int = 0
-              ) -> tuple[int, list]:
+    def _load(self, chunk: Run, cut: Cut, params: bool, addend: int) -> tuple[int, list]:
         at = self._take(self.make.words(chunk, cut, params))
         return at, self.make.load(chunk, at, cut, params, addend)
 
@@ -292,7 +330,9 @@ class _Emitter:
 
     # -- instructions ---------------------------------------------------------------------------
 
-    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None) -> None:
+    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None, of: int) -> None:
+        """A box of a chunk, whose weights lie at an address; by rank ``of``, unless the ranks share
+        its rows."""
         r, steps = self.shape.kernel
         if shared is not None:
             view, release = shared, None
@@ -300,7 +340,7 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         target, store = self._target(self.make.out_box(chunk, box), out, more, store)
-        for rank, piece, band, skip, words in self._shared(chunk, box):
+        for rank, piece, band, skip, words in self._shared(chunk, box, of):
             self.s.rank = rank
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
@@ -310,13 +350,13 @@ class _Emitter:
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
 
-    def _shared(self, chunk: Run, box: tuple) -> list[tuple[int, Run, tuple, int, int]]:
+    def _shared(self, chunk: Run, box: tuple, of: int) -> list[tuple[int, Run, tuple, int, int]]:
         """A chunk and box as :meth:`_instructions`, each with its rank."""
         n, y0, y1, x0, x1 = box
         if self.way is Way.ROWS:
-            return [(rank, *one) for rank, a, b in self.s.cut(y0, y1)
+            return [(rank, *one) for rank, a, b in self.s.sharing.rows(self.op, y0, y1, self.y)
                     for one in self._instructions(chunk, (n, a, b, x0, x1))]
-        return [(self.rank_of.get(chunk, 0), *one) for one in self._instructions(chunk, box)]
+        return [(of, *one) for one in self._instructions(chunk, box)]
 
     def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
         """A chunk and box as instructions that complete one after another, so that a reader can

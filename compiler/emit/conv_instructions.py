@@ -111,6 +111,7 @@ class ConvInstructions:
              addend: int = 0) -> None:
         """Append one instruction; ``w`` and ``extent``: where its weights lie."""
         s, op, shape, gm = self.s, self.op, self.shape, self.gm
+        x, out, res = x.of(s.rank), out.of(s.rank), res and res.of(s.rank)
         coding = self.addends[addend][1]
         n, y0, y1, x0, x1 = box
         (b0, b1), (r0, r1), (s0, s1) = cut or ((0, chunk.ncb), (0, shape.kernel[0]),

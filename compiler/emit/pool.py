@@ -189,6 +189,7 @@ def _vector(s: Schedule, op: Pool, part: Part, area: Box, x: View, out: View) ->
     (kr, ks), (sy, sx), (dy, dx) = op.kernel, op.stride, op.dilation
     iy, ix = area.y0 * sy - op.pad[0], area.x0 * sx - op.pad[1]
     source, mine = _source(s, op, area), box_of(s, op, op.y, area)
+    x, out = x.of(s.rank), out.of(s.rank)
     a_base, a_row = x.origin(source.n0, source.b0, iy, ix)
     o_base, o_row = out.origin(mine.n0, mine.b0, mine.y0, mine.x0)
     f = {"vop": int(op.vop), "ns": ks, "nr": kr,

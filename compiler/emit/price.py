@@ -44,8 +44,8 @@ class Task:
     only reader still takes for each channel block when the last group is complete;
     ``exposed``: part of the first weights' load that the layer before does not hide; ``after``:
     cycles that the readers of whole pixels take, for all of them; ``price``: cycles that a byte of
-    DRAM traffic is worth beside those that it takes; ``by_rows``, ``by_chunks``: ranks that share
-    the rows of a box, or the chunks.
+    DRAM traffic is worth beside those that it takes; ``by_rows``, ``by_groups``: ranks that share
+    the rows of a box, or the output groups.
     """
 
     shape: Shape
@@ -61,7 +61,7 @@ class Task:
     after: int
     price: float
     by_rows: int = 1
-    by_chunks: int = 1
+    by_groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,8 @@ class Price:
             every = sum(self.tiles * bands(task.config, units, cut.columns, passes, self.gn,
                                            chunk.last - chunk.first, task.grain)[1]
                         for chunk in self.chunks)
-            return every * pieces(len(self.chunks), task.by_chunks) // len(self.chunks)
+            return every * pieces(self.groups, task.by_groups) // self.groups
         _, block = rectangles(task.config, pieces(cut.rows, 1 << cut.m_split), cut.columns, passes,
                               self.gn)
-        tiles = pieces(self.tiles * self.groups, task.by_rows * task.by_chunks)
+        tiles = pieces(self.tiles * self.groups, task.by_rows * task.by_groups)
         return tiles * (block + TENSOR_PIPE + TENSOR_LATENCY)

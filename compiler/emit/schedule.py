@@ -7,17 +7,18 @@ DRAM, and boxes of it come and go. An operator that finds too little room evicts
 WORKSPACE region.
 """
 
-import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from compiler.emit.dram import Dram
 from compiler.emit.join import joined
+from compiler.emit.sharing import Sharing, Way
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
 from compiler.machine.constants import Stream
-from compiler.machine.place import Box, Home, View, covered, transfers
+from compiler.machine.place import Box, Home, Layout, View, covered, transfers
+from compiler.machine.slabs import Slabs
 from compiler.machine.spm import Scratchpad
 from compiler.machine.steps import SPM, Extent, Step
 from compiler.machine.timing import timed
@@ -29,9 +30,6 @@ LOAD_WORDS = 256
 
 RUN_PIXELS = 8
 """Tokens, of which there may be one in a row, that such a LOAD has at least."""
-
-FEW_ROWS = 2
-"""Rows for each rank, of fewer of which operators are shared by channels if they can be."""
 
 RESIDENT_SHARE = 0.75
 """Largest share of the scratchpad for tensors that stay: tiles and weights need the rest."""
@@ -45,15 +43,6 @@ def moved(opcode: Opcode, fields: dict[str, int], size: int) -> tuple[list[Exten
     inside = [(SPM, at + a, at + b) for a, b in covered(run, near)]
     outside = [(fields["region"], dram + a * size, dram + b * size) for a, b in covered(run, far)]
     return (outside, inside) if opcode == Opcode.LOAD else (inside, outside)
-
-
-class Way(enum.Enum):
-    """How the ranks of a gang share an operator: one does it, or each has some rows of its result,
-    or some channels."""
-
-    ALONE = 0
-    ROWS = 1
-    CHANNELS = 2
 
 
 class Schedule:
@@ -90,13 +79,17 @@ class Schedule:
         Pixels up to which a map is shared among them by channels instead of rows.
     once : bool
         What several of them read of DRAM comes from there once (:mod:`compiler.split.spread`).
+    slabs : bool
+        Tensors that the ranks share by rows are slabs (:mod:`compiler.machine.slabs`).
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
                  share: float, price: float, ranks: int = 1, maps: int = 0,
-                 once: bool = False):
-        self.ranks, self.rank, self.maps, self.once = ranks, 0, maps, once
+                 once: bool = False, slabs: bool = False):
+        self.ranks, self.rank, self.once = ranks, 0, once
+        self.sharing = Sharing(graph, config.lanes, ranks, maps, slabs)
+        self.slabs = Slabs(config.spm_words)
         self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
         self.share = share
@@ -129,35 +122,14 @@ class Schedule:
 
     # -- ranks ----------------------------------------------------------------------------------
 
-    def way(self, op: Op, rows: int) -> Way:
-        """How the ranks share so many rows of an operator's result; not by channels where those of
-        a pixel belong together."""
-        _, _, h, w = op.y.nchw
-        blocks = 1 if isinstance(op, Rows) else op.y.blocks(self.lanes)
-        if self.ranks == 1 or max(rows, blocks) == 1:
-            return Way.ALONE
-        if blocks >= self.ranks and (h * w <= self.maps or rows < FEW_ROWS * self.ranks):
-            return Way.CHANNELS
-        return Way.CHANNELS if blocks > rows and rows < self.ranks else Way.ROWS
-
-    def most(self, op: Op, rows: int, parts: int) -> tuple[int, int]:
-        """Of rows, and of parts of the channels, those of the rank that has most."""
-        way = self.way(op, rows)
-        return (-(-rows // self.ranks) if way is Way.ROWS else rows,
-                -(-parts // self.ranks) if way is Way.CHANNELS else parts)
-
-    def cut(self, low: int, high: int) -> list[tuple[int, int, int]]:
-        """A range in parts ``(rank, low, high)``, one for each rank that has one."""
-        ends = [low + (high - low) * k // self.ranks for k in range(self.ranks + 1)]
-        return [(k, a, b) for k, (a, b) in enumerate(zip(ends, ends[1:])) if a < b]
-
     def shared(self, op: Op, area: Box, pieces: Callable[[Box], Iterable[Box]]) -> Iterator[Box]:
         """The pieces of each rank's part of a box; what is emitted meanwhile is that rank's."""
-        parts, way = [(self.rank, area)], self.way(op, area.y1 - area.y0)
+        share, parts = self.sharing, [(self.rank, area)]
+        way = share.way(op, area.y1 - area.y0)
         if way is Way.ROWS:
-            parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in self.cut(area.y0, area.y1)]
+            parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in share.rows(op, area.y0, area.y1)]
         elif way is Way.CHANNELS:
-            parts = [(k, replace(area, b0=a, b1=b)) for k, a, b in self.cut(area.b0, area.b1)]
+            parts = [(k, replace(area, b0=a, b1=b)) for k, a, b in share.cut(area.b0, area.b1)]
         for rank, part in parts:
             self.rank = rank
             yield from pieces(part)
@@ -233,9 +205,12 @@ class Schedule:
 
         The pixel streams of an M split walk rows in lockstep, and tiles write channel blocks so.
         With odd pitches they are in different banks whether they are one or two rows apart; a
-        packed row is read two words at a time, so there it is twice an odd number.
+        packed row is read two words at a time, so there it is twice an odd number. The channel
+        blocks of a row of a slab follow one another.
         """
         y = self.dram.layout(t)
+        if self.sharing.part(t):
+            return self._slab_pitches(y, t.nchw[2])
         row, lines, blocks = y.row, y.block // y.row, y.image // y.block
         if self.config.tiles > 1 and lines > 1:
             row = row + (2 - row) % 4 if y.packed else row | 1
@@ -244,10 +219,20 @@ class Schedule:
             block |= 1
         return row, block, block * blocks
 
+    def _slab_pitches(self, y: Layout, lines: int) -> tuple[int, int, int]:
+        several = self.config.tiles > 1
+        block = y.row | 1 if several and y.blocks > 1 else y.row
+        row = y.blocks * block
+        if several:
+            row = row + (2 - row) % 4 if y.packed else row | 1
+        return row, block, row * lines
+
     def words(self, t: Tensor) -> int:
-        """Scratchpad words of the whole tensor; a packed one has a guard word at each end, since
-        the feeder reads granules next to those that it needs."""
-        return t.nchw[0] * self.pitches(t)[2] + 2 * (t in self.dram.packed)
+        """Scratchpad words of the whole tensor, or of the largest part of a slab; a packed one has
+        a guard word at each end, since the feeder reads granules next to those that it needs."""
+        row, _, image = self.pitches(t)
+        part = self.sharing.part(t)
+        return (part[1] * row if part else t.nchw[0] * image) + 2 * (t in self.dram.packed)
 
     def settle(self, t: Tensor) -> View | None:
         """Allocate the whole tensor, if a quarter of the scratchpad stays free; for a part, the
@@ -265,8 +250,12 @@ class Schedule:
         at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
         if at is None:
             return None
-        y = self.dram.layout(t)
-        view = View(at + y.packed, *self.pitches(t), y.whole(t), exact=self.ranks > 1)
+        y, pitches, part = self.dram.layout(t), self.pitches(t), self.sharing.part(t)
+        base, skips = at + y.packed, tuple[int, ...]()
+        if part:
+            base, skips = self.slabs.name(base, pitches[2], part[1] * pitches[0],
+                                          [y0 * pitches[0] for y0 in part[0]])
+        view = View(base, *pitches, y.whole(t), exact=self.ranks > 1, skips=skips)
         self.views[t] = view
         return view
 
@@ -275,7 +264,8 @@ class Schedule:
         going to read that; the operator under way reads each word before it writes it. ``early``:
         ``x`` is still being written, and has that place as well until then."""
         if (x not in self.views or self.uses[x] > 1 or x in self.kept or x in self.dram.homes
-                or x in self.partial or self.dram.part_of(y)[0] is not None):
+                or x in self.partial or self.dram.part_of(y)[0] is not None
+                or self.sharing.part(x) != self.sharing.part(y)):
             return False
         self.views[y] = self.views[x] if early else self.views.pop(x)
         return True
@@ -286,7 +276,8 @@ class Schedule:
         if (not self.price or x not in self.views or x in self.twins or self.uses[x] > uses
                 or x in self.kept or x in self.states or x in self.partial or y in self.views
                 or x in self.dram.packed or (x.nchw, x.size) != (y.nchw, y.size)
-                or self.dram.part_of(x)[0] is not None or self.dram.part_of(y)[0] is not None):
+                or self.dram.part_of(x)[0] is not None or self.dram.part_of(y)[0] is not None
+                or self.sharing.part(x) != self.sharing.part(y)):
             return False
         self.views[y] = self.views[x]
         self.twins[x], self.twins[y] = y, x
@@ -320,7 +311,7 @@ class Schedule:
             return
         if (view := self.settle(t)) is not None:
             box = view.box
-            row = (box.b1 - box.b0) * view.row
+            row = view.row if view.skips else (box.b1 - box.b0) * view.row
             step = max(1, LOAD_WORDS // row, RUN_PIXELS // (box.x1 - box.x0) if self.tokens else 1)
             for n in range(box.n0, box.n1):
                 for y in range(box.y0, box.y1, step):
@@ -333,7 +324,7 @@ class Schedule:
         if t in self.twins:
             del self.twins[self.twins.pop(t)]
             return
-        self.spm.release(view.base - (1 if t in self.dram.packed else 0))
+        self.spm.release(self.slabs.at(view.base) - (1 if t in self.dram.packed else 0))
 
     def in_dram(self, t: Tensor) -> None:
         """See that a tensor is in DRAM, whether or not it stays."""

@@ -49,7 +49,7 @@ def _whole(task: Task) -> Iterator[Plan]:
     height, width = shape.out
     for m_split in range(task.config.tiles.bit_length()):
         for groups in _halves(pieces(max(r.last - r.first for r in shape.runs(m_split)),
-                                     task.by_chunks)):
+                                     task.by_groups)):
             for rows in _halves(height):
                 for columns in _halves(width) if rows <= 1 << m_split else (width,):
                     plan = Price(task, Cut(m_split, groups, rows, columns)).plan()

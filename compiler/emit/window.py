@@ -194,6 +194,7 @@ def split(config: Config, taps: Taps, blocks: int, rows: int, columns: int, ix0:
 def _emit(s: Schedule, op: Conv | Pool, taps: Taps, area: Box, x0: int, nx: int, x: View,
           out: View, w: Operands) -> None:
     (sy, sx), dy = op.stride, op.dilation[0]
+    x, out = x.of(s.rank), out.of(s.rank)
     iy, ix = area.y0 * sy - op.pad[0], x0 * sx - op.pad[1]
     blocks, rows = area.b1 - area.b0, area.y1 - area.y0
     m_split, _ = split(s.config, taps, blocks, rows, nx, ix, op.x.nchw[3], taps.unit)

@@ -13,7 +13,8 @@ from compiler.emit.boxes import blocks_in
 from compiler.emit.conv_instructions import ConvInstructions
 from compiler.emit.pool import pool_rows, split_cycles, window_engine
 from compiler.emit.rectangles import rectangles
-from compiler.emit.schedule import Schedule, Way
+from compiler.emit.schedule import Schedule
+from compiler.emit.sharing import Way, rows_read
 from compiler.emit.tiling import KERNEL_MAX
 from compiler.emit.window import Operands, depthwise_stream, emit_window, pool_stream, windowed
 from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
@@ -48,7 +49,7 @@ class Worker(ABC):
 
     def needs(self, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
         """Rows of ``x`` that output rows ``y0 … y1 - 1`` read."""
-        return y0, y1
+        return rows_read(self.op, x, y0, y1)
 
     def plan(self, rows: int) -> int:
         """Settle how strips of ``rows`` rows are done; returns the cycles of one."""
@@ -64,17 +65,9 @@ class Worker(ABC):
 
 
 class _Windowed(Worker):
-    """Rows of inputs under a kernel."""
+    """An operator with a kernel."""
 
     op: Conv | Pool
-
-    def needs(self, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
-        if isinstance(self.op, Conv) and self.op.residual and self.op.residual.x is x:
-            return y0, y1
-        h, top, step = x.nchw[2], self.op.pad[0], self.op.stride[0]
-        reach = (self.op.kernel[0] - 1) * self.op.dilation[0] + 1
-        low = min(max(0, y0 * step - top), h - 1)
-        return low, max(low + 1, min(h, (y1 - 1) * step - top + reach))
 
     def area(self, n: int, y0: int, y1: int) -> Box:
         """Rows of the output, all channels."""
@@ -98,7 +91,7 @@ class ConvWorker(_Windowed):
         for m in range(config.tiles.bit_length()):
             gn, cycles = config.tiles >> m, 0
             for run in self._shape.runs(m):
-                lines, groups = self.s.most(self.op, rows, run.last - run.first)
+                lines, groups = self.s.sharing.most(self.op, rows, run.last - run.first)
                 cycles += groups * rectangles(config, -(-lines // (1 << m)), self.op.y.nchw[3],
                                               run.ncb * r * steps, gn)[1]
             if found is None or cycles < found[1]:
@@ -119,11 +112,11 @@ class ConvWorker(_Windowed):
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         s, res = self.s, views[self.op.residual.x] if self.op.residual else None
-        way = s.way(self.op, y1 - y0)
+        way = s.sharing.way(self.op, y1 - y0)
         for (run, _), (at, extent) in zip(self._chunks, self._places):
             for piece, skip, words in self._pieces(run, way):
                 mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent
-                for rank, a, b in s.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
+                for rank, a, b in s.sharing.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
                     s.rank = rank
                     self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
                                     views[self.op.y], res, at + skip, mine)
@@ -137,10 +130,9 @@ class ConvWorker(_Windowed):
         if way is not Way.CHANNELS:
             yield run, 0, words
             return
-        for rank, a, b in self.s.cut(run.first, run.last):
+        for rank, a, b in self.s.sharing.cut(run.first, run.last):
             self.s.rank = rank
-            low = run.low + (a - run.first) * run.step
-            yield Run(a, b, low, run.step, run.ncb), (a - run.first) * each, (b - a) * each
+            yield run.part(a, b), (a - run.first) * each, (b - a) * each
 
 
 class DepthwiseWorker(_Windowed):

@@ -22,10 +22,13 @@ class Run:
     step: int
     ncb: int
 
+    def part(self, first: int, last: int) -> "Run":
+        """The groups ``first … last-1`` of these."""
+        return Run(first, last, self.low + (first - self.first) * self.step, self.step, self.ncb)
+
     def cut(self, size: int) -> list["Run"]:
         """Pieces of up to ``size`` groups."""
-        return [Run(i, min(i + size, self.last), self.low + (i - self.first) * self.step,
-                    self.step, self.ncb) for i in range(self.first, self.last, size)]
+        return [self.part(i, min(i + size, self.last)) for i in range(self.first, self.last, size)]
 
     @property
     def blocks(self) -> tuple[int, int]:

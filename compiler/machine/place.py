@@ -6,7 +6,7 @@ A box is a range of images, channel blocks, rows and columns. In the scratchpad 
 either layout of :mod:`isa.layout`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class View:
     With a ``ring`` only so many rows have a place: row ``y`` lies in place ``y % ring``, and a
     new row takes the place of the one ``ring`` rows above. ``exact``: extents are of these words
     alone, whole rows with the words behind them; otherwise of all from the first to the last row.
+    Where ``row`` is more than ``block``, the channel blocks of a row follow one another. ``skips``:
+    of a slab (:mod:`compiler.machine.slabs`), whose addresses are names, those of each rank; and
+    ``skip`` in a rank's own view, whose addresses are its own and whose extents are of names.
     """
 
     base: int
@@ -48,6 +51,15 @@ class View:
     box: Box
     ring: int = 0
     exact: bool = False
+    skips: tuple[int, ...] = ()
+    skip: int = 0
+
+    def of(self, rank: int) -> "View":
+        """As a rank has it."""
+        if not self.skips:
+            return self
+        skip = self.skips[rank]
+        return replace(self, base=self.base - skip, skips=(), skip=skip)
 
     def at(self, n: int, b: int, y: int, x: int) -> int:
         """Word address of a pixel, which may lie outside the box."""
@@ -81,13 +93,15 @@ class View:
 
     def extents(self, box: Box, space: int = -1) -> list[tuple[int, int, int]]:
         """Words that a box inside this one covers, joined where they touch."""
+        if self.row > self.block:
+            return self._lines(box, space)
         runs, width = self.runs(box.y0, box.y1), box.x1 - box.x0
         if self.exact and (box.x0, box.x1) == (self.box.x0, self.box.x1):
             width = self.row
         elif self.exact:
             runs = [(y, y + 1) for y in range(box.y0, box.y1)]
-        first = [(self.at(box.n0, box.b0, y0, box.x0),
-                  self.at(box.n0, box.b0, y1 - 1, box.x0) + width) for y0, y1 in runs]
+        first = [(self.at(box.n0, box.b0, y0, box.x0) + self.skip,
+                  self.at(box.n0, box.b0, y1 - 1, box.x0) + self.skip + width) for y0, y1 in runs]
         out: list[tuple[int, int, int]] = []
         last = None
         for n in range(box.n1 - box.n0):
@@ -100,6 +114,19 @@ class View:
                         out.append((space, start + skip, end + skip))
                     last = end + skip
         return out
+
+    def _lines(self, box: Box, space: int) -> list[tuple[int, int, int]]:
+        """The same where the channel blocks of a row follow one another."""
+        o, count = self.box, box.b1 - box.b0
+        first = self.at(box.n0, box.b0, box.y0, box.x0) + self.skip
+        starts, width = [first + y * self.row for y in range(box.y1 - box.y0)], box.x1 - box.x0
+        if (box.x0, box.x1) == (o.x0, o.x1):
+            width = (count - 1) * self.block + width
+            if (box.b0, box.b1) == (o.b0, o.b1):
+                starts, width = starts[:1], len(starts) * self.row
+        else:
+            starts = [at + b * self.block for at in starts for b in range(count)]
+        return [(space, at, at + width) for at in starts]
 
 
 @dataclass(frozen=True)

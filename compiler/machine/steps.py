@@ -22,8 +22,8 @@ class Step:
     """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
     completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`).
     With a ``stream`` its DRAM address counts from the start of that; ``varying``: it is another
-    one in each execution. In a gang it is of a ``rank``; what an XFER reads lands in the same words
-    of the ranks ``to``, a mask; ``after``: steps of its rank that have to be complete before it
+    one in each execution. In a gang it is of a ``rank``; what an XFER reads ``lands`` in words of
+    the ranks ``to``, a mask; ``after``: steps of its rank that have to be complete before it
     starts, whatever it reads and writes."""
 
     opcode: Opcode
@@ -38,6 +38,7 @@ class Step:
     varying: tuple[Varying, ...] = ()
     rank: int = 0
     to: int = 0
+    lands: list[Extent] = field(default_factory=list)
     after: list["Step"] = field(default_factory=list)
 
     @property

@@ -64,7 +64,7 @@ class _Spaces:
             if where in TRACKED:
                 self._words(where, step.rank).write(me, start, end, need)
         for rank in step.receivers:
-            for where, start, end in merged(step.reads):
+            for where, start, end in merged(step.lands):
                 self._words(where, rank).write(me, start, end, need)
 
 

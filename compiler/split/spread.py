@@ -17,6 +17,7 @@ import numpy as np
 
 from compiler.emit.schedule import moved
 from compiler.machine.place import transfers
+from compiler.machine.slabs import Slabs
 from compiler.machine.steps import SPM, Extent, Step
 from compiler.machine.timing import timed
 from isa.config import Config
@@ -26,7 +27,7 @@ MASK = np.uint16
 """Type of masks of ranks."""
 
 
-def spread(steps: list[Step], config: Config, once: bool) -> list[Step]:
+def spread(steps: list[Step], config: Config, once: bool, slabs: Slabs) -> list[Step]:
     """The instructions of all ranks in an order in which they may run one by one.
 
     Parameters
@@ -36,29 +37,43 @@ def spread(steps: list[Step], config: Config, once: bool) -> list[Step]:
     config : Config
     once : bool
         What several ranks read of DRAM comes from there once, and goes on from rank to rank.
+    slabs : Slabs
+        Which the steps have by their names, but what computes in its fields.
     """
-    cut = list(_stores(steps, config))
-    wanted = _wanted(cut, config)
+    cut = list(_stores(steps, config, slabs))
+    wanted = _wanted(cut, slabs)
     out: list[Step] = []
     for step, masks in zip(cut, wanted):
         if step.opcode is Opcode.LOAD:
             step = replace(step, fields={**step.fields, "group": 0})    # each rank has its own
-            for part, mask in _parts(step, masks, config):
+            for part, mask in _parts(step, masks, config, slabs):
                 ranks = [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
                 if ranks:   # words between those that are read, for example, are read by nobody
-                    out += (_once if once else _each)(part, ranks, config)
+                    out += _once(part, ranks, config, slabs) if once else _each(part, ranks)
             continue
         out.append(step)
         if step.opcode is not Opcode.STORE:
-            out += _sends(step, masks, config)
-    return list(_patient(out, config)) if once else out
+            out += _sends(step, masks, config, slabs)
+    return [_placed(step, slabs) for step in (_patient(out, slabs) if once else out)]
 
 
-def _patient(steps: list[Step], config: Config) -> Iterator[Step]:
+def _placed(step: Step, slabs: Slabs) -> Step:
+    """A step at the addresses of its rank, and what it sends at those of its receivers."""
+    f, rank = dict(step.fields), step.rank
+    lands = slabs.addresses(step.reads, step.receivers[0]) if step.to else []
+    if step.to:
+        f["peer"] -= slabs.skip(f["peer"], step.receivers[0])
+    if step.opcode in (Opcode.LOAD, Opcode.STORE, Opcode.XFER):
+        f["spm"] -= slabs.skip(f["spm"], rank)
+    return replace(step, fields=f, lands=lands, reads=slabs.addresses(step.reads, rank),
+                   writes=slabs.addresses(step.writes, rank))
+
+
+def _patient(steps: list[Step], slabs: Slabs) -> Iterator[Step]:
     """The steps, those without ``w_ahead`` whose weights another rank may have loaded: only LOADs
     are waited for ahead. Which of the words that they read are weights makes no difference here."""
-    loaded: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(config.spm_words, bool))
-    sent: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(config.spm_words, bool))
+    loaded: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(slabs.end, bool))
+    sent: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(slabs.end, bool))
     for step in steps:
         mine = sent[step.rank]
         if step.fields.get("w_ahead") and any(mine[words].any() for words in _inside(step.reads)):
@@ -72,13 +87,13 @@ def _patient(steps: list[Step], config: Config) -> Iterator[Step]:
             loaded[step.rank][words] = step.opcode is Opcode.LOAD
 
 
-def _each(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
+def _each(step: Step, ranks: list[int]) -> Iterator[Step]:
     """A LOAD by each of some ranks."""
     for rank in ranks:
         yield replace(step, rank=rank, fields=dict(step.fields))
 
 
-def _once(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
+def _once(step: Step, ranks: list[int], config: Config, slabs: Slabs) -> Iterator[Step]:
     """A LOAD in parts, of which each of some ranks makes one and sends it to the others."""
     level = max(range(4), key=lambda level: step.fields[f"n{level}"])
     count, mask = step.fields[f"n{level}"], sum(1 << rank for rank in ranks)
@@ -89,20 +104,20 @@ def _once(step: Step, ranks: list[int], config: Config) -> Iterator[Step]:
             yield replace(part, fields=dict(part.fields))
             runs = _words(part).reshape(-1, part.fields["n0"])
             yield from _to(part, mask & ~(1 << rank), [
-                (int(a), int(b) + 1) for a, b in zip(runs[:, 0], runs[:, -1])], config)
+                (int(a), int(b) + 1) for a, b in zip(runs[:, 0], runs[:, -1])], config, slabs)
 
 
 def _inside(extents: list[Extent]) -> list[slice]:
     return [slice(a, b) for space, a, b in extents if space == SPM]
 
 
-def _stores(steps: list[Step], config: Config) -> Iterator[Step]:
+def _stores(steps: list[Step], config: Config, slabs: Slabs) -> Iterator[Step]:
     """The steps, each STORE at the rank that has made its words, or cut into some that are."""
-    maker = np.zeros(config.spm_words, np.int64)
+    maker = np.zeros(slabs.end, np.int64)
     for step in steps:
         if step.opcode is Opcode.STORE:
             owners = maker[_words(step)]
-            for part, owner in _parts(step, owners, config, whole=int(np.bincount(
+            for part, owner in _parts(step, owners, config, slabs, whole=int(np.bincount(
                     owners.ravel()).argmax())):
                 yield replace(part, rank=int(owner))
             continue
@@ -111,10 +126,10 @@ def _stores(steps: list[Step], config: Config) -> Iterator[Step]:
             maker[words] = 0 if step.opcode is Opcode.LOAD else step.rank
 
 
-def _wanted(steps: list[Step], config: Config) -> list[np.ndarray]:
+def _wanted(steps: list[Step], slabs: Slabs) -> list[np.ndarray]:
     """For each step a mask of ranks for each word that it writes, in the order of its extents (of a
     LOAD: of its loops): who reads the word before it is written again."""
-    wanted = np.zeros(config.spm_words, MASK)
+    wanted = np.zeros(slabs.end, MASK)
     found = []
     for step in reversed(steps):
         writes = _inside(step.writes)
@@ -140,10 +155,12 @@ def _words(step: Step) -> np.ndarray:
     return at[..., None] + np.arange(f["n0"])
 
 
-def _parts(step: Step, values: np.ndarray, config: Config, whole: int | None = None
-           ) -> Iterator[tuple[Step, int]]:
+def _parts(step: Step, values: np.ndarray, config: Config, slabs: Slabs,
+           whole: int | None = None) -> Iterator[tuple[Step, int]]:
     """A transfer in parts along one of its loops, each of whose words have one of the ``values``;
-    or as it is, with ``whole``, otherwise with all bits of the values together."""
+    or, if there is no such loop, as it is, with ``whole``, otherwise with all bits of the values
+    together. Of a slab, where no rank may have more than its own, each repetition is one by itself.
+    """
     for level in range(4):
         axis = 3 - level
         line = values[tuple(slice(None) if a == axis else 0 for a in range(4))]
@@ -153,6 +170,12 @@ def _parts(step: Step, values: np.ndarray, config: Config, whole: int | None = N
             for a, b in zip(cuts, cuts[1:]):
                 yield _part(step, level, a, b, config), int(line[a])
             return
+    if slabs.at(step.fields["spm"]) != step.fields["spm"]:
+        axis = next(axis for axis in range(4) if values.shape[axis] > 1)
+        for a in range(values.shape[axis]):
+            yield from _parts(_part(step, 3 - axis, a, a + 1, config),
+                              values.take([a], axis), config, slabs, whole)
+        return
     yield step, int(np.bitwise_or.reduce(values, axis=None)) if whole is None else whole
 
 
@@ -171,7 +194,7 @@ def _part(step: Step, level: int, a: int, b: int, config: Config) -> Step:
 
 # -- transfers between ranks --------------------------------------------------------------------
 
-def _sends(step: Step, masks: np.ndarray, config: Config) -> Iterator[Step]:
+def _sends(step: Step, masks: np.ndarray, config: Config, slabs: Slabs) -> Iterator[Step]:
     """XFERs of what a step writes to the ranks that want it."""
     others = masks & MASK(~(1 << step.rank) & 0xFFFF)
     if not others.any():
@@ -186,15 +209,21 @@ def _sends(step: Step, masks: np.ndarray, config: Config) -> Iterator[Step]:
             if mine[a]:
                 pieces.setdefault(int(mine[a]), []).append((words.start + a, words.start + b))
     for mask, runs in pieces.items():
-        yield from _to(step, mask, runs, config)
+        yield from _to(step, mask, runs, config, slabs)
 
 
-def _to(step: Step, mask: int, runs: list[tuple[int, int]], config: Config) -> Iterator[Step]:
-    """XFERs of runs of words that a step has written to the ranks of a mask."""
-    if mask:
-        for start, dims in _loops(_joined(runs)):
-            for _, skip, loops in transfers(dims):
-                yield _send(step, mask, start + skip, loops, config)
+def _to(step: Step, mask: int, runs: list[tuple[int, int]], config: Config, slabs: Slabs
+        ) -> Iterator[Step]:
+    """XFERs of runs of words that a step has written to the ranks of a mask: of a slab those to
+    ranks that have them elsewhere are others."""
+    for start, dims in _loops(_joined(runs)):
+        alike: defaultdict[int, int] = defaultdict(int)
+        for rank in range(mask.bit_length()):
+            if mask >> rank & 1:
+                alike[slabs.skip(start, rank)] |= 1 << rank
+        for _, skip, loops in transfers(dims):
+            for some in alike.values():
+                yield _send(step, some, start + skip, loops, config)
 
 
 def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:

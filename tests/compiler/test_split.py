@@ -79,11 +79,16 @@ def findings(program: Program) -> list[Finding]:
         *(("tiny", 3, way) for way in WAYS), ("tiny", 4, "rows"), ("tiny", 4, "channels"),
         ("tiny", 8, "mixed"), ("tiny", 16, "mixed"), ("core1024", 16, "mixed")))])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str) -> None:
+@pytest.mark.parametrize("slabs", [False, True])
+def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str,
+              slabs: bool) -> None:
     make, precision = NETWORKS[name]
     config = machine(of, precision)
     want = stored(compile_model(make(), config, precision=precision))
     monkeypatch.setattr(backend_module, "SHARED_MAPS", (WAYS[way],))
+    emitted = Backend._emitted
+    monkeypatch.setattr(Backend, "_emitted", lambda self, **choice: emitted(
+        self, **{**choice, "slabs": slabs}))
     monkeypatch.setattr(Backend, "_changes", lambda self, first: [])
     program = compile_model(make(), config, precision=precision, cores=cores)
     assert program.ranks == cores and program.config == replace(

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the ranks of a gang share an operator, and which rows of a tensor each of them has.
+
+An operator is shared by rows of its result or by channels, or one rank does it. Where all that
+touches a tensor is shared by rows, a rank needs no more of it than the rows that it makes and
+reads: the tensor may be a slab (:mod:`compiler.machine.slabs`). Then ranks have the same rows of it
+whatever box is under way.
+"""
+
+import enum
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+
+from compiler.ir.graph import Add, Conv, Graph, Op, Pool, Rows, Tensor
+from compiler.machine.weights import addends
+
+FEW_ROWS = 2
+"""Rows for each rank, of fewer of which operators are shared by channels if they can be."""
+
+
+class Way(enum.Enum):
+    """How the ranks of a gang share an operator: one does it, or each has some rows of its result,
+    or some channels."""
+
+    ALONE = 0
+    ROWS = 1
+    CHANNELS = 2
+
+
+def rows_read(op: Op, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
+    """Rows of an operand that rows ``y0 … y1 - 1`` of an operator's result read."""
+    if not isinstance(op, Conv | Pool) or op.x is not x:
+        return y0, y1
+    h, top, step = x.nchw[2], op.pad[0], op.stride[0]
+    reach = (op.kernel[0] - 1) * op.dilation[0] + 1
+    low = min(max(0, y0 * step - top), h - 1)
+    return low, max(low + 1, min(h, (y1 - 1) * step - top + reach))
+
+
+class Sharing:
+    """How ``ranks`` share the operators of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    lanes : int
+        Bytes of a word.
+    ranks : int
+    maps : int
+        Pixels up to which a map is shared by channels instead of rows.
+    slabs : bool
+        Whether tensors may be slabs.
+    """
+
+    def __init__(self, graph: Graph, lanes: int, ranks: int, maps: int, slabs: bool):
+        self.ranks, self._lanes, self._maps = ranks, lanes, maps
+        self._makers = {op.y: op for op in graph.ops}
+        self._readers: defaultdict[Tensor, list[Op]] = defaultdict(list)
+        for op in graph.ops:
+            for x in op.inputs:
+                self._readers[x].append(op)
+        self._alike = self._of_one_pitch(graph.ops)
+        self.part = cache(self._part if slabs and ranks > 1 else lambda t: None)
+
+    # -- operators ------------------------------------------------------------------------------
+
+    def way(self, op: Op, rows: int) -> Way:
+        """How the ranks share so many rows of an operator's result: those of a slab always by
+        rows."""
+        return Way.ROWS if self._slabs(op) else self._way(op, rows)
+
+    def _slabs(self, op: Op, *more: Tensor) -> bool:
+        return any(self.part(t) for t in (*op.inputs, op.y, *more))
+
+    def _way(self, op: Op, rows: int) -> Way:
+        """Not by channels where those of a pixel belong together."""
+        _, _, h, w = op.y.nchw
+        blocks = 1 if isinstance(op, Rows) else op.y.blocks(self._lanes)
+        if self.ranks == 1 or max(rows, blocks) == 1:
+            return Way.ALONE
+        if blocks >= self.ranks and (h * w <= self._maps or rows < FEW_ROWS * self.ranks):
+            return Way.CHANNELS
+        return Way.CHANNELS if blocks > rows and rows < self.ranks else Way.ROWS
+
+    def most(self, op: Op, rows: int, parts: int) -> tuple[int, int]:
+        """Of rows, and of parts of the channels, those of the rank that has most."""
+        way = self.way(op, rows)
+        return (-(-rows // self.ranks) if way is Way.ROWS else rows,
+                -(-parts // self.ranks) if way is Way.CHANNELS else parts)
+
+    def cut(self, low: int, high: int) -> list[tuple[int, int, int]]:
+        """A range in parts ``(rank, low, high)``, one for each rank that has one."""
+        ends = [low + (high - low) * k // self.ranks for k in range(self.ranks + 1)]
+        return [(k, a, b) for k, (a, b) in enumerate(zip(ends, ends[1:])) if a < b]
+
+    def rows(self, op: Op, y0: int, y1: int, *more: Tensor) -> list[tuple[int, int, int]]:
+        """Rows of an operator's result in parts, as :meth:`cut`; ``more``: other tensors that it
+        touches."""
+        if not self._slabs(op, *more):
+            return self.cut(y0, y1)
+        return [(k, max(a, y0), min(b, y1)) for k, a, b in self.cut(0, op.y.nchw[2])
+                if max(a, y0) < min(b, y1)]
+
+    # -- tensors --------------------------------------------------------------------------------
+
+    def _part(self, t: Tensor) -> tuple[tuple[int, ...], int] | None:
+        """The first row of a tensor that each rank has, and the rows of the largest part; None if
+        it is no slab."""
+        alike = self._alike.get(t, [t])
+        if len({x.size for x in alike}) > 1 or not all(self._by_rows(x) for x in alike):
+            return None
+        ranges = [[rows_read(op, t, a, b) for op in self._readers[t]
+                   for _, a, b in [self.cut(0, op.y.nchw[2])[k]]] for k in range(self.ranks)]
+        if t in self._makers:
+            for found, (_, a, b) in zip(ranges, self.cut(0, t.nchw[2])):
+                found.append((a, b))
+        first = tuple(min(a for a, _ in found) for found in ranges)
+        most = max(max(b for _, b in found) - low for found, low in zip(ranges, first))
+        return (first, most) if most < t.nchw[2] else None
+
+    def _by_rows(self, t: Tensor) -> bool:
+        """Whether all that touches a tensor is shared by rows."""
+        maker = self._makers.get(t)
+        touch = [*self._readers[t], *([maker] if maker else [])]
+        if isinstance(maker, Pool) and maker.kernel == (1, 1) and maker.x in self._makers:
+            touch.append(self._makers[maker.x])     # which may make what the function makes of it
+        return t.nchw[0] == 1 and bool(self._readers[t]) and all(map(self._shares, touch))
+
+    def _shares(self, op: Op) -> bool:
+        rows = op.y.nchw[2]
+        if self._way(op, rows) is not Way.ROWS or rows < self.ranks or any(
+                x.parent for x in (op.y, *op.inputs)):
+            return False
+        if isinstance(op, Conv):
+            return op.matrix is None and op.x.parent is None and len(addends(op.weight)) == 1
+        return isinstance(op, Pool) or isinstance(op, Add) and op.a.nchw == op.b.nchw
+
+    @staticmethod
+    def _of_one_pitch(ops: Iterable[Op]) -> dict[Tensor, list[Tensor]]:
+        """Of each tensor those that have its row pitch: a convolution walks its result and what it
+        adds to it with the same steps."""
+        found: dict[Tensor, list[Tensor]] = {}
+        made = {op.x: op.y for op in ops if isinstance(op, Pool) and op.kernel == (1, 1)}
+        for op in ops:
+            if isinstance(op, Conv) and op.residual:
+                alike = [op.residual.x, op.y, *([made[op.y]] if op.y in made else [])]
+                group = list(dict.fromkeys(t for one in alike for t in found.get(one, [one])))
+                for t in group:
+                    found[t] = group
+        return found
