@@ -158,7 +158,7 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
         if rows is not None:
-            after = rows_cycles(s, rows)
+            after = rows_cycles(s, rows) // s.ranks
             reserve = least_words(s, rows, here(op.y), copy) * beside
         task = Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),

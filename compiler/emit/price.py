@@ -226,9 +226,10 @@ class Price:
         task = self.task
         if not task.after:
             return 0
-        compute = self.compute() / (len(self.chunks) if weights_outer else 1)
-        pieces = max(self.tiles, min(task.shape.out[0], compute / task.grain))
-        return max(task.after / pieces, task.after - compute * (1 - 1 / pieces))
+        chunks = pieces(len(self.chunks), task.by_groups)
+        compute = self.compute() / (chunks if weights_outer else 1)
+        count = max(self.tiles, min(task.shape.out[0], compute / task.grain))
+        return max(task.after / count, task.after - compute * (1 - 1 / count))
 
     def compute(self) -> int:
         """Cycles of the array, of the rank that has most."""

@@ -77,7 +77,7 @@ class Sharing:
         """Not by channels where those of a pixel belong together."""
         _, _, h, w = op.y.nchw
         blocks = 1 if isinstance(op, Rows) else op.y.blocks(self._lanes)
-        if self.ranks == 1 or max(rows, blocks) == 1:
+        if self.ranks == 1 or max(h, blocks) == 1:
             return Way.ALONE
         if blocks >= self.ranks and (h * w <= self._maps or rows < FEW_ROWS * self.ranks):
             return Way.CHANNELS
@@ -96,9 +96,13 @@ class Sharing:
 
     def rows(self, op: Op, y0: int, y1: int, *more: Tensor) -> list[tuple[int, int, int]]:
         """Rows of an operator's result in parts, as :meth:`cut`; ``more``: other tensors that it
-        touches."""
+        touches. Unless one of these is a slab, ranks have the larger parts of boxes of equal rows
+        in turn, or whole boxes that have fewer rows than there are ranks."""
         if not self._slabs(op, *more):
-            return self.cut(y0, y1)
+            turn = y0 // (y1 - y0)
+            if y1 - y0 < self.ranks:
+                return [(turn % self.ranks, y0, y1)]
+            return [((k + turn) % self.ranks, a, b) for k, a, b in self.cut(y0, y1)]
         return [(k, max(a, y0), min(b, y1)) for k, a, b in self.cut(0, op.y.nchw[2])
                 if max(a, y0) < min(b, y1)]
 

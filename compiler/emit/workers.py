@@ -116,7 +116,8 @@ class ConvWorker(_Windowed):
         for (run, _), (at, extent) in zip(self._chunks, self._places):
             for piece, skip, words in self._pieces(run, way):
                 mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent
-                for rank, a, b in s.sharing.cut(y0, y1) if way is Way.ROWS else [(s.rank, y0, y1)]:
+                for rank, a, b in (s.sharing.rows(self.op, y0, y1) if way is Way.ROWS
+                                   else [(s.rank, y0, y1)]):
                     s.rank = rank
                     self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
                                     views[self.op.y], res, at + skip, mine)
