@@ -12,6 +12,7 @@ They are tried with bands of several sizes; the program with the fewest predicte
 of cycles and DRAM bytes the cheapest where these have a price.
 """
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -30,11 +31,12 @@ from compiler.emit.move import emit_move
 from compiler.emit.pool import emit_depthwise, emit_pool
 from compiler.emit.rows import copy_of, emit_rows
 from compiler.emit.schedule import RESIDENT_SHARE, Schedule
+from compiler.emit.sharing import Grid
 from compiler.emit.strips import emit_chain
 from compiler.emit.window import windowed
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import (Add, Concat, Conv, Graph, Move, Op, Place, Pool, Port, Product,
-                               Rows)
+                               Rows, Tensor)
 from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
@@ -48,6 +50,7 @@ from compiler.order.order import best_order
 from compiler.source.frontend import Source
 from compiler.split.signals import streams
 from compiler.split.spread import spread
+from compiler.split.ways import Ways
 from isa.config import GRANULE, Config
 from isa.instructions import UNIT_BYTES, Instruction, Opcode, Region, whole_blocks
 from isa.layout import Buffer
@@ -169,7 +172,7 @@ class Backend:
                                   "channels": 0, "exposed": EXPOSED[0], "joins": False,
                                   "share": share, "depth": self._may_go_deep(),
                                   "price": price, "least": False, "maps": SHARED_MAPS[0],
-                                  "once": True, "slabs": self.ranks > 1}
+                                  "planned": self.ranks > 1, "once": True, "slabs": self.ranks > 1}
         found: tuple[Schedule, list[list[Step]], float] | None = None
         tried = set[int]()
         for change in [{}, *self._changes(choice)]:
@@ -194,7 +197,7 @@ class Backend:
         """What is tried in turn after a first choice."""
         start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
         return [
-            *({"maps": v} for v in SHARED_MAPS[1:] * gang),
+            *({"planned": False, "maps": v} for v in SHARED_MAPS * gang),
             *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
             *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
             {"spread": False},
@@ -227,11 +230,11 @@ class Backend:
 
     def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
                  exposed: float, joins: bool, depth: bool, share: float, price: float,
-                 least: bool, maps: int, once: bool, slabs: bool) -> Schedule:
+                 least: bool, maps: int, planned: bool, once: bool, slabs: bool) -> Schedule:
         """All operators' instructions, in a legal order; ``depth``: depth first. With ``slabs``
         there are no strips, whose rows the ranks share one after another."""
         s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
-                     share, price, self.ranks, maps, once, slabs)
+                     share, price, self.ranks, maps, self._ways if planned else None, once, slabs)
         ops = depth_first(self.graph) if depth else self.graph.ops
         at = 0
         while at < len(ops):
@@ -243,6 +246,13 @@ class Backend:
                     s.used(x)
             at += count
         return s
+
+    @functools.cached_property
+    def _ways(self) -> dict[Tensor, Grid]:
+        """How a gang's ranks share the operators, as a model of each by itself has it."""
+        fresh = Schedule(self.graph, self.config, self.packed, GRAINS[0], True, 0, EXPOSED[0],
+                         False, RESIDENT_SHARE, 0, self.ranks)
+        return Ways(fresh, self.memory).best()
 
     @staticmethod
     def _follows(s: Schedule, op: Conv, then: Op | None) -> bool:

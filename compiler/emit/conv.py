@@ -13,7 +13,7 @@ from compiler.emit.price import NOT_HIDDEN, Plan, Task
 from compiler.emit.rectangles import bands
 from compiler.emit.rows import RowsEmitter, begin_integers, least_words, rows_cycles
 from compiler.emit.schedule import Schedule
-from compiler.emit.sharing import Way
+from compiler.emit.sharing import portions
 from compiler.emit.tiling import plans
 from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
 from compiler.machine.loops import Run, Shape
@@ -153,7 +153,7 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
         spm.release(s.slabs.at(s.views[t].base))
     moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
     tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
-    way = s.sharing.way(op, shape.out[0])
+    grid = s.sharing.grid(op, shape.out[0])
     slabs = any(s.sharing.part(t) for t in (*op.inputs, op.y, y))
     for beside in (False, True)[:1 + (rows is not None)]:
         reserve = after = 0
@@ -163,8 +163,7 @@ def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
         task = Task(
             shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
             here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
-            s.exposed, after * beside, s.price,
-            s.ranks if way is Way.ROWS else 1, s.ranks if way is Way.CHANNELS else 1)
+            s.exposed, after * beside, s.price, *grid)
         found = next((p for p in plans(task) if not (slabs and p.cut.reduction)), None)
         if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
             yield _Choice(found, gone, beside, found.cost
@@ -185,7 +184,7 @@ class _Emitter:
         # boxes with weights of their own, for two of which there is room, take turns in it
         self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
-        self.way = s.sharing.way(op, shape.out[0])
+        self.grid = s.sharing.grid(op, shape.out[0])
 
     def run(self) -> None:
         """All chunks and boxes, in the plan's order."""
@@ -205,14 +204,14 @@ class _Emitter:
             self.rows.finish()
 
     def _turns(self) -> list[list[tuple[int, Run]]]:
-        """The chunks and their ranks, in turns: in each a rank has one, and the weights of all lie
-        in the same words of their scratchpads."""
+        """The chunks, each with its part of the channels, in turns: in each a part has one, and the
+        weights of all lie in the same words of their ranks' scratchpads."""
         runs, size = self.shape.runs(self.plan.cut.m_split), self.plan.cut.groups
-        if self.way is not Way.CHANNELS:
+        if self.grid.channels == 1:
             return [[(0, chunk)] for run in runs for chunk in run.cut(size)]
-        mine = [[(rank, chunk) for run in runs if max(a, run.first) < min(b, run.last)
+        mine = [[(part, chunk) for run in runs if max(a, run.first) < min(b, run.last)
                  for chunk in run.part(max(a, run.first), min(b, run.last)).cut(size)]
-                for rank, a, b in self.s.sharing.cut(0, runs[-1].last)]
+                for part, a, b in portions(self.grid.channels, 0, runs[-1].last)]
         return [[chunks[k] for chunks in mine if k < len(chunks)]
                 for k in range(max(map(len, mine)))]
 
@@ -220,7 +219,7 @@ class _Emitter:
         chunks = [c for run in self.shape.runs(self.plan.cut.m_split)
                   for c in run.cut(self.plan.cut.groups)]
         every = list(itertools.product(chunks, boxes))
-        for rank, a, b in self.s.sharing.cut(0, len(every)):
+        for rank, a, b in portions(self.s.ranks, 0, len(every)):
             self.s.rank = rank
             for chunk, box in every[a:b]:
                 self._reduce(chunk, box)
@@ -230,11 +229,11 @@ class _Emitter:
         for turn in self._turns():
             self.left = plan.tile_words + plan.weight_words
             at = self._place_weights(turn)
-            for rank, chunk in turn:
+            for part, chunk in turn:
                 self.make.load(chunk, at)
                 for box in boxes:
                     self.left = plan.tile_words
-                    self._tile(chunk, box, at, None, rank)
+                    self._tile(chunk, box, at, None, part)
             self.s.spm.release(at)
 
     def _boxes_outer(self, boxes: list[tuple]) -> None:
@@ -249,9 +248,9 @@ class _Emitter:
             for i, turn in enumerate(turns):
                 self.left = rest
                 at = self._place_weights(turn)
-                for rank, chunk in turn:
+                for part, chunk in turn:
                     self.make.load(chunk, at)
-                    self._tile(chunk, box, at, shared, rank)
+                    self._tile(chunk, box, at, shared, part)
                 self.s.spm.release(at)
                 if self.rows is not None:
                     self.rows.catch_up((i + 1) / len(turns))
@@ -330,9 +329,9 @@ class _Emitter:
 
     # -- instructions ---------------------------------------------------------------------------
 
-    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None, of: int) -> None:
-        """A box of a chunk, whose weights lie at an address; by rank ``of``, unless the ranks share
-        its rows."""
+    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None, part: int) -> None:
+        """A box of a chunk, whose weights lie at an address, by the ranks that have a part of the
+        channels."""
         r, steps = self.shape.kernel
         if shared is not None:
             view, release = shared, None
@@ -340,7 +339,7 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         target, store = self._target(self.make.out_box(chunk, box), out, more, store)
-        for rank, piece, band, skip, words in self._shared(chunk, box, of):
+        for rank, piece, band, skip, words in self._shared(chunk, box, part):
             self.s.rank = rank
             self.make.emit(piece, band, view, out, res, at + skip,
                            [(SPM, at + skip, at + skip + words)])
@@ -350,13 +349,13 @@ class _Emitter:
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
 
-    def _shared(self, chunk: Run, box: tuple, of: int) -> list[tuple[int, Run, tuple, int, int]]:
+    def _shared(self, chunk: Run, box: tuple, part: int
+                ) -> Iterator[tuple[int, Run, tuple, int, int]]:
         """A chunk and box as :meth:`_instructions`, each with its rank."""
         n, y0, y1, x0, x1 = box
-        if self.way is Way.ROWS:
-            return [(rank, *one) for rank, a, b in self.s.sharing.rows(self.op, y0, y1, self.y)
-                    for one in self._instructions(chunk, (n, a, b, x0, x1))]
-        return [(of, *one) for one in self._instructions(chunk, box)]
+        for row, a, b in self.s.sharing.rows(self.op, self.grid, y0, y1, self.y):
+            for one in self._instructions(chunk, (n, a, b, x0, x1)):
+                yield self.grid.rank(row, part), *one
 
     def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
         """A chunk and box as instructions that complete one after another, so that a reader can

@@ -168,10 +168,11 @@ def window_engine(s: Schedule, op: Pool) -> Taps | None:
     if taps is None or op.kernel == (1, 1) or op.x.dtype == "bfloat16" and not op.maximum:
         return None
     whole = Box(0, 1, 0, blocks_in(s, op), 0, op.y.nchw[2], 0, op.y.nchw[3])
-    return taps if split_cycles(s, op, taps, whole) <= _vector_cycles(s, op, whole) else None
+    return taps if split_cycles(s, op, taps, whole) <= vector_work(s, op, whole) else None
 
 
-def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
+def vector_work(s: Schedule, op: Pool, area: Box) -> int:
+    """Cycles of a box in the vector engine."""
     return vector_cycles(s.config, {
         "vop": int(op.vop), "a_type": DTYPE[op.x.dtype],
         "nx": area.x1 - area.x0, "ny": area.y1 - area.y0, "ncb": channel_blocks(s, op, area),
@@ -181,7 +182,7 @@ def _vector_cycles(s: Schedule, op: Pool, area: Box) -> int:
 def _pieces(s: Schedule, op: Pool, area: Box, fresh: bool) -> list[Box]:
     """A pool of whole maps goes block by block: the producer finishes them one after another."""
     if op.y.nchw[2:] != (1, 1) or op.kernel[0] * op.kernel[1] < WHOLE_MAP:
-        return bands(s, area, _vector_cycles(s, op, area), most=FRESH if fresh else None)
+        return bands(s, area, vector_work(s, op, area), most=FRESH if fresh else None)
     return blocks_of(area)
 
 

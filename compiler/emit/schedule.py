@@ -8,12 +8,12 @@ WORKSPACE region.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from compiler.emit.dram import Dram
 from compiler.emit.join import joined
-from compiler.emit.sharing import Sharing, Way
+from compiler.emit.sharing import Grid, Sharing, portions
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
 from compiler.machine.constants import Stream
@@ -77,6 +77,8 @@ class Schedule:
         Cores that share the instructions which compute: what is emitted is of ``rank``.
     maps : int
         Pixels up to which a map is shared among them by channels instead of rows.
+    planned : dict of Grid
+        How they share operators, by their results, where that is not by the size of the map.
     once : bool
         What several of them read of DRAM comes from there once (:mod:`compiler.split.spread`).
     slabs : bool
@@ -86,9 +88,10 @@ class Schedule:
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
                  share: float, price: float, ranks: int = 1, maps: int = 0,
-                 once: bool = False, slabs: bool = False):
+                 planned: Mapping[Tensor, Grid] | None = None, once: bool = False,
+                 slabs: bool = False):
         self.ranks, self.rank, self.once = ranks, 0, once
-        self.sharing = Sharing(graph, config.lanes, ranks, maps, slabs)
+        self.sharing = Sharing(graph, config.lanes, ranks, maps, planned or {}, slabs)
         self.slabs = Slabs(config.spm_words)
         self.graph, self.config, self.price = graph, config, price
         self.grain, self.spread, self.channels, self.exposed = grain, spread, channels, exposed
@@ -124,15 +127,11 @@ class Schedule:
 
     def shared(self, op: Op, area: Box, pieces: Callable[[Box], Iterable[Box]]) -> Iterator[Box]:
         """The pieces of each rank's part of a box; what is emitted meanwhile is that rank's."""
-        share, parts = self.sharing, [(self.rank, area)]
-        way = share.way(op, area.y1 - area.y0)
-        if way is Way.ROWS:
-            parts = [(k, replace(area, y0=a, y1=b)) for k, a, b in share.rows(op, area.y0, area.y1)]
-        elif way is Way.CHANNELS:
-            parts = [(k, replace(area, b0=a, b1=b)) for k, a, b in share.cut(area.b0, area.b1)]
-        for rank, part in parts:
-            self.rank = rank
-            yield from pieces(part)
+        grid = self.sharing.grid(op, area.y1 - area.y0)
+        for row, y0, y1 in self.sharing.rows(op, grid, area.y0, area.y1):
+            for channel, b0, b1 in portions(grid.channels, area.b0, area.b1):
+                self.rank = grid.rank(row, channel)
+                yield from pieces(replace(area, y0=y0, y1=y1, b0=b0, b1=b1))
         self.rank = 0
 
     def by_channel(self, t: Tensor) -> bool:

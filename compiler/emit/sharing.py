@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the ranks of a gang share an operator, and which rows of a tensor each of them has.
 
-An operator is shared by rows of its result or by channels, or one rank does it. Where all that
-touches a tensor is shared by rows, a rank needs no more of it than the rows that it makes and
-reads: the tensor may be a slab (:mod:`compiler.machine.slabs`). Then ranks have the same rows of it
-whatever box is under way.
+An operator is shared by rows of its result, by channels, or by both: the ranks stand in a grid.
+Where all that touches a tensor is shared by rows, a rank needs no more of it than the rows that it
+makes and reads: the tensor may be a slab (:mod:`compiler.machine.slabs`). Then ranks have the same
+rows of it whatever box is under way.
 """
 
-import enum
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import NamedTuple
 
 from compiler.ir.graph import Add, Conv, Graph, Op, Pool, Rows, Tensor
 from compiler.machine.weights import addends
@@ -19,13 +19,18 @@ FEW_ROWS = 2
 """Rows for each rank, of fewer of which operators are shared by channels if they can be."""
 
 
-class Way(enum.Enum):
-    """How the ranks of a gang share an operator: one does it, or each has some rows of its result,
-    or some channels."""
+class Grid(NamedTuple):
+    """Parts of an operator's rows and parts of its channels; ``(1, 1)``: one rank does it."""
 
-    ALONE = 0
-    ROWS = 1
-    CHANNELS = 2
+    rows: int
+    channels: int
+
+    def rank(self, row: int, channel: int) -> int:
+        """Whose a part is."""
+        return row * self.channels + channel
+
+
+ALONE = Grid(1, 1)
 
 
 def rows_read(op: Op, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
@@ -36,6 +41,12 @@ def rows_read(op: Op, x: Tensor, y0: int, y1: int) -> tuple[int, int]:
     reach = (op.kernel[0] - 1) * op.dilation[0] + 1
     low = min(max(0, y0 * step - top), h - 1)
     return low, max(low + 1, min(h, (y1 - 1) * step - top + reach))
+
+
+def portions(parts: int, low: int, high: int) -> list[tuple[int, int, int]]:
+    """A range in parts ``(number, low, high)``, those that have something."""
+    ends = [low + (high - low) * k // parts for k in range(parts + 1)]
+    return [(k, a, b) for k, (a, b) in enumerate(zip(ends, ends[1:])) if a < b]
 
 
 class Sharing:
@@ -49,12 +60,15 @@ class Sharing:
     ranks : int
     maps : int
         Pixels up to which a map is shared by channels instead of rows.
+    planned : dict of Grid
+        Of operators, by their results, which are shared another way.
     slabs : bool
         Whether tensors may be slabs.
     """
 
-    def __init__(self, graph: Graph, lanes: int, ranks: int, maps: int, slabs: bool):
-        self.ranks, self._lanes, self._maps = ranks, lanes, maps
+    def __init__(self, graph: Graph, lanes: int, ranks: int, maps: int,
+                 planned: Mapping[Tensor, Grid], slabs: bool):
+        self.ranks, self._lanes, self._maps, self._planned = ranks, lanes, maps, planned
         self._makers = {op.y: op for op in graph.ops}
         self._readers: defaultdict[Tensor, list[Op]] = defaultdict(list)
         for op in graph.ops:
@@ -65,46 +79,40 @@ class Sharing:
 
     # -- operators ------------------------------------------------------------------------------
 
-    def way(self, op: Op, rows: int) -> Way:
-        """How the ranks share so many rows of an operator's result: those of a slab always by
-        rows."""
-        return Way.ROWS if self._slabs(op) else self._way(op, rows)
+    def grid(self, op: Op, rows: int) -> Grid:
+        """How the ranks share so many rows of an operator's result: always in the same way what
+        touches a slab."""
+        return self._grid(op, op.y.nchw[2] if self._slabs(op) else rows)
 
     def _slabs(self, op: Op, *more: Tensor) -> bool:
         return any(self.part(t) for t in (*op.inputs, op.y, *more))
 
-    def _way(self, op: Op, rows: int) -> Way:
+    def _grid(self, op: Op, rows: int) -> Grid:
         """Not by channels where those of a pixel belong together."""
         _, _, h, w = op.y.nchw
         blocks = 1 if isinstance(op, Rows) else op.y.blocks(self._lanes)
         if self.ranks == 1 or max(h, blocks) == 1:
-            return Way.ALONE
-        if blocks >= self.ranks and (h * w <= self._maps or rows < FEW_ROWS * self.ranks):
-            return Way.CHANNELS
-        return Way.CHANNELS if blocks > rows and rows < self.ranks else Way.ROWS
+            return ALONE
+        planned = self._planned.get(op.y)
+        if planned and rows >= planned.rows and blocks >= planned.channels:
+            return planned
+        if blocks >= self.ranks and (h * w <= self._maps or rows < FEW_ROWS * self.ranks) or (
+                blocks > rows and rows < self.ranks):
+            return Grid(1, self.ranks)
+        return Grid(self.ranks, 1)
 
-    def most(self, op: Op, rows: int, parts: int) -> tuple[int, int]:
-        """Of rows, and of parts of the channels, those of the rank that has most."""
-        way = self.way(op, rows)
-        return (-(-rows // self.ranks) if way is Way.ROWS else rows,
-                -(-parts // self.ranks) if way is Way.CHANNELS else parts)
-
-    def cut(self, low: int, high: int) -> list[tuple[int, int, int]]:
-        """A range in parts ``(rank, low, high)``, one for each rank that has one."""
-        ends = [low + (high - low) * k // self.ranks for k in range(self.ranks + 1)]
-        return [(k, a, b) for k, (a, b) in enumerate(zip(ends, ends[1:])) if a < b]
-
-    def rows(self, op: Op, y0: int, y1: int, *more: Tensor) -> list[tuple[int, int, int]]:
-        """Rows of an operator's result in parts, as :meth:`cut`; ``more``: other tensors that it
-        touches. Unless one of these is a slab, ranks have the larger parts of boxes of equal rows
-        in turn, or whole boxes that have fewer rows than there are ranks."""
-        if not self._slabs(op, *more):
-            turn = y0 // (y1 - y0)
-            if y1 - y0 < self.ranks:
-                return [(turn % self.ranks, y0, y1)]
-            return [((k + turn) % self.ranks, a, b) for k, a, b in self.cut(y0, y1)]
-        return [(k, max(a, y0), min(b, y1)) for k, a, b in self.cut(0, op.y.nchw[2])
-                if max(a, y0) < min(b, y1)]
+    def rows(self, op: Op, grid: Grid, y0: int, y1: int, *more: Tensor
+             ) -> list[tuple[int, int, int]]:
+        """Rows of an operator's result in parts, as :func:`portions`; ``more``: other tensors that
+        it touches. Unless one of these is a slab, the larger parts of boxes of equal rows are those
+        of one after another, and so are boxes that have fewer rows than there are parts."""
+        if self._slabs(op, *more):
+            return [(k, max(a, y0), min(b, y1)) for k, a, b in portions(grid.rows, 0, op.y.nchw[2])
+                    if max(a, y0) < min(b, y1)]
+        turn = y0 // (y1 - y0)
+        if y1 - y0 < grid.rows:
+            return [(turn % grid.rows, y0, y1)]
+        return [((k + turn) % grid.rows, a, b) for k, a, b in portions(grid.rows, y0, y1)]
 
     # -- tensors --------------------------------------------------------------------------------
 
@@ -114,14 +122,20 @@ class Sharing:
         alike = self._alike.get(t, [t])
         if len({x.size for x in alike}) > 1 or not all(self._by_rows(x) for x in alike):
             return None
-        ranges = [[rows_read(op, t, a, b) for op in self._readers[t]
-                   for _, a, b in [self.cut(0, op.y.nchw[2])[k]]] for k in range(self.ranks)]
+        ranges = [[rows_read(op, t, *self._mine(op, rank)) for op in self._readers[t]]
+                  for rank in range(self.ranks)]
         if t in self._makers:
-            for found, (_, a, b) in zip(ranges, self.cut(0, t.nchw[2])):
-                found.append((a, b))
+            for rank, found in enumerate(ranges):
+                found.append(self._mine(self._makers[t], rank))
         first = tuple(min(a for a, _ in found) for found in ranges)
         most = max(max(b for _, b in found) - low for found, low in zip(ranges, first))
         return (first, most) if most < t.nchw[2] else None
+
+    def _mine(self, op: Op, rank: int) -> tuple[int, int]:
+        """Rows of an operator's result that a rank makes."""
+        grid, height = self._grid(op, op.y.nchw[2]), op.y.nchw[2]
+        _, a, b = portions(grid.rows, 0, height)[rank // grid.channels]
+        return a, b
 
     def _by_rows(self, t: Tensor) -> bool:
         """Whether all that touches a tensor is shared by rows."""
@@ -133,8 +147,7 @@ class Sharing:
 
     def _shares(self, op: Op) -> bool:
         rows = op.y.nchw[2]
-        if self._way(op, rows) is not Way.ROWS or rows < self.ranks or any(
-                x.parent for x in (op.y, *op.inputs)):
+        if not 1 < self._grid(op, rows).rows <= rows or any(x.parent for x in (op.y, *op.inputs)):
             return False
         if isinstance(op, Conv):
             return op.matrix is None and op.x.parent is None and len(addends(op.weight)) == 1

@@ -14,7 +14,7 @@ from compiler.emit.conv_instructions import ConvInstructions
 from compiler.emit.pool import pool_rows, split_cycles, window_engine
 from compiler.emit.rectangles import rectangles
 from compiler.emit.schedule import Schedule
-from compiler.emit.sharing import Way, rows_read
+from compiler.emit.sharing import Grid, portions, rows_read
 from compiler.emit.tiling import KERNEL_MAX
 from compiler.emit.window import Operands, depthwise_stream, emit_window, pool_stream, windowed
 from compiler.ir.graph import Add, Conv, Op, Pool, Tensor
@@ -75,6 +75,19 @@ class _Windowed(Worker):
         return Box(n, n + 1, 0, blocks_in(self.s, self.op), y0, y1, 0, w)
 
 
+def array_cycles(s: Schedule, shape: Shape, rows: int, grid: Grid) -> tuple[int, int]:
+    """Cycles of the array for some rows of a convolution, of the rank that has most, and log2 of
+    the pixel streams that take fewest."""
+    (r, steps), width = shape.kernel, shape.out[1]
+    lines, found = -(-rows // grid.rows), []
+    for m in range(s.config.tiles.bit_length()):
+        found.append((sum(
+            -(-(run.last - run.first) // grid.channels)
+            * rectangles(s.config, -(-lines // (1 << m)), width, run.ncb * r * steps,
+                         s.config.tiles >> m)[1] for run in shape.runs(m)), m))
+    return min(found)
+
+
 class ConvWorker(_Windowed):
     """A convolution on the array: the whole reduction, all output channels."""
 
@@ -86,23 +99,15 @@ class ConvWorker(_Windowed):
         self.plan(op.y.nchw[2])
 
     def plan(self, rows: int) -> int:
-        config, (r, steps) = self.s.config, self._shape.kernel
-        found = None
-        for m in range(config.tiles.bit_length()):
-            gn, cycles = config.tiles >> m, 0
-            for run in self._shape.runs(m):
-                lines, groups = self.s.sharing.most(self.op, rows, run.last - run.first)
-                cycles += groups * rectangles(config, -(-lines // (1 << m)), self.op.y.nchw[3],
-                                              run.ncb * r * steps, gn)[1]
-            if found is None or cycles < found[1]:
-                found = m, cycles
-        assert found is not None
-        self._make = ConvInstructions(self.s, self.op, self._shape, found[0])
+        r, steps = self._shape.kernel
+        cycles, m_split = array_cycles(self.s, self._shape, rows,
+                                       self.s.sharing.grid(self.op, rows))
+        self._make = ConvInstructions(self.s, self.op, self._shape, m_split)
         self._chunks = [(run, self._make.gn * (run.last - run.first)
                          * (run.ncb * r * steps * self._shape.tile_words + PARAM_WORDS))
-                        for run in self._shape.runs(found[0])]
+                        for run in self._shape.runs(m_split)]
         self.words = sum(self.s.spm.rounded(words) for _, words in self._chunks)
-        return found[1]
+        return cycles
 
     def load(self, at: int) -> None:
         self._places = []
@@ -112,28 +117,22 @@ class ConvWorker(_Windowed):
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         s, res = self.s, views[self.op.residual.x] if self.op.residual else None
-        way = s.sharing.way(self.op, y1 - y0)
+        grid = s.sharing.grid(self.op, y1 - y0)
         for (run, _), (at, extent) in zip(self._chunks, self._places):
-            for piece, skip, words in self._pieces(run, way):
-                mine = [(SPM, at + skip, at + skip + words)] if way is Way.CHANNELS else extent
-                for rank, a, b in (s.sharing.rows(self.op, y0, y1) if way is Way.ROWS
-                                   else [(s.rank, y0, y1)]):
-                    s.rank = rank
+            for channel, piece, skip, words in self._pieces(run, grid):
+                mine = [(SPM, at + skip, at + skip + words)] if grid.channels > 1 else extent
+                for row, a, b in s.sharing.rows(self.op, grid, y0, y1):
+                    s.rank = grid.rank(row, channel)
                     self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
                                     views[self.op.y], res, at + skip, mine)
         s.rank = 0
 
-    def _pieces(self, run: Run, way: Way) -> Iterator[tuple[Run, int, int]]:
-        """A run, or that of each rank, with where its weights start in the run's and how many words
-        they are."""
-        words = self._make.words(run)
-        each = words // (run.last - run.first)
-        if way is not Way.CHANNELS:
-            yield run, 0, words
-            return
-        for rank, a, b in self.s.sharing.cut(run.first, run.last):
-            self.s.rank = rank
-            yield run.part(a, b), (a - run.first) * each, (b - a) * each
+    def _pieces(self, run: Run, grid: Grid) -> Iterator[tuple[int, Run, int, int]]:
+        """A run in parts of the channels, each with its number, with where its weights start in the
+        run's and with how many words they are."""
+        each = self._make.words(run) // (run.last - run.first)
+        for channel, a, b in portions(grid.channels, run.first, run.last):
+            yield channel, run.part(a, b), (a - run.first) * each, (b - a) * each
 
 
 class DepthwiseWorker(_Windowed):

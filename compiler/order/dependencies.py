@@ -70,7 +70,8 @@ class _Spaces:
 
 def dependencies(steps: list[Step]) -> list[set[int]]:
     """For each step the earlier ones that have to be complete before it starts, without those that
-    one of the others waits for."""
+    one of the others waits for, unless they send to several ranks: who waits for such a one knows
+    that it has come where that matters to itself."""
     spaces = _Spaces()
     result: list[set[int]] = []
     held = dict[int, int]()
@@ -90,5 +91,6 @@ def dependencies(steps: list[Step]) -> list[set[int]]:
             if not hold:
                 tensors[step.rank].add(me)
         need -= {-1, me}
-        result.append(need.difference(*(result[o] for o in need)) | chain)
+        several = {o for o in need if len(steps[o].receivers) > 1}
+        result.append(need.difference(*(result[o] for o in need)) | several | chain)
     return result

@@ -68,26 +68,39 @@ class _Talk:
         told = []
         for sender in range(self.ranks):
             far = [other for other in need if other.rank == sender != step.rank
-                   and not self._knows(start, other, step.rank)]
+                   and not self._knows(start, step, other)]
             if far:
-                told.append(self._tell(far, sender, step.rank))
+                told.append(self._tell(far, sender, step))
         step.after = told
         self._put(step, self._start(step, [*local, *told]))
 
-    def _knows(self, clock: np.ndarray, other: Step, rank: int) -> bool:
+    @staticmethod
+    def _where(step: Step, other: Step) -> list[int]:
+        """The ranks at which words of another rank's XFER have to have come before a step starts:
+        its own, and those that it sends to."""
+        return [rank for rank in (step.rank, *step.receivers) if other.to >> rank & 1]
+
+    def _knows(self, clock: np.ndarray, step: Step, other: Step) -> bool:
         number, queue = self._known[id(other)].number, GANG_QUEUES.index(other.queue)
-        if other.to >> rank & 1 and clock[self._came(other.rank, rank)] >= number:
+        where = self._where(step, other)
+        if where and all(clock[self._came(other.rank, rank)] >= number for rank in where):
             return True
         return bool(clock[self._done(other.rank, queue)] >= number)
 
-    def _tell(self, far: list[Step], sender: int, rank: int) -> Step:
-        """The AWAIT by which a rank knows that steps of another one are complete."""
+    def _tell(self, far: list[Step], sender: int, step: Step) -> Step:
+        """The AWAIT by which a step's rank knows that steps of another one are complete, as far as
+        it matters to the step."""
+        rank = step.rank
         corner = sender // SIDE * SIDE + rank % SIDE
         if corner >= self.ranks:    # the last row is not full, so the other corner is there
             corner = rank // SIDE * SIDE + sender % SIDE
         if not self._direct and corner not in (sender, rank):
-            return self._tell([self._tell(far, sender, corner)], corner, rank)
-        sends = [other for other in far if (id(other), rank) in self._signal]
+            between = self._step(Opcode.SIGNAL, {"to": 1 << rank}, corner, far[0].node)
+            between.to, between.after = 1 << rank, [self._tell(far, sender, between)]
+            self._put(between, self._start(between, between.after))
+            return self._await(between, rank)
+        sends = [other for other in far
+                 if (id(other), rank) in self._signal and self._where(step, other) == [rank]]
         if len(sends) < len(far):
             signal = self._step(Opcode.SIGNAL, {"to": 1 << rank}, sender, far[0].node)
             signal.to = 1 << rank

@@ -15,7 +15,9 @@ from compiler import compile as compile_module
 from compiler import compile_model
 from compiler.backend import Backend
 from compiler.emit.schedule import Schedule
+from compiler.emit.sharing import Grid
 from compiler.ir.errors import CompileError
+from compiler.split.ways import Ways
 from gangs.check import Finding, check
 from isa.config import Config
 from isa.instructions import Instruction, Opcode, Region, assembled
@@ -27,8 +29,9 @@ from runtime.golden_device import GoldenDevice
 from tests.compiler.test_floats import residual, separable
 from tests.compiler.test_hazards import network
 
-WAYS = {"rows": 0, "channels": 10**9, "mixed": 100}
-"""Pixels of the largest map that is shared by channels."""
+WAYS = {"rows": 0, "channels": 10**9, "mixed": 100, "both": 100}
+"""Pixels of the largest map that is shared by channels; ``both``: those that can be are shared by
+rows and by channels."""
 
 COMPUTES = (Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR)
 
@@ -74,10 +77,11 @@ def findings(program: Program) -> list[Finding]:
 
 @pytest.mark.parametrize("of,cores,way", [
     ("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
-    ("core1024", 4, "channels"),
+    ("core1024", 4, "channels"), ("tiny", 4, "both"),
     *(pytest.param(*case, marks=pytest.mark.long) for case in (
         *(("tiny", 3, way) for way in WAYS), ("tiny", 4, "rows"), ("tiny", 4, "channels"),
-        ("tiny", 8, "mixed"), ("tiny", 16, "mixed"), ("core1024", 16, "mixed")))])
+        ("tiny", 8, "mixed"), ("tiny", 16, "mixed"), ("core1024", 16, "mixed"),
+        ("core256", 8, "both"), ("core1024", 16, "both")))])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("slabs", [False, True])
 def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, way: str,
@@ -88,7 +92,9 @@ def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, w
     monkeypatch.setattr(backend_module, "SHARED_MAPS", (WAYS[way],))
     emitted = Backend._emitted
     monkeypatch.setattr(Backend, "_emitted", lambda self, **choice: emitted(
-        self, **{**choice, "slabs": slabs}))
+        self, **{**choice, "slabs": slabs, "planned": way == "both"}))
+    monkeypatch.setattr(Ways, "best", lambda self: {
+        op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
     monkeypatch.setattr(Backend, "_changes", lambda self, first: [])
     program = compile_model(make(), config, precision=precision, cores=cores)
     assert program.ranks == cores and program.config == replace(
@@ -107,7 +113,8 @@ def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, se
     """A program each of whose instructions any core may have."""
     class Dealt(Backend):
         def _emitted(self, **choice) -> Schedule:
-            schedule, rng, chain = super()._emitted(**choice), random.Random(seed), 0
+            schedule = super()._emitted(**{**choice, "slabs": False})   # no rank has all of a slab
+            rng, chain = random.Random(seed), 0
             for step in schedule.steps:
                 if step.opcode in COMPUTES:
                     step.rank = rng.randrange(self.ranks)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each operator is best shared by the ranks of a gang: a dynamic program over the layers.
+
+An operator costs what takes longest of the array, window or vector engine of the rank that has
+most, the bus between the cores, and the memory; and some cycles where it waits for other ranks. The
+bus carries what a rank reads and another one has made: of the operand all where a rank reads all
+channels and has made some, the rows at the edges where it has made the rows that it reads; and
+weights that several ranks read. The memory gives weights, and operands and results that are too
+large to stay: of those that are shared by rows each rank has a part, of others all. What the cost
+of an operator depends on is how it is shared and how those were that made its operands, so the
+state is how the last operator was shared, along with what the best way there chose for those before
+it.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from compiler.emit.boxes import blocks_in
+from compiler.emit.pool import split_cycles, vector_work, window_engine
+from compiler.emit.schedule import RESIDENT_SHARE, Schedule
+from compiler.emit.sharing import ALONE, Grid
+from compiler.emit.window import windowed
+from compiler.emit.workers import array_cycles
+from compiler.ir.graph import Add, Conv, Op, Pool, Rows, Tensor
+from compiler.machine.loops import Shape
+from compiler.machine.place import Box
+from compiler.machine.timing import EXCHANGE_BYTES
+
+WAITS = 200
+"""Cycles that an operator waits for what the last of other ranks has made: its drain, the way over
+the bus, and the signal."""
+
+NOT_HIDDEN = 0.3
+"""Part of the shorter ones that does not hide behind the longest."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The best way to some operator: its cost, and how it and those before it are shared."""
+
+    cost: float
+    grids: dict[Tensor, Grid]
+
+
+class Ways:
+    """The dynamic program.
+
+    Parameters
+    ----------
+    s : Schedule
+        A fresh one of the graph.
+    memory : float
+        Bytes a cycle that the memory of all ranks moves.
+    """
+
+    def __init__(self, s: Schedule, memory: float):
+        self.s, self.config = s, s.config
+        self.bus = s.config.word_bytes / EXCHANGE_BYTES     # cycles a word
+        self.dram = s.config.word_bytes / memory
+        self.over = self._living(s.graph.ops)
+
+    @staticmethod
+    def _living(ops: Sequence[Op]) -> dict[Op, dict[Tensor, None]]:
+        """For each operator what was made before it and is read behind it."""
+        last = {x: k for k, op in enumerate(ops) for x in op.inputs}
+        return {op: {other.y: None for other in ops[:k] if last.get(other.y, 0) > k}
+                for k, op in enumerate(ops)}
+
+    def best(self) -> dict[Tensor, Grid]:
+        """How each operator is shared, by its result."""
+        ways = {ALONE: _Way(0, {})}
+        for op in self.s.graph.ops:
+            reached: dict[Grid, _Way] = {}
+            for way in ways.values():
+                for grid in self._grids(op, way):
+                    cost = way.cost + self.cost(op, grid, way.grids)
+                    if grid not in reached or cost < reached[grid].cost:
+                        reached[grid] = _Way(cost, {**way.grids, op.y: grid})
+            ways = reached
+        return min(ways.values(), key=lambda way: way.cost).grids
+
+    def _grids(self, op: Op, way: _Way) -> Iterator[Grid]:
+        """How an operator may be shared; a function of each element as what it is a function of,
+        which may have it made in its place."""
+        rows, blocks, n = op.y.nchw[2], self._blocks(op), self.s.ranks
+        if not isinstance(op, Conv | Pool | Add | Rows) or max(rows, blocks) == 1:
+            yield ALONE
+        elif isinstance(op, Pool) and op.kernel == (1, 1) and way.grids.get(op.x, ALONE) != ALONE:
+            yield way.grids[op.x]
+        else:
+            found = [Grid(r, n // r) for r in range(1, n + 1)
+                     if n % r == 0 and r <= rows and n // r <= blocks]
+            yield from found or [Grid(n, 1) if rows > blocks else Grid(1, n)]
+
+    def _blocks(self, op: Op) -> int:
+        return 1 if isinstance(op, Rows) else op.y.blocks(self.s.lanes)
+
+    # -- costs ----------------------------------------------------------------------------------
+
+    def cost(self, op: Op, grid: Grid, made: dict[Tensor, Grid]) -> float:
+        """Cycles of an operator that is shared so, where others were shared as ``made``."""
+        weights = op.weight.size * op.x.size / self.s.lanes if isinstance(op, Conv) else 0
+        bus = (weights * (grid.rows > 1) + sum(
+            self._gathered(op, x, grid, made[x]) for x in op.inputs if x in made)) * self.bus
+        dram = (weights + self._spilled(op, grid, made)) * self.dram
+        longest, *others = sorted((self._compute(op, grid), bus, dram), reverse=True)
+        return longest + NOT_HIDDEN * sum(others) + WAITS * (bus > 0)
+
+    def _spilled(self, op: Op, grid: Grid, made: dict[Tensor, Grid]) -> float:
+        """Words of operands and result, if these do not fit in the scratchpads together."""
+        mine = dict.fromkeys([*op.inputs, op.y])
+        held = sum(self._words(t) / min(grid.rows if t in mine else self.s.ranks,
+                                        made.get(t, grid).rows) for t in {**mine, **self.over[op]})
+        return sum(map(self._words, mine)) * (held > RESIDENT_SHARE * self.config.spm_words)
+
+    def _words(self, t: Tensor) -> int:
+        return t.nchw[0] * t.blocks(self.s.lanes) * math.prod(t.nchw[2:])
+
+    def _gathered(self, op: Op, x: Tensor, grid: Grid, made: Grid) -> float:
+        """Words of an operand that go from rank to rank."""
+        words = self._words(x)
+        mixes = isinstance(op, Rows) or isinstance(op, Conv) and (
+            op.x is x and not windowed(op, self.config))
+        if made.rows != grid.rows or mixes and made.channels > 1 or (
+                not mixes and made.channels != grid.channels):
+            return words
+        edges = op.kernel[0] - 1 if isinstance(op, Conv | Pool) and op.x is x else 0
+        return words * min(1.0, edges * (grid.rows - 1) / x.nchw[2])
+
+    def _compute(self, op: Op, grid: Grid) -> float:
+        """Cycles of the engine of the rank that has most."""
+        _, _, h, w = op.y.nchw
+        rows, blocks = -(-h // grid.rows), -(-self._blocks(op) // grid.channels)
+        area = Box(0, 1, 0, blocks, 0, rows, 0, w)
+        if isinstance(op, Conv) and (taps := windowed(op, self.config)):
+            return split_cycles(self.s, op, taps, area)
+        if isinstance(op, Conv):
+            shape = Shape(op, self.s.lanes, self.config.tiles, op.x in self.s.dram.packed)
+            return shape.images * array_cycles(self.s, shape, shape.out[0], grid)[0]
+        if isinstance(op, Pool):
+            area = Box(0, 1, 0, -(-blocks_in(self.s, op) // grid.channels), 0, rows, 0, w)
+            taps = window_engine(self.s, op)
+            return split_cycles(self.s, op, taps, area) if taps else vector_work(self.s, op, area)
+        return rows * w * blocks
