@@ -85,9 +85,6 @@ MOVERS = ("load", "store")
 EXCHANGERS = ("send", "await")
 """Queues whose instructions are between cores."""
 
-EXCHANGE_BYTES = 32
-"""Bytes a cycle of the bus between the cores of a gang, on which one sends at a time."""
-
 EXCHANGE_LATENCY = 40
 """Cycles from the last beat of an XFER, or from a SIGNAL, to the count at the receivers."""
 
@@ -222,8 +219,7 @@ def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, 
     elif opcode in (Opcode.SIGNAL, Opcode.AWAIT):
         cycles = 1
     elif opcode == Opcode.XFER:
-        words = f["n0"] * f["n1"] * f["n2"] * f["n3"]
-        cycles = -(-words * config.word_bytes // EXCHANGE_BYTES)
+        cycles = f["n1"] * f["n2"] * f["n3"] * -(-f["n0"] * config.word_bytes // config.bus_bytes)
     else:
         runs = f["n1"] * f["n2"] * f["n3"]
         cycles = dma_cycles(config, f["n0"] * runs, runs)

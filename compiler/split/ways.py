@@ -25,7 +25,6 @@ from compiler.emit.workers import array_cycles
 from compiler.ir.graph import Add, Conv, Op, Pool, Rows, Tensor
 from compiler.machine.loops import Shape
 from compiler.machine.place import Box
-from compiler.machine.timing import EXCHANGE_BYTES
 
 WAITS = 200
 """Cycles that an operator waits for what the last of other ranks has made: its drain, the way over
@@ -56,7 +55,7 @@ class Ways:
 
     def __init__(self, s: Schedule, memory: float):
         self.s, self.config = s, s.config
-        self.bus = s.config.word_bytes / EXCHANGE_BYTES     # cycles a word
+        self.bus = s.config.word_bytes / s.config.bus_bytes     # cycles a word
         self.dram = s.config.word_bytes / memory
         self.over = self._living(s.graph.ops)
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the table of split networks in ``docs/chip.md``: ``python -m makalu.pages.split [NETWORK…]
+--chip chip4 --cores 4``.
+
+A network, a file or one that ``makalu bench`` measures by itself, by default the one that is
+shipped, is compiled for one core and for several, and each program runs by itself on the simulated
+chip: one input. Its bits are compared with the golden model's of one core, its cycles with those of
+one core and with the compiler's model of time. What was measured before stays in the table; it is
+kept beside the page as JSON.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isa.chip import CHIPS, ChipConfig
+from isa.program import Program
+from makalu import api
+from makalu.measure.networks import SHIPPED, Network, networks, of_files
+from makalu.pages.chip import MOBILENET, inputs, outputs
+from makalu.pages.isa_pages import DOCS, table
+from sim.cache import say
+from sim.chip_device import RtlChip
+
+PAGE, FIGURES = DOCS / "chip.md", DOCS / "split.json"
+BEGIN, END = "<!-- split -->\n", "<!-- end of split -->"
+TITLES = ("network", "chip", "cores", "RTL, cycles", "of one core", "model of time",
+          "against RTL", "simulated in")
+PRICE = 0.25
+"""Of a DRAM byte in the program for one core: of the prices tried the one with fewest cycles."""
+
+KEY = ("network", "chip", "cores")
+"""Of these there is one row."""
+
+Row = dict[str, Any]
+
+
+def measured(network: Network, chip: ChipConfig, cores: Sequence[int]) -> Iterator[Row]:
+    """The rows of a network, that of one core first.
+
+    Raises
+    ------
+    AssertionError
+        If a program's outputs are not the golden model's of one core, bit for bit.
+    """
+    alone = _compiled(network, chip, 1)
+    (given,) = inputs(alone, 1)
+    (right,) = outputs(alone, [given])
+    for count in sorted({1, *cores}):
+        program = alone if count == 1 else _compiled(network, chip, count)
+        start = time.monotonic()
+        with RtlChip(chip) as device:
+            device.load(program)
+            result = device.execute(given)
+        assert np.array_equal(result.outputs, right), f"{network.label} on {count} cores: bits"
+        yield {"network": network.label, "chip": chip.name, "cores": count,
+               "cycles": result.counters["CYCLES"], "model": sum(program.predicted_cycles),
+               "seconds": round(time.monotonic() - start)}
+
+
+def _compiled(network: Network, chip: ChipConfig, cores: int) -> Program:
+    say(f"compiling {network.label} for {cores} of {chip.name}")
+    return api.compile(network.source(), chip.core, host=("all",), name=network.label,
+                       cores=cores, dram_price=PRICE if cores == 1 else 0)
+
+
+def _cells(row: Row, rows: list[Row]) -> list[str]:
+    (alone,) = (r["cycles"] for r in rows
+                if r["cores"] == 1 and (r["network"], r["chip"]) == (row["network"], row["chip"]))
+    return [row["network"], row["chip"], row["cores"], f"{row['cycles']:,}",
+            f"{alone / row['cores'] / row['cycles']:.1%}", f"{row['model']:,}",
+            f"{row['model'] / row['cycles'] - 1:+.1%}", f"{row['seconds']} s"]
+
+
+def write(rows: list[Row]) -> list[Row]:
+    """The table into the page, the rows into the file beside it; returns them in its order."""
+    rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
+    text = PAGE.read_text()
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    cells = table(TITLES, (_cells(row, rows) for row in rows))
+    PAGE.write_text(head + BEGIN + "\n" + cells + "\n" + END + tail)
+    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def main() -> None:
+    known = {network.label: network for network in (*networks()[0], MOBILENET)}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
+                        help=f"a file, or one of {', '.join(known)}")
+    parser.add_argument("--chip", choices=list(CHIPS), default="chip4_small", metavar="NAME",
+                        help=f"one of {', '.join(CHIPS)}")
+    parser.add_argument("--cores", nargs="+", type=int, default=[2, 4])
+    args = parser.parse_args()
+    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
+    for name in args.networks:
+        network = known[name] if name in known else of_files([Path(name)])[0]
+        for row in measured(network, CHIPS[args.chip], args.cores):
+            rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
+            say(str(row))
+
+
+if __name__ == "__main__":
+    main()
