@@ -75,6 +75,17 @@ def findings(program: Program) -> list[Finding]:
                  program.region_sizes)
 
 
+def shared(monkeypatch: pytest.MonkeyPatch, way: str, slabs: bool) -> None:
+    """Have programs shared in one of :data:`WAYS`."""
+    emitted = Backend._emitted
+    monkeypatch.setattr(backend_module, "SHARED_MAPS", (WAYS[way],))
+    monkeypatch.setattr(Backend, "_emitted", lambda self, **choice: emitted(
+        self, **{**choice, "slabs": slabs, "planned": way == "both"}))
+    monkeypatch.setattr(Ways, "best", lambda self: {
+        op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
+    monkeypatch.setattr(Backend, "_changes", lambda self, first: [])
+
+
 @pytest.mark.parametrize("of,cores,way", [
     ("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
     ("core1024", 4, "channels"), ("tiny", 4, "both"),
@@ -89,13 +100,7 @@ def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, w
     make, precision = NETWORKS[name]
     config = machine(of, precision)
     want = stored(compile_model(make(), config, precision=precision))
-    monkeypatch.setattr(backend_module, "SHARED_MAPS", (WAYS[way],))
-    emitted = Backend._emitted
-    monkeypatch.setattr(Backend, "_emitted", lambda self, **choice: emitted(
-        self, **{**choice, "slabs": slabs, "planned": way == "both"}))
-    monkeypatch.setattr(Ways, "best", lambda self: {
-        op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
-    monkeypatch.setattr(Backend, "_changes", lambda self, first: [])
+    shared(monkeypatch, way, slabs)
     program = compile_model(make(), config, precision=precision, cores=cores)
     assert program.ranks == cores and program.config == replace(
         config, name=f"{config.name} with exchange", exchange=True)
