@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gang: machines of one memory, each with a stream of instructions of its own.
 
-Any instruction that may start is next, as a seeded choice says, one whole instruction at a time: of
+Any instruction that may start is next, as somebody chooses, one whole instruction at a time: of
 each queue of each machine the first one, once its waits are satisfied. So queues of a machine
 overtake one another as far as the waits let them, and machines as far as the signals do. A program
-that is right has the same result for all seeds. Without a seed every machine goes through its
-stream in order, and they take turns.
+that is right has the same result whatever is chosen. Where nobody chooses every machine goes
+through its stream in order, and they take turns.
 """
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,18 @@ from isa.config import Config
 from isa.instructions import QUEUE_OF, Fault, Instruction, Opcode, Region, codes, reached
 
 Regions = dict[Region, np.ndarray]
+
+
+class Ready(NamedTuple):
+    """An instruction that may start, ``at`` a position in its rank's stream."""
+
+    rank: int
+    queue: str
+    at: int
+
+
+Choice = Callable[[Sequence[Ready]], Ready]
+"""Which of those that may start does; ``random.Random(seed).choice`` is one."""
 
 
 class _Core:
@@ -105,7 +117,7 @@ class Gang:
             machine.gang = self.machines
 
     def run(self, image: bytes, starts: Sequence[int], inputs: np.ndarray,
-            sizes: dict[Region, int], kept: Regions | None = None, seed: int | None = None,
+            sizes: dict[Region, int], kept: Regions | None = None, choose: Choice | None = None,
             watch: Callable[[int, int, Instruction], None] | None = None) -> np.ndarray:
         """Run a stream on each machine; returns region OUTPUT (uint8).
 
@@ -115,8 +127,8 @@ class Gang:
             As of :meth:`golden.machine.Machine.run`.
         starts : sequence of int
             For each rank the byte of the image with its first instruction.
-        seed : int, optional
-            Of the choice among what may start.
+        choose : callable, optional
+            What is next of what may start; unless given, machines take turns.
         watch : callable, optional
             Called with rank, position and instruction after each one.
 
@@ -131,10 +143,10 @@ class Gang:
                             **(zeros(sizes) if kept is None else kept)}
         for machine in self.machines:
             machine.begin()
-        depth = 1 if seed is None else self.config.queue_depth
+        depth = self.config.queue_depth if choose else 1
         cores = [_Core(machine, codes(image, start), depth)
                  for machine, start in zip(self.machines, starts, strict=True)]
-        for rank, name in (_turns if seed is None else _drawn)(cores, random.Random(seed)):
+        for rank, name in _chosen(cores, choose) if choose else _turns(cores):
             try:
                 index, i = cores[rank].run(name, regions)
             except MachineFault as e:
@@ -144,15 +156,16 @@ class Gang:
         return regions[Region.OUTPUT]
 
 
-def _drawn(cores: list[_Core], chance: random.Random) -> Iterator[tuple[int, str]]:
+def _chosen(cores: list[_Core], choose: Choice) -> Iterator[tuple[int, str]]:
     """One after another of what may start, until all have ended."""
-    while found := [(rank, name) for rank, core in enumerate(cores)
+    while found := [Ready(rank, name, core.queues[name][0][0]) for rank, core in enumerate(cores)
                     for name in _ready(rank, core)]:
-        yield chance.choice(found)
+        rank, name, _ = choose(found)
+        yield rank, name
     _check_ended(cores)
 
 
-def _turns(cores: list[_Core], _: random.Random) -> Iterator[tuple[int, str]]:
+def _turns(cores: list[_Core]) -> Iterator[tuple[int, str]]:
     """The first instruction of each stream that may start, rank by rank, until all have ended."""
     going = True
     while going:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden model as a device: the right bits without cycles."""
 
+import random
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -71,8 +72,9 @@ class GoldenDevice(Device):
     def _run(self, program: Program, inputs: np.ndarray) -> np.ndarray:
         """Region OUTPUT behind an execution, of one machine or of a gang."""
         if program.streams:
+            choose = None if self.seed is None else random.Random(self.seed).choice
             return self._gang.run(self._image, program.starts, inputs, self._sizes, self._kept,
-                                  self.seed, self._watch_first)
+                                  choose, self._watch_first)
         return self._gang.machines[0].run(self._image, inputs, self._sizes, program.start,
                                           self._watch, self._kept)
 

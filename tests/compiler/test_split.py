@@ -20,11 +20,10 @@ from compiler.ir.errors import CompileError
 from compiler.split.ways import Ways
 from gangs.check import Finding, check
 from isa.config import Config
-from isa.instructions import Instruction, Opcode, Region, assembled
+from isa.instructions import Opcode, Region
 from isa.layout import pack
 from isa.presets import PRESETS
 from isa.program import Program
-from runtime.device import DeviceFault
 from runtime.golden_device import GoldenDevice
 from tests.compiler.test_floats import residual, separable
 from tests.compiler.test_hazards import network
@@ -170,78 +169,3 @@ def test_cores_are_faster() -> None:
     cycles = [sum(compile_model(integers(), PRESETS["tiny"], cores=n).predicted_cycles)
               for n in (1, 2, 4)]
     assert cycles[0] / cycles[1] > 1.6 and cycles[0] / cycles[2] > 2.4
-
-
-# -- mutations ----------------------------------------------------------------------------------
-
-def rebuilt(program: Program, streams: list[list[Instruction]]) -> Program:
-    """The program with other instructions, and its constants where they are."""
-    code = [assembled(stream) for stream in streams]
-    base = program.starts[-1] + len(assembled(program.instructions(program.ranks - 1)))
-    assert sum(map(len, code)) <= base
-    starts = [sum(map(len, code[:k])) for k in range(len(code))]
-    image = b"".join(code).ljust(base, b"\0") + program.image[base:]
-    return replace(program, image=image, instruction_count=len(streams[0]), node_of=[],
-                   predicted_cycles=[], streams=[
-                       replace(s, start=at, instruction_count=len(stream), node_of=[],
-                               predicted_cycles=[])
-                       for s, at, stream in zip(program.streams, starts[1:], streams[1:])])
-
-
-def changed(i: Instruction, **fields: int) -> Instruction:
-    return Instruction(i.opcode, {**i.fields, **fields})
-
-
-def mutated(streams: list[list[Instruction]], rng: random.Random
-            ) -> tuple[str, list[list[Instruction]]]:
-    """The streams with one thing wrong, and what that is."""
-    out = [list(stream) for stream in streams]
-
-    def some(*opcodes: Opcode, waits: bool = False) -> tuple[list[Instruction], int]:
-        return rng.choice([(s, k) for s in out for k, i in enumerate(s)
-                           if i.opcode in opcodes and (not waits or i.wait_mask)])
-    what = rng.choice(["await", "wait", "threshold", "signal", "address", "order"])
-    if what == "await":         # it is there, and waits for nothing
-        stream, k = some(Opcode.AWAIT)
-        stream[k] = changed(stream[k], threshold=0)
-    elif what == "wait":
-        stream, k = some(*COMPUTES, Opcode.XFER, Opcode.STORE, Opcode.LOAD, waits=True)
-        mask = stream[k].wait_mask
-        stream[k] = changed(stream[k], wait_mask=mask & ~(1 << rng.choice(
-            [q for q in range(7) if mask >> q & 1])))
-    elif what == "threshold":
-        stream, k = some(Opcode.AWAIT)
-        stream[k] = changed(stream[k], threshold=stream[k].threshold + rng.choice([-1, 1]))
-    elif what == "signal":
-        stream, k = some(Opcode.XFER)
-        stream[k] = changed(stream[k], signal=0)
-    elif what == "address":
-        stream, k = some(Opcode.XFER)
-        stream[k] = changed(stream[k], peer=stream[k].peer ^ 1 << rng.randrange(5))
-    else:                       # what awaits comes behind what waits for it
-        stream, k = some(Opcode.AWAIT)
-        stream[k], stream[k + 1] = stream[k + 1], stream[k]
-    return what, out
-
-
-@pytest.mark.long
-def test_mutations() -> None:
-    """Of the compiler's programs with one thing wrong, the check finds all races and deadlocks that
-    some order shows. An address that is another one may be wrong in every order alike, and no
-    race."""
-    program = compile_model(integers(), PRESETS["core256"], cores=3)
-    streams = [program.instructions(rank) for rank in range(3)]
-    assert stored(rebuilt(program, streams)) == (want := stored(program))
-    rng, found, shown = random.Random(6), 0, 0
-    for _ in range(100):
-        what, wrong = mutated(streams, rng)
-        bad = bool(check(wrong, program.config, program.region_sizes))
-        shows = False
-        for seed in (None, *range(4)):
-            try:
-                shows |= stored(rebuilt(program, wrong), seed) != want
-            except DeviceFault:
-                shows = True
-        assert bad or not shows or what == "address", what
-        found, shown = found + bad, shown + shows
-    assert shown > 40 and found > 70, (shown, found)

@@ -2,6 +2,7 @@
 """Gangs on the golden model: words go where numpy puts them, whatever the order; faults name the
 rank; a gang that cannot go on says who waits for what."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +36,8 @@ def run(streams: list[list[Instruction]], inputs: np.ndarray, output: int,
     images = [assembled([*stream, END]) for stream in streams]
     starts = [sum(map(len, images[:k])) for k in range(len(images))]
     return Gang(CONFIG, len(streams)).run(
-        b"".join(images), starts, inputs, {Region.OUTPUT: output, Region.WORKSPACE: 64}, seed=seed)
+        b"".join(images), starts, inputs, {Region.OUTPUT: output, Region.WORKSPACE: 64},
+        choose=None if seed is None else random.Random(seed).choice)
 
 
 def gathered(ranks: int, each: int, awaits: bool = True) -> list[list[Instruction]]:
