@@ -23,9 +23,10 @@ Each pass from graph to graph has a contract (:mod:`compiler.ir.passes`), which 
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -123,36 +124,35 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         If the model is not valid, not quantized, or does not run on the machine; or there is no
         such price or number of cores.
     """
-    config = _in_gang(config, cores)
+    return next(compile_each(
+        model, config, (cores,), allow_host=allow_host, calibration=calibration, batch=batch,
+        name=name, precision=precision, quantizer=quantizer, keep=keep, goal=goal,
+        dram_price=dram_price, say=say))
+
+
+def compile_each(model: onnx.ModelProto | str | Path, config: Config, counts: Iterable[int], *,
+                 allow_host: Collection[str] = (), calibration: Calibration | None = None,
+                 batch: int | None = None, name: str | None = None, precision: str = "int8",
+                 quantizer: str = "ort", keep: Mapping[str, str] | None = None, goal: Goal = GOAL,
+                 dram_price: float = 0, say: Callable[[str], None] = lambda text: None
+                 ) -> Iterator[Program]:
+    """The programs of a model for several numbers of cores, each compiled when it is asked for: the
+    model is read, quantized and made floats of once. Parameters and errors are those of
+    :func:`compile_model`, ``counts`` are numbers of cores."""
+    machines = [(cores, _in_gang(config, cores)) for cores in counts]
     check_operators(allow_host)
     _check_price(dram_price)
     if quantizer not in QUANTIZERS or quantizer != "ort" and precision != "int8":
         raise CompileError(f"quantizer {quantizer}", f"there are {', '.join(QUANTIZERS)}, and all "
                            "but ort are for int8 alone", "leave --quantize out")
-    if precision == "mixed":
-        return _mixed(model, config, allow_host, calibration, batch, name, keep, goal, dram_price,
-                      cores, say)
-    _check_precision(precision, config)
-    source = frontend.load(model, batch, name)
-    if not allow_host:
-        check_types(source.model, source.constants)
-    floats = FLOATS.get(PRECISIONS[precision], "")
-    if floats and is_quantized(source.model):
-        raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
-                           "give the FP32 model, or leave --precision out")
-    if floats:
-        source = unrolled(source, allow_host)
-    else:
-        islands = KEPT_TYPE in config.dtypes and attends(source)
-        if not is_quantized(source.model):
-            source = frontend.load(QUANTIZERS[quantizer](source, calibration, islands), batch,
-                                   source.name)
-        if islands or KEPT_TYPE in config.dtypes and any(
-                n.op_type in ON_FLOATS and not {n.op_type, "all"} & set(allow_host)
-                for n in source.nodes):
-            say(f"what is not quantized is computed in {KEPT_TYPE}")
-            source, floats, precision = unrolled(source, allow_host), FLOATS[KEPT_TYPE], "mixed"
-    return _compiled(source, config, allow_host, floats, precision, dram_price, cores)
+    front = (_mixed(model, config, allow_host, calibration, batch, name, keep, goal, say)
+             if precision == "mixed" else
+             _uniform(model, config, allow_host, calibration, batch, name, precision, quantizer,
+                      say))
+    for cores, machine in machines:
+        backend = _backend(front.source, machine, allow_host, front.floats, front.precision,
+                           dram_price, cores)
+        yield replace(program_of([backend]), choices=front.choices)
 
 
 def compile_decoder(model: onnx.ModelProto | str | Path, config: Config, *,
@@ -238,18 +238,54 @@ def _check_precision(precision: str, config: Config) -> None:
                            else f"use one of {', '.join(PRECISIONS)}")
 
 
+class _Front(NamedTuple):
+    """A model as the rest of the compiler takes it: ``floats`` is the type of what is not
+    quantized, or nothing; ``choices`` as :attr:`Program.choices`."""
+
+    source: frontend.Source
+    floats: str
+    precision: str
+    choices: list[dict[str, Any]]
+
+
+def _uniform(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
+             calibration: Calibration | None, batch: int | None, name: str | None,
+             precision: str, quantizer: str, say: Callable[[str], None]) -> _Front:
+    """A quantized model, or an FP32 model of which all becomes one type; but for what the host may
+    not run and the machine only runs in floats."""
+    _check_precision(precision, config)
+    source = frontend.load(model, batch, name)
+    if not allow_host:
+        check_types(source.model, source.constants)
+    floats = FLOATS.get(PRECISIONS[precision], "")
+    if floats and is_quantized(source.model):
+        raise CompileError(source.name, f"it is quantized, and {precision} is for FP32 models",
+                           "give the FP32 model, or leave --precision out")
+    if floats:
+        source = unrolled(source, allow_host)
+    else:
+        islands = KEPT_TYPE in config.dtypes and attends(source)
+        if not is_quantized(source.model):
+            source = frontend.load(QUANTIZERS[quantizer](source, calibration, islands), batch,
+                                   source.name)
+        if islands or KEPT_TYPE in config.dtypes and any(
+                n.op_type in ON_FLOATS and not {n.op_type, "all"} & set(allow_host)
+                for n in source.nodes):
+            say(f"what is not quantized is computed in {KEPT_TYPE}")
+            source, floats, precision = unrolled(source, allow_host), FLOATS[KEPT_TYPE], "mixed"
+    return _Front(source, floats, precision, [])
+
+
 def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Collection[str],
            calibration: Calibration | None, batch: int | None, name: str | None,
-           keep: Mapping[str, str] | None, goal: Goal, dram_price: float, cores: int,
-           say: Callable[[str], None]) -> Program:
+           keep: Mapping[str, str] | None, goal: Goal, say: Callable[[str], None]) -> _Front:
     """A quantized model whose other layers are floats, or an FP32 model of which as many are."""
     source = unrolled(frontend.load(model, batch, name), allow_host)
     if is_quantized(source.model):
         if keep:
             raise CompileError(source.name, "it is quantized, and layers are kept of FP32 models",
                                "give the FP32 model")
-        return _compiled(source, config, allow_host, _numbers(KEPT_TYPE, config), "mixed",
-                         dram_price, cores)
+        return _Front(source, _numbers(KEPT_TYPE, config), "mixed", [])
     recipe = Recipe.of(*quantize(source, calibration))
     if keep is not None:
         floats, choices = by_hand(recipe, keep)
@@ -259,8 +295,7 @@ def _mixed(model: onnx.ModelProto | str | Path, config: Config, allow_host: Coll
     floats = _numbers(floats, config)
     kept = [row["layer"] for row in choices if row["type"] != "int8"]
     source = frontend.load(recipe.compose(kept), batch, source.name)
-    return replace(_compiled(source, config, allow_host, floats, "mixed", dram_price, cores),
-                   choices=choices)
+    return _Front(source, floats, "mixed", choices)
 
 
 def _numbers(precision: str, config: Config) -> str:
@@ -275,11 +310,6 @@ PASSES = (DEAD, SHIFT, FUSE)
 
 MACHINE_PASSES = (MATRICES, CACHES, PREPARE, STEM, GRID)
 """The same for one machine."""
-
-
-def _compiled(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-              precision: str, dram_price: float, cores: int) -> Program:
-    return program_of([_backend(source, config, allow_host, floats, precision, dram_price, cores)])
 
 
 def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,

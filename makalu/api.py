@@ -6,7 +6,7 @@ Compiler, golden model and simulator are imported where they are used, so that `
 """
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,26 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
     compiler.ir.errors.CompileError
         If the model cannot run on the machine; names the node, the reason and the cure.
     """
-    from compiler import compile_model
+    program, = compile_each(
+        model, config, (cores,), host=host, calibration=calibration, batch=batch, name=name,
+        precision=precision, quantizer=quantizer, keep=keep, sqnr=sqnr, agreement=agreement,
+        dram_price=dram_price, example_inputs=example_inputs, say=say)
+    if facts.host_alone(program):
+        warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
+    return program
+
+
+def compile_each(model: onnx.ModelProto | str | Path | Any, config: Config | str,
+                 counts: Iterable[int], *, host: Collection[str] = (), calibration: Any = None,
+                 batch: int | None = None, name: str | None = None, precision: str = "int8",
+                 quantizer: str = "ort", keep: Mapping[str, str] | None = None,
+                 sqnr: float | None = None, agreement: float | None = None, dram_price: float = 0,
+                 example_inputs: Sequence[Any] | None = None,
+                 say: Callable[[str], None] = lambda text: None) -> Iterator[Program]:
+    """The programs of a network for several numbers of cores, each compiled when it is asked for;
+    :func:`makalu.cores.choose` takes the best of them. Parameters and errors are those of
+    :func:`compile`, ``counts`` are numbers of cores."""
+    from compiler.compile import compile_each as each
     from compiler.source.imports.torch_module import from_module, is_module
     from compiler.source.sensitivity import GOAL, Goal
     from makalu import models
@@ -115,14 +134,10 @@ def compile(model: onnx.ModelProto | str | Path | Any, config: Config | str = "c
         taken = from_module(model, example_inputs)
         say(taken.said)
         name, model = name or type(model).__name__, taken.model
-    program = compile_model(
-        model, _config(config), allow_host=tuple(host), calibration=calibration, batch=batch,
-        name=name, precision=precision, quantizer=quantizer, keep=keep,
-        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price,
-        cores=cores, say=say)
-    if facts.host_alone(program):
-        warnings.warn(facts.host_alone_warning(program), HostAloneWarning, stacklevel=2)
-    return program
+    return each(
+        model, _config(config), counts, allow_host=tuple(host), calibration=calibration,
+        batch=batch, name=name, precision=precision, quantizer=quantizer, keep=keep,
+        goal=Goal(GOAL.sqnr if sqnr is None else sqnr, agreement), dram_price=dram_price, say=say)
 
 
 def decoder(model: onnx.ModelProto | str | Path, config: Config | str = "core256_fp", *,

@@ -4,9 +4,11 @@ time: no chip is simulated."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from compiler.machine.shared import together
+from compiler.machine.shared import gang, steps_of, together
+from compiler.machine.steps import Step
+from isa.chip import MOST_QUEUES
 from isa.config import Config
 from isa.program import Program
 
@@ -89,3 +91,41 @@ def plan(programs: dict[float, Program], counts: Sequence[int], bytes_a_cycle: f
                       min(together([program], width)[0] for program in programs.values()),
                       took[best],
                       min(max(together([p] * cores, width)) for p in programs.values()))
+
+
+def groups(program: Program, cores: int) -> int:
+    """How many groups of a chip's cores run a program at the same time, an input each; those of
+    one core are one gang, others are a lease each."""
+    return cores if program.ranks == 1 else min(cores // program.ranks, MOST_QUEUES)
+
+
+def in_groups(program: Program, cores: int, bytes_a_cycle: float | None = None) -> int:
+    """Cycles of an inference while all groups of a chip's cores are at work.
+
+    Groups of several cores have equal shares of the memory, and take turns on the one bus between
+    cores, which is the limit if what all of them send takes longer.
+
+    Parameters
+    ----------
+    program : Program
+        For one core or for a gang.
+    cores : int
+        Of the chip: as many as the program's at least.
+    bytes_a_cycle : float, optional
+        Of the memory; by default what a chip of so many cores has.
+    """
+    width = bytes_a_cycle or bandwidth(program.config, cores)
+    if program.ranks == 1:
+        return max(together([program] * cores, width, gang=True))
+    count, streams = groups(program, cores), streams_of(program)
+    took = max(map(sum, gang(streams, program.config, width / count)))
+    sends = sum(step.cycles for steps in streams for step in steps if step.queue == "send")
+    return max(took, count * sends)
+
+
+def streams_of(program: Program) -> list[list[Step]]:
+    """The steps of each rank, as the model of time takes them."""
+    return [steps_of(program), *(
+        steps_of(replace(program, start=of.start, node_of=of.node_of,
+                         instruction_count=of.instruction_count, streams=[]))
+        for of in program.streams)]

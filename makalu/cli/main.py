@@ -2,7 +2,6 @@
 """The command line. Results go to standard output, progress and errors to standard error; an error
 is one sentence with its cause and its cure, and exit code 1."""
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -11,24 +10,25 @@ import click
 
 from isa.chip import CHIPS
 from isa.errors import UserError
-from isa.instructions import MOST_RANKS
 import makalu
 from makalu import facts
 from makalu.cli import console
 from makalu.cli.account_commands import bisect, profile
 from makalu.cli.accuracy_command import accuracy
+from makalu.cli.cores_options import as_data, compile_best, cores_options, show
 from makalu.cli.decoder_options import compile_decoder, decoder_options
 from makalu.cli.examples_command import examples
 from makalu.cli.generate_command import generate
 from makalu.cli.lease_commands import lease
 from makalu.cli.measure_commands import bench, zoo
-from makalu.cli.options import (How, compile_net, compile_options, config_option, json_option,
+from makalu.cli.options import (How, compile_each, compile_options, config_option, json_option,
                                 load_net)
 from makalu.cli.plan_command import plan
 from makalu.cli.quote_command import quote
 from makalu.cli.run_command import run
 from makalu.cli.serve_command import fleet, serve, token
 from makalu.cli.watch_commands import ls, monitor, top
+from makalu.cores import Aim
 from makalu.text import plain
 
 
@@ -59,13 +59,11 @@ def cli() -> None:
               help="[default: the model's name with .mkl, in the current folder]")
 @compile_options
 @decoder_options(None)
-@click.option("--cores", type=click.IntRange(1, MOST_RANKS), default=1, show_default=True,
-              metavar="N", help="Cores that run the network together, each input on all of them. "
-              "Only the golden model runs such a program.")
+@cores_options
 @click.option("--report", is_flag=True, help="Show node by node where it runs and why.")
 @json_option
 def compile_command(model: str, output: str | None, how: How, context: tuple[int, ...],
-                    prefill: int, cores: int, report: bool, as_json: bool) -> None:
+                    prefill: int, cores: int | Aim, report: bool, as_json: bool) -> None:
     """Compile MODEL into a program file.
 
     MODEL is an ONNX file; a TensorFlow SavedModel folder or frozen GraphDef (.pb), Keras (.keras,
@@ -93,18 +91,30 @@ def compile_command(model: str, output: str | None, how: How, context: tuple[int
       makalu compile net.onnx --config core1024 --dram-price 0.25 --report
       makalu compile examples/topics.onnx --context 64,128 --host all -o topics.mkl
       makalu compile examples/digits_int8.onnx --host all --config tiny --cores 4 -o digits4.mkl
+      makalu compile net.onnx --config core1024 --cores auto
+      makalu compile net.onnx --config core1024 --cores auto --objective throughput --max-cores 16
+      makalu compile net.onnx --cores auto --objective fewest --latency-bound 200000
     """
-    if context and cores > 1:
+    if context and cores != 1:
         raise click.ClickException("--context is for one core: leave --cores out")
-    program = compile_decoder(model, how, context, prefill) if context else compile_net(
-        model, dataclasses.replace(how, cores=cores))
+    chosen = None
+    if isinstance(cores, Aim):
+        chosen = compile_best(model, how, cores)
+        program = chosen.best.program
+    elif context:
+        program = compile_decoder(model, how, context, prefill)
+    else:
+        program, = compile_each(model, how, (cores,))
     path = Path(output) if output else Path(Path(model).stem + ".mkl")
     program.save(path)
     if as_json:
-        console.emit_json({**facts.summary(program), "file": str(path)})
+        console.emit_json({**facts.summary(program), "file": str(path),
+                           **(as_data(chosen) if chosen else {})})
         return
     if report:
         console.report(program)
+    if chosen:
+        show(chosen)
     s = facts.summary(program)
     console.out.print(f"{path}: {s['instructions']:,} instructions, program of "
                       f"{s['image_bytes']:,} bytes, file of {path.stat().st_size:,} bytes, for "

@@ -2,8 +2,7 @@
 """Options that several commands share, and the program that they lead to."""
 
 import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +113,6 @@ class How:
     dram_price: float
     edges: Edges
     verify: bool
-    cores: int = 1
 
     def onnx_file(self, model: str) -> str:
         """The model as ONNX."""
@@ -259,26 +257,32 @@ def kept(keep: Sequence[str]) -> dict[str, str] | None:
     return found if keep else None
 
 
-def compile_net(model: str, how: How) -> Program:
-    """The program that a model compiles to."""
+def compile_each(model: str, how: How, counts: Iterable[int]) -> Iterator[Program]:
+    """The programs that it compiles to for several numbers of cores."""
+    numbers = list(counts)
     file = how.onnx_file(model)
     text = f"compiling {Path(model).name} for {how.config}"
-    with console.err.status(text) as status, warnings.catch_warnings():
-        warnings.simplefilter("ignore", api.HostAloneWarning)  # said below
-        program = api.compile(
-            file, how.config, name=Path(model).stem, host=how.host,
-            calibration=how.samples(), batch=how.batch, precision=how.precision,
-            quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
-            dram_price=how.dram_price, cores=how.cores,
-            say=lambda progress: status.update(f"{text}: {progress}"))
-    console.warn_host_alone(program)
-    return program
+    status = console.err.status(text)
+    programs = api.compile_each(
+        file, how.config, numbers, name=Path(model).stem, host=how.host,
+        calibration=how.samples(), batch=how.batch, precision=how.precision,
+        quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
+        dram_price=how.dram_price, say=lambda progress: status.update(f"{text}: {progress}"))
+    for cores in numbers:
+        if cores > 1:
+            status.update(f"{text}, {cores} cores")
+        with status:
+            program = next(programs)
+        if cores == numbers[0]:
+            console.warn_host_alone(program)
+        yield program
 
 
 def load_net(net: str, how: How) -> Program:
     """The program in a .mkl file, or the one that a model compiles to."""
     if is_model(net):
-        return compile_net(net, how)
+        program, = compile_each(net, how, (1,))
+        return program
     program = _read(net)
     console.warn_host_alone(program)
     if not given_by_default(click.get_current_context(), "config"):

@@ -176,6 +176,12 @@ def test_quantizes_an_fp32_model_with_calibration_data(tmp_path, images):
     (["compile", INT8, "--host", "all", "--cores", "17"], ["--cores", "1<=x<=16"]),
     (["compile", "examples/topics.onnx", "--host", "all", "--context", "64", "--cores", "2"],
      ["--context is for one core"]),
+    (["compile", "examples/topics.onnx", "--host", "all", "--context", "64", "--cores", "auto"],
+     ["--context is for one core"]),
+    (["compile", INT8, "--cores", "some"], ["--cores", "Or write auto"]),
+    (["compile", INT8, "--cores", "2", "--max-cores", "4"], ["--max-cores", "add --cores auto"]),
+    (["compile", INT8, "--host", "all", "--cores", "auto", "--objective", "fewest"],
+     ["objective fewest", "add --latency-bound CYCLES"]),
 ])
 def test_errors_are_a_sentence_with_a_cure(arguments, words):
     done = makalu(*arguments, code=1)
