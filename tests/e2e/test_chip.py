@@ -2,7 +2,7 @@
 """Programs side by side on a simulated chip: each has the golden model's bits, whatever the others
 do, and finds nothing of theirs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +10,6 @@ import pytest
 
 from compiler import compile_model
 from examples.digits import INT8
-from golden.gang import Gang
 from golden.machine import Machine
 from isa.chip import CHIPS
 from isa.instructions import Fault, Instruction, Opcode, Region, assembled
@@ -101,18 +100,28 @@ def test_random_programs_side_by_side(seed: int, pairs: int) -> None:
                                       Machine(TINY).run(p.image, inputs, p.region_sizes))
 
 
+def random_sends(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
+    """Ranks with streams of their own, which send to one another."""
+    return random_exchange(rng, TINY, CHIP.cores)
+
+
 @pytest.mark.parametrize("seed, programs", [(0, 8), (1, 8), pytest.param(
     2, 1000, marks=pytest.mark.long)])
-def test_random_programs_of_a_gang(seed: int, programs: int) -> None:
-    """The same program on all cores, each at its own pace among LOADs of its own."""
+@pytest.mark.parametrize("make", [random_gang, random_sends])
+def test_random_programs_on_all_cores(
+        make: Callable[[np.random.Generator], tuple[Program, np.ndarray]], seed: int, programs: int
+        ) -> None:
+    """Each core at its own pace; the golden model takes another order each time."""
     rng = np.random.default_rng(seed)
     dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
     with RtlChip(CHIP, dram=dram) as device:
-        for _ in range(programs):
-            p, given = random_gang(rng)
-            right = Machine(TINY).run(p.image, given, p.region_sizes)
-            device.load(p)
-            for result in device.execute_all([given] * CHIP.cores):
+        for k in range(programs):
+            p, given = make(rng)
+            golden = GoldenDevice(TINY, seed=k)
+            for each in (golden, device):
+                each.load(p)
+            right = golden.execute(given).outputs
+            for result in device.execute_all([given] * (CHIP.cores // p.ranks)):
                 assert np.array_equal(result.outputs, right)
 
 
@@ -205,17 +214,3 @@ def test_a_job_outside_its_window_touches_nothing(digits) -> None:
         with pytest.raises(MachineError, match="outside the window of its lease"):
             lease.end()
         assert control.read("QUEUE0_JOBS_HEAD") == 1
-
-
-@pytest.mark.parametrize("seed, programs", [(0, 8), (1, 8), pytest.param(
-    2, 1000, marks=pytest.mark.long)])
-def test_random_programs_that_send_to_one_another(seed: int, programs: int) -> None:
-    """Ranks with streams of their own; the golden model runs them in another order each time."""
-    rng = np.random.default_rng(seed)
-    dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
-    with RtlChip(CHIP, dram=dram) as device:
-        for k in range(programs):
-            p, given = random_exchange(rng, TINY, CHIP.cores)
-            right = Gang(TINY, CHIP.cores).run(p.image, p.starts, given, p.region_sizes, seed=k)
-            device.load(p)
-            assert np.array_equal(device.execute(given).outputs, right)
