@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What chips of several sizes would make of a model, one input a core, by the compiler's model of
-time: no chip is simulated."""
+"""What chips of several sizes would make of a model, an input for each core or each group of cores,
+by the compiler's model of time: no chip is simulated."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.machine.shared import gang, steps_of, together
@@ -19,11 +19,11 @@ the more it is worth to move little."""
 
 @dataclass(frozen=True)
 class Planned:
-    """A number of cores in front of one memory.
+    """A number of cores in front of one memory, in groups of ``ranks`` that work on an input each.
 
     Parameters
     ----------
-    cores : int
+    cores, ranks : int
     bytes_a_cycle : float
         Of the memory.
     price : float
@@ -31,21 +31,29 @@ class Planned:
     alone : int
         Cycles of an inference on one core with this memory for itself, with the program that is
         the quickest then.
+    groups : int
+        That are at work at the same time.
     gang, unicast : int
-        Cycles of each core when all are at work, each with an input of its own: as a gang, which
-        reads constants and instructions once, and without.
+        Cycles of an inference when all groups are at work: of single cores as a gang, which reads
+        constants and instructions once, and without. Groups of several cores read for themselves.
     """
 
     cores: int
+    ranks: int
     bytes_a_cycle: float
     price: float
     alone: int
+    groups: int
     gang: int
     unicast: int
 
     def a_second(self, mhz: float, batch: int) -> float:
         """Elements that all cores together infer in a second, of a program for so many a time."""
-        return self.cores * batch * mhz * 1e6 / self.gang
+        return self.groups * batch * mhz * 1e6 / self.gang
+
+    def share(self, cycles: int) -> float:
+        """How quick each core of a group is that takes so many cycles, against one alone."""
+        return self.alone / (self.ranks * cycles)
 
 
 def channels(cores: int) -> int:
@@ -64,14 +72,15 @@ def bandwidth(config: Config, cores: int) -> float:
     return channels(cores) * config.bus_bytes
 
 
-def plan(programs: dict[float, Program], counts: Sequence[int], bytes_a_cycle: float | None = None
-         ) -> Iterator[Planned]:
+def plan(programs: Sequence[Mapping[float, Program]], counts: Sequence[int],
+         bytes_a_cycle: float | None = None) -> Iterator[Planned]:
     """What each number of cores makes of a model.
 
     Parameters
     ----------
-    programs : dict of float to Program
-        The model, compiled with each price of a DRAM byte.
+    programs : sequence of mappings of float to Program
+        The model, compiled with each price of a DRAM byte: first for one core, then for each size
+        of a group that is wanted.
     counts : sequence of int
     bytes_a_cycle : float, optional
         Of the memory, whatever the cores; by default what a chip of so many has.
@@ -79,18 +88,22 @@ def plan(programs: dict[float, Program], counts: Sequence[int], bytes_a_cycle: f
     Yields
     ------
     Planned
-        One for each of ``counts``.
+        For each of ``counts``, one for each of ``programs`` that has no more cores.
     """
-    config = next(iter(programs.values())).config
+    config = next(iter(programs[0].values())).config
     for cores in counts:
         width = bytes_a_cycle or bandwidth(config, cores)
-        took = {price: max(together([program] * cores, width, gang=True))
-                for price, program in programs.items()}
-        best = min(took, key=lambda price: took[price])
-        yield Planned(cores, width, best,
-                      min(together([program], width)[0] for program in programs.values()),
-                      took[best],
-                      min(max(together([p] * cores, width)) for p in programs.values()))
+        alone = min(together([program], width)[0] for program in programs[0].values())
+        for priced in programs:
+            one = next(iter(priced.values()))
+            if one.ranks > cores:
+                continue
+            took = {price: in_groups(program, cores, width) for price, program in priced.items()}
+            best = min(took, key=lambda price: took[price])
+            unicast = took[best] if one.ranks > 1 else min(
+                max(together([program] * cores, width)) for program in priced.values())
+            yield Planned(cores, one.ranks, width, best, alone, groups(one, cores), took[best],
+                          unicast)
 
 
 def groups(program: Program, cores: int) -> int:

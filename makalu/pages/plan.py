@@ -6,6 +6,7 @@ What :mod:`makalu.plan` says of networks of true structure, whose weights are sy
 
 import sys
 
+from isa.program import Program
 from makalu import api
 from makalu.measure.networks import networks
 from makalu.pages.chip import MOBILENET
@@ -16,13 +17,16 @@ from sim.cache import say
 PAGE = DOCS / "chip.md"
 BEGIN, END = "<!-- plan -->\n", "<!-- end of plan -->"
 MACHINE, CORES, LABEL = "core1024", 64, "resnet50"
-TITLES = ("network", "cores", "DRAM, B/cycle", "price", "cycles of each core", "of one alone",
+GROUP = 4
+"""Cores of the groups that are shown beside single ones."""
+
+TITLES = ("network", "cores", "groups", "DRAM, B/cycle", "price", "cycles of each", "of one alone",
           "unicast")
 
 
 def _row(name: str, p: Planned) -> list[str]:
-    return [name, str(p.cores), f"{p.bytes_a_cycle:g}", f"{p.price:g}", f"{p.gang:,}",
-            f"{p.alone / p.gang:.1%}", f"{p.alone / p.unicast:.1%}"]
+    return [name, str(p.cores), f"{p.groups} x {p.ranks}", f"{p.bytes_a_cycle:g}", f"{p.price:g}",
+            f"{p.gang:,}", f"{p.share(p.gang):.1%}", f"{p.share(p.unicast):.1%}"]
 
 
 def main() -> None:
@@ -30,12 +34,13 @@ def main() -> None:
     (resnet,) = (network for network in networks()[0] if network.label == LABEL)
     rows = []
     for network in (resnet, MOBILENET):
-        programs = {}
+        one, group = dict[float, Program](), dict[float, Program]()
         for price in PRICES:
             say(f"{network.label} at price {price:g}")
-            programs[price] = api.compile(network.source(), MACHINE, host=("all",),
-                                          name=network.label, dram_price=price)
-        rows += [_row(network.label, planned) for planned in plan(programs, sizes(cores))]
+            one[price], group[price] = api.compile_each(
+                network.source(), MACHINE, (1, GROUP), host=("all",), name=network.label,
+                dram_price=price)
+        rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]
     text = PAGE.read_text()
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text(head + BEGIN + "\n" + table(TITLES, rows) + "\n" + END + tail)

@@ -34,7 +34,7 @@ def test_the_quickest_program_is_taken():
                                                                 "DequantizeLinear"))
     slow = compile_model(INT8, PRESETS["core256"], batch=3, allow_host=("QuantizeLinear",
                                                                        "DequantizeLinear"))
-    one, four = plan({0.5: slow, 2.0: quick}, [1, 4], 16)
+    one, four = plan([{0.5: slow, 2.0: quick}], [1, 4], 16)
     assert (one.price, four.price) == (2.0, 2.0)
     assert one.alone == one.gang == one.unicast == sum(quick.predicted_cycles)
     assert four.alone == one.alone < four.gang < four.unicast
@@ -49,3 +49,17 @@ def test_the_command():
     assert [(c["cores"], c["bytes_a_cycle"]) for c in found["chips"]] == [(1, 16), (4, 32)]
     shown = CliRunner().invoke(cli, ["plan", DIGITS, "--host", "all", "--cores", "4"])
     assert "of one alone" in shown.output and "100.0 %" in shown.output
+
+
+def test_groups_beside_single_cores():
+    run = CliRunner().invoke(cli, ["plan", DIGITS, "--host", "all", "--cores", "16", "--groups-of",
+                                   "2", "--dram-price", "0.25", "--json"])
+    assert run.exit_code == 0, run.output
+    chips = json.loads(run.output)["chips"]
+    assert [(c["cores"], c["ranks"], c["groups"]) for c in chips] == [
+        (1, 1, 1), (4, 1, 4), (4, 2, 2), (16, 1, 16), (16, 2, 8)]
+    one, group = chips[1:3]
+    assert group["gang"] == group["unicast"] < one["gang"] < 2 * group["gang"]
+    assert group["elements_per_second"] == pytest.approx(2e8 / group["gang"], abs=0.001)
+    refused = CliRunner().invoke(cli, ["plan", "net.mkl", "--groups-of", "2"])
+    assert refused.exit_code == 1 and "give the model, or leave --groups-of out" in refused.output
