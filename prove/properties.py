@@ -2,7 +2,7 @@
 """The properties, as data: what each says in words, and the design that says it to the checker."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
@@ -11,11 +11,12 @@ from isa.config import Config
 from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
+from prove.exchange import Awaits, Exchanges, Landings, Sends
 from prove.gathers import Gathers
 from prove.hub import ReadGroups, ReadOrder, ReadPlaces, ReadTurns, WriteOrder
 from prove.ports import Ranks, Shared
 from prove.streams import Order, Places
-from prove.waits import Counters, Waits
+from prove.waits import Counters, GangWaits, Waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,11 @@ def small(bus_bytes: int, max_burst: int) -> Config:
     return Config(lanes=4, spm_bytes=1024, spm_banks=4, psum_depth=4, ppu_lanes=4, weight_words=1,
                   vector_lanes=4, addr_bits=32, outstanding=2, bus_bytes=bus_bytes,
                   max_burst=max_burst)
+
+
+def wide(bus_bytes: int, max_burst: int) -> Config:
+    """The same with words as wide as the bus."""
+    return replace(small(bus_bytes, max_burst), lanes=bus_bytes, spm_bytes=2048)
 
 
 ORDER = ("nothing is lost, doubled, changed or overtaken; an offered payload stays; it holds "
@@ -164,4 +170,35 @@ PROPERTIES = (
                   "once and in order to their addresses; those of two bursts never mix; a burst is "
                   "answered once, in order, when all of its pieces are",
              design=lambda: WriteOrder(small(32, 2)), cycles=11, seconds=0, quick=False),
+    Property(name="gang_waits", block="hw/exchange/gate.py",
+             says="as `waits`, of the queues that only a gang has",
+             design=lambda: GangWaits(WAIT_REACH - 1)),
+    Property(name="awaits", block="hw/exchange/signals.py",
+             says="a counter of signals has one for each of them since the gang before; an AWAIT "
+                  "is complete a cycle after its counter is as far as the threshold, modulo 2^16, "
+                  "and not before, but two cycles after it was taken at the soonest; if fewer "
+                  "signals than half of the counter's range come until then",
+             design=Awaits, cycles=7),
+    Property(name="sends", block="hw/exchange/send.py",
+             says="XFERs of up to four runs of a word, and SIGNALs: bursts go out in the order of "
+                  "their instructions, each run once, to its place, the ranks and the counter of "
+                  "its instruction; the last burst of what signals is a signal, and no other; an "
+                  "instruction is complete with the answer to its last burst",
+             design=lambda: Sends(small(8, 2)), cycles=18, seconds=0, quick=False),
+    Property(name="landings", block="hw/exchange/landing.py",
+             says="whatever comes and whenever the scratchpad takes it: each word is written once, "
+                  "in order, to its address; bursts land once and in order, when all their words "
+                  "have been written and the writes been made; then a count rises, by each that is "
+                  f"a signal, and at no other time; there is room {Landings.SLOW} cycles after "
+                  "the scratchpad begins to take all", design=lambda: Landings(wide(8, 2)),
+             cycles=11, seconds=0, quick=False),
+    Property(name="exchanges", block="hw/chip/exchange.py",
+             says="bursts of three cores, any of which are a gang, to ranks that the chip has: "
+                  "each beat goes once, in order and unchanged, to those that it is for and to "
+                  "nobody else; none to anybody if one of those is not in the gang, and then the "
+                  "answer is an error; a burst is answered once, in order, and not before all whom "
+                  "it was for have landed it; who keeps posting is passed over "
+                  f"{Exchanges.CORES - 1} times at most; while all give, take and land what they "
+                  f"can, an answer comes in {Exchanges.SLOW} cycles",
+             design=lambda: Exchanges(small(8, 2)), cycles=12, seconds=0, quick=False),
 )

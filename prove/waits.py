@@ -8,16 +8,19 @@ were not complete when it came, and ``later`` have completed since, those behind
 included.
 """
 
-from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal
+from typing import Any
+
+from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from hw.control.sequencer import Sequencer
-from hw.engine.ports import instruction_layout, view_of
+from hw.engine.ports import view_of
 from hw.engine.waits import WaitGate, blocked
+from hw.exchange.gate import GANG_ONLY, GangGate
 from hw.parts.delay import register
 from isa.config import Config
-from isa.instructions import QUEUES, WAIT_BITS, WAIT_REACH, Opcode
+from isa.instructions import GANG_QUEUES, QUEUES, WAIT_BITS, WAIT_REACH, Opcode
 from prove.checker import Design
 
 UNDER_WAY = 128
@@ -28,8 +31,12 @@ QUEUE = data.StructLayout({"start": WAIT_BITS, "distance": WAIT_BITS, "pending":
 
 
 class Waits(Design):
-    """A wait gate lets an instruction pass in the cycle after all that it waits for is complete,
-    and only then, while up to ``later`` instructions of each queue complete in any cycles."""
+    """A gate lets an instruction pass in the cycle after all that it waits for is complete, and
+    only then, while up to ``later`` instructions of each queue complete in any cycles; and it says
+    whom a waiting instruction waits for."""
+
+    NAMES: tuple[str, ...] = QUEUES
+    """The queues that the gate knows."""
 
     mask: Signal
     queues: data.View
@@ -37,15 +44,19 @@ class Waits(Design):
 
     def __init__(self, later: int):
         self._later = later
-        super().__init__({"mask": In(len(QUEUES)), "ready": In(1),
-                          "queues": In(data.ArrayLayout(QUEUE, len(QUEUES))), "reached": Out(1)})
+        super().__init__({"mask": In(len(self.NAMES)), "ready": In(1),
+                          "queues": In(data.ArrayLayout(QUEUE, len(self.NAMES))),
+                          "reached": Out(1)})
+
+    def _gate(self) -> Any:
+        return WaitGate(Opcode.STORE)
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.gate = gate = WaitGate(Opcode.STORE)
-        instr = view_of(instruction_layout(Opcode.STORE))
+        m.submodules.gate = gate = self._gate()
+        instr = view_of(gate.i.payload.shape())
         complete = []
-        for name, queue in zip(QUEUES, self.queues, strict=True):
+        for name, queue in zip(self.NAMES, self.queues, strict=True):
             m.d.comb += [
                 Assume(queue.distance <= WAIT_REACH), Assume(queue.later <= self._later),
                 instr[f"wait_{name}"].eq(queue.start + queue.pending - queue.distance),
@@ -53,13 +64,30 @@ class Waits(Design):
             complete.append(queue.later + queue.distance >= queue.pending)
         satisfied, before, came = Signal(), Signal(), Signal()
         m.d.comb += [
-            instr.wait_mask.eq(self.mask), gate.i.payload.eq(instr), gate.o.ready.eq(self.ready),
+            instr.wait_mask.eq(self.mask << GANG_QUEUES.index(self.NAMES[0])),
+            gate.i.payload.eq(instr), gate.o.ready.eq(self.ready),
             gate.i.valid.eq(1), satisfied.eq((~self.mask | Cat(*complete)).all()),
-            Assert(blocked(instr, gate.completed) == self.mask & ~Cat(*complete)),
             Assert(gate.o.valid == came & before),
             self.reached.eq(gate.o.valid & self.mask.all())]
         m.d.sync += [before.eq(satisfied), came.eq(~gate.i.ready)]
+        self._says(m, gate, instr, self.mask & ~Cat(*complete), came & ~before)
         return m
+
+    def _says(self, m: Module, gate: Any, instr: data.View, lacks: Value, waits: Value) -> None:
+        """What the gate shows: ``lacks`` are the queues that are not far enough."""
+        m.d.comb += Assert(blocked(instr, gate.completed) == lacks)
+
+
+class GangWaits(Waits):
+    """The same of the gate for the queues that only a gang has."""
+
+    NAMES = GANG_ONLY
+
+    def _gate(self) -> Any:
+        return GangGate(Opcode.STORE)
+
+    def _says(self, m: Module, gate: Any, instr: data.View, lacks: Value, waits: Value) -> None:
+        m.d.comb += Assert(gate.blocked == waits)
 
 
 class Counters(Design):

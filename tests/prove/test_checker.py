@@ -13,13 +13,13 @@ from hw.memory.lanes import Status
 from hw.parts.choice import any_before
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
-from isa.instructions import HEAD, UNIT_BYTES, WAIT_REACH
-from prove import checker, controller, dma, gathers, hub, ports
+from isa.instructions import HEAD, SIGNAL_BITS, UNIT_BYTES, WAIT_BITS, WAIT_REACH
+from prove import checker, controller, dma, exchange, gathers, hub, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
-from prove.properties import small
+from prove.properties import small, wide
 from prove.streams import Order
-from prove.waits import Waits
+from prove.waits import GangWaits, Waits
 
 
 class Counter(wiring.Component):
@@ -131,6 +131,29 @@ def test_a_hub_that_is_wrong_is_refuted(block, name, wrong, design, monkeypatch)
     always; a channel that another core may have in the middle of a burst."""
     monkeypatch.setattr(f"hw.chip.{block}.{name}", wrong)
     assert not check(design(small(32, 2)), 11).holds
+
+
+def hasty(m, name, port, valid, write, last):
+    """As :func:`hw.scratchpad.last_write.write_out`, but nobody waits for the writes to be made."""
+    leaves = Signal(name=f"{name}_leaves")
+    m.d.comb += [port.valid.eq(valid & write), leaves.eq(valid & (port.ready | ~write))]
+    return leaves
+
+
+@pytest.mark.parametrize("name, wrong, design, cycles", [
+    ("chip.exchange.turns", fixed, lambda: exchange.Exchanges(small(8, 2)), 9),
+    ("chip.exchange.one_of", lambda choice, values: list(values)[0],
+     lambda: exchange.Exchanges(small(8, 2)), 9),
+    ("memory.lane_writer.write_out", hasty, lambda: exchange.Landings(wide(8, 2)), 9),
+    ("exchange.send.Mux", lambda empty, one, count: count,
+     lambda: exchange.Sends(small(8, 2)), 17),
+    ("exchange.signals.SIGNAL_BITS", SIGNAL_BITS - 1, exchange.Awaits, 7),
+    ("exchange.gate.WAIT_BITS", WAIT_BITS - 1, lambda: GangWaits(WAIT_REACH - 1), 7)])
+def test_an_exchange_that_is_wrong_is_refuted(name, wrong, design, cycles, monkeypatch):
+    """The first core always, at two places; words that count before they are made; a SIGNAL without
+    a burst; counters that are shorter than what they are compared with."""
+    monkeypatch.setattr(f"hw.{name}", wrong)
+    assert not check(design(), cycles).holds
 
 
 def test_a_buffer_that_never_fills_says_nothing():
