@@ -93,7 +93,7 @@ class Exchanges(Design):
     keeps posting is passed over more often than there are others; and while all give, take and land
     what they can, an answer comes in ``SLOW`` cycles."""
 
-    SLOW = 10
+    SLOW = 6
 
     CORES = 3
     QUEUED = 5

@@ -200,5 +200,5 @@ PROPERTIES = (
                   "it was for have landed it; who keeps posting is passed over "
                   f"{Exchanges.CORES - 1} times at most; while all give, take and land what they "
                   f"can, an answer comes in {Exchanges.SLOW} cycles",
-             design=lambda: Exchanges(small(8, 2)), cycles=12, seconds=0, quick=False),
+             design=lambda: Exchanges(small(8, 2)), cycles=11, seconds=0, quick=False),
 )
