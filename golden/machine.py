@@ -14,9 +14,8 @@ from golden.fault import MachineFault
 from golden.results import Exceptions
 from golden.tensor import Tensor
 from isa.config import Config
-from isa.instructions import (EXCHANGE, GANG_QUEUES, KEPT, QUEUES, QUEUE_OF, SIGNALS, SIGNAL_BITS,
-                              WAIT_BITS, WAIT_REACH, Fault, Instruction, Opcode, Region, codes,
-                              reached)
+from isa.instructions import (EXCHANGE, KEPT, QUEUE_OF, SIGNALS, SIGNAL_BITS, WAIT_BITS, WAIT_REACH,
+                              Fault, Instruction, Opcode, Region, codes, queues_of, reached)
 
 __all__ = ["Machine", "MachineFault", "zeros"]
 
@@ -44,7 +43,7 @@ class Machine:
 
     def __init__(self, config: Config):
         self.config = config
-        self.queues = GANG_QUEUES if config.exchange else QUEUES
+        self.queues = queues_of(config)
         self.gang, self.signals = [self], [0] * SIGNALS
         self.spm = np.zeros((config.spm_words, config.word_bytes), np.uint8)
         self.exceptions = Exceptions()

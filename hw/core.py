@@ -29,7 +29,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.arith.float_lane import KIND
 from hw.control.fetch import Fetch
-from hw.control.registers import EVENTS, Control
+from hw.control.registers import Control, growth_layout
 from hw.control.sequencer import Sequencer
 from hw.engine.ports import FAULT_ENGINE, SpmRead, SpmReader, SpmWrite, SpmWriter
 from hw.engine.profile import Buckets, events_layout
@@ -48,11 +48,11 @@ from hw.parts.delay import register
 from hw.scratchpad.banks import Scratchpad
 from hw.scratchpad.port_share import SharedRead, SharedWrite
 from hw.tensor.engine import TensorEngine
-from hw.trace import TRACE, observe
+from hw.trace import observe, trace_layout
 from hw.vector.engine import VectorEngine
 from hw.window.engine import WindowEngine
 from isa.config import Config
-from isa.instructions import INDEX_BITS, QUEUES, Region
+from isa.instructions import INDEX_BITS, Region, queues_of
 from isa.registers import BUCKET_COUNTERS, EXCEPTIONS
 
 
@@ -80,7 +80,7 @@ class Machine(wiring.Component):
         As in :class:`hw.control.registers.Control`.
     busy, quiet, done, fault, fault_code, fault_index, fault_engine, events
         Likewise.
-    trace : TRACE
+    trace : trace_layout(config)
         Where asked for.
     """
 
@@ -110,14 +110,14 @@ class Machine(wiring.Component):
     def __init__(self, config: Config, trace: bool = False):
         self._config, self._trace = config, trace
         super().__init__({
-            **({"trace": Out(TRACE)} if trace else {}),
+            **({"trace": Out(trace_layout(config))} if trace else {}),
             **({"exchange": Out(Exchange(config))} if config.exchange else {}),
             "bus": Out(AXI4(config)), "held": In(1), "settings": In(SETTINGS), "start": In(1),
             "stop": In(1),
             "clear": In(Control.CLEARS), "wipe": In(1), "wiped": Out(1), "busy": Out(1),
             "quiet": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
-            "fault_engine": Out(FAULT_ENGINE), "events": Out(EVENTS)})
+            "fault_engine": Out(FAULT_ENGINE), "events": Out(growth_layout(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -183,7 +183,7 @@ class Machine(wiring.Component):
         if self._trace:
             observed, clear = Module(), self.clear[0]
             observe(observed, platform, config, self.trace, clear, self.busy, sequencer.dispatch,
-                    {queue: e for queue, e in engines.items() if queue in QUEUES}, buckets)
+                    engines, buckets)
             m.submodules.trace = ResetInserter(clear)(observed)
         return m
 
@@ -268,15 +268,14 @@ class Machine(wiring.Component):
         """Where the engines' cycles go, by queue, and to the counters."""
         made = {}
         for queue, e in engines.items() if self._config.profile else ():
-            if queue not in QUEUES:
-                continue
-            made[queue] = buckets = self._unit(m, f"{queue}_buckets", 0, Buckets(queue))
+            made[queue] = buckets = self._unit(m, f"{queue}_buckets", 0,
+                                               Buckets(queue, queues_of(self._config)))
             m.d.comb += [
                 *(buckets.events[name].eq(e.events[name]) for name, _ in events_layout(queue)),
                 buckets.blocked.eq(sequencer.blocked[queue]),
                 buckets.present.eq(e.engine.busy | e.instr.valid),
-                *(self.events[counter.lower()].eq(buckets.bucket[name])
-                  for name, counter in BUCKET_COUNTERS[queue].items())]
+                *(self.events[BUCKET_COUNTERS[queue][name].lower()].eq(buckets.bucket[name])
+                  for name in buckets.bucket.shape().members)]
         return made
 
 
@@ -301,7 +300,7 @@ class Core(wiring.Component):
     exchange : :class:`hw.exchange.ports.Exchange`
         Where the configuration has it.
     irq : 1
-    trace : TRACE
+    trace : trace_layout(config)
         Where asked for.
     """
 
@@ -318,7 +317,7 @@ class Core(wiring.Component):
         super().__init__({"reset": In(1), "host": In(AXI4Lite()), "bus": Out(AXI4(config)),
                           "held": In(1), "irq": Out(1),
                           **({"exchange": Out(Exchange(config))} if config.exchange else {}),
-                          **({"trace": Out(TRACE)} if trace else {})})
+                          **({"trace": Out(trace_layout(config))} if trace else {})})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()

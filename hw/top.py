@@ -25,7 +25,7 @@ from hw.memory.axi import AXI4, AXI4Lite
 from hw.memory.plain import PlainAXI
 from hw.parts.clock_gate import VERILOG, GatedClocks
 from hw.parts.one_module import share
-from hw.trace import TRACE
+from hw.trace import trace_layout
 from isa.config import Config
 
 TOP = "makalu"
@@ -47,7 +47,7 @@ class Makalu(wiring.Component):
     ----------
     config : Config
     trace : bool
-        With the ports ``trace_…``, one for each field of :data:`hw.trace.TRACE`.
+        With the ports ``trace_…``, one for each field of :func:`hw.trace.trace_layout`.
 
     Members
     -------
@@ -70,7 +70,7 @@ class Makalu(wiring.Component):
         self._config, self._trace = config, trace
         members = {"irq": Out(1), "held": In(1)}
         if trace:
-            members |= {f"trace_{name}": Out(field.shape) for name, field in TRACE}
+            members |= {f"trace_{name}": Out(field.shape) for name, field in trace_layout(config)}
         self._ports = _ports(config)
         for port in self._ports.values():
             members |= port.members()
@@ -88,7 +88,8 @@ class Makalu(wiring.Component):
         m.d.comb += [ClockSignal("core").eq(ClockSignal()), core.reset.eq(reset),
                      self.irq.eq(core.irq), core.held.eq(self.held)]
         if self._trace:
-            m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name]) for name, _ in TRACE]
+            m.d.comb += [getattr(self, f"trace_{name}").eq(core.trace[name])
+                         for name in core.trace.shape().members]
         # the host may ask in the first cycle without rst, when the core is still in reset
         self._ports["host"].connect(m, self, core.host, shut=reset)
         self._ports["bus"].connect(m, self, core.bus)
@@ -106,8 +107,9 @@ def verilog_of(design: Elaboratable, name: str, platform: object = None) -> str:
 
 
 def verilog(config: Config, trace: bool = False, gated: bool = False) -> str:
-    """Verilog of the machine, top module ``makalu``; with the ports of :data:`hw.trace.TRACE` if
-    it is for a simulation; with ``gated`` clocks, and the model of their gate."""
+    """Verilog of the machine, top module ``makalu``; with the ports of
+    :func:`hw.trace.trace_layout` if it is for a simulation; with ``gated`` clocks, and the model of
+    their gate."""
     if not gated:
         return verilog_of(Makalu(config, trace), TOP)
     return verilog_of(Makalu(config, trace), TOP, GatedClocks()) + "\n" + VERILOG

@@ -2,9 +2,9 @@
 """What a simulation sees of every instruction: the trace port of a core built with ``trace``.
 
 It only looks: the machine does the same in the same cycles with and without it. Bit ``q`` of a
-field stands for the queue at position ``q`` of :data:`isa.instructions.QUEUES`. Each queue is in
-order, so that the bits alone say which instruction is meant, and instructions are dispatched in
-program order.
+field stands for the queue at position ``q`` of those of the machine
+(:func:`isa.instructions.queues_of`). Each queue is in order, so that the bits alone say which
+instruction is meant, and instructions are dispatched in program order.
 """
 
 from typing import Any
@@ -18,21 +18,26 @@ from hw.engine.signature import Signatures
 from hw.memory.store import StoreEngine
 from hw.parts.clock_gate import clocked
 from isa.config import Config
-from isa.instructions import QUEUES
-from isa.registers import BUCKETS, BUCKET_NAMES
+from isa.instructions import QUEUES, queues_of
+from isa.registers import BUCKET_NAMES, GANG_WAITS
 from isa.signature import BITS, CHUNK
-
-TRACE = data.StructLayout({
-    "busy": 1, "dispatch": unsigned(len(QUEUES)), "start": unsigned(len(QUEUES)),
-    "done": unsigned(len(QUEUES)), **{f"signature_{q}": unsigned(BITS) for q in QUEUES},
-    **{f"bucket_{q}": unsigned(len(BUCKET_NAMES)) for q in QUEUES}})
-"""``busy``: a program runs; ``dispatch``: an instruction enters its queue; ``start``: an engine
-begins one, waits satisfied; ``done``: one is complete, and what it wrote has this signature
-(:mod:`isa.signature`); ``bucket``: where an engine's cycle goes, a bit for each of
-:data:`isa.registers.BUCKET_NAMES`, in a machine with ``profile``."""
 
 GROUPS = 64
 """Instructions, or bursts of a STORE, that a port may be ahead of what is done."""
+
+
+def trace_layout(config: Config) -> data.StructLayout:
+    """``busy``: a program runs; ``dispatch``: an instruction enters its queue; ``start``: an engine
+    begins one, waits satisfied; ``done``: one is complete, and what it wrote into its own
+    scratchpad or into memory has this signature (:mod:`isa.signature`); ``bucket``: where an
+    engine's cycle goes, a bit for each of :data:`isa.registers.BUCKET_NAMES` that the machine has,
+    in one with ``profile``."""
+    queues = queues_of(config)
+    buckets = len(BUCKET_NAMES) - (0 if config.exchange else len(GANG_WAITS))
+    return data.StructLayout({
+        "busy": 1, **{name: unsigned(len(queues)) for name in ("dispatch", "start", "done")},
+        **{f"signature_{q}": unsigned(BITS) for q in QUEUES},
+        **{f"bucket_{q}": unsigned(buckets) for q in queues}})
 
 
 def observe(m: Module, platform: object, config: Config, trace: data.View, clear: Value,
@@ -42,20 +47,29 @@ def observe(m: Module, platform: object, config: Config, trace: data.View, clear
     m.d.comb += [trace.busy.eq(busy), trace.dispatch.eq(dispatch)]
     for queue, b in buckets.items():
         m.d.comb += [trace[f"bucket_{queue}"][BUCKET_NAMES.index(name)].eq(b.bucket[name])
-                     for name in BUCKETS[queue]]
+                     for name in b.bucket.shape().members]
     for queue, e in engines.items():
-        number = QUEUES.index(queue)
-        if queue == "store":
-            signatures = _stores(m, config, e)
-        else:
-            signatures = _words(m, config, getattr(e, "write" if queue == "load" else "out"), e)
-        moves = (bit for w in signatures.write for bit in (w.valid, w.ends))
-        place = clocked(m, platform, f"{queue}_signed", lasts=1,
-                        wants=Cat(signatures.settle, clear, *moves).any())
-        m.submodules[f"{queue}_signatures"] = place(ResetInserter(clear)(signatures))
-        m.d.comb += [
-            trace.start[number].eq(e.engine.start), trace.done[number].eq(e.engine.done),
-            signatures.done.eq(e.engine.done), trace[f"signature_{queue}"].eq(signatures.value)]
+        number = queues_of(config).index(queue)
+        signatures = _signatures(m, platform, config, clear, queue, e) if queue in QUEUES else None
+        m.d.comb += [trace.start[number].eq(e.engine.start), trace.done[number].eq(e.engine.done)]
+        if signatures:
+            m.d.comb += [signatures.done.eq(e.engine.done),
+                         trace[f"signature_{queue}"].eq(signatures.value)]
+
+
+def _signatures(m: Module, platform: object, config: Config, clear: Value, queue: str, engine: Any
+                ) -> Signatures:
+    """Those of an engine's instructions."""
+    if queue == "store":
+        signatures = _stores(m, config, engine)
+    else:
+        ports = getattr(engine, "write" if queue == "load" else "out")
+        signatures = _words(m, config, ports, engine)
+    moves = (bit for w in signatures.write for bit in (w.valid, w.ends))
+    place = clocked(m, platform, f"{queue}_signed", lasts=1,
+                    wants=Cat(signatures.settle, clear, *moves).any())
+    m.submodules[f"{queue}_signatures"] = place(ResetInserter(clear)(signatures))
+    return signatures
 
 
 def _words(m: Module, config: Config, ports: SpmWriter | list[SpmWriter], engine: Any

@@ -29,7 +29,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from isa.config import SPM_ADDRESS_BITS
+from isa.config import SPM_ADDRESS_BITS, Config
 from isa.numerics import ZERO_POINT_BITS
 
 UNIT_BYTES = 32
@@ -44,6 +44,15 @@ QUEUES = ("load", "tensor", "window", "vector", "store")
 
 GANG_QUEUES = (*QUEUES, "send", "await")
 """Those of a machine with ``exchange``, which works in a gang."""
+
+GANG_ONLY = GANG_QUEUES[len(QUEUES):]
+"""Those that no other machine has."""
+
+
+def queues_of(config: Config) -> tuple[str, ...]:
+    """Those of a machine."""
+    return GANG_QUEUES if config.exchange else QUEUES
+
 
 MOST_RANKS = 16
 """Cores of a gang."""

@@ -7,7 +7,8 @@ half ends in ``_HI``.
 
 from dataclasses import dataclass
 
-from isa.instructions import QUEUES, Region
+from isa.config import Config
+from isa.instructions import GANG_ONLY, GANG_QUEUES, QUEUES, Region
 
 REGISTER_SPACE_BITS = 12
 """Address bits of the AXI4-Lite slave."""
@@ -19,38 +20,45 @@ EVENTS = {
     "active": {
         "load": "a data beat arrives from memory", "tensor": "the array takes an activation vector",
         "window": "the groups take a step that has taps", "vector": "taps enter",
-        "store": "a data beat leaves for memory"},
+        "store": "a data beat leaves for memory", "send": "a data beat leaves for the exchange"},
     "wait_weights": {
         "tensor": "a vector waits for the next weight tile",
         "window": "a step waits for its weights"},
     "wait_data": {
         "tensor": "the feeder works but has no activation vector",
         "window": "the next step's words are not there", "vector": "the next tap's words are not "
-        "there", "store": "the next beat's words are not there"},
+        "there", "store": "the next beat's words are not there",
+        "send": "the next beat's words are not there"},
     "wait_out": {
         "load": "a beat, or the last words, wait for the scratchpad",
         "tensor": "a vector waits for a free PSUM bank, or the last words for the scratchpad",
         "window": "sums wait for the post stage, or the last words for the scratchpad",
         "vector": "a tap waits for the lanes, or the last words for the scratchpad",
-        "store": "the memory does not take the next beat or address"},
+        "store": "the memory does not take the next beat or address",
+        "send": "the exchange does not take the next beat or address"},
     "wait_dram": {
         "load": "requested data have not arrived, or the memory takes no request",
         "store": "all data have left, the memory has not answered"},
     "wait_gang": {
-        "load": "requested data have not arrived, and a core of the gang has not asked for them"},
+        "load": "requested data have not arrived, and a core of the gang has not asked for them",
+        "send": "all data have left, a scratchpad has not taken them",
+        "await": "the signals have not come"},
 }
 """Buckets that an engine itself tells apart: what each means, for the engines that have it."""
 
-BUCKETS = {queue: {
-    **{name: meaning[queue] for name, meaning in EVENTS.items() if queue in meaning},
-    **{f"wait_{q}": f"the next instruction waits for completed {q.upper()}s" for q in QUEUES},
-    "overhead": "an instruction is there and none of the above: set-up, pipelines that run empty",
-    "idle": "no instruction is there"} for queue in QUEUES}
+GANG_WAITS = tuple(f"wait_{q}" for q in GANG_ONLY)
+
+BUCKET_NAMES = (*EVENTS, *(f"wait_{q}" for q in QUEUES), "overhead", "idle", *GANG_WAITS)
+"""The buckets of any engine; last those that it has in a machine with ``exchange`` only."""
+
+BUCKETS = {queue: {name: meaning for name, meaning in (
+    *((name, meaning[queue]) for name, meaning in EVENTS.items() if queue in meaning),
+    *((f"wait_{q}", f"the next instruction waits for completed {q.upper()}s")
+      for q in GANG_QUEUES),
+    ("overhead", "an instruction is there and none of the above: set-up, pipelines that run empty"),
+    ("idle", "no instruction is there"))} for queue in GANG_QUEUES}
 """Where the cycles of each queue's engine go. Each cycle falls in one bucket: the engine's own come
 first, then the waits in the order of the queues."""
-
-BUCKET_NAMES = (*EVENTS, *(f"wait_{q}" for q in QUEUES), "overhead", "idle")
-"""The buckets of any engine."""
 
 BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
                    for queue, names in BUCKETS.items()}
@@ -58,6 +66,11 @@ BUCKET_COUNTERS = {queue: {name: f"{queue}_{name}".upper() for name in names}
 
 PROFILE = frozenset(name for names in BUCKET_COUNTERS.values() for name in names.values())
 """The counters of buckets."""
+
+GANG_PROFILE = frozenset(counter for queue, names in BUCKET_COUNTERS.items()
+                         for name, counter in names.items()
+                         if queue in GANG_ONLY or name in GANG_WAITS)
+"""Those of a machine with ``exchange`` only."""
 
 EXCEPTIONS = {
     "NAN_RESULTS": "results of float instructions that are NaN",
@@ -73,12 +86,14 @@ COUNTERS = (
     ("DRAM_READ_BYTES", "bytes in accepted AXI read data beats"),
     ("DRAM_WRITE_BYTES", "bytes in accepted AXI write data beats"),
     *EXCEPTIONS.items(),
-    *((BUCKET_COUNTERS[queue][name], f"{queue} engine, cycles: {meaning}")
-      for queue, names in BUCKETS.items() for name, meaning in names.items()),
+    *sorted(((BUCKET_COUNTERS[queue][name], f"{queue} engine, cycles: {meaning}")
+             for queue, names in BUCKETS.items() for name, meaning in names.items()),
+            key=lambda counter: counter[0] in GANG_PROFILE),
 )
 """64-bit event counters, cleared by the doorbell, counting while the core is busy. Those of
 :data:`BUCKETS` read zero in a machine whose configuration has no ``profile``, and for an engine
-that it does not have; otherwise those of an engine add up to CYCLES."""
+that it does not have; otherwise those of an engine add up to CYCLES. Those of :data:`GANG_PROFILE`
+are last: other machines have no registers there."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ def _map() -> tuple[Register, ...]:
                                           "stops; 0: never"),
         Register("ERROR_ENGINE", 0x030, "RO", "which part found the error: 0 instruction fetch, "
                                               "decoder or watchdog, "
-                 + ", ".join(f"{k} {q}" for k, q in enumerate(QUEUES, start=1))),
+                 + ", ".join(f"{k} {q}" for k, q in enumerate(GANG_QUEUES, start=1))),
     ]
     for region in Region:
         base = 0x040 + 16 * region
@@ -156,3 +171,20 @@ OFFSET = {r.name: r.offset for r in REGISTERS}
 MASK = {f"{r.name}.{field}": ((1 << width) - 1) << low
         for r in REGISTERS for low, width, field, _ in r.bits}
 """Mask of each field by ``REGISTER.FIELD``."""
+
+
+def counters_of(config: Config) -> list[str]:
+    """Those of :data:`COUNTERS` that have registers in a machine, which may read zero always."""
+    return [name for name, _ in COUNTERS if config.exchange or name not in GANG_PROFILE]
+
+
+def counted(config: Config) -> list[str]:
+    """The counters that count in a machine."""
+    return [name for name in counters_of(config) if (config.profile or name not in PROFILE)
+            and (config.floats or name not in EXCEPTIONS)]
+
+
+def registers_of(config: Config) -> list[Register]:
+    """Those of :data:`REGISTERS` that a machine has; elsewhere it reads zero."""
+    absent = PROFILE - set(counters_of(config))
+    return [r for r in REGISTERS if r.name.removesuffix("_HI") not in absent]

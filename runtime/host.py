@@ -17,7 +17,7 @@ import numpy as np
 from isa.config import ISA_VERSION, Config
 from isa.instructions import KEPT, QUEUES, Fault, Region
 from isa.program import Program, ProgramError
-from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, OFFSET, PROFILE
+from isa.registers import IDENT, MASK, OFFSET, counted
 from runtime.device import (STUCK, DeviceFault, MachineError, Result, check_entry, region_bytes,
                             region_input)
 
@@ -75,12 +75,6 @@ def watchdog_cycles(program: Program) -> int:
     """Cycles within which an instruction of the program completes or moves data, with room to
     spare: a few times what the compiler predicts for all of them."""
     return min(MIN_WATCHDOG + WATCHDOG_MARGIN * sum(program.predicted_cycles), 2**32 - 1)
-
-
-def counted(config: Config) -> list[str]:
-    """The counters that a machine has, of :data:`isa.registers.COUNTERS`."""
-    return [name for name, _ in COUNTERS if (config.profile or name not in PROFILE)
-            and (config.floats or name not in EXCEPTIONS)]
 
 
 class Host:

@@ -122,13 +122,13 @@ class Statistics(Structure):
 
 TRACE = np.dtype([("queue", "u4"), ("signature", "u4"), ("dispatch", "i8"), ("start", "i8"),
                   ("done", "i8"), ("cycles", "u4", len(BUCKET_NAMES))], align=True)
-"""One instruction of a trace: position of its queue in :data:`isa.instructions.QUEUES`, signature
-of what it wrote (:mod:`isa.signature`), and the cycles (0: the first in which the core is busy) in
-which it entered its queue, in which its engine began it, and in which it was complete; -1: that did
-not happen. ``cycles``: those that its engine spent for it, by bucket
-(:data:`isa.registers.BUCKET_NAMES`), in a machine with ``profile``; while an engine waits for other
-queues, it does so for its next instruction. A trace has the instructions in program order, END
-excepted."""
+"""One instruction of a trace: position of its queue in :data:`isa.instructions.GANG_QUEUES`,
+signature of what it wrote (:mod:`isa.signature`; 0 of XFER, SIGNAL, AWAIT), and the cycles (0: the
+first in which the core is busy) in which it entered its queue, in which its engine began it, and in
+which it was complete; -1: that did not happen. ``cycles``: those that its engine spent for it, by
+bucket (:data:`isa.registers.BUCKET_NAMES`), in a machine with ``profile``; while an engine waits
+for other queues, it does so for its next instruction. A trace has the instructions in program
+order, END excepted."""
 
 SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "create": (c_void_p, [POINTER(_Parameters), c_uint32]),

@@ -6,15 +6,23 @@
 // A program begins when the core becomes busy: that drops the records of the one before.
 //
 // Every cycle of an engine counts for one of its instructions: for the one that it began last, or
-// for the oldest that is not done where it moves data behind its addresses (LOAD, STORE); for the
-// next one while the engine waits for other queues, or has none that is not done.
+// for the oldest that is not done where it moves data behind its addresses (LOAD, STORE, XFER); for
+// the next one while the engine waits for other queues, or has none that is not done.
+//
+// A machine with an exchange has two queues more, whose instructions have no signature.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
+template <class Dut, class = void>
+constexpr bool EXCHANGES = false;
+template <class Dut>
+constexpr bool EXCHANGES<Dut, std::void_t<decltype(Dut::trace_bucket_send)>> = true;
+
 struct TraceRecord {  // TRACE in harness.py
-    static constexpr unsigned BUCKETS = 13;
+    static constexpr unsigned BUCKETS = 15;
     uint32_t queue, signature;
     int64_t dispatch, start, done;  // cycles since the core became busy; -1: not yet
     uint32_t cycles[BUCKETS];       // of its engine, by bucket
@@ -35,11 +43,16 @@ public:
             return;
         }
         if (!busy_) begin(cycle);
-        const uint32_t buckets[QUEUES] = {d.trace_bucket_load, d.trace_bucket_tensor,
-                                          d.trace_bucket_window, d.trace_bucket_vector,
-                                          d.trace_bucket_store};
+        uint32_t buckets[QUEUES] = {d.trace_bucket_load, d.trace_bucket_tensor,
+                                    d.trace_bucket_window, d.trace_bucket_vector,
+                                    d.trace_bucket_store};
+        if constexpr (EXCHANGES<Dut>) {
+            buckets[SEND] = d.trace_bucket_send;
+            buckets[AWAIT] = d.trace_bucket_await;
+        }
         for (uint32_t q = 0; q < QUEUES; ++q)
-            if (buckets[q]) count(queues_[q], q == LOAD || q == STORE, __builtin_ctz(buckets[q]));
+            if (buckets[q])
+                count(queues_[q], q == LOAD || q == STORE || q == SEND, __builtin_ctz(buckets[q]));
         if (!(d.trace_dispatch | d.trace_start | d.trace_done)) return;
         const uint32_t signatures[QUEUES] = {d.trace_signature_load, d.trace_signature_tensor,
                                              d.trace_signature_window, d.trace_signature_vector,
@@ -61,17 +74,17 @@ public:
     }
 
 private:
-    static constexpr uint32_t QUEUES = 5, LOAD = 0, STORE = 4;
-    static constexpr int WAITS = 6, OVERHEAD = 11;  // in BUCKET_NAMES of isa/registers.py
+    static constexpr uint32_t QUEUES = 7, LOAD = 0, STORE = 4, SEND = 5, AWAIT = 6;
+    static constexpr int WAITS = 6, OVERHEAD = 11, IDLE = 12;  // in BUCKET_NAMES, isa/registers.py
     struct Queue {
         std::vector<size_t> members;
         size_t started = 0, done = 0;
     };
 
     void count(const Queue& queue, bool oldest, int bucket) {
-        if (bucket > OVERHEAD) return;
+        if (bucket == IDLE) return;
         size_t at = oldest ? queue.done : queue.started - 1;
-        const bool waits = bucket >= WAITS && bucket < OVERHEAD;
+        const bool waits = bucket >= WAITS && bucket != OVERHEAD;
         if (waits || queue.started == queue.done) at = queue.started;
         if (at < queue.members.size()) ++records_[queue.members[at]].cycles[bucket];
     }

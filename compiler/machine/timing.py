@@ -17,7 +17,7 @@ import numpy as np
 
 from compiler.machine.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import GANG_QUEUES, QUEUES, WAIT_BITS, Opcode, VectorOp
+from isa.instructions import WAIT_BITS, Opcode, VectorOp, queues_of
 
 FETCH_LATENCY = 54
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
@@ -251,7 +251,7 @@ class Machine:
 
     def __init__(self, config: Config):
         self._config = config
-        queues = GANG_QUEUES if config.exchange else QUEUES
+        queues = queues_of(config)
         self.free = dict.fromkeys(queues, 0)
         self._starts: dict[str, list[int]] = {q: [] for q in queues}
         self._fetched = FETCH_LATENCY

@@ -27,18 +27,14 @@ from hw.parts.delay import later, register
 from hw.parts.skid import Skid
 from isa.config import ISA_VERSION, Config
 from isa.instructions import FETCH_BYTES, INDEX_BITS, REGION_ALIGN, Region
-from isa.registers import COUNTERS, EXCEPTIONS, IDENT, MASK, PROFILE, REGISTERS
+from isa.registers import (EXCEPTIONS, IDENT, MASK, PROFILE, REGISTERS, counted, counters_of,
+                           registers_of)
 
 FIELDS = {r.name: data.StructLayout({field: unsigned(width) for _, width, field, _ in r.bits})
           for r in REGISTERS if r.bits}
 """The registers that have fields, which follow one another from bit 0 on."""
 
 EVENT_BITS, EXCEPTION_BITS = 3, 8
-EVENTS = data.StructLayout({
-    name.lower(): unsigned(1 if name in PROFILE else EXCEPTION_BITS if name in EXCEPTIONS
-                           else EVENT_BITS) for name, _ in COUNTERS})
-"""How much each counter is to grow in this cycle. Bytes are counted in bus widths."""
-
 IN_BUS_WIDTHS = ("DRAM_READ_BYTES", "DRAM_WRITE_BYTES")
 COUNTER_BITS = 64
 
@@ -47,6 +43,13 @@ GROUP = 64
 
 LOOK_UP = 2
 """Cycles from a register's address to its value."""
+
+
+def growth_layout(config: Config) -> data.StructLayout:
+    """How much each counter is to grow in this cycle. Bytes are counted in bus widths."""
+    return data.StructLayout({
+        name.lower(): unsigned(1 if name in PROFILE else EXCEPTION_BITS if name in EXCEPTIONS
+                               else EVENT_BITS) for name in counters_of(config)})
 
 
 class Control(wiring.Component):
@@ -76,7 +79,7 @@ class Control(wiring.Component):
         The first fault.
     done : 1
         Strobe: the program is done.
-    events : EVENTS
+    events : growth_layout(config)
     """
 
     CLEARS = 8
@@ -103,14 +106,14 @@ class Control(wiring.Component):
     events: data.View
 
     def __init__(self, config: Config):
-        self._config = config
+        self._config, self._registers = config, registers_of(config)
         super().__init__({
             "host": In(AXI4Lite()), "irq": Out(1), "settings": Out(SETTINGS),
             "start": Out(1), "stop": Out(1),
             "clear": wiring.Member(Out, self.CLEARS, init=-1),  # type: ignore[call-arg]  # stubs
             "wipe": Out(1), "wiped": In(1), "busy": In(1), "quiet": In(1), "done": In(1),
             "fault": In(1), "fault_code": In(8), "fault_index": In(INDEX_BITS),
-            "fault_engine": In(FAULT_ENGINE), "events": In(EVENTS)})
+            "fault_engine": In(FAULT_ENGINE), "events": In(growth_layout(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -123,7 +126,7 @@ class Control(wiring.Component):
         self._counters(m, read)
 
         known = read.keys() | store.keys() | strobe.keys()
-        missing = [r.name for r in REGISTERS if r.name not in known]
+        missing = [r.name for r in self._registers if r.name not in known]
         if missing:
             raise NotImplementedError(f"no hardware behind register {', '.join(missing)}")
         self._bus(m, read, store, strobe)
@@ -197,9 +200,9 @@ class Control(wiring.Component):
     def _counters(self, m: Module, read: dict[str, Value]) -> None:
         bus = exact_log2(self._config.bus_bytes)
         busy, events = register(m, "counts", self.busy), later(m, self.events, 1, "counted")
-        for name, _ in COUNTERS:
-            if (name in PROFILE and not self._config.profile) or (
-                    name in EXCEPTIONS and not self._config.floats):
+        counts = counted(self._config)
+        for name in counters_of(self._config):
+            if name not in counts:
                 read[name] = read[f"{name}_HI"] = Const(0, 32)
                 continue
             scale = bus if name in IN_BUS_WIDTHS else 0
@@ -226,7 +229,7 @@ class Control(wiring.Component):
         with m.If(write):
             m.d.sync += host.b.valid.eq(1)
             with m.Switch(aw.payload[2:]):
-                for r in REGISTERS:
+                for r in self._registers:
                     with m.Case(r.offset >> 2):
                         if r.name in store:
                             value, mask = store[r.name]
@@ -244,11 +247,10 @@ class Control(wiring.Component):
         with m.Elif(host.r.ready):
             m.d.sync += host.r.valid.eq(0)
 
-    @staticmethod
-    def _look_up(m: Module, address: Value, read: dict[str, Value]) -> Value:
+    def _look_up(self, m: Module, address: Value, read: dict[str, Value]) -> Value:
         """What is read at an address, a cycle later, LOOK_UP after the address has come: in each
         group of registers the one, and then of those the one."""
-        at = {r.offset: read[r.name] for r in REGISTERS}
+        at = {r.offset: read[r.name] for r in self._registers}
         groups = {number: Signal(32, name=f"group{number}")
                   for number in sorted({offset // GROUP for offset in at})}
         with m.Switch(address[2:exact_log2(GROUP)]):

@@ -27,7 +27,7 @@ Latency: 3 cycles from the last word of ``instr`` to the engine, 4 where queues 
 for a gate; 3 cycles from ``done`` of an instruction to the start of one that waits for it.
 """
 
-from amaranth.hdl import Assert, Cat, Elaboratable, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -44,7 +44,7 @@ from hw.parts.places import places
 from hw.parts.skid import Skid
 from isa.config import Config
 from isa.instructions import (EXCHANGE, GANG_QUEUES, HEAD, INDEX_BITS, QUEUES, QUEUE_OF, UNITS,
-                              UNIT_BYTES, WAIT_BITS, Fault, Opcode)
+                              UNIT_BYTES, WAIT_BITS, Fault, Opcode, queues_of)
 
 ENGINES = (Opcode.LOAD, Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR, Opcode.STORE, Opcode.XFER,
            Opcode.AWAIT)
@@ -56,8 +56,11 @@ TWINS = {Opcode.XFER: Opcode.SIGNAL}
 SELF_GATED = (Opcode.TENSOR, Opcode.WINDOW)
 """Opcodes whose engine looks at the waits itself."""
 
-BLOCKED = data.StructLayout({q: len(QUEUES) for q in QUEUES})
-"""For each queue, a bit for each queue that its next instruction waits for."""
+
+def blocked_layout(config: Config) -> data.StructLayout:
+    """For each queue, a bit for each queue that its next instruction waits for."""
+    queues = queues_of(config)
+    return data.StructLayout({q: len(queues) for q in queues})
 
 
 def engines_of(config: Config) -> tuple[Opcode, ...]:
@@ -149,8 +152,7 @@ class Sequencer(wiring.Component):
     blocked: data.View
 
     def __init__(self, config: Config):
-        self._config = config
-        self._engines = engines_of(config)
+        self._config, self._engines, self._queues = config, engines_of(config), queues_of(config)
         super().__init__({
             "start": In(1), "abort": In(1), "watchdog": In(32), "moved": In(1),
             "owed": In(OWED), "quiet": In(1),
@@ -160,8 +162,8 @@ class Sequencer(wiring.Component):
             "ended": Out(1), "halt": Out(1), "busy": Out(1), "done": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(INDEX_BITS),
             "fault_engine": Out(FAULT_ENGINE),
-            "completions": Out(range(len(self._engines) + 1)), "dispatch": Out(len(QUEUES)),
-            "blocked": Out(BLOCKED)})
+            "completions": Out(range(len(self._engines) + 1)),
+            "dispatch": Out(len(self._queues)), "blocked": Out(blocked_layout(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -272,16 +274,15 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             comes.eq(mine & moves), queue.i.payload.eq(handed),
             list_.i.payload.eq(word.index), list_.i.valid.eq(comes & word.last)]
-        if name in QUEUES:
-            m.d.comb += self.dispatch[QUEUES.index(name)].eq(list_.i.valid)
+        m.d.comb += self.dispatch[self._queues.index(name)].eq(list_.i.valid)
         m.d.sync += [queue.i.valid.eq(comes),
                      Assert(~queue.i.valid | queue.i.ready, "a queue has no place for a word")]
-        whole = gather.o
+        whole, behind = gather.o, Value.cast(Const(0, 0))
         if self._config.exchange:
             gang = m.submodules[f"{name}_gang_gate"] = GangGate(op)
             m.d.comb += gang.completed.eq(gone)
             connect(m, gather.o, gang.i)
-            whole = gang.o
+            whole, behind = gang.o, gang.blocked
         waits = getattr(self, f"{name}_engine").blocked
         if op in SELF_GATED:
             connect(m, whole, out)
@@ -291,8 +292,7 @@ class Sequencer(wiring.Component):
             waits = gate.blocked
             connect(m, whole, gate.i)
             connect(m, gate.o, out)
-        if name in QUEUES:
-            m.d.comb += self.blocked[name].eq(waits)
+        m.d.comb += self.blocked[name].eq(Cat(waits, behind))
         return some & list_.i.ready
 
     def _faults(self, m: Module, engines: dict[Opcode, EnginePort], decode_fault: Value,

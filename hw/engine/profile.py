@@ -4,7 +4,7 @@
 ::
 
     events of the engine ─────────────────────► active, wait_data, …     (one at most)
-    none of them: what it is blocked by ──────► wait_load … wait_store   (the first queue)
+    none of them: what it is blocked by ──────► wait_load, wait_tensor … (the first queue)
     none of those: an instruction is there ───► overhead
                    no instruction ────────────► idle
 
@@ -17,7 +17,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from isa.instructions import QUEUES
-from isa.registers import BUCKETS, EVENTS
+from isa.registers import BUCKETS, EVENTS, GANG_WAITS
 
 
 def events_layout(queue: str) -> data.StructLayout:
@@ -25,9 +25,10 @@ def events_layout(queue: str) -> data.StructLayout:
     return data.StructLayout({name: 1 for name in BUCKETS[queue] if name in EVENTS})
 
 
-def bucket_layout(queue: str) -> data.StructLayout:
-    """The buckets of a queue's engine, a bit each."""
-    return data.StructLayout({name: 1 for name in BUCKETS[queue]})
+def bucket_layout(queue: str, queues: tuple[str, ...] = QUEUES) -> data.StructLayout:
+    """The buckets of a queue's engine, a bit each, in a machine with such queues."""
+    return data.StructLayout({name: 1 for name in BUCKETS[queue]
+                              if name not in GANG_WAITS or queues != QUEUES})
 
 
 class Buckets(wiring.Component):
@@ -37,6 +38,8 @@ class Buckets(wiring.Component):
     ----------
     queue : str
         Whose engine.
+    queues : tuple of str
+        All that the machine has, :func:`isa.instructions.queues_of` it.
 
     Members
     -------
@@ -45,7 +48,7 @@ class Buckets(wiring.Component):
         A bit for each queue that the engine's next instruction waits for.
     present : In(1)
         The engine has an instruction, or one is about to enter it.
-    bucket : Out(bucket_layout(queue))
+    bucket : Out(bucket_layout(queue, queues))
         Exactly one bit is set.
     """
 
@@ -54,18 +57,18 @@ class Buckets(wiring.Component):
     present: Signal
     bucket: data.View
 
-    def __init__(self, queue: str):
-        self._events = events_layout(queue)
-        super().__init__({"events": In(self._events), "blocked": In(len(QUEUES)),
-                          "present": In(1), "bucket": Out(bucket_layout(queue))})
+    def __init__(self, queue: str, queues: tuple[str, ...] = QUEUES):
+        self._events, self._queues = events_layout(queue), queues
+        super().__init__({"events": In(self._events), "blocked": In(len(queues)),
+                          "present": In(1), "bucket": Out(bucket_layout(queue, queues))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.d.comb += [self.bucket[name].eq(self.events[name]) for name, _ in self._events]
         with m.If(~self.events.as_value().any()):
             with m.If(self.blocked[0]):
-                m.d.comb += self.bucket[f"wait_{QUEUES[0]}"].eq(1)
-            for k, queue in enumerate(QUEUES[1:], start=1):
+                m.d.comb += self.bucket[f"wait_{self._queues[0]}"].eq(1)
+            for k, queue in enumerate(self._queues[1:], start=1):
                 with m.Elif(self.blocked[k]):
                     m.d.comb += self.bucket[f"wait_{queue}"].eq(1)
             with m.Elif(self.present):

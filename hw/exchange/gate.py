@@ -6,18 +6,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import gathered_layout, instruction_layout
-from isa.instructions import GANG_QUEUES, QUEUES, WAIT_BITS, Opcode
-
-GANG_ONLY = GANG_QUEUES[len(QUEUES):]
-"""The queues in question."""
+from isa.instructions import GANG_ONLY, QUEUES, WAIT_BITS, Opcode
 
 GONE = data.StructLayout({q: unsigned(WAIT_BITS) for q in GANG_ONLY})
 """Completed instructions of them since the doorbell, modulo 2**16."""
 
 
 class GangGate(wiring.Component):
-    """Lets an instruction through once its waits for :data:`GANG_ONLY` are satisfied, a cycle
-    after it has come (:mod:`hw.engine.waits` says how they are compared).
+    """Lets an instruction through once its waits for :data:`isa.instructions.GANG_ONLY` are
+    satisfied, a cycle after it has come (:mod:`hw.engine.waits` says how they are compared).
 
     Parameters
     ----------
@@ -28,8 +25,8 @@ class GangGate(wiring.Component):
     i : stream of ``gathered_layout(opcode)``
     o : stream of ``instruction_layout(opcode)``
     completed : GONE
-    blocked : 1
-        There is an instruction, and it waits.
+    blocked : a bit for each of these queues
+        What the instruction waits for; 0 where there is none.
     """
 
     i: stream.Interface
@@ -40,7 +37,7 @@ class GangGate(wiring.Component):
     def __init__(self, opcode: Opcode):
         super().__init__({"i": In(stream.Signature(gathered_layout(opcode))),
                           "o": Out(stream.Signature(instruction_layout(opcode))),
-                          "completed": In(GONE), "blocked": Out(1)})
+                          "completed": In(GONE), "blocked": Out(len(GANG_ONLY))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -50,7 +47,7 @@ class GangGate(wiring.Component):
         m.d.sync += [waits.eq(i.wait_mask[len(QUEUES):] & behind),
                      compared.eq(self.i.valid & ~self.i.ready)]
         m.d.comb += [
-            self.blocked.eq(Mux(compared, waits.any(), 0)),
+            self.blocked.eq(Mux(compared, waits, 0)),
             *(o[name].eq(i[name]) for name in o.shape().members),
             self.o.valid.eq(compared & ~waits.any()),
             self.i.ready.eq(self.o.valid & self.o.ready)]

@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from hw.engine.ports import Engine, EnginePort, SpmRead, SpmReader, instruction_layout
+from hw.engine.profile import events_layout
 from hw.exchange.ports import beat_bits, post_layout
 from hw.memory.axi import RESPONSE, write_layout
 from hw.memory.lanes import Lanes
@@ -48,8 +49,8 @@ class SendEngine(wiring.Component):
     owed : 1
         Not all bursts have been answered.
     read : array of ``Lanes(config).words`` SpmRead
-    events : 1
-        Something goes on.
+    events : events_layout("send")
+        At most one bit is set.
     """
 
     INSTRUCTIONS = 32
@@ -62,7 +63,7 @@ class SendEngine(wiring.Component):
     b: stream.Interface
     owed: Signal
     read: list[SpmReader]
-    events: Signal
+    events: data.View
 
     def __init__(self, config: Config):
         self._config = config
@@ -71,7 +72,7 @@ class SendEngine(wiring.Component):
             "engine": Out(Engine()), "post": Out(stream.Signature(post_layout(config))),
             "w": Out(stream.Signature(write_layout(config))), "b": In(stream.Signature(RESPONSE)),
             "owed": Out(1), "read": Out(SpmRead(config)).array(Lanes(config).words),
-            "events": Out(1)})
+            "events": Out(events_layout("send"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -80,7 +81,9 @@ class SendEngine(wiring.Component):
         connect(m, flipped(self.b), store.b)
         for outer, port in zip(self.read, store.read, strict=True):
             connect(m, port, flipped(outer))
-        m.d.comb += self.events.eq(store.events.as_value().any())
+        m.d.comb += [
+            self.events.wait_gang.eq(store.events.wait_dram),
+            *(self.events[n].eq(store.events[n]) for n in ("active", "wait_data", "wait_out"))]
         engine, inner = self.engine, store.engine
         m.d.comb += [
             self.owed.eq(store.owed), inner.halt.eq(engine.halt), engine.start.eq(inner.start),

@@ -2,10 +2,11 @@
 """Counters of signals, and AWAIT, which is complete when one of them is far enough."""
 
 from amaranth.hdl import Array, Elaboratable, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.engine.ports import Engine, EnginePort, instruction_layout
+from hw.engine.profile import events_layout
 from hw.exchange.ports import COUNTER
 from isa.instructions import SIGNALS, SIGNAL_BITS, Opcode
 
@@ -24,8 +25,7 @@ class Signals(wiring.Component):
     counter : COUNTER
     zero : 1
         Strobe: the gang is over, all counters are zero again.
-    events : 1
-        A counter changes.
+    events : events_layout("await")
     """
 
     instr: stream.Interface
@@ -33,13 +33,13 @@ class Signals(wiring.Component):
     rises: Signal
     counter: Signal
     zero: Signal
-    events: Signal
+    events: data.View
 
     def __init__(self) -> None:
         super().__init__({
             "instr": In(stream.Signature(instruction_layout(Opcode.AWAIT))),
             "engine": Out(Engine()), "rises": In(1), "counter": In(COUNTER), "zero": In(1),
-            "events": Out(1)})
+            "events": Out(events_layout("await"))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -51,7 +51,8 @@ class Signals(wiring.Component):
         with m.If(self.zero):
             m.d.sync += [Value.cast(counter).eq(0) for counter in counters]
         m.d.comb += [
-            self.events.eq(self.rises | self.zero), self.instr.ready.eq(~held & ~self.engine.halt),
+            self.events.wait_gang.eq(held & compared & ~far),
+            self.instr.ready.eq(~held & ~self.engine.halt),
             taken.eq(self.instr.valid & self.instr.ready), self.engine.start.eq(taken),
             self.engine.busy.eq(held), self.engine.done.eq(held & compared & far)]
         # a counter only rises, so what was reached a cycle ago still is

@@ -10,10 +10,9 @@ from isa.chip import ChipConfig
 from isa.config import ConfigError
 from isa.jobs import core_offset
 from isa.program import Program
-from isa.registers import OFFSET
+from isa.registers import OFFSET, counted
 from makalu.measure.samples import random_inputs
 from makalu.see.profile import ChipRun, Run
-from runtime.host import counted
 from runtime.session import Session
 from sim.chip_device import LeasedCores
 from sim.shared_chip import SharedChip

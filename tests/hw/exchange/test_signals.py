@@ -91,3 +91,23 @@ def test_it_stops_with_the_machine():
         assert not await is_done(ctx, dut, 20)
         assert not ctx.get(dut.engine.busy) and not ctx.get(dut.instr.ready)
     run(bench)
+
+
+def test_its_cycles_are_those_in_which_no_signal_has_come():
+    async def bench(ctx, dut):
+        waits = 0
+        await give(ctx, dut, 3, 1)
+        for _ in range(50):
+            waits += ctx.get(dut.events.wait_gang)
+            await ctx.tick()
+        assert waits == 49
+        await rise(ctx, dut, 3)
+        assert await is_done(ctx, dut)
+        for _ in range(5):
+            assert not ctx.get(dut.events.wait_gang)
+            await ctx.tick()
+        await give(ctx, dut, 3, 1)
+        while not ctx.get(dut.engine.done):
+            assert not ctx.get(dut.events.wait_gang)
+            await ctx.tick()
+    run(bench)
