@@ -26,7 +26,8 @@ from makalu.cli.options import (How, compile_options, cores_option, json_option,
 def profile(net: str, how: How, output: str | None, device: str, cores: int | None, seed: int,
             as_json: bool) -> None:
     """Run NET (.mkl or .onnx) once on the simulated hardware and show where its cycles went: layer
-    by layer, and engine by engine; of a chip core by core, side by side.
+    by layer, and engine by engine; of a chip core by core, side by side. A program for several
+    cores (makalu compile --cores) runs once on all of them together.
 
     A layer's cycles are those by which its instructions move the latest completion so far, in the
     order of the program, so that the layers add up to the whole. With -o, FOLDER gets timeline.png
@@ -39,6 +40,7 @@ def profile(net: str, how: How, output: str | None, device: str, cores: int | No
       makalu profile examples/digits_int8.onnx --host all --device chip4_small -o profile
       makalu profile examples/digits_int8.onnx --host all --config core1024 -o profile
       makalu profile net.mkl --json
+      makalu profile net4.mkl --device chip4 -o profile
     """
     from makalu.see import profile as profiles
     from makalu.see.files import write

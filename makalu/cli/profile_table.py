@@ -4,10 +4,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from isa.instructions import QUEUES
-from isa.registers import BUCKET_NAMES
+from isa.instructions import GANG_QUEUES
 from makalu.cli.console import number, out, percent, table
-from makalu.see.profile import Run, engines, labels, layers, percentages, summary
+from makalu.see.profile import NO_NODE, Run, engines, labels, layers, percentages, summary
 
 ABREAST = 8
 """Cores of a chip that have columns in one table."""
@@ -18,9 +17,10 @@ TITLES = {
     "wait_gang": "other cores of the gang",
     **{f"wait_{q}": f"completion of a {q.upper()}"
        for q in ("load", "tensor", "window", "vector", "store")},
+    "wait_send": "completion of an XFER or SIGNAL", "wait_await": "completion of an AWAIT",
     "overhead": "set-up and draining", "idle": "no instruction"}
-"""What each bucket is called; :data:`isa.registers.BUCKETS` defines them."""
-
+"""What each bucket is called, in the order of the tables; :data:`isa.registers.BUCKETS` defines
+them."""
 
 MEANING = ("cycles: by how much a layer's instructions move the latest completion; they add up to "
            "the whole.")
@@ -58,7 +58,7 @@ def show(run: Run) -> None:
         return
     shares = {queue: percentages(buckets) for queue, buckets in accounts.items()}
     lines = [[TITLES[name], *(f"{p[name]:.1f} %" if name in p else "" for p in shares.values())]
-             for name in BUCKET_NAMES]
+             for name in TITLES if any(name in p for p in shares.values())]
     lines.append(["cycles", *(f"{sum(b.values()):,}" for b in accounts.values())])
     out.print()
     out.print(table("Where the cycles of each engine went",
@@ -68,14 +68,22 @@ def show(run: Run) -> None:
 
 def show_chip(runs: Sequence[Run], summary: dict[str, Any]) -> None:
     """Print the tables of :func:`makalu.see.profile.summary_of_chip`, a column for each core."""
-    out.print(f"{summary['name']} on {len(runs)} cores of {summary['chip']}: {summary['cycles']:,} "
-              f"cycles, the memory's buses busy in {percent(summary['dram_share'])}")
-    for at in range(0, len(runs), ABREAST):
-        some = summary["cores"][at:at + ABREAST]
+    together = summary["ranks"] > 1
+    out.print(f"{summary['name']} on {len(runs)} cores of {summary['chip']}"
+              f"{' together' if together else ''}: {summary['cycles']:,} cycles, the memory's "
+              f"buses busy in {percent(summary['dram_share'])}")
+    abreast = ABREAST // 2 if together else ABREAST
+    for at in range(0, len(runs), abreast):
+        some = summary["cores"][at:at + abreast]
         columns = [(f"core {c['core']}", "right") for c in some]
         out.print()
-        out.print(table("Cycles of each layer", [("layer", "left"), ("predicted", "right"),
-                                                 *columns], _layers(some)), soft_wrap=False)
+        if together:
+            each = [head for column in columns for head in (("predicted", "right"), column)]
+            rows = _shares(some, [*runs[0].program.nodes, NO_NODE])
+        else:
+            each, rows = [("predicted", "right"), *columns], _layers(some)
+        out.print(table("Cycles of each layer", [("layer", "left"), *each], rows),
+                  soft_wrap=False)
         out.print(MEANING)
         if not any(c["engines"] for c in some):
             out.print(no_counters(runs[0]))
@@ -98,13 +106,27 @@ def _layers(cores: Sequence[dict[str, Any]]) -> list[list[str]]:
             ["began after", "", *(number(c["begin"]) for c in cores)]]
 
 
+def _shares(cores: Sequence[dict[str, Any]], order: Sequence[str]) -> list[list[str]]:
+    """Rows: of each layer, in that order, what the compiler predicts for each core's share of it,
+    and what that took; nothing where a core has no share."""
+    found = [{layer["layer"]: layer for layer in c["layers"]} for c in cores]
+    rows = {name: [layers.get(name, {}).get(what) for layers in found
+                   for what in ("predicted_cycles", "cycles")]
+            for name in order if any(name in layers for layers in found)}
+    called = labels(list(rows))
+    sums = [sum(n or 0 for n in column) or None for column in zip(*rows.values(), strict=True)]
+    return [*([called[name], *map(number, cells)] for name, cells in rows.items()),
+            ["all", *map(number, sums)],
+            ["began after", *(cell for c in cores for cell in ("", number(c["begin"])))]]
+
+
 def _engines(cores: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Rows: of each engine and bucket the share of each core's cycles; those of an engine add up to
     100 %."""
     rows = []
-    for queue in QUEUES:
+    for queue in GANG_QUEUES:
         found = [c["engines"].get(queue) for c in cores]
-        names = [name for name in BUCKET_NAMES
+        names = [name for name in TITLES
                  if any(f and f["cycles"].get(name) for f in found)]
         rows += [["" if k else queue, TITLES[name], *(
             f"{f['percent'][name]:.1f} %" if f and name in f["percent"] else "" for f in found)]

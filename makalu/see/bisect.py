@@ -19,6 +19,7 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu.measure.samples import random_inputs
+from makalu.see.profile import check_one_core
 from runtime.device import Device, DeviceFault, Result, patched, region_bytes, region_input
 from runtime.session import Session
 from sim.device import RtlDevice
@@ -178,7 +179,14 @@ class Comparison(Device):
 
 
 def bisect(program: Program, flips: tuple[Flip, ...] = (), seed: int = 0) -> Difference | None:
-    """Run a program on both with random inputs; the first instruction that differs, or None."""
+    """Run a program on both with random inputs; the first instruction that differs, or None.
+
+    Raises
+    ------
+    isa.program.ProgramError
+        If it takes several cores.
+    """
+    check_one_core(program)
     with Comparison(program.config, flips) as device:
         session = Session(program, device)
         session.run(random_inputs(session.inputs, seed))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of a program on the cores of a simulated chip at the same time, as one :class:`Run` of each
-core.
+core: an input on each, or of a program for several cores one on all of them.
 
 A core's trace counts cycles from its own beginning. When that was in the chip's cycles is seen from
 outside: the chip is clocked cycle by cycle until all cores have dispatched their first instruction.
@@ -57,34 +57,36 @@ class WatchedChip(SharedChip):
 
 def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: int = 0
             ) -> ChipRun:
-    """Run a program once on each of so many cores of a chip, by default all, with random inputs.
+    """Run a program once on each of so many cores of a chip, by default all, with random inputs;
+    one that takes several cores together once, on as many of them.
 
     Raises
     ------
     ConfigError
         If the chip does not have so many cores, or the program is too short for them.
     isa.program.ProgramError
-        If the program is for other cores.
+        If the program is for other cores, or takes more of them.
     """
     count = chip.cores if cores is None else cores
     if not 1 <= count <= chip.cores:
         raise ConfigError(f"chip {chip.name!r} has {chip.cores} cores: use 1 to {chip.cores}, not "
                           f"{count}")
     program.check(chip.core)
-    watched = WatchedChip(chip, count)
+    ranks = program.ranks
+    watched = WatchedChip(chip, ranks if ranks > 1 else count)
     device = LeasedCores(watched, 0)
     device.assign(range(count), TENANT)
     session = Session(program, device)
     before = sum(watched.harness.channel_beats)
     results = device.execute_all([session.packed(random_inputs(session.inputs, seed + k))
-                                  for k in range(count)])
-    found = {result.core for result in results}
-    if len(found) < count:
+                                  for k in range(1 if ranks > 1 else count)])
+    ran = {result.core + rank: rank for result in results for rank in range(ranks)}
+    if len(ran) < len(results):
         raise ConfigError(f"program {program.name!r} is over before all of {count} cores have "
                           "begun: use fewer")
     moved = (sum(watched.harness.channel_beats) - before) * chip.core.bus_bytes
     first = min(watched.begun.values())
     runs = [Run(program, watched.harness.trace(core), watched.counters(core), core,
-                watched.begun[core] - first) for core in sorted(found)]
+                watched.begun[core] - first, ran[core]) for core in sorted(ran)]
     watched.close()
     return ChipRun(chip, runs, moved)

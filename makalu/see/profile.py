@@ -7,6 +7,9 @@ to the last completion, and the compiler predicts the same quantity. Its rooflin
 max(MACs / peak, bytes of its LOADs and STOREs / bus width). What it reaches of that is told by the
 cycles in which any of its instructions is under way: layers overlap, and a layer that hides behind
 another moves the latest completion by less than its work takes.
+
+Of a program for several cores each core's run has the instructions of its rank, and so its own
+layers; a layer's MACs are shared by all ranks, and the roofline takes them for even shares.
 """
 
 from collections import Counter
@@ -17,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from isa.chip import ChipConfig
-from isa.instructions import QUEUES, Opcode
-from isa.program import Program
+from isa.instructions import GANG_QUEUES, QUEUES, Instruction, Opcode
+from isa.program import Program, ProgramError
 from isa.registers import BUCKET_COUNTERS, BUCKET_NAMES
 from makalu import facts
 from makalu.measure.samples import random_inputs
@@ -47,6 +50,8 @@ class Run:
         Which one of a chip.
     begin : int
         Cycles by which it began later than the first core of the chip.
+    rank : int
+        Of a program for several cores: whose instructions it ran.
     """
 
     program: Program
@@ -54,6 +59,27 @@ class Run:
     counters: dict[str, int]
     core: int | None = None
     begin: int = 0
+    rank: int = 0
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Those that the program has instructions for; a chip's cores have more."""
+        return GANG_QUEUES if self.program.ranks > 1 else QUEUES
+
+    @property
+    def instructions(self) -> list[Instruction]:
+        """Those that it ran, END included."""
+        return self.program.instructions(self.rank)
+
+    @property
+    def predicted_cycles(self) -> list[int]:
+        """Of each of them; may be empty."""
+        of = self.program.streams[self.rank - 1] if self.rank else self.program
+        return of.predicted_cycles
+
+    def node_name(self, index: int) -> str:
+        """The source node of an instruction, or ""."""
+        return self.program.node_name(index, self.rank)
 
     @property
     def where(self) -> str:
@@ -63,18 +89,18 @@ class Run:
 
     def layer(self, index: int) -> str:
         """The layer of an instruction."""
-        return self.program.node_name(index) or NO_NODE
+        return self.node_name(index) or NO_NODE
 
 
 @dataclass(frozen=True)
 class ChipRun:
-    """Executions on several cores of a chip at the same time.
+    """Executions on several cores of a chip at the same time, or one on all of them together.
 
     Parameters
     ----------
     chip : ChipConfig
     runs : list of Run
-        By their cores.
+        By their cores, which are those of the ranks one after the other.
     moved_bytes : int
         That the memory's channels have moved: what cores read together, once.
     """
@@ -84,8 +110,28 @@ class ChipRun:
     moved_bytes: int
 
 
+def check_one_core(program: Program) -> None:
+    """Refuse a program that takes several cores together.
+
+    Raises
+    ------
+    isa.program.ProgramError
+    """
+    if program.ranks > 1:
+        raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, and "
+                           "this is of one alone: profile it on a chip (--device chip4), or "
+                           "compile the model without --cores")
+
+
 def measure(program: Program, seed: int = 0) -> Run:
-    """Run a program once on random inputs; no engine's cycles depend on data."""
+    """Run a program once on random inputs; no engine's cycles depend on data.
+
+    Raises
+    ------
+    isa.program.ProgramError
+        If it takes several cores.
+    """
+    check_one_core(program)
     with RtlDevice(program.config) as device:
         session = Session(program, device)
         session.run(random_inputs(session.inputs, seed))
@@ -120,7 +166,7 @@ def spans(trace: np.ndarray) -> np.ndarray:
     when it began, and when it was done or, if that was earlier, the next one began. The spans of a
     queue do not overlap."""
     result = np.zeros((len(trace), 3), np.int64)
-    for queue in range(len(QUEUES)):
+    for queue in range(len(GANG_QUEUES)):
         mine = np.flatnonzero(trace["queue"] == queue)
         start, done = trace["start"][mine], trace["done"][mine]
         end = np.minimum(done, np.append(start[1:], done[-1:]))
@@ -132,12 +178,12 @@ def spans(trace: np.ndarray) -> np.ndarray:
 
 def layers(run: Run) -> list[dict[str, Any]]:
     """Each layer's numbers, in the order of the network."""
-    program, config = run.program, run.program.config
+    program, config, predicted = run.program, run.program.config, run.predicted_cycles
     moved = frontier(run.trace)
     members: dict[str, list[int]] = {}
     for index in range(len(run.trace)):
         members.setdefault(run.layer(index), []).append(index)
-    instructions = program.instructions()
+    instructions = run.instructions
     macs = dict(zip(program.nodes, program.node_macs, strict=False))
     order = {name: k for k, name in enumerate([*program.nodes, NO_NODE])}
     rows = []
@@ -146,14 +192,14 @@ def layers(run: Run) -> list[dict[str, Any]]:
         moves = [instructions[k] for k in indices
                  if instructions[k].opcode in (Opcode.LOAD, Opcode.STORE)]
         traffic = sum(i.n0 * i.n1 * i.n2 * i.n3 for i in moves) * config.word_bytes
-        roofline = max(-(-macs.get(name, 0) // config.macs), -(-traffic // config.bus_bytes))
+        roofline = max(-(-macs.get(name, 0) // (config.macs * program.ranks)),
+                       -(-traffic // config.bus_bytes))
         busy = under_way(run.trace[indices])
         rows.append({
             "layer": name, "instructions": len(indices), "macs": macs.get(name, 0),
             "cycles": int(moved[indices].sum()), "under_way_cycles": busy,
             "roofline_cycles": roofline,
-            "predicted_cycles": (sum(program.predicted_cycles[k] for k in indices)
-                                 if program.predicted_cycles else None),
+            "predicted_cycles": sum(predicted[k] for k in indices) if predicted else None,
             "roofline_share": facts.share(roofline, busy) if roofline else None,
             "dram_bytes": traffic, "stalls": _stalls(run.trace[indices])})
     return rows
@@ -175,8 +221,9 @@ def _stalls(trace: np.ndarray) -> list[dict[str, Any]]:
 def engines(run: Run) -> dict[str, dict[str, int]]:
     """The cycles of each engine by bucket; those of an engine add up to all cycles. Empty for a
     machine without ``profile``."""
-    found = {queue: {name: run.counters.get(counter, 0) for name, counter in names.items()}
-             for queue, names in BUCKET_COUNTERS.items()}
+    found = {queue: {name: run.counters[counter]
+                     for name, counter in BUCKET_COUNTERS[queue].items() if counter in run.counters}
+             for queue in run.queues}
     return {queue: buckets for queue, buckets in found.items() if any(buckets.values())}
 
 
@@ -198,12 +245,14 @@ def summary(run: Run) -> dict[str, Any]:
 
 def summary_of_chip(run: ChipRun) -> dict[str, Any]:
     """The same of a chip's cores, which are a list; ``cycles`` are those from the first beginning
-    to the last end, ``dram_share`` the part of the memory's beats in them that moved."""
+    to the last end, ``dram_share`` the part of the memory's beats in them that moved, ``ranks`` how
+    many cores an input takes."""
     cycles = max(each.begin + each.counters["CYCLES"] for each in run.runs)
     return {**facts.summary(run.runs[0].program), "chip": run.chip.name, "cycles": cycles,
-            "moved_bytes": run.moved_bytes,
+            "ranks": run.runs[0].program.ranks, "moved_bytes": run.moved_bytes,
             "dram_share": facts.share(-(-run.moved_bytes // run.chip.bytes_a_cycle), cycles),
-            "cores": [{"core": each.core, "begin": each.begin, **_measured(each)}
+            "cores": [{"core": each.core, "rank": each.rank, "begin": each.begin,
+                       **_measured(each)}
                       for each in run.runs]}
 
 

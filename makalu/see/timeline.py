@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from isa.instructions import QUEUES
+from isa.instructions import GANG_QUEUES
 from makalu.see.profile import NO_NODE, Run, frontier, labels, spans
 
 LANE, TAIL = 0.72, 0.1
@@ -85,13 +85,17 @@ def _title(runs: Sequence[Run]) -> str:
     program = runs[0].program
     where = program.config.name if len(runs) == 1 else f"{len(runs)} cores {program.config.name}"
     cycles = max(run.begin + run.counters["CYCLES"] for run in runs)
-    return (f"{program.name} on {where}: {cycles:,} cycles, "
-            f"{program.instruction_count:,} instructions" + (" on each" if len(runs) > 1 else ""))
+    if program.ranks > 1:
+        count, each = sum(len(run.instructions) for run in runs), " together"
+    else:
+        count, each = program.instruction_count, " on each" if len(runs) > 1 else ""
+    return f"{program.name} on {where}: {cycles:,} cycles, {count:,} instructions{each}"
 
 
 def _lanes(run: Run, engines: bool) -> list[str]:
     """Names of a run's lanes."""
-    used = [queue for k, queue in enumerate(QUEUES) if engines and (run.trace["queue"] == k).any()]
+    used = [queue for k, queue in enumerate(GANG_QUEUES)
+            if engines and (run.trace["queue"] == k).any()]
     return [name if run.core is None else f"core {run.core}: {name}"
             for name in ("progress", *used)]
 
@@ -101,7 +105,7 @@ def _draw_run(axes: Any, run: Run, first: int, engines: bool, layer: list[str],
     """The lanes of a run from the lane ``first`` on."""
     trace, span = run.trace, spans(run.trace) + run.begin
     _layers(axes, run, first, layer, color, total)
-    queues = [k for k in range(len(QUEUES)) if engines and (trace["queue"] == k).any()]
+    queues = [k for k in range(len(GANG_QUEUES)) if engines and (trace["queue"] == k).any()]
     for lane, queue in enumerate(queues, start=first + 1):
         mine = np.flatnonzero(trace["queue"] == queue)
         _bars(axes, lane, LANE, span[mine, 0], span[mine, 1], [WAIT] * len(mine))

@@ -11,7 +11,7 @@ from hw.engine.profile import Buckets, events_layout
 from isa.instructions import GANG_QUEUES, QUEUES
 from isa.registers import BUCKETS, GANG_WAITS
 
-MACHINES = [*((queue, QUEUES) for queue in QUEUES), *((queue, GANG_QUEUES) for queue in GANG_QUEUES)]
+MACHINES = [(queue, queues) for queues in (QUEUES, GANG_QUEUES) for queue in queues]
 
 
 def simulate(queue, bench, queues=QUEUES):
