@@ -8,7 +8,7 @@ half ends in ``_HI``.
 from dataclasses import dataclass
 
 from isa.config import Config
-from isa.instructions import GANG_ONLY, GANG_QUEUES, QUEUES, Region
+from isa.instructions import GANG_ONLY, GANG_QUEUES, QUEUES, QUEUE_OF, Region
 
 REGISTER_SPACE_BITS = 12
 """Address bits of the AXI4-Lite slave."""
@@ -46,15 +46,20 @@ EVENTS = {
 }
 """Buckets that an engine itself tells apart: what each means, for the engines that have it."""
 
+WAITS = {q: " and ".join(f"{op.name}s" for op, queue in QUEUE_OF.items() if queue == q)
+         for q in GANG_QUEUES}
+"""The instructions of each queue, as a wait for them says it."""
+
 GANG_WAITS = tuple(f"wait_{q}" for q in GANG_ONLY)
+"""The waits of a machine with ``exchange`` only."""
 
 BUCKET_NAMES = (*EVENTS, *(f"wait_{q}" for q in QUEUES), "overhead", "idle", *GANG_WAITS)
-"""The buckets of any engine; last those that it has in a machine with ``exchange`` only."""
+"""The buckets of any engine."""
 
 BUCKETS = {queue: {name: meaning for name, meaning in (
     *((name, meaning[queue]) for name, meaning in EVENTS.items() if queue in meaning),
-    *((f"wait_{q}", f"the next instruction waits for completed {q.upper()}s")
-      for q in GANG_QUEUES),
+    *((f"wait_{q}", f"the next instruction waits for completed {whom}")
+      for q, whom in WAITS.items()),
     ("overhead", "an instruction is there and none of the above: set-up, pipelines that run empty"),
     ("idle", "no instruction is there"))} for queue in GANG_QUEUES}
 """Where the cycles of each queue's engine go. Each cycle falls in one bucket: the engine's own come

@@ -12,7 +12,7 @@ from isa import jobs
 from isa.chip import CHIPS
 from isa.config import Config
 from isa.presets import PRESETS
-from isa.registers import COUNTERS, REGISTERS, REGISTER_SPACE_BITS, Register
+from isa.registers import COUNTERS, GANG_PROFILE, REGISTERS, REGISTER_SPACE_BITS, Register
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOTE = "<!-- Made from the specification by `make docs`; edit `isa/`, not this page. -->\n"
@@ -168,6 +168,13 @@ another's data, the host writes `CONTROL.RESET` and `CONTROL.CLEAR` together.
 """
 
 
+ABOUT_COUNTERS = f"""\
+The doorbell clears them; they count while the core is busy. Those that a machine does not have read
+zero. From `{next(name for name, _ in COUNTERS if name in GANG_PROFILE)}` on they are of machines
+with `exchange`, such as the cores of chips.
+"""
+
+
 def _registers(of: Iterable[Register]) -> str:
     rows = []
     for r in of:
@@ -191,7 +198,8 @@ def registers() -> str:
     events = table(("counter", "counts"), ((f"`{n}`", d) for n, d in COUNTERS))
     chip = [r for r in jobs.REGISTERS if r.offset < jobs.QUEUE_BASE + jobs.QUEUE_BYTES]
     return (f"{NOTE}\n# Registers\n\n{ABOUT_REGISTERS}\n{_registers(REGISTERS)}\n"
-            f"## Counters\n\n{events}\n## Of a chip\n\n{ABOUT_CHIPS}\n{_registers(chip)}")
+            f"## Counters\n\n{ABOUT_COUNTERS}\n{events}\n"
+            f"## Of a chip\n\n{ABOUT_CHIPS}\n{_registers(chip)}")
 
 
 def configurations() -> str:
