@@ -48,12 +48,15 @@ class Cost:
         DRAM of its regions, for as long as it is loaded.
     moved_bytes : int
         Between DRAM and the machine.
+    cores : int
+        That it takes together, for those cycles.
     """
 
     cycles: int
     roofline_cycles: int
     held_bytes: int
     moved_bytes: int
+    cores: int = 1
 
     def at(self, mhz: float, batch: int) -> dict[str, Any]:
         """The numbers at a clock, of a program that takes so many elements at once."""
@@ -69,7 +72,7 @@ def cost(program: Program) -> Cost:
     """What an execution costs."""
     return Cost(sum(program.predicted_cycles) or program.roofline_cycles or 1,
                 program.roofline_cycles, sum(region_bytes(program, r) for r in Region),
-                dram_bytes(program))
+                dram_bytes(program), program.ranks)
 
 
 def node_cycles(program: Program) -> dict[str, int]:

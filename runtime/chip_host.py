@@ -22,7 +22,7 @@ from isa.config import ISA_VERSION
 from isa.instructions import GANG_QUEUES, KEPT, Fault, Region
 from isa.jobs import (BLOCK, IDENT, OFFSET, POSITIONS, REFUSAL_TEXT, RING_LIMIT, Job, Outcome,
                       Record)
-from isa.program import Program
+from isa.program import Program, ProgramError
 from runtime.device import (DeviceFault, MachineError, Result, region_bytes, region_input)
 from runtime.host import PAGE, Link, watchdog_cycles
 
@@ -105,6 +105,12 @@ class Chip:
                 lease.take()
 
 
+def side_by_side(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """So many of some cores, given ascending, that follow one another: each way to take them."""
+    return [tuple(cores[k:k + count]) for k in range(len(cores) - count + 1)
+            if cores[k + count - 1] - cores[k] == count - 1]
+
+
 def places_bytes(program: Program, places: int) -> int:
     """Bytes of the window of a lease that runs a program in so many places, rings included."""
     return _Plan(program, places).end
@@ -165,7 +171,18 @@ class Lease:
 
     def load(self, program: Program, places: int) -> None:
         """Write a program, clear what its executions keep, and set up the queue, which is at rest.
+
+        Raises
+        ------
+        isa.program.ProgramError
+            If it takes more cores side by side than there are.
         """
+        count = len(self._all())
+        if not side_by_side(self._all(), program.ranks):
+            lie = "" if count < program.ranks else "not side by side, "
+            raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, "
+                               f"and there are {count}, {lie}of chip {self._chip.config.name!r}: "
+                               "give it more, or compile it with --cores for as many")
         chip, plan, base, link = self._chip, _Plan(program, places), self._base, self._chip.link
         self._program, self._plan = program, plan
         for name, value in (("CORES", 0),   # a gang whose jobs were refused is no more
@@ -203,7 +220,7 @@ class Lease:
             self._chip.link.write_memory(self._base + self._plan.places[k][Region.INPUT],
                                          region_input(self._program, region))
         if ranks > 1:
-            gang = self._side_by_side(ranks)
+            gang: Sequence[int] = self._side_by_side(ranks)
         elif len(inputs) > 1:
             gang = self._healthy(len(inputs))
         else:
@@ -221,22 +238,12 @@ class Lease:
         resetting = self._chip.read_wide("RESETTING")
         return sorted(sorted(self._all(), key=lambda core: resetting >> core & 1)[:count])
 
-    def _side_by_side(self, count: int) -> list[int]:
+    def _side_by_side(self, count: int) -> Sequence[int]:
         """So many cores of the lease that follow one another, none of them in reset if that can
-        be.
-
-        Raises
-        ------
-        MachineError
-            If there are none.
-        """
-        resetting, cores = self._chip.read_wide("RESETTING"), self._all()
-        runs = [cores[k:k + count] for k in range(len(cores) - count + 1)
-                if cores[k + count - 1] - cores[k] == count - 1]
-        if not runs:
-            raise MachineError(f"program {self._program.name!r} takes {count} cores side by side, "
-                               f"of {', '.join(map(str, cores))} there are none: lease more")
-        return min(runs, key=lambda run: sum(resetting >> core & 1 for core in run))
+        be."""
+        resetting = self._chip.read_wide("RESETTING")
+        return min(side_by_side(self._all(), count),
+                   key=lambda run: sum(resetting >> core & 1 for core in run))
 
     @property
     def ended(self) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from isa.chip import ChipConfig
 from isa.config import ConfigError
-from isa.program import Program, ProgramError
+from isa.program import Program
 from runtime.chip_host import TENANTS, Lease, places_bytes
 from runtime.device import Device, DeviceFault, Result, check_entry
 from runtime.session import check_alone
@@ -76,10 +76,6 @@ class LeasedCores(Device):
         program.check(self.config)
         check_alone(program)
         chip = self._chip
-        if program.ranks > self.cores:
-            raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, "
-                               f"and there are {self.cores}, of chip {chip.config.name!r}: give it "
-                               "more, or compile it with --cores for as many")
         with chip.turns:
             self._leave()
             places = self.cores if program.ranks == 1 else 1

@@ -143,6 +143,11 @@ class Accelerator:
         return all(lane.ready for lane in self.lanes)
 
     @property
+    def together(self) -> int:
+        """Cores that can work on one execution: those of a chip."""
+        return self.hardware.cores if self.hardware.chip else 1
+
+    @property
     def busy(self) -> float:
         """Share of the last second in which its cores ran something, 0 to 1."""
         return sum(use.busy for use in self.uses) / len(self.uses)

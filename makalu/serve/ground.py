@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from runtime.chip_host import side_by_side
+
 
 @dataclass(frozen=True)
 class Place:
@@ -21,9 +23,9 @@ class Place:
 
 
 class Ground:
-    """The cores of a device. Some leases have some for themselves, from the last one down, and with
-    them a queue; the others share the rest of the cores and one queue. A lease keeps what it has as
-    long as it can, whoever comes and goes.
+    """The cores of a device. Some leases have some for themselves, from the last one down and side
+    by side if that can be, and with them a queue; the others share the rest of the cores and one
+    queue. A lease keeps what it has as long as it can, whoever comes and goes.
 
     Parameters
     ----------
@@ -54,10 +56,11 @@ class Ground:
         old = self._own.pop(lease, None)
         if not count:
             return
-        kept = old.cores[-count:] if old else ()
-        more = [core for core in self._rest() if core not in kept][::-1][:count - len(kept)]
+        kept, rest = old.cores[-count:] if old else (), self._rest()
+        more = [core for core in rest if core not in kept][::-1][:count - len(kept)]
+        together = [cores for cores in side_by_side(rest, count) if set(kept) <= set(cores)]
         self._own[lease] = Place(old.queue if old else self._queues()[-1],
-                                 tuple(sorted((*kept, *more))))
+                                 together[-1] if together else tuple(sorted((*kept, *more))))
 
     def of(self, lease: str) -> Place:
         """What a lease has for itself, or what is shared; where nothing is, which concerns only

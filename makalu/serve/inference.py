@@ -16,6 +16,7 @@ from makalu.serve.models import Models, Version
 from makalu.serve.queues import Part, Piece
 from makalu.serve.requests import Failure, Record, Reply, Request, ServeError
 from makalu.serve.tenants import Tenant
+from runtime.chip_host import side_by_side
 from runtime.ports import InputError
 
 
@@ -103,6 +104,11 @@ class Inference:
         accelerator = self._accelerators[lease.terms.device]
         compiled = version.compiled[accelerator.config]
         most = compiled.most if version.takes.alike else elements
+        cores = accelerator.ground.of(lease.id).cores
+        if not side_by_side(cores, compiled.cores):
+            raise ServeError(Failure.CONFLICT, f"model {version.name!r} takes {compiled.cores} "
+                             f"cores side by side, and lease {lease.id!r} has {_listed(cores)}: "
+                             f"resize it to {compiled.cores} or more, or use another lease")
         self._admission.admit(lease, compiled, elements, accelerator.hardware.mhz)
         loop, now = asyncio.get_running_loop(), time.monotonic()
         parts = [Part(compiled, {k: v[at:at + most] if v.ndim else v for k, v in inputs.items()},
@@ -132,6 +138,10 @@ class Inference:
                 if not part.answer.cancel() and not part.answer.cancelled():
                     part.answer.exception()     # seen, if another part's was raised
                 self._accelerators[lease.terms.device].queues.forget(lease, part)
+
+
+def _listed(cores: tuple[int, ...]) -> str:
+    return f"core{'s' if len(cores) > 1 else ''} {', '.join(map(str, cores))}"
 
 
 def _inputs(version: Version, request: Request) -> tuple[dict[str, np.ndarray], int]:

@@ -46,8 +46,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Ran:
-    """A run: which program gave these outputs; of each execution the core of the device and the
-    cycles that the machine counted (0: it counts none); and the seconds that all took."""
+    """A run: which program gave these outputs; of each execution the core of the device, or each of
+    those that it took together, and the cycles that the machine counted (0: it counts none); and
+    the seconds that all took."""
 
     program: str
     outputs: dict[str, np.ndarray]
@@ -56,7 +57,7 @@ class Ran:
 
     @property
     def cycles(self) -> int:
-        """Of all executions together."""
+        """Of all executions together, on each core that they took."""
         return sum(cycles for _, cycles in self.executions)
 
 

@@ -189,6 +189,12 @@ class Models:
 
     async def _place(self, version: Version, made: list[Made], accelerator: Accelerator) -> None:
         """Have an accelerator take the programs; it says what they take and give."""
+        for cores in sorted({m.cost.cores for m in made}):
+            if cores > accelerator.together:
+                raise ServeError(Failure.BAD, f"model {version.name!r} takes {cores} cores together"
+                                 f", and device {accelerator.name!r} has {accelerator.together} "
+                                 "that can: serve it on a chip with more, or compile it with "
+                                 "--cores for fewer")
         found = [(await accelerator.load(m.held), m) for m in made]
         by_batch = {loaded.batch: m for loaded, m in sorted(found, key=lambda f: f[0].batch)}
         wanted = version.source.settings.batches

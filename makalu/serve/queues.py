@@ -50,6 +50,11 @@ class Compiled:
         return sum(cost.held_bytes for cost in self.costs.values())
 
     @property
+    def cores(self) -> int:
+        """That an execution takes together, side by side."""
+        return max(cost.cores for cost in self.costs.values())
+
+    @property
     def most(self) -> int:
         """The largest batch."""
         return max(self.programs)
@@ -85,7 +90,8 @@ class Part:
 
 @dataclass
 class Batch:
-    """Parts of one lease that run together, on one core or on several of a chip."""
+    """Parts of one lease that run together: on one core, on several of a chip that each take their
+    share of the elements, or in executions one after the other that take several cores each."""
 
     lease: Lease
     model: Compiled
@@ -119,8 +125,8 @@ class Batch:
 
     @property
     def cycles(self) -> int:
-        """Predicted, of all executions together."""
-        return self.cost.cycles * self.executions
+        """Predicted, of all executions together, on each core that they take."""
+        return self.cost.cycles * self.cost.cores * self.executions
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Those of all parts, one behind the other."""
@@ -214,7 +220,7 @@ def _gather(queue: _Queue, cores: int) -> Batch:
     many cores. What was in a process that died runs alone, so that what killed it takes nothing
     along twice."""
     model = queue.parts[0].model
-    batch = Batch(queue.lease, model, [], cores if model.alike else 1)
+    batch = Batch(queue.lease, model, [], cores if model.alike and model.cores == 1 else 1)
     if queue.parts[0].deaths:
         batch.parts.append(queue.parts[0])
         return batch

@@ -87,8 +87,9 @@ class Owner:
             session.load()
             self.there = there
         outputs = session.run(message.inputs)
-        executions = tuple((core, counters.get("CYCLES", 0)) for core, counters in zip(
-            session.ran_on, session.counters, strict=True))
+        executions = tuple((first + rank, counters.get("CYCLES", 0)) for first, counters in zip(
+            session.ran_on, session.counters, strict=True)
+            for rank in range(session.program.ranks))
         return Ran(message.program, outputs, executions, time.monotonic() - start)
 
     def _give(self, message: Run) -> None:

@@ -112,6 +112,24 @@ def test_a_lease_keeps_its_cores_whoever_comes_and_goes():
     assert ground.free() == 3 and ground.free("b") == 7
 
 
+def test_cores_lie_side_by_side_where_that_can_be():
+    ground = Ground(6, 4)
+    for lease in "abc":
+        ground.give(lease, 1)
+    ground.give("b", 0)
+    ground.give("d", 2)
+    assert [ground.of(lease).cores for lease in "acd"] == [(5,), (3,), (1, 2)]
+    ground.give("c", 2)
+    assert ground.of("c").cores == (3, 4)
+    ground.give("d", 3)
+    assert ground.of("d").cores == (0, 1, 2)
+    ground.give("c", 0)
+    ground.give("d", 1)
+    ground.give("e", 1)
+    ground.give("a", 3)
+    assert ground.of("e").cores == (4,) and len(ground.of("a").cores) == 3
+
+
 class Changes(RuleBasedStateMachine):
     """Any order of attaching, resizing, moving and detaching keeps every quota."""
 
