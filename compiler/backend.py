@@ -41,7 +41,7 @@ from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
 from compiler.machine.place import Layout
-from compiler.machine.shared import gang
+from compiler.machine.shared import gang, gang_cycles
 from compiler.machine.steps import Step
 from compiler.machine.timing import predict
 from compiler.order.dependencies import dependencies
@@ -219,7 +219,7 @@ class Backend:
             steps, _ = best_order(spread(s.steps, self.config, s.once, s.slabs), self.config,
                                   self.memory / self.config.bus_bytes)
             ranks = self._streams(steps)
-            cycles = max(map(sum, gang(ranks, self.config, self.memory)))
+            cycles = gang_cycles(gang(ranks, self.config, self.memory))
         moved = sum(step.moved_words * s.lanes + step.code_bytes for mine in ranks for step in mine)
         return s, ranks, cycles + self.price * moved
 
@@ -326,7 +326,7 @@ class Backend:
         if self.ranks == 1:
             return [predict(ranks[0], self.config) + [0]]
         found = gang(ranks, self.config, self.memory)
-        most = max(map(sum, found))
+        most = gang_cycles(found)
         return [added + [0 if k else most - sum(added)] for k, added in enumerate(found)]
 
     @property

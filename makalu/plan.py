@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from compiler.machine.shared import gang, steps_of, together
+from compiler.machine.shared import gang, gang_cycles, steps_of, together
 from compiler.machine.steps import Step
 from isa.chip import MOST_QUEUES
 from isa.config import Config
@@ -131,7 +131,7 @@ def in_groups(program: Program, cores: int, bytes_a_cycle: float | None = None) 
     if program.ranks == 1:
         return max(together([program] * cores, width, gang=True))
     count, streams = groups(program, cores), streams_of(program)
-    took = max(map(sum, gang(streams, program.config, width / count)))
+    took = gang_cycles(gang(streams, program.config, width / count))
     sends = sum(step.cycles for steps in streams for step in steps if step.queue == "send")
     return max(took, count * sends)
 

@@ -34,6 +34,11 @@ def steps_of(program: Program) -> list[Step]:
     return found
 
 
+GANG_START = 300
+"""Cycles from the start of a rank to that of the next one: the chip control sets up one core after
+the other."""
+
+
 @dataclass
 class _Core:
     """A program under way: what it wants next, and from which cycle on; at the end when its steps
@@ -127,17 +132,24 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
     return [core.cycles for core in cores]
 
 
-def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float) -> list[list[int]]:
+def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
+         apart: int = GANG_START) -> list[list[int]]:
     """Predicted cycles that each step of the streams of a gang adds to what was complete before in
-    its stream, in front of a memory that moves ``bytes_a_cycle``."""
+    its stream, in front of a memory that moves ``bytes_a_cycle``; ranks begin so many cycles
+    ``apart``, and each counts from its own start."""
     def run(steps: Sequence[list[Step]]) -> list[Times]:
-        cores = [_Core(running(mine, config), 0) for mine in steps]
+        cores = [_Core(running(mine, config), rank * apart) for rank, mine in enumerate(steps)]
         _share(cores, bytes_a_cycle / config.bus_bytes)
         return [core.times or [] for core in cores]
 
     first = run(streams)
     return [added_by(times) for times in run([
         beside(steps, config, times) for steps, times in zip(streams, first)])]
+
+
+def gang_cycles(added: list[list[int]]) -> int:
+    """Cycles from the start of rank 0 to the end of the last rank, of what :func:`gang` says."""
+    return max(sum(mine) + rank * GANG_START for rank, mine in enumerate(added))
 
 
 def _share(cores: list[_Core], bandwidth: float, meet: bool = False) -> None:

@@ -8,7 +8,8 @@ import onnx
 import pytest
 
 from compiler import compile_model
-from compiler.machine.shared import _Core, _share, gang, steps_of, together
+from compiler.machine.shared import (GANG_START, _Core, _share, gang, gang_cycles, steps_of,
+                                     together)
 from compiler.machine.steps import Step
 from compiler.machine.timing import EXCHANGE_LATENCY, Ask, Running, predict, timed
 from examples.digits import INT8
@@ -160,10 +161,10 @@ def test_one_sends_at_a_time() -> None:
         return step(Opcode.XFER, n0=64, n1=1, n2=1, n3=1, to=4, signal=1, counter=rank)
     ends = [sum(added) for added in gang(
         [[send(0)], [send(1)], [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
-        config, 32)]
+        config, 32, apart=0)]
     alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], config, 32)
     start = sum(alone) - 1 - EXCHANGE_LATENCY
-    assert ends[:2] == [start + 32 + EXCHANGE_LATENCY, start + 64 + EXCHANGE_LATENCY]
+    assert ends[:2] == [start + 64 + EXCHANGE_LATENCY, start + 128 + EXCHANGE_LATENCY]
     assert ends[2] == ends[1] + 1
 
 
@@ -173,3 +174,15 @@ def test_a_gang_that_waits_in_a_circle_is_no_gang() -> None:
         "wait_mask": 0, "counter": 0, "threshold": 1}
     with pytest.raises(AssertionError, match="an order in which all can run"):
         gang([[Step(Opcode.AWAIT, dict(fields), -1, 1, 0)]] * 2, config, 32)
+
+
+def test_ranks_begin_one_after_another() -> None:
+    """Who waits for the last one has its signal when that began so much later."""
+    config = replace(PRESETS["core256"], exchange=True)
+    none = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0}
+    send = Step(Opcode.SIGNAL, {**none, "to": 1, "counter": 0}, -1, 1, EXCHANGE_LATENCY)
+    wait = Step(Opcode.AWAIT, {**none, "counter": 0, "threshold": 1}, -1, 1, 0)
+    early, late = ([sum(added) for added in gang([[wait], [send]], config, 32, apart)]
+                   for apart in (0, GANG_START))
+    assert late[1] == early[1] and late[0] == early[0] + GANG_START
+    assert gang_cycles([[10, 20], [30]]) == max(30, 30 + GANG_START)
