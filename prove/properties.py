@@ -8,10 +8,11 @@ from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import WAIT_REACH
 from isa.config import Config
+from prove.between import Exchanges
 from prove.checker import Design, Result, check
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
-from prove.exchange import Awaits, Exchanges, Landings, Sends
+from prove.exchange import Awaits, Landings, Sends
 from prove.gathers import Gathers
 from prove.hub import ReadGroups, ReadOrder, ReadPlaces, ReadTurns, WriteOrder
 from prove.ports import Ranks, Shared

@@ -14,7 +14,7 @@ from hw.parts.choice import any_before
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import HEAD, SIGNAL_BITS, UNIT_BYTES, WAIT_BITS, WAIT_REACH
-from prove import checker, controller, dma, exchange, gathers, hub, ports
+from prove import between, checker, controller, dma, exchange, gathers, hub, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
 from prove.properties import small, wide
@@ -141,9 +141,9 @@ def hasty(m, name, port, valid, write, last):
 
 
 @pytest.mark.parametrize("name, wrong, design, cycles", [
-    ("chip.exchange.turns", fixed, lambda: exchange.Exchanges(small(8, 2)), 9),
+    ("chip.exchange.turns", fixed, lambda: between.Exchanges(small(8, 2)), 9),
     ("chip.exchange.one_of", lambda choice, values: list(values)[0],
-     lambda: exchange.Exchanges(small(8, 2)), 9),
+     lambda: between.Exchanges(small(8, 2)), 9),
     ("memory.lane_writer.write_out", hasty, lambda: exchange.Landings(wide(8, 2)), 9),
     ("exchange.send.Mux", lambda empty, one, count: count,
      lambda: exchange.Sends(small(8, 2)), 17),
