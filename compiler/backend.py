@@ -196,9 +196,10 @@ class Backend:
     def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
         """What is tried in turn after a first choice."""
         start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
+        sizes = [{"planned": False, "maps": v} for v in SHARED_MAPS * gang]
         return [
-            *({"planned": False, "maps": v} for v in SHARED_MAPS * gang),
-            *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
+            *sizes, *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
+            *sizes,
             *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
             {"spread": False},
             *[{"longest": CHAINS[0], "least": True}] * price,

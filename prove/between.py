@@ -29,12 +29,12 @@ class FewUnderWay(ChipExchange):
 
 
 class Exchanges(Design):
-    """Bursts of three cores, of which any are a gang, and the first of them any, to ranks that the
-    chip has. A burst goes, beat by beat, once, in order and unchanged, to those that it is for, and
-    to nobody else; if one of those is not in the gang, to nobody, and the answer is an error. Each
-    burst is answered once, in order, and not before all whom it was for have landed it. Nobody who
-    keeps posting is passed over more often than there are others; and while all give, take and land
-    what they can, an answer comes in ``SLOW`` cycles."""
+    """Bursts of three cores, of which any are a gang, and the first of them any. A burst goes, beat
+    by beat, once, in order and unchanged, to those that it is for, and to nobody else; if one of
+    those is not in the gang, to nobody, and the answer is an error. Each burst is answered once, in
+    order, and not before all whom it was for have landed it. Nobody who keeps posting is passed
+    over more often than there are others; and while all give, take and land what they can, an
+    answer comes in ``SLOW`` cycles."""
 
     SLOW = 6
 
@@ -99,7 +99,7 @@ class Exchanges(Design):
                 p.len.eq(self.len[k]), p.to.eq(to), p.empty.eq(self.empty[k]),
                 p.signal.eq(self.signal[k]), p.counter.eq(self.at.word_select(k, 2)),
                 took[k].eq(post.valid & post.ready), Assert(passed < self.CORES),
-                ranks.eq(to << self.base), Assume(~post.valid | ~ranks[-1])]
+                ranks.eq(to << self.base)]
             stays(m, post, Assume)
             with m.If(~post.valid | post.ready):
                 m.d.sync += passed.eq(0)
@@ -109,7 +109,7 @@ class Exchanges(Design):
                 m.d.comb += [
                     taken.payload.len.eq(self.len[k]), burst.who.eq(k), burst.at.eq(p.at),
                     burst.empty.eq(p.empty), burst.signal.eq(p.signal),
-                    burst.to.eq(Mux((ranks[:self.CORES] & ~others).any(), 0, ranks))]
+                    burst.to.eq(Mux((ranks & ~Cat(others, Const(0, 1))).any(), 0, ranks))]
 
     def _beats(self, m: Module, taken: Any, burst: Any) -> None:
         """Who has posted gives beats, in order, when they are asked for."""

@@ -194,7 +194,7 @@ PROPERTIES = (
                   "the scratchpad begins to take all", design=lambda: Landings(wide(8, 2)),
              cycles=11, seconds=0, quick=False),
     Property(name="exchanges", block="hw/chip/exchange.py",
-             says="bursts of three cores, any of which are a gang, to ranks that the chip has: "
+             says="bursts of three cores, any of which are a gang: "
                   "each beat goes once, in order and unchanged, to those that it is for and to "
                   "nobody else; none to anybody if one of those is not in the gang, and then the "
                   "answer is an error; a burst is answered once, in order, and not before all whom "

@@ -100,11 +100,12 @@ class ChipExchange(wiring.Component):
         members = Array([Const(0, self._count), *self.members])[p.gang]
         base = Array([Const(0), *self.base])[p.gang]
         ranks = Signal(len(p.to) + self._count)
+        allowed = Cat(members & ~p.who, Const(0, len(p.to)))
         m.d.comb += [
             ranks.eq(p.to << base), to.valid.eq(chosen.o.valid), chosen.o.ready.eq(to.ready),
             *(to.payload[name].eq(p[name])
               for name in ("at", "len", "empty", "signal", "counter", "who")),
-            to.payload.bad.eq((ranks & ~(members & ~p.who)).any() | ~ranks.any()),
+            to.payload.bad.eq((ranks & ~allowed).any() | ~ranks.any()),
             to.payload.to.eq(Mux(to.payload.bad, 0, ranks))]
 
     def _move(self, m: Module, bursts: stream.Interface, answers: stream.Interface) -> None:

@@ -157,6 +157,15 @@ def test_who_is_not_in_the_gang_is_an_error():
     assert [len(s.got) for s in senders] == [0, 1, 0]
 
 
+def test_ranks_that_the_chip_does_not_have_are_an_error():
+    """The last core of three is in the gang; the rank behind it would be a fourth."""
+    senders = [Sender(0, [], 0), Sender(1, [(0b100, 0, 1, 0), (0b110, 0, 1, 1), (1 << 15, 0, 1, 0),
+                                            (0b010, 0, 1, 0)], 0), Sender(2, [], 0)]
+    run(senders, [0b110], [0, 1, 1], [1])
+    assert [resp for resp, _ in senders[1].answers] == [Resp.DECERR] * 3 + [0]
+    assert [len(s.got) for s in senders] == [0, 0, 1]
+
+
 def test_a_core_that_leaves_is_not_waited_for():
     """It lands nothing any more; the burst that it has is answered when it is no member, and one
     that comes later for it is an error."""
