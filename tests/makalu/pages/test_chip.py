@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isa.chip import CHIPS
 from isa.presets import PRESETS
 from makalu.measure.networks import SHIPPED, of_files
-from makalu.pages import chip
+from makalu.pages import chip, split
 from runtime.device import Result
 from runtime.golden_device import GoldenDevice
 
@@ -54,11 +55,23 @@ def test_a_wrong_bit_is_found(monkeypatch):
         next(chip.measured(network, "tiny", 0, [8], [1]))
 
 
-def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch):
-    page, rows = chip.PAGE.read_text(), json.loads(chip.FIGURES.read_text())
-    monkeypatch.setattr(chip, "PAGE", tmp_path / "chip.md")
-    monkeypatch.setattr(chip, "FIGURES", tmp_path / "chip.json")
-    chip.PAGE.write_text(page.replace("digits_int8", "something else"))
-    assert chip.write(rows[::-1]) == rows
-    assert chip.PAGE.read_text() == page
-    assert json.loads(chip.FIGURES.read_text()) == rows
+@pytest.mark.parametrize("pages", [chip, split])
+def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch, pages):
+    page, rows = pages.PAGE.read_text(), json.loads(pages.FIGURES.read_text())
+    monkeypatch.setattr(pages, "PAGE", tmp_path / "chip.md")
+    monkeypatch.setattr(pages, "FIGURES", tmp_path / "chip.json")
+    before, behind = page.split(pages.BEGIN)[0], page.split(pages.END)[1]
+    pages.PAGE.write_text(before + pages.BEGIN + "something else\n" + pages.END + behind)
+    assert pages.write(rows[::-1]) == rows
+    assert pages.PAGE.read_text() == page
+    assert json.loads(pages.FIGURES.read_text()) == rows
+
+
+def test_a_network_over_two_cores(monkeypatch):
+    """Each row is a run whose bits are those of one core; and a wrong one is found."""
+    network, = of_files([SHIPPED])
+    one, two = split.measured(network, CHIPS["chip2_tiny"], [2])
+    assert (one["cores"], two["cores"]) == (1, 2) and two["cycles"] < 0.6 * one["cycles"]
+    monkeypatch.setattr(split, "outputs", lambda program, regions: [~regions[0]])
+    with pytest.raises(AssertionError, match="digits_int8 on 1 cores: bits"):
+        next(split.measured(network, CHIPS["chip2_tiny"], [2]))
