@@ -28,7 +28,7 @@ from makalu import api
 from makalu.measure.light import in_int8
 from makalu.measure.mobilenet import mobilenet_v2
 from makalu.measure.networks import SHIPPED, Network, networks, of_files
-from makalu.pages.isa_pages import DOCS, table
+from makalu.pages.isa_pages import DOCS, put, table
 from runtime.device import Result
 from runtime.golden_device import GoldenDevice
 from sim.cache import say
@@ -132,10 +132,7 @@ def _cells(row: Row, rows: list[Row]) -> list[str]:
 def write(rows: list[Row]) -> list[Row]:
     """The table into the page, the rows into the file beside it; returns them in its order."""
     rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
-    text = PAGE.read_text()
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    cells = table(TITLES, (_cells(row, rows) for row in rows))
-    PAGE.write_text(head + BEGIN + "\n" + cells + "\n" + END + tail)
+    put(PAGE, BEGIN, END, table(TITLES, (_cells(row, rows) for row in rows)))
     FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
 

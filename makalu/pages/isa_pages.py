@@ -26,6 +26,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def put(page: Path, begin: str, end: str, text: str) -> None:
+    """Write what stands between two marks of a page."""
+    old = page.read_text()
+    page.write_text(old.split(begin)[0] + begin + "\n" + text + "\n" + end + old.split(end)[1])
+
+
 def _text(thing: object) -> str:
     """A docstring as Markdown."""
     text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`").replace("::\n", ":\n")

@@ -10,7 +10,7 @@ from isa.program import Program
 from makalu import api
 from makalu.measure.networks import networks
 from makalu.pages.chip import MOBILENET
-from makalu.pages.isa_pages import DOCS, table
+from makalu.pages.isa_pages import DOCS, put, table
 from makalu.plan import PRICES, Planned, plan, sizes
 from sim.cache import say
 
@@ -41,9 +41,7 @@ def main() -> None:
                 network.source(), MACHINE, (1, GROUP), host=("all",), name=network.label,
                 dram_price=price)
         rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]
-    text = PAGE.read_text()
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(head + BEGIN + "\n" + table(TITLES, rows) + "\n" + END + tail)
+    put(PAGE, BEGIN, END, table(TITLES, rows))
 
 
 if __name__ == "__main__":

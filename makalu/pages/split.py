@@ -23,7 +23,7 @@ from isa.program import Program
 from makalu import api
 from makalu.measure.networks import SHIPPED, Network, networks, of_files
 from makalu.pages.chip import MOBILENET, inputs, outputs
-from makalu.pages.isa_pages import DOCS, table
+from makalu.pages.isa_pages import DOCS, put, table
 from sim.cache import say
 from sim.chip_device import RtlChip
 
@@ -80,10 +80,7 @@ def _cells(row: Row, rows: list[Row]) -> list[str]:
 def write(rows: list[Row]) -> list[Row]:
     """The table into the page, the rows into the file beside it; returns them in its order."""
     rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
-    text = PAGE.read_text()
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    cells = table(TITLES, (_cells(row, rows) for row in rows))
-    PAGE.write_text(head + BEGIN + "\n" + cells + "\n" + END + tail)
+    put(PAGE, BEGIN, END, table(TITLES, (_cells(row, rows) for row in rows)))
     FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
 
