@@ -3,19 +3,19 @@
 
 import itertools
 from collections.abc import Iterator
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from compiler.emit.choose import choose
 from compiler.emit.conv_instructions import ConvInstructions, Cut
 from compiler.emit.inplace import overwritten
 from compiler.emit.pool import pool_rows
-from compiler.emit.price import NOT_HIDDEN, Plan, Task
+from compiler.emit.price import Plan
 from compiler.emit.rectangles import bands
-from compiler.emit.rows import RowsEmitter, begin_integers, least_words, rows_cycles
+from compiler.emit.rows import RowsEmitter, begin_integers, rows_beside
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import portions
-from compiler.emit.tiling import plans
-from compiler.ir.graph import Conv, Op, Pool, Rows, Tensor
+from compiler.emit.turns import Area, Halves, Turn, turns_of
+from compiler.ir.graph import Conv, Op, Pool, Rows
 from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
@@ -103,72 +103,19 @@ def _sparse(s: Schedule, op: Conv) -> Conv:
     return replace(op, x=part, stride=(1, op.stride[1] // columns))
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A plan, with ``rows`` beside it or without, once some residents are ``gone``."""
-
-    plan: Plan
-    gone: tuple[Tensor, ...]
-    beside: bool
-    cost: float
-
-
 def _attempt(s: Schedule, op: Conv, shape: Shape, rows: Rows | None, copy: Pool | None,
              function: Pool | None) -> "_Emitter | None":
-    """What emits the cheapest cut that fits; None, and nothing emitted, if none does. Where there
-    are tokens, whose matrices are large, it may be cheaper with a resident less."""
+    """What emits the cheapest cut that fits; None, and nothing emitted, if none does."""
     y = function.y if function else op.y
-    found = [choice for gone in _without(s, op, y)
-             for choice in _choices(s, op, y, shape, rows, copy, gone)]
-    if not found:
+    best = choose(s, op, y, shape, rows, copy)
+    if best is None:
         return None
-    best = min(found, key=lambda choice: choice.cost)
     for t in best.gone:
         s.give_up(t) if t is y else s.evict(t)
     if best.plan.weights_outer and s.resident(y) is None:
         s.by_blocks.add(y)
     return _Emitter(s, op, shape, best.plan, RowsEmitter(s, rows, True, copy)
                     if best.beside and rows is not None else None, function)
-
-
-def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:
-    """Residents that might go: none, another one, the result ``y``, both."""
-    if not s.tokens:
-        return [()]
-    other = s.evictable([op.x, y])
-    here = [(t,) for t in (other, y) if t is not None and s.resident(t) is not None
-            and t not in s.twins
-            and s.dram.part_of(t)[0] is None]
-    return [(), *here, *([(*here[0], *here[1])] if len(here) > 1 else [])]
-
-
-def _choices(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None,
-             copy: Pool | None, gone: tuple[Tensor, ...]) -> Iterator[_Choice]:
-    """The best plan when some residents are gone, and the best one with rows beside it."""
-    def here(t: Tensor) -> bool:
-        return s.resident(t) is not None and t not in gone
-
-    spm = deepcopy(s.spm)
-    for t in gone:
-        spm.release(s.slabs.at(s.views[t].base))
-    moved = sum(2 * s.words(t) * s.lanes for t in gone if t is not y)
-    tail = op.y.nchw[2] * op.y.nchw[3] if s.feeds_global_pool(op.y) else 0
-    grid = s.sharing.grid(op, shape.out[0])
-    slabs = any(s.sharing.part(t) for t in (*op.inputs, op.y, y))
-    for beside in (False, True)[:1 + (rows is not None)]:
-        reserve = after = 0
-        if rows is not None:
-            after = rows_cycles(s, rows) // s.ranks
-            reserve = least_words(s, rows, here(op.y), copy) * beside
-        task = Task(
-            shape, s.config, spm.largest - reserve, here(op.x), here(op.y),
-            here(op.residual.x) if op.residual else None, None if here(y) else y, s.grain, tail,
-            s.exposed, after * beside, s.price, *grid)
-        found = next((p for p in plans(task) if not (slabs and p.cut.reduction)), None)
-        if found is not None and not (beside and (found.weights_outer or found.cut.reduction)):
-            yield _Choice(found, gone, beside, found.cost
-                          + (NOT_HIDDEN / s.config.bus_bytes + s.price) * moved
-                          + after * (not beside))
 
 
 class _Emitter:
@@ -188,7 +135,7 @@ class _Emitter:
 
     def run(self) -> None:
         """All chunks and boxes, in the plan's order."""
-        cut, shape = self.plan.cut, self.shape
+        cut, shape, rank = self.plan.cut, self.shape, self.s.rank
         height, width = shape.out
         boxes = [(n, y, min(y + cut.rows, height), x, min(x + cut.columns, width))
                  for n in range(shape.images) for y in range(0, height, cut.rows)
@@ -199,44 +146,81 @@ class _Emitter:
             self._weights_outer(boxes)
         else:
             self._boxes_outer(boxes)
-        self.s.rank = 0
+        self.s.rank = rank
         if self.rows is not None:
             self.rows.finish()
 
-    def _turns(self) -> list[list[tuple[int, Run]]]:
-        """The chunks, each with its part of the channels, in turns: in each a part has one, and the
-        weights of all lie in the same words of their ranks' scratchpads."""
-        runs, size = self.shape.runs(self.plan.cut.m_split), self.plan.cut.groups
-        if self.grid.channels == 1:
-            return [[(0, chunk)] for run in runs for chunk in run.cut(size)]
-        mine = [[(part, chunk) for run in runs if max(a, run.first) < min(b, run.last)
-                 for chunk in run.part(max(a, run.first), min(b, run.last)).cut(size)]
-                for part, a, b in portions(self.grid.channels, 0, runs[-1].last)]
-        return [[chunks[k] for chunks in mine if k < len(chunks)]
-                for k in range(max(map(len, mine)))]
-
-    def _reduced(self, boxes: list[tuple]) -> None:
+    def _reduced(self, boxes: list[Area]) -> None:
         chunks = [c for run in self.shape.runs(self.plan.cut.m_split)
                   for c in run.cut(self.plan.cut.groups)]
         every = list(itertools.product(chunks, boxes))
-        for rank, a, b in portions(self.s.ranks, 0, len(every)):
-            self.s.rank = rank
+        whole = self.grid.whole
+        for rank, a, b in portions(self.s.ranks if whole is None else 1, 0, len(every)):
+            self.s.rank = rank if whole is None else whole
             for chunk, box in every[a:b]:
                 self._reduce(chunk, box)
 
-    def _weights_outer(self, boxes: list[tuple]) -> None:
-        plan = self.plan
-        for turn in self._turns():
-            self.left = plan.tile_words + plan.weight_words
-            at = self._place_weights(turn)
-            for part, chunk in turn:
+    def _weights_outer(self, boxes: list[Area]) -> None:
+        turns = self._turns()
+        halves = Halves(self.s, self.op, len(turns), self.plan.compute)
+        at = 0
+        while at < len(turns):
+            places, rows = self._next_places(turns[at:], halves, at == 0)
+            self._round(turns[at:at + len(places)], places,
+                        halves.areas(rows, boxes) if rows else boxes)
+            at += len(places)
+
+    def _turns(self) -> list[Turn]:
+        return turns_of(self.shape.runs(self.plan.cut.m_split), self.plan.cut.groups,
+                        self.grid.channels)
+
+    def _next_places(self, turns: list[Turn], halves: Halves, begin: bool
+                     ) -> tuple[list[int], Rows | None]:
+        """Places for the weights of the next turns, and for which operator of whole pixels the map
+        goes by these half by half, if for any."""
+        if begin and halves.front:
+            return self._places(turns[:halves.first], 0), halves.front
+        if halves.behind and len(turns) <= halves.last:
+            places = self._places(turns, rows_beside(self.s, halves.behind))
+            if len(places) == len(turns):
+                return places, halves.behind
+            for at in places:
+                self.s.spm.release(at)
+        return self._places(turns[:1], 0), None
+
+    def _places(self, turns: list[Turn], rest: int) -> list[int]:
+        """Places for the weights of turns, of as many as there is room for; ``rest``: words that
+        stay free besides those for boxes. Of several turns that of another one stays free: the one
+        in front has its place still."""
+        self.left = self.plan.tile_words + self.plan.weight_words
+        found = [self._place_weights(turns[0])]
+        for turn in turns[1:]:
+            words = self._weight_words(turn)
+            at = self.s.spm.rotating(words, words + self.left + SLACK)
+            if at is not None and self.s.spm.available < rest:
+                self.s.spm.release(at)
+                at = None
+            if at is None:
+                break
+            found.append(at)
+        return found
+
+    def _round(self, turns: list[Turn], places: list[int], areas: list[Area]) -> None:
+        """Turns with their weights in their places, and the boxes that go by them, for one part of
+        the channels after the other."""
+        for part in dict(turns[0]):
+            mine = [(chunk, at) for turn, at in zip(turns, places)
+                    for k, chunk in turn if k == part]
+            for chunk, at in mine:
                 self.make.load(chunk, at)
-                for box in boxes:
-                    self.left = plan.tile_words
+            for box in areas:
+                for chunk, at in mine:
+                    self.left = self.plan.tile_words
                     self._tile(chunk, box, at, None, part)
+        for at in places:
             self.s.spm.release(at)
 
-    def _boxes_outer(self, boxes: list[tuple]) -> None:
+    def _boxes_outer(self, boxes: list[Area]) -> None:
         plan, shape, turns = self.plan, self.shape, self._turns()
         low = min(chunk.blocks[0] for turn in turns for _, chunk in turn)
         high = max(chunk.blocks[1] for turn in turns for _, chunk in turn)
@@ -261,8 +245,11 @@ class _Emitter:
 
     # -- boxes ----------------------------------------------------------------------------------
 
-    def _place_weights(self, turn: list[tuple[int, Run]]) -> int:
-        return self._take(max(self.make.words(chunk) for _, chunk in turn))
+    def _weight_words(self, turn: Turn) -> int:
+        return max(self.make.words(chunk) for _, chunk in turn)
+
+    def _place_weights(self, turn: Turn) -> int:
+        return self._take(self._weight_words(turn))
 
     def _load(self, chunk: Run, cut: Cut, params: bool, addend: int) -> tuple[int, list]:
         at = self._take(self.make.words(chunk, cut, params))
@@ -277,7 +264,7 @@ class _Emitter:
         assert at is not None, "the plan fits"
         return at
 
-    def _input(self, box: tuple, low: int, high: int, rows: tuple[int, int],
+    def _input(self, box: Area, low: int, high: int, rows: tuple[int, int],
                steps: tuple[int, int]) -> tuple[View, int | None]:
         """The input for output ``box``, blocks and taps: a view, and what to release after."""
         s, op, shape = self.s, self.op, self.shape
@@ -307,7 +294,7 @@ class _Emitter:
         at = self._take(image * (area.n1 - area.n0))
         return View(at, row, block, image, area), at
 
-    def _outputs(self, chunk: Run, box: tuple) -> tuple[View, View | None, list[int], bool]:
+    def _outputs(self, chunk: Run, box: Area) -> tuple[View, View | None, list[int], bool]:
         """Views for output and residual, what to release, whether the output must be stored.
 
         Both are walked with the same steps, so they get the same row pitch: that of whichever is
@@ -329,7 +316,7 @@ class _Emitter:
 
     # -- instructions ---------------------------------------------------------------------------
 
-    def _tile(self, chunk: Run, box: tuple, at: int, shared: View | None, part: int) -> None:
+    def _tile(self, chunk: Run, box: Area, at: int, shared: View | None, part: int) -> None:
         """A box of a chunk, whose weights lie at an address, by the ranks that have a part of the
         channels."""
         r, steps = self.shape.kernel
@@ -349,7 +336,7 @@ class _Emitter:
         for a in [*more, *([release] if release is not None else [])]:
             self.s.spm.release(a)
 
-    def _shared(self, chunk: Run, box: tuple, part: int
+    def _shared(self, chunk: Run, box: Area, part: int
                 ) -> Iterator[tuple[int, Run, tuple, int, int]]:
         """A chunk and box as :meth:`_instructions`, each with its rank."""
         n, y0, y1, x0, x1 = box
@@ -357,7 +344,7 @@ class _Emitter:
             for one in self._instructions(chunk, (n, a, b, x0, x1)):
                 yield self.grid.rank(row, part), *one
 
-    def _instructions(self, chunk: Run, box: tuple) -> list[tuple[Run, tuple, int, int]]:
+    def _instructions(self, chunk: Run, box: Area) -> list[tuple[Run, tuple, int, int]]:
         """A chunk and box as instructions that complete one after another, so that a reader can
         start early: bands of rows, or one output group at a time in front of a global pool. Each
         with where its weights start in the chunk's, and how many words they are."""
@@ -373,7 +360,7 @@ class _Emitter:
         return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
                 for y in range(y0, y1, step)]
 
-    def _reduce(self, chunk: Run, box: tuple) -> None:
+    def _reduce(self, chunk: Run, box: Area) -> None:
         """One rectangle whose reduction is cut: all but the last instruction hold the sums."""
         assert self.plan.cut.reduction is not None
         cb, cr, cs = self.plan.cut.reduction

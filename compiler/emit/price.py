@@ -81,13 +81,14 @@ class Plan:
     """A cut that fits. ``weights_outer``: a chunk of weights stays while the map goes by;
     ``weight_words``, ``tile_words``: scratchpad words of a chunk's weights and of a tile's boxes;
     ``overlaps``: there is room for two of everything, so that loading and computing overlap;
-    ``cost``: cycles, and what the traffic is worth."""
+    ``compute``: cycles of the array; ``cost``: cycles, and what the traffic is worth."""
 
     cut: Cut
     weights_outer: bool
     weight_words: int
     tile_words: int
     overlaps: bool
+    compute: int
     cost: float
 
 
@@ -149,7 +150,7 @@ class Price:
             # weights are loaded ahead, the boxes of a tile are not
             boxes = self.tiles * tile * shape.lanes / task.config.bus_bytes
             cost = min(cost, boxes + self.cycles(words, traffic - self.tiles * tile, True))
-        return Plan(self.cut, weights_outer, words.weights, tile, overlaps,
+        return Plan(self.cut, weights_outer, words.weights, tile, overlaps, self.compute(),
                     cost + self.exposed(weights_outer) + traffic * shape.lanes * task.price)
 
     def words(self) -> Words:

@@ -20,8 +20,7 @@ from functools import partial
 
 import numpy as np
 
-from compiler.emit.boxes import (SEVERAL, bands, blocks_in, box_of, boxes, fetch, output, room,
-                                 words)
+from compiler.emit.boxes import SEVERAL, bands, blocks_in, box_of, boxes, fetch, output, room, words
 from compiler.emit.conv_instructions import bits
 from compiler.emit.pool import pool_rows
 from compiler.emit.schedule import Schedule
@@ -40,6 +39,9 @@ SQUARES_ANCHOR = -24
 PASSES, LEAST = 6, 5000
 """Instructions that go over all words of a box, about; and cycles of the shortest band that is cut
 off, since each of these takes a hundred more before the next one may start."""
+
+GANG_SEVERAL = 2
+"""Boxes of a gang that there is room for: each rank has a part of them."""
 
 LOW, ONE = (int(np.float16(v).view(np.uint16)) for v in (-65504, 1))
 """Bounds of results."""
@@ -82,7 +84,9 @@ class RowsEmitter:
         results = [self.source, op.y, *([self.copy.y] if self.copy else [])]
         boxes = self._own() + sum(
             t.blocks(s.lanes) // op.groups for t in results if s.resident(t) is None)
-        several = SEVERAL if PASSES * per * rows * columns > LEAST else 1
+        several = SEVERAL if s.ranks == 1 else GANG_SEVERAL
+        if PASSES * per * rows * columns <= LEAST:
+            several = 1
         constants = sum(c is not None for c in (op.gain, op.shift)) * per + ALIGN
         return several * (rows * columns * boxes + 4 * ALIGN) + constants
 
@@ -107,8 +111,9 @@ class RowsEmitter:
         """Rows ``low … high - 1`` of the map."""
         s, op = self.s, self.op
         node, s.node = s.node, op.node
-        for box in boxes(blocks_in(s, op), high - low, op.y.nchw[3], 1, self.size):
-            self._box(replace(box, y0=box.y0 + low, y1=box.y1 + low))
+        for y0, y1 in s.sharing.halves(op, low, high) if s.ranks > 1 else [(low, high)]:
+            for box in boxes(blocks_in(s, op), y1 - y0, op.y.nchw[3], 1, self.size):
+                self._box(replace(box, y0=box.y0 + y0, y1=box.y1 + y0))
         s.node = node
 
     def _box(self, area: Box) -> None:
@@ -117,7 +122,8 @@ class RowsEmitter:
         given, small = box_of(s, op, op.x, area), self._small(area)
         last = words(s, copy.y, small) if copy else 0
         rest = words(s, op.y, area) + last
-        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given))
+        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given),
+                             s.ranks > 1)   # a gang's goes on while what is before it does
         assert own is not None, "the box fits"
         x, release = fetch(s, self.source, given, rest)
         out, done = output(s, op.y, area, last)
@@ -210,6 +216,14 @@ def least_words(s: Schedule, op: Rows, here: bool, copy: Pool | None) -> int:
     return op.x.blocks(s.lanes) // op.groups * (2 + boxes * op.y.nchw[3]) + 10 * ALIGN
 
 
+def rows_beside(s: Schedule, op: Rows) -> int:
+    """Words that a gang's takes while its operand is being made, half by half, about: those of its
+    own for a box, and its result where that has another place."""
+    rows = max(b - a for a, b in s.sharing.halves(op, 0, op.y.nchw[2]))
+    own = rows * op.y.nchw[3] * (2 + op.x.blocks(s.lanes) // op.groups)
+    return own + s.words(op.y) * (s.sharing.part(op.x) != s.sharing.part(op.y))
+
+
 def rows_cycles(s: Schedule, op: Rows) -> int:
     """Cycles that it takes, about."""
     return PASSES * op.x.blocks(s.lanes) * op.y.nchw[2] * op.y.nchw[3]
@@ -232,7 +246,7 @@ class _Constants:
         data = b"".join(c.tobytes() for c in parts) + np.full(
             s.lanes // 4, op.epsilon, "<f4").tobytes()
         count = len(data) // s.lanes
-        at = s.spm.rotating(count, then - s.spm.rounded(count))
+        at = s.spm.rotating(count, then - s.spm.rounded(count), s.ranks > 1)
         assert at is not None, "the box fits"
         s.load_weights(s.streams.setdefault(("words", data), Stream(count, partial(bytes, data))),
                        at)
@@ -255,7 +269,7 @@ class _Box:
         self.number, self.total, first, second = (
             View(own + k * pixels, row, pixels, pixels, replace(whole, b0=0))
             for k in (0, 1, 2, 2 + self.blocks * (op.norm and not scratch)))
-        self.x, self.y = (x, given.b0), (y, area.b0)
+        self.x, self.y = (x.of(s.rank), given.b0), (y.of(s.rank), area.b0)
         self.steps = (second, 0) if steps is None else self.y if steps is y else self.x
         self.squares = self.x if scratch else (first, 0)
         self.type = DTYPE[op.x.dtype]

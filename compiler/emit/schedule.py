@@ -8,7 +8,7 @@ WORKSPACE region.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from compiler.emit.dram import Dram
@@ -79,8 +79,6 @@ class Schedule:
         Pixels up to which a map is shared among them by channels instead of rows.
     planned : dict of Grid
         How they share operators, by their results, where that is not by the size of the map.
-    once : bool
-        What several of them read of DRAM comes from there once (:mod:`compiler.split.spread`).
     slabs : bool
         Tensors that the ranks share by rows are slabs (:mod:`compiler.machine.slabs`).
     """
@@ -88,9 +86,8 @@ class Schedule:
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], grain: int,
                  spread: bool, channels: int, exposed: float, joins: bool,
                  share: float, price: float, ranks: int = 1, maps: int = 0,
-                 planned: Mapping[Tensor, Grid] | None = None, once: bool = False,
-                 slabs: bool = False):
-        self.ranks, self.rank, self.once = ranks, 0, once
+                 planned: Mapping[Tensor, Grid] | None = None, slabs: bool = False):
+        self.ranks, self.rank = ranks, 0
         self.sharing = Sharing(graph, config.lanes, ranks, maps, planned or {}, slabs)
         self.slabs = Slabs(config.spm_words)
         self.graph, self.config, self.price = graph, config, price
@@ -114,25 +111,28 @@ class Schedule:
     # -- instructions ---------------------------------------------------------------------------
 
     def emit(self, opcode: Opcode, fields: dict[str, int], reads: list, writes: list,
-             stream: Stream | None = None) -> None:
-        """Append an instruction."""
+             stream: Stream | None = None, box: Sequence[Extent] = ()) -> None:
+        """Append an instruction; ``box``: the words of the box that a LOAD is of."""
         if opcode == Opcode.TENSOR and not fields["m_split"]:
             # nothing to step to, and the instruction is shorter
             fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
         cycles, tail, blocks = timed(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
-                               stream, rank=self.rank))
+                               stream, rank=self.rank, box=box))
 
     # -- ranks ----------------------------------------------------------------------------------
 
     def shared(self, op: Op, area: Box, pieces: Callable[[Box], Iterable[Box]]) -> Iterator[Box]:
         """The pieces of each rank's part of a box; what is emitted meanwhile is that rank's."""
-        grid = self.sharing.grid(op, area.y1 - area.y0)
+        grid, before = self.sharing.grid(op, area.y1 - area.y0), self.rank
         for row, y0, y1 in self.sharing.rows(op, grid, area.y0, area.y1):
-            for channel, b0, b1 in portions(grid.channels, area.b0, area.b1):
+            mine = replace(area, y0=y0, y1=y1)
+            low, high = ("y0", "y1") if isinstance(op, Rows) else ("b0", "b1")
+            for channel, a, b in portions(
+                    grid.channels, getattr(mine, low), getattr(mine, high)):
                 self.rank = grid.rank(row, channel)
-                yield from pieces(replace(area, y0=y0, y1=y1, b0=b0, b1=b1))
-        self.rank = 0
+                yield from pieces(replace(mine, **{low: a, high: b}))
+        self.rank = before
 
     def by_channel(self, t: Tensor) -> bool:
         """Whether a tensor is made channel block by channel block, not row by row: a depthwise
@@ -153,9 +153,10 @@ class Schedule:
         return min(rows, max(1, round(cycles / min(self.grain, most or self.grain))))
 
     def dma(self, opcode: Opcode, region: int, offset: int, spm: int,
-            dims: list[tuple[int, int, int]], stream: Stream | None = None) -> None:
+            dims: list[tuple[int, int, int]], stream: Stream | None = None,
+            box: Sequence[Extent] = ()) -> None:
         """A transfer with loops as :func:`compiler.machine.place.transfers` takes them; ``offset``
-        in bytes."""
+        in bytes; ``box``: the words of the box that a LOAD is of."""
         size = self.lanes
         for d, s, loops in transfers(dims):
             dram, at = offset + d * size, spm + s
@@ -166,7 +167,7 @@ class Schedule:
                 count, step_d, step_s = loops[i]
                 fields[f"n{i}"] = count
                 fields[f"dram_stride{i}"], fields[f"spm_stride{i}"] = step_d * size, step_s
-            self.emit(opcode, fields, *moved(opcode, fields, size), stream)
+            self.emit(opcode, fields, *moved(opcode, fields, size), stream, box)
 
     def load_weights(self, stream: Stream, at: int) -> list[tuple[int, int, int]]:
         """LOAD a weight stream to the scratchpad; returns its extent there."""
@@ -195,7 +196,8 @@ class Schedule:
         for y0, y1 in view.runs(box.y0, box.y1):
             start, dims = self._box_dims(t, home, replace(box, y0=y0, y1=y1), view)
             self.dma(opcode, home.region, home.offset + start * self.lanes,
-                     view.at(box.n0, box.b0, y0, box.x0), dims, home.stream)
+                     view.at(box.n0, box.b0, y0, box.x0), dims, home.stream,
+                     view.extents(box) if opcode is Opcode.LOAD and view.exact else ())
 
     # -- residents ------------------------------------------------------------------------------
 
@@ -246,7 +248,8 @@ class Schedule:
         spare = self.spm.words - self.spm.available + self.spm.rounded(words)
         if spare > self.share * self.spm.words:
             return None
-        at = self.spm.rotating(words) if self.spread else self.spm.lowest(words)
+        at = (self.spm.rotating(words, oldest=self.ranks > 1 and self.tokens) if self.spread
+              else self.spm.lowest(words))
         if at is None:
             return None
         y, pitches, part = self.dram.layout(t), self.pitches(t), self.sharing.part(t)

@@ -2,6 +2,7 @@
 """How the ranks of a gang share an operator, and which rows of a tensor each of them has.
 
 An operator is shared by rows of its result, by channels, or by both: the ranks stand in a grid.
+Where the channels of a pixel belong together, those that would share them share rows once more.
 Where all that touches a tensor is shared by rows, a rank needs no more of it than the rows that it
 makes and reads: the tensor may be a slab (:mod:`compiler.machine.slabs`). Then ranks have the same
 rows of it whatever box is under way.
@@ -20,14 +21,16 @@ FEW_ROWS = 2
 
 
 class Grid(NamedTuple):
-    """Parts of an operator's rows and parts of its channels; ``(1, 1)``: one rank does it."""
+    """Parts of an operator's rows and parts of its channels; ``(1, 1)``: one rank does it,
+    ``whole`` says which."""
 
     rows: int
     channels: int
+    whole: int | None = None
 
     def rank(self, row: int, channel: int) -> int:
         """Whose a part is."""
-        return row * self.channels + channel
+        return row * self.channels + channel if self.whole is None else self.whole
 
 
 ALONE = Grid(1, 1)
@@ -88,13 +91,15 @@ class Sharing:
         return any(self.part(t) for t in (*op.inputs, op.y, *more))
 
     def _grid(self, op: Op, rows: int) -> Grid:
-        """Not by channels where those of a pixel belong together."""
         _, _, h, w = op.y.nchw
         blocks = 1 if isinstance(op, Rows) else op.y.blocks(self._lanes)
+        planned = self._planned.get(op.y)
+        if planned and planned.whole is not None:
+            return planned
         if self.ranks == 1 or max(h, blocks) == 1:
             return ALONE
-        planned = self._planned.get(op.y)
-        if planned and rows >= planned.rows and blocks >= planned.channels:
+        if planned and rows >= planned.rows and planned.channels <= (
+                rows // planned.rows if isinstance(op, Rows) else blocks):
             return planned
         if blocks >= self.ranks and (h * w <= self._maps or rows < FEW_ROWS * self.ranks) or (
                 blocks > rows and rows < self.ranks):
@@ -113,6 +118,15 @@ class Sharing:
         if y1 - y0 < grid.rows:
             return [(turn % grid.rows, y0, y1)]
         return [((k + turn) % grid.rows, a, b) for k, a, b in portions(grid.rows, y0, y1)]
+
+    def halves(self, op: Op, y0: int, y1: int) -> list[tuple[int, int]]:
+        """Rows of an operator's result in two steps, in each of which all parts have some: what
+        is behind the operator goes on with those of the first one while the second is made."""
+        parts = [(y0, y1)]
+        if self._slabs(op):
+            parts = [(a, b) for _, a, b in self.rows(op, self.grid(op, y1 - y0), y0, y1)]
+        found = [portions(2, a, b) for a, b in parts]
+        return [half[k][1:] for k in (0, 1) for half in found if k < len(half)]
 
     # -- tensors --------------------------------------------------------------------------------
 
@@ -143,7 +157,7 @@ class Sharing:
         touch = [*self._readers[t], *([maker] if maker else [])]
         if isinstance(maker, Pool) and maker.kernel == (1, 1) and maker.x in self._makers:
             touch.append(self._makers[maker.x])     # which may make what the function makes of it
-        return t.nchw[0] == 1 and bool(self._readers[t]) and all(map(self._shares, touch))
+        return t.nchw[0] == 1 and bool(touch) and all(map(self._shares, touch))
 
     def _shares(self, op: Op) -> bool:
         rows = op.y.nchw[2]
@@ -151,6 +165,8 @@ class Sharing:
             return False
         if isinstance(op, Conv):
             return op.matrix is None and op.x.parent is None and len(addends(op.weight)) == 1
+        if isinstance(op, Rows):
+            return op.groups == 1
         return isinstance(op, Pool) or isinstance(op, Add) and op.a.nchw == op.b.nchw
 
     @staticmethod

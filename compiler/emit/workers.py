@@ -117,7 +117,7 @@ class ConvWorker(_Windowed):
 
     def rows(self, n: int, y0: int, y1: int, views: Views) -> None:
         s, res = self.s, views[self.op.residual.x] if self.op.residual else None
-        grid = s.sharing.grid(self.op, y1 - y0)
+        grid, before = s.sharing.grid(self.op, y1 - y0), s.rank
         for (run, _), (at, extent) in zip(self._chunks, self._places):
             for channel, piece, skip, words in self._pieces(run, grid):
                 mine = [(SPM, at + skip, at + skip + words)] if grid.channels > 1 else extent
@@ -125,7 +125,7 @@ class ConvWorker(_Windowed):
                     s.rank = grid.rank(row, channel)
                     self._make.emit(piece, (n, a, b, 0, self.op.y.nchw[3]), views[self.op.x],
                                     views[self.op.y], res, at + skip, mine)
-        s.rank = 0
+        s.rank = before
 
     def _pieces(self, run: Run, grid: Grid) -> Iterator[tuple[int, Run, int, int]]:
         """A run in parts of the channels, each with its number, with where its weights start in the

@@ -5,6 +5,7 @@ An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM regio
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compiler.ir.graph import Varying
@@ -24,7 +25,8 @@ class Step:
     With a ``stream`` its DRAM address counts from the start of that; ``varying``: it is another
     one in each execution. In a gang it is of a ``rank``; what an XFER reads ``lands`` in words of
     the ranks ``to``, a mask; ``after``: steps of its rank that have to be complete before it
-    starts, whatever it reads and writes."""
+    starts, whatever it reads and writes. The ``box`` that a LOAD is of has words between its rows
+    that it does not write and that nobody needs."""
 
     opcode: Opcode
     fields: dict[str, int]
@@ -40,6 +42,7 @@ class Step:
     to: int = 0
     lands: list[Extent] = field(default_factory=list)
     after: list["Step"] = field(default_factory=list)
+    box: Sequence[Extent] = ()
 
     @property
     def queue(self) -> str:

@@ -186,8 +186,9 @@ def best_order(steps: list[Step], config: Config, memory: float = 0) -> tuple[li
     orders = Orders(steps, config, memory)
     rank = orders.ranks()
     deepest = [r if s.queue == "load" else i for i, (s, r) in enumerate(zip(steps, rank))]
+    earliest = [r if s.queue == "load" else -i for i, (s, r) in enumerate(zip(steps, rank))]
     found: tuple[list[int], int] | None = None
-    for priority in (rank, deepest):
+    for priority in (rank, deepest, *[earliest] * bool(memory)):
         for _ in range(2):
             order, needs, cycles = orders.arrange(priority)
             if found is None or cycles < found[1]:

@@ -5,13 +5,15 @@ The emitters give the instructions as for one machine, and say of each that comp
 it. All ranks have the same layout of the scratchpad, so a rank works where the one machine would,
 and what it makes lies in the same words of every rank that reads it: right behind an instruction
 stand the XFERs of its words to those. A LOAD is made by each rank that reads what it brings, or
-with ``once`` by one of them for all, each a part; a STORE by the rank that has made what it takes.
+by one of them for all, each a part (:class:`Common`); a STORE by the rank that has made what it
+takes.
 Both are cut if different ranks want, or have made, parts of them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from enum import Enum
 
 import numpy as np
 
@@ -19,15 +21,50 @@ from compiler.emit.schedule import moved
 from compiler.machine.place import transfers
 from compiler.machine.slabs import Slabs
 from compiler.machine.steps import SPM, Extent, Step
-from compiler.machine.timing import timed
+from compiler.machine.timing import MOVERS, timed
 from isa.config import Config
 from isa.instructions import Opcode
 
 MASK = np.uint16
 """Type of masks of ranks."""
 
+LATE = 5000
+"""Cycles by which the memory or the bus between the ranks can be ahead: what was asked for long ago
+has been moved."""
 
-def spread(steps: list[Step], config: Config, once: bool, slabs: Slabs) -> list[Step]:
+
+class Common(Enum):
+    """How what several ranks read of DRAM comes to them: ``EACH`` reads it; it comes ``ONCE`` and
+    goes on from rank to rank; or ``EITHER``, as the memory or the bus between them is ahead."""
+
+    EACH, ONCE, EITHER = range(3)
+
+
+class _Busy:
+    """By how many beats more the memory of the ranks is asked for than the bus between them, of
+    late; ``memory``: beats a cycle that it moves."""
+
+    def __init__(self, memory: float):
+        self.memory = memory
+        self.ahead = 0.0
+
+    def count(self, steps: Iterable[Step]) -> None:
+        """What is to be moved next."""
+        for step in steps:
+            if step.queue in MOVERS:
+                self.ahead += step.cycles / self.memory
+            elif step.queue == "send":
+                self.ahead -= step.cycles
+        self.ahead = min(LATE, max(-LATE, self.ahead))
+
+    def once(self, beats: int, ranks: int) -> bool:
+        """Whether what some ranks read should come once: that leaves the two more even."""
+        each = self.ahead + beats * ranks / self.memory
+        return abs(self.ahead + beats / self.memory - beats) <= abs(each)
+
+
+def spread(steps: list[Step], config: Config, common: Common, slabs: Slabs, memory: float
+           ) -> list[Step]:
     """The instructions of all ranks in an order in which they may run one by one.
 
     Parameters
@@ -35,11 +72,13 @@ def spread(steps: list[Step], config: Config, once: bool, slabs: Slabs) -> list[
     steps : list of Step
         Those of one machine, in such an order.
     config : Config
-    once : bool
-        What several ranks read of DRAM comes from there once, and goes on from rank to rank.
+    common : Common
     slabs : Slabs
         Which the steps have by their names, but what computes in its fields.
+    memory : float
+        Beats a cycle that the memory of all ranks moves.
     """
+    busy = _Busy(memory)
     cut = list(_stores(steps, config, slabs))
     wanted = _wanted(cut, slabs)
     out: list[Step] = []
@@ -49,12 +88,18 @@ def spread(steps: list[Step], config: Config, once: bool, slabs: Slabs) -> list[
             for part, mask in _parts(step, masks, config, slabs):
                 ranks = [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
                 if ranks:   # words between those that are read, for example, are read by nobody
-                    out += _once(part, ranks, config, slabs) if once else _each(part, ranks)
+                    once = common is Common.ONCE or common is Common.EITHER and busy.once(
+                        part.cycles, len(ranks))
+                    new = list(_once(part, ranks, config, slabs) if once else _each(part, ranks))
+                    busy.count(new)
+                    out += new
             continue
-        out.append(step)
+        new = [step]
         if step.opcode is not Opcode.STORE:
-            out += _sends(step, masks, config, slabs)
-    return [_placed(step, slabs) for step in (_patient(out, slabs) if once else out)]
+            new += _sends(step, masks, config, slabs)
+        busy.count(new)
+        out += new
+    return [_placed(step, slabs) for step in _patient(out, slabs)]
 
 
 def _placed(step: Step, slabs: Slabs) -> Step:
@@ -107,7 +152,7 @@ def _once(step: Step, ranks: list[int], config: Config, slabs: Slabs) -> Iterato
                 (int(a), int(b) + 1) for a, b in zip(runs[:, 0], runs[:, -1])], config, slabs)
 
 
-def _inside(extents: list[Extent]) -> list[slice]:
+def _inside(extents: Sequence[Extent]) -> list[slice]:
     return [slice(a, b) for space, a, b in extents if space == SPM]
 
 
@@ -137,7 +182,9 @@ def _wanted(steps: list[Step], slabs: Slabs) -> list[np.ndarray]:
             found.append(wanted[_words(step)])
         else:
             found.append(np.concatenate([np.zeros(0, MASK), *(wanted[w] for w in writes)]))
-        for words in [_words(step)] if step.opcode is Opcode.LOAD else writes:
+        if step.opcode is Opcode.LOAD:
+            wanted[_words(step)] = 0
+        for words in _inside(step.box) if step.opcode is Opcode.LOAD else writes:
             wanted[words] = 0
         for words in [_words(step)] if step.opcode is Opcode.STORE else _inside(step.reads):
             wanted[words] |= MASK(1 << step.rank)

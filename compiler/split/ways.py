@@ -4,20 +4,21 @@
 An operator costs what takes longest of the array, window or vector engine of the rank that has
 most, the bus between the cores, and the memory; and some cycles where it waits for other ranks. The
 bus carries what a rank reads and another one has made: of the operand all where a rank reads all
-channels and has made some, the rows at the edges where it has made the rows that it reads; and
-weights that several ranks read. The memory gives weights, and operands and results that are too
-large to stay: of those that are shared by rows each rank has a part, of others all. What the cost
-of an operator depends on is how it is shared and how those were that made its operands, so the
+channels and has made some, the rows at the edges where it has made the rows that it reads; and some
+of the weights that several ranks read. The memory gives weights, and operands and results that are
+too large to stay: of those that are shared by rows each rank has a part, of others all. What the
+cost of an operator depends on is how it is shared and how those were that made its operands, so the
 state is how the last operator was shared, along with what the best way there chose for those before
 it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.emit.boxes import blocks_in
 from compiler.emit.pool import split_cycles, vector_work, window_engine
+from compiler.emit.rows import PASSES
 from compiler.emit.schedule import RESIDENT_SHARE, Schedule
 from compiler.emit.sharing import ALONE, Grid
 from compiler.emit.window import windowed
@@ -51,10 +52,12 @@ class Ways:
         A fresh one of the graph.
     memory : float
         Bytes a cycle that the memory of all ranks moves.
+    fixed : dict of Grid
+        How some operators are shared, by their results.
     """
 
-    def __init__(self, s: Schedule, memory: float):
-        self.s, self.config = s, s.config
+    def __init__(self, s: Schedule, memory: float, fixed: Mapping[Tensor, Grid]):
+        self.s, self.config, self.fixed = s, s.config, fixed
         self.bus = s.config.word_bytes / s.config.bus_bytes     # cycles a word
         self.dram = s.config.word_bytes / memory
         self.over = self._living(s.graph.ops)
@@ -83,13 +86,15 @@ class Ways:
         """How an operator may be shared; a function of each element as what it is a function of,
         which may have it made in its place."""
         rows, blocks, n = op.y.nchw[2], self._blocks(op), self.s.ranks
-        if not isinstance(op, Conv | Pool | Add | Rows) or max(rows, blocks) == 1:
+        if op.y in self.fixed:
+            yield self.fixed[op.y]
+        elif not isinstance(op, Conv | Pool | Add | Rows) or max(rows, blocks) == 1:
             yield ALONE
         elif isinstance(op, Pool) and op.kernel == (1, 1) and way.grids.get(op.x, ALONE) != ALONE:
             yield way.grids[op.x]
         else:
-            found = [Grid(r, n // r) for r in range(1, n + 1)
-                     if n % r == 0 and r <= rows and n // r <= blocks]
+            found = [Grid(r, n // r) for r in range(1, n + 1) if n % r == 0 and r <= rows
+                     and n // r <= (rows // r if isinstance(op, Rows) else blocks)]
             yield from found or [Grid(n, 1) if rows > blocks else Grid(1, n)]
 
     def _blocks(self, op: Op) -> int:
@@ -100,11 +105,24 @@ class Ways:
     def cost(self, op: Op, grid: Grid, made: dict[Tensor, Grid]) -> float:
         """Cycles of an operator that is shared so, where others were shared as ``made``."""
         weights = op.weight.size * op.x.size / self.s.lanes if isinstance(op, Conv) else 0
-        bus = (weights * (grid.rows > 1) + sum(
-            self._gathered(op, x, grid, made[x]) for x in op.inputs if x in made)) * self.bus
-        dram = (weights + self._spilled(op, grid, made)) * self.dram
-        longest, *others = sorted((self._compute(op, grid), bus, dram), reverse=True)
-        return longest + NOT_HIDDEN * sum(others) + WAITS * (bus > 0)
+        bus = self.bus * sum(
+            self._gathered(op, x, grid, made[x]) for x in op.inputs if x in made)
+        dram = self._spilled(op, grid, made) * self.dram
+        shared = self._brought(weights, grid.rows, bus, dram)
+        longest, *others = sorted((self._compute(op, grid), *shared), reverse=True)
+        return longest + NOT_HIDDEN * sum(others) + WAITS * (shared[0] > 0)
+
+    def _brought(self, weights: float, ranks: int, bus: float, dram: float
+                 ) -> tuple[float, float]:
+        """Cycles of the bus and of the memory with weights that several ranks read: some come once
+        and go over the bus, each rank reads the others, so that the two take as long."""
+        if ranks == 1:
+            return bus, dram + weights * self.dram
+        each = weights * ranks * self.dram
+        longer = weights * (self.bus + (ranks - 1) * self.dram)     # by one that all come once
+        once = min(1.0, max(0.0, (dram + each - bus) / longer)) if longer else 0.0
+        return (bus + once * weights * self.bus,
+                dram + each - once * weights * (ranks - 1) * self.dram)
 
     def _spilled(self, op: Op, grid: Grid, made: dict[Tensor, Grid]) -> float:
         """Words of operands and result, if these do not fit in the scratchpads together."""
@@ -130,6 +148,8 @@ class Ways:
     def _compute(self, op: Op, grid: Grid) -> float:
         """Cycles of the engine of the rank that has most."""
         _, _, h, w = op.y.nchw
+        if isinstance(op, Rows):
+            return -(-h // (grid.rows * grid.channels)) * w * op.y.blocks(self.s.lanes) * PASSES
         rows, blocks = -(-h // grid.rows), -(-self._blocks(op) // grid.channels)
         area = Box(0, 1, 0, blocks, 0, rows, 0, w)
         if isinstance(op, Conv) and (taps := windowed(op, self.config)):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compiler import compile_model
-from compiler.backend import Backend
+from compiler.attempts import Attempts
 from compiler.ir.errors import CompileError
 from isa.config import Config
 from isa.instructions import Opcode
@@ -104,13 +104,13 @@ def test_random_network(seed: int, steps: list[str], machine: Config, share: flo
         return
     model, _, x = network
 
-    class Thrifty(Backend):
+    class Thrifty(Attempts):
         """Takes a program that the emitters made with the price in mind."""
 
         def best(self):
             return self._best_with(share, self.price)[:2]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compiler.compile.Backend", Thrifty)
+        patch.setattr("compiler.backend.Attempts", Thrifty)
         program = compile_model(model, machine, dram_price=DEAR)
     right(program, model, x)

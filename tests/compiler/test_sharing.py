@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import backend as backend_module
-from compiler import compile as compile_module
-from compiler.backend import Backend
+from compiler import compile_model
+from compiler.attempts import Attempts
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import ALONE, Grid, Sharing, portions
 from compiler.ir.graph import Graph
@@ -84,14 +84,14 @@ def graph_of(name: str, config: Config, monkeypatch: pytest.MonkeyPatch) -> tupl
     """That of a network of several convolutions, additions and pools."""
     found: list[tuple[Graph, set]] = []
 
-    class Seen(Backend):
+    class Seen(Attempts):
         def best(self):
             found.append((self.graph, self.packed))
             return super().best()
-    monkeypatch.setattr(compile_module, "Backend", Seen)
-    monkeypatch.setattr(backend_module.Backend, "_changes", lambda self, first: [])
+    monkeypatch.setattr(backend_module, "Attempts", Seen)
+    monkeypatch.setattr(Attempts, "_changes", lambda self, first: [])
     make, precision = NETWORKS[name]
-    compile_module.compile_model(make(), config, precision=precision)
+    compile_model(make(), config, precision=precision)
     return found[0]
 
 
@@ -123,7 +123,7 @@ def test_the_dynamic_program_is_the_best_of_all(ranks: int, monkeypatch: pytest.
                                      zip(graph.ops, graph.ops[1:])))
     ops = [op for op, _ in chain][:5]
     graph.ops = ops
-    ways = Ways(Schedule(graph, config, packed, 60, True, 0, 1.0, False, 0.75, 0, ranks), 16)
+    ways = Ways(Schedule(graph, config, packed, 60, True, 0, 1.0, False, 0.75, 0, ranks), 16, {})
 
     def cost(grids: tuple[Grid, ...]) -> float:
         made, total = {}, 0.0

@@ -26,7 +26,7 @@ from tests.compiler.test_matrices import attention
 TOKENS, WIDTH, HEADS = 24, 32, 2
 
 
-def layer(tokens: int = TOKENS, masked: bool = True):
+def layer(tokens: int = TOKENS, heads: int = HEADS, width: int = WIDTH):
     """Attention with a mask for each query and key, and a feed-forward part, normalized behind each
     sum as in BERT."""
     net, rng = Net(), np.random.default_rng(tokens)
@@ -37,13 +37,13 @@ def layer(tokens: int = TOKENS, masked: bool = True):
 
     def norm(v: str) -> str:
         return net.op("LayerNormalization", v, *(net.constant(
-            rng.standard_normal(WIDTH).astype(np.float32)) for _ in range(2)), axis=-1)
+            rng.standard_normal(width).astype(np.float32)) for _ in range(2)), axis=-1)
 
-    x = net.input("x", "float32", (1, tokens, WIDTH))
-    h = norm(net.op("Add", x, dense(attention(net, x, HEADS, WIDTH, rng), WIDTH, WIDTH)))
-    y = norm(net.op("Add", h, dense(net.op("Gelu", dense(h, WIDTH, 64)), 64, WIDTH)))
+    x = net.input("x", "float32", (1, tokens, width))
+    h = norm(net.op("Add", x, dense(attention(net, x, heads, width, rng), width, width)))
+    y = norm(net.op("Add", h, dense(net.op("Gelu", dense(h, width, 2 * width)), 2 * width, width)))
     return net.model(y, kind="float32"), {
-        "x": rng.standard_normal((1, tokens, WIDTH)).astype(np.float32)}
+        "x": rng.standard_normal((1, tokens, width)).astype(np.float32)}
 
 
 def machine_graph(config: Config, tokens: int = TOKENS) -> Graph:

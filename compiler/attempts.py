@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attempts to schedule and to order a graph, one choice after another.
+
+They are tried with bands of several sizes; the one with the fewest predicted cycles is taken, of
+cycles and DRAM bytes the cheapest where these have a price.
+"""
+
+import functools
+import itertools
+from typing import Any
+
+from compiler.emit.depth import depth_first
+from compiler.emit.join import joined
+from compiler.emit.operators import emit_all
+from compiler.emit.schedule import RESIDENT_SHARE, Schedule
+from compiler.emit.sharing import Grid
+from compiler.ir.errors import CompileError
+from compiler.ir.graph import Graph, Place, Rows, Tensor
+from compiler.machine.shared import gang, gang_cycles
+from compiler.machine.steps import Step
+from compiler.order.dependencies import dependencies
+from compiler.order.hazards import waits
+from compiler.order.order import best_order
+from compiler.split.branches import branches
+from compiler.split.signals import streams
+from compiler.split.spread import Common, spread
+from compiler.split.ways import Ways
+from isa.config import Config
+
+GRAINS = (60, 150, 300, 600, 1200, 2400, 10**9)
+"""Cycles of an instruction that are tried."""
+
+PIECES = 400
+"""Instructions of the array that a program may have for the first grain; smaller ones than half of
+it are not tried."""
+
+GANG_PIECES = 2
+"""By how much more instructions the array of a gang's core may have for each core: others go on
+with what one has made."""
+
+MAPS = (64, 256)
+"""Pixels of the largest map that is cut by channels that are tried."""
+
+SHARED_MAPS = (3200, 800, 200, 0)
+"""Pixels of the largest map that ranks share by channels that are tried."""
+
+CHAINS, GANG_CHAINS = (12, 5, 0), (7,)
+"""Operators of a chain that are tried, and those that are tried beside in a gang."""
+
+EXPOSED = (1.0, 0.25)
+"""Parts of a layer's first weights that are loaded only when the layer before is through, as the
+choice of chunks counts with."""
+
+LESS = 0.5
+"""Another share of the scratchpad for tensors that stay, that is tried where there are tokens."""
+
+GANG_PRICE = 0.25
+"""A price of DRAM bytes that is tried for a gang, whose cores share the memory."""
+
+SHARES, BETWEEN = (0.85, 0.95), (8, 3)
+"""Further such shares, and further lengths of chains, that are tried where DRAM has a price."""
+
+
+def _key(steps: list[Step], common: Common) -> int:
+    """Differs for other instructions than these; the constants are no part of it."""
+    return hash((common, *((step.opcode, *step.fields.values(), *step.reads, *step.writes)
+                           for step in steps)))
+
+
+class Attempts:
+    """Those of one graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    config : Config
+    packed : set of Tensor
+        The input tensors that lie packed.
+    macs : int
+    price : float
+        Cycles that a byte between DRAM and the machine is worth beside those that it takes.
+    ranks : int
+        Cores that share the work.
+    name : str
+        Of the network, for errors.
+    """
+
+    def __init__(self, graph: Graph, config: Config, packed: set[Tensor], macs: int, price: float,
+                 ranks: int, name: str):
+        self.graph, self.config, self.packed = graph, config, packed
+        self.macs, self.price, self.ranks, self.name = macs, price, ranks, name
+        self._ways: dict[bool, dict[Tensor, Grid]] = {}
+
+    def best(self) -> tuple[Schedule, list[list[Step]]]:
+        """The best of several attempts to schedule and to order. Where DRAM has a price, those that
+        do not think of it are among them, so that it makes nothing dearer."""
+        shares = (RESIDENT_SHARE, LESS) if self._may_go_deep() else (RESIDENT_SHARE,)
+        found = itertools.starmap(self._best_with, itertools.product(
+            shares, dict.fromkeys((0, self.price))))
+        return min(found, key=lambda found: found[2])[:2]
+
+    def _best_with(self, share: float, price: float) -> tuple[Schedule, list[list[Step]], float]:
+        """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
+        the emitters think of, one choice after another; and the cost."""
+        total = self.macs / (self.config.macs * self.ranks)
+        pieces = PIECES * (1 if self.ranks == 1 else GANG_PIECES * self.ranks)
+        start = next((g for g in GRAINS[:-1] if g * pieces >= total), GRAINS[-2])
+        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
+                                  "channels": 0, "exposed": EXPOSED[0], "joins": False,
+                                  "share": share, "depth": self._may_go_deep(),
+                                  "price": price, "least": False, "maps": SHARED_MAPS[0],
+                                  "planned": self.ranks > 1, "slabs": self.ranks > 1,
+                                  "branches": bool(self._branches), "common": Common.ONCE}
+        found: tuple[Schedule, list[list[Step]], float] | None = None
+        tried = set[int]()
+        for change in [{}, *self._changes(choice)]:
+            emitted = {**choice, **change}
+            common = emitted.pop("common")
+            try:
+                s = self._emitted(**emitted)
+            except CompileError:
+                if emitted["slabs"]:    # of which there may be less than of strips
+                    continue
+                raise
+            key = _key(s.steps, common)
+            if key in tried:
+                continue
+            tried.add(key)
+            ordered = self._ordered(s, common)
+            if found is None or ordered[2] < found[2]:
+                found, choice = ordered, {**emitted, "common": common}
+        assert found is not None, "each list of changes has one without slabs"
+        return found
+
+    def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is tried in turn after a first choice."""
+        start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
+        sizes = [{"planned": False, "maps": v} for v in SHARED_MAPS * gang]
+        return [
+            *sizes, *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
+            *sizes,
+            *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
+            *({"common": v} for v in (Common.EITHER, Common.EACH) * gang),
+            {"spread": False}, *[{"price": GANG_PRICE / self.config.bus_bytes}] * gang,
+            *[{"longest": CHAINS[0], "least": True}] * price,
+            *({"share": v} for v in SHARES * price),
+            *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
+            *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
+            *[{"joins": True}] * bool(joined(self.graph, self.config)),
+            *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"]]
+
+    def _ordered(self, s: Schedule, common: Common
+                 ) -> tuple[Schedule, list[list[Step]], float]:
+        """An attempt with the instructions of each rank in their order, and its cost: cycles, and
+        what its DRAM bytes are worth in cycles."""
+        if self.ranks == 1:
+            steps, cycles = best_order(s.steps, self.config)
+            ranks = [steps]
+        else:
+            beats = self.memory / self.config.bus_bytes
+            steps, _ = best_order(spread(s.steps, self.config, common, s.slabs, beats),
+                                  self.config, beats)
+            ranks = self._streams(steps)
+            cycles = gang_cycles(gang(ranks, self.config, self.memory))
+        moved = sum(step.moved_words * s.lanes + step.code_bytes for mine in ranks for step in mine)
+        return s, ranks, cycles + self.price * moved
+
+    def _may_go_deep(self) -> bool:
+        """Whether there are scores, and no cache."""
+        kinds = {type(op) for op in self.graph.ops}
+        return Rows in kinds and Place not in kinds
+
+    def _emitted(self, grain: int, spread: bool, longest: int, channels: int,
+                 exposed: float, joins: bool, depth: bool, share: float, price: float,
+                 least: bool, maps: int, planned: bool, slabs: bool, branches: bool) -> Schedule:
+        """All operators' instructions, in a legal order; ``depth``: depth first. With ``slabs``
+        there are no strips, whose rows the ranks share one after another."""
+        ways = self._planned(branches) if planned else self._branches if branches else {}
+        s = Schedule(self.graph, self.config, self.packed, grain, spread, channels, exposed, joins,
+                     share, price, self.ranks, maps, ways, slabs)
+        emit_all(s, depth_first(self.graph) if depth else self.graph.ops,
+                 0 if slabs else longest, least)
+        return s
+
+    @functools.cached_property
+    def _branches(self) -> dict[Tensor, Grid]:
+        """Operators of which one of a gang's ranks has the whole."""
+        return branches(self.graph, self.ranks) if self.ranks > 1 else {}
+
+    def _planned(self, branches: bool) -> dict[Tensor, Grid]:
+        """How a gang's ranks share the operators, as a model of each by itself has it; with
+        ``branches`` but for those that one has."""
+        if branches not in self._ways:
+            fresh = Schedule(self.graph, self.config, self.packed, GRAINS[0], True, 0, EXPOSED[0],
+                             False, RESIDENT_SHARE, 0, self.ranks)
+            self._ways[branches] = Ways(
+                fresh, self.memory, self._branches if branches else {}).best()
+        return self._ways[branches]
+
+    def _streams(self, steps: list[Step]) -> list[list[Step]]:
+        """The instructions of each rank, with waits, of all in their order."""
+        before = [[steps[k] for k in need] for need in dependencies(steps)]
+        found = streams(steps, before, self.config, self.ranks, self.name)
+        for mine in found:
+            waits(mine)
+        return found
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the memory of the cores moves in a cycle, as of the chips that have a name: a
+        channel as wide as the bus for each row of a square of them."""
+        channels = 1 << ((self.ranks - 1).bit_length() + 1) // 2
+        return channels * self.config.bus_bytes
