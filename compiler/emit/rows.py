@@ -128,7 +128,9 @@ class RowsEmitter:
         x, release = fetch(s, self.source, given, rest)
         out, done = output(s, op.y, area, last)
         target, end = output(s, copy.y, small) if copy else (None, None)
-        steps = out if op.y.floating else x if self._overwrites() else None
+        # where the result is to be may still be in use when a gang begins
+        over = self._overwrites() and (s.ranks > 1 or not op.y.floating)
+        steps = x if over else out if op.y.floating else None
         for band in s.shared(op, area, lambda part: bands(
                 s, part, PASSES * (part.y1 - part.y0) * (part.x1 - part.x0) * self.per, LEAST)):
             _Box(s, op, band, x, steps, out, own, area, self._scratch(), self.constants).emit()
@@ -217,11 +219,9 @@ def least_words(s: Schedule, op: Rows, here: bool, copy: Pool | None) -> int:
 
 
 def rows_beside(s: Schedule, op: Rows) -> int:
-    """Words that a gang's takes while its operand is being made, half by half, about: those of its
-    own for a box, and its result where that has another place."""
+    """Words of its own that a gang's takes for half of its rows, about."""
     rows = max(b - a for a, b in s.sharing.halves(op, 0, op.y.nchw[2]))
-    own = rows * op.y.nchw[3] * (2 + op.x.blocks(s.lanes) // op.groups)
-    return own + s.words(op.y) * (s.sharing.part(op.x) != s.sharing.part(op.y))
+    return rows * op.y.nchw[3] * (2 + op.x.blocks(s.lanes) // op.groups)
 
 
 def rows_cycles(s: Schedule, op: Rows) -> int:

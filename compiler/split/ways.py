@@ -31,8 +31,16 @@ WAITS = 200
 """Cycles that an operator waits for what the last of other ranks has made: its drain, the way over
 the bus, and the signal."""
 
-NOT_HIDDEN = 0.3
-"""Part of the shorter ones that does not hide behind the longest."""
+OTHERS = 50
+"""Cycles for an operand that is cut into other rows, whose parts go to more ranks and take more
+room."""
+
+NOT_HIDDEN, SHORT = 0.3, 10_000
+"""Part of the shorter ones that does not hide behind the longest, of up to so many cycles of each:
+what is long goes by in many pieces."""
+
+BUSY = 0.7
+"""Part of the longest one's time beyond which the others hide no more."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,14 @@ class Ways:
         weights = op.weight.size * op.x.size / self.s.lanes if isinstance(op, Conv) else 0
         bus = self.bus * sum(
             self._gathered(op, x, grid, made[x]) for x in op.inputs if x in made)
-        dram = self._spilled(op, grid, made) * self.dram
+        dram = (self._spilled(op, grid, made) + self._again(op, grid, made)) * self.dram
         shared = self._brought(weights, grid.rows, bus, dram)
-        longest, *others = sorted((self._compute(op, grid), *shared), reverse=True)
-        return longest + NOT_HIDDEN * sum(others) + WAITS * (shared[0] > 0)
+        longest, *shorter = sorted((self._compute(op, grid), *shared), reverse=True)
+        seen = sum(NOT_HIDDEN * min(other, SHORT) + max(0, other - BUSY * longest)
+                   for other in shorter)
+        others = sum(made[x].rows != grid.rows and (
+            made[x] if isinstance(op, Rows) else grid).rows > 1 for x in op.inputs if x in made)
+        return longest + seen + WAITS * (shared[0] > 0) + OTHERS * others
 
     def _brought(self, weights: float, ranks: int, bus: float, dram: float
                  ) -> tuple[float, float]:
@@ -131,6 +143,16 @@ class Ways:
                                         made.get(t, grid).rows) for t in {**mine, **self.over[op]})
         return sum(map(self._words, mine)) * (held > RESIDENT_SHARE * self.config.spm_words)
 
+    def _again(self, op: Op, grid: Grid, made: dict[Tensor, Grid]) -> float:
+        """Words of weights that come once more for each part of an operand that is too large to
+        stay beside those of two blocks of channels."""
+        if not isinstance(op, Conv) or windowed(op, self.config):
+            return 0
+        weights = op.weight.size * op.x.size / self.s.lanes
+        mine = self._words(op.x) / min(grid.rows, made.get(op.x, grid).rows)
+        room = RESIDENT_SHARE * self.config.spm_words - 2 * weights / self._blocks(op)
+        return weights * (math.ceil(mine / max(1, room)) - 1)
+
     def _words(self, t: Tensor) -> int:
         return t.nchw[0] * t.blocks(self.s.lanes) * math.prod(t.nchw[2:])
 
@@ -141,7 +163,7 @@ class Ways:
             op.x is x and not windowed(op, self.config))
         if made.rows != grid.rows or mixes and made.channels > 1 or (
                 not mixes and made.channels != grid.channels):
-            return words
+            return words * (1 - 1 / made.channels if isinstance(op, Rows) else 1)
         edges = op.kernel[0] - 1 if isinstance(op, Conv | Pool) and op.x is x else 0
         return words * min(1.0, edges * (grid.rows - 1) / x.nchw[2])
 

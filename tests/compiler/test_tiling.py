@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compiler import compile_model
-from compiler.emit import conv
+from compiler.emit import choose
 from compiler.emit.price import MARGIN, Plan, Price, Task
 from compiler.emit.tiling import PLANS
 from compiler.machine.place import Layout
@@ -26,13 +26,13 @@ def compiled(machine: str, c: int, k: int, size: int, kernel: int, stride: int,
              monkeypatch: pytest.MonkeyPatch) -> tuple[Task, list[Plan], Program]:
     """A network of one convolution: what is cut, the plans that fit, the program."""
     seen: list[tuple[Task, list[Plan]]] = []
-    plans = conv.plans
+    plans = choose.plans
 
     def spy(task: Task) -> list[Plan]:
         seen.append((task, plans(task)))
         return seen[-1][1]
 
-    monkeypatch.setattr(conv, "plans", spy)
+    monkeypatch.setattr(choose, "plans", spy)
     net, rng = Net(), np.random.default_rng(0)
     x = net.dq(net.input("x", "int8", (1, c, size, size)), 0.02, 3, "int8")
     w = net.weights(rng.integers(-9, 9, (k, c, kernel, kernel)).astype(np.int8), 0.01)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compiler import compile_model
-from compiler.emit import conv, rows
+from compiler.emit import choose, rows
 from compiler.ir.graph import Concat, Conv, Graph, Rows
 from compiler.ir.passes import run as run_passes
 from compiler.lower.legalize import legalize
@@ -136,10 +136,10 @@ def test_a_normalization_follows_the_boxes_in_front_of_it(monkeypatch: pytest.Mo
         emit(self, low, high)
 
     monkeypatch.setattr(rows.RowsEmitter, "rows", counted)
-    monkeypatch.setattr(conv, "rows_cycles", lambda s, op: 10 ** 6)
+    monkeypatch.setattr(choose, "rows_cycles", lambda s, op: 10 ** 6)
     between = result(config)
     assert any(high - low < TOKENS // 8 for low, high in seen)
-    monkeypatch.setattr(conv, "rows_cycles", lambda s, op: -10 ** 6)
+    monkeypatch.setattr(choose, "rows_cycles", lambda s, op: -10 ** 6)
     seen.clear()
     np.testing.assert_array_equal(result(config), between)
     assert not any(high - low < TOKENS // 8 for low, high in seen)
