@@ -8,9 +8,9 @@ from dataclasses import replace
 from compiler.emit.choose import choose
 from compiler.emit.conv_instructions import ConvInstructions, Cut
 from compiler.emit.inplace import overwritten
+from compiler.emit.pieces import Pieces
 from compiler.emit.pool import pool_rows
 from compiler.emit.price import Plan
-from compiler.emit.rectangles import bands
 from compiler.emit.rows import RowsEmitter, begin_integers, rows_beside
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import portions
@@ -20,7 +20,6 @@ from compiler.machine.loops import Run, Shape
 from compiler.machine.place import Box, View
 from compiler.machine.steps import SPM
 from compiler.machine.timing import dma_cycles
-from isa.config import PARAM_WORDS
 
 SLACK = 24
 """Words that rounding may cost the allocations of a tile that are still to come."""
@@ -128,6 +127,7 @@ class _Emitter:
         self.make = ConvInstructions(s, op, shape, plan.cut.m_split)
         self.gn, self.gm = self.make.gn, self.make.gm
         self.left = 0
+        self.pieces = Pieces(s, op, shape, self.make)
         # boxes with weights of their own, for two of which there is room, take turns in it
         self.turns = plan.overlaps and not plan.weights_outer and plan.cut.reduction is None
         self.blocks = -(-op.y.nchw[1] // s.lanes)
@@ -326,10 +326,9 @@ class _Emitter:
             view, release = self._input(box, *chunk.blocks, (0, r), (0, steps))
         out, res, more, store = self._outputs(chunk, box)
         target, store = self._target(self.make.out_box(chunk, box), out, more, store)
-        for rank, piece, band, skip, words in self._shared(chunk, box, part):
+        for rank, piece, band, skip in self._shared(chunk, box, part):
             self.s.rank = rank
-            self.make.emit(piece, band, view, out, res, at + skip,
-                           [(SPM, at + skip, at + skip + words)])
+            self._compute(piece, band, view, out, res, at + skip)
             self._apply(self.make.out_box(piece, band), out, target)
         if store:
             self.s.store_box(self.y, target)
@@ -337,28 +336,24 @@ class _Emitter:
             self.s.spm.release(a)
 
     def _shared(self, chunk: Run, box: Area, part: int
-                ) -> Iterator[tuple[int, Run, tuple, int, int]]:
-        """A chunk and box as :meth:`_instructions`, each with its rank."""
+                ) -> Iterator[tuple[int, Run, Area, int]]:
+        """A chunk and box in pieces (:class:`compiler.emit.pieces.Pieces`), each with its rank."""
         n, y0, y1, x0, x1 = box
         for row, a, b in self.s.sharing.rows(self.op, self.grid, y0, y1, self.y):
-            for one in self._instructions(chunk, (n, a, b, x0, x1)):
+            for one in self.pieces.instructions(chunk, (n, a, b, x0, x1)):
                 yield self.grid.rank(row, part), *one
 
-    def _instructions(self, chunk: Run, box: Area) -> list[tuple[Run, tuple, int, int]]:
-        """A chunk and box as instructions that complete one after another, so that a reader can
-        start early: bands of rows, or one output group at a time in front of a global pool. Each
-        with where its weights start in the chunk's, and how many words they are."""
-        n, y0, y1, x0, x1 = box
-        passes = self.make.passes(chunk)
-        each = self.gn * (passes * self.shape.tile_words + PARAM_WORDS)
-        count = chunk.last - chunk.first
-        if count > 1 and (self.s.feeds_global_pool(self.op.y) or self.s.by_channel(self.op.y)):
-            return [(piece, box, i * each, each) for i, piece in enumerate(chunk.cut(1))]
-        units = -(-(y1 - y0) // self.gm)
-        size, _ = bands(self.s.config, units, x1 - x0, passes, self.gn, count, self.s.grain)
-        step = size * self.gm
-        return [(chunk, (n, y, min(y + step, y1), x0, x1), 0, count * each)
-                for y in range(y0, y1, step)]
+    def _compute(self, chunk: Run, box: Area, x: View, out: View, res: View | None, at: int
+                 ) -> None:
+        """One instruction, or two for the halves of the reduction; ``at``: where its weights
+        lie."""
+        cuts = self.pieces.reductions(chunk, box)
+        for i, cut in enumerate(cuts):
+            hold = i < len(cuts) - 1
+            words = self.make.words(chunk, cut, not hold)
+            self.make.emit(chunk, box, x, out, None if hold else res, at,
+                           [(SPM, at, at + words)], cut, i > 0, hold)
+            at += words
 
     def _reduce(self, chunk: Run, box: Area) -> None:
         """One rectangle whose reduction is cut: all but the last instruction hold the sums."""

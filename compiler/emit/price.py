@@ -30,6 +30,10 @@ NOT_HIDDEN = 0.05
 """Part of the shorter one of computing and loading that does not hide behind the longer: the two
 wait for each other now and then even with room for two of everything."""
 
+TURN = 40
+"""Cycles that a chunk of weights of a gang takes for each tile beside those of the array: what it
+waits for comes from other ranks."""
+
 PAIR_BYTES = 160
 """Of the instructions LOAD and TENSOR: a unit of 32 and mostly four."""
 
@@ -240,7 +244,9 @@ class Price:
             every = sum(self.tiles * bands(task.config, units, cut.columns, passes, self.gn,
                                            chunk.last - chunk.first, task.grain)[1]
                         for chunk in self.chunks)
-            return every * pieces(self.groups, task.by_groups) // self.groups
+            mine = every * pieces(self.groups, task.by_groups) // self.groups
+            turns = self.tiles * pieces(len(self.chunks), task.by_groups)
+            return mine + TURN * turns * (task.by_rows * task.by_groups > 1)
         _, block = rectangles(task.config, pieces(cut.rows, 1 << cut.m_split), cut.columns, passes,
                               self.gn)
         tiles = pieces(self.tiles * self.groups, task.by_rows * task.by_groups)

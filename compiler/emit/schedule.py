@@ -139,6 +139,10 @@ class Schedule:
         convolution behind it can start on the first block, and its weights are loaded once."""
         return t.nchw[2] * t.nchw[3] <= self.channels
 
+    def is_made(self, t: Tensor) -> bool:
+        """Whether an operator makes a tensor."""
+        return any(op.y is t for op in self.graph.ops)
+
     def follows_blocks(self, op: Op) -> bool:
         """Whether an operator on each element best goes channel block by channel block, since
         something that it reads comes so from DRAM; then so does its result."""

@@ -184,10 +184,11 @@ def _wanted(steps: list[Step], slabs: Slabs) -> list[np.ndarray]:
             found.append(np.concatenate([np.zeros(0, MASK), *(wanted[w] for w in writes)]))
         if step.opcode is Opcode.LOAD:
             wanted[_words(step)] = 0
-        for words in _inside(step.box) if step.opcode is Opcode.LOAD else writes:
+            writes = _inside(step.box)
+        for words in writes:
             wanted[words] = 0
-        for words in [_words(step)] if step.opcode is Opcode.STORE else _inside(step.reads):
-            wanted[words] |= MASK(1 << step.rank)
+        for taken in [_words(step)] if step.opcode is Opcode.STORE else _inside(step.reads):
+            wanted[taken] |= MASK(1 << step.rank)
     return found[::-1]
 
 
