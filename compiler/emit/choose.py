@@ -29,9 +29,18 @@ def choose(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None, co
     """The cheapest cut that fits, of a convolution that makes ``y``, whose pixels ``rows`` reads;
     None if none does. Where there are tokens, whose matrices are large, it may be cheaper with a
     resident less."""
-    return min((choice for gone in _without(s, op, y)
+    return min((choice for gone in _without(s, op, y) if _agree(s, op, y, gone)
                 for choice in _choices(s, op, y, shape, rows, copy, gone)),
                key=lambda choice: choice.cost, default=None)
+
+
+def _agree(s: Schedule, op: Conv, y: Tensor, gone: tuple[Tensor, ...]) -> bool:
+    """Whether a result and what is added to it, if one of them stays as a slab, both do: they have
+    one row pitch."""
+    if op.residual is None:
+        return True
+    here = [t for t in (op.residual.x, y) if s.resident(t) is not None and t not in gone]
+    return len(here) != 1 or not s.sharing.part(here[0])
 
 
 def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:

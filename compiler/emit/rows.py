@@ -74,7 +74,9 @@ class RowsEmitter:
             s.settle(op.y)
         self.per = op.x.blocks(s.lanes) // op.groups
         self.size = (op.y.blocks(s.lanes) // op.groups, *room(s, op, self._need)[1:])
-        self.constants = _Constants.load(s, op, self._need(*self.size))
+        # a gang's goes on while what is before it does
+        self.apart = s.ranks > 1 and not early
+        self.constants = _Constants.load(s, op, self._need(*self.size), self.apart)
         self.behind: list[tuple[int, int]] = []     # rows that are complete
         self.batch = 0                              # and how many of these there were at once
         s.node = node
@@ -122,14 +124,14 @@ class RowsEmitter:
         given, small = box_of(s, op, op.x, area), self._small(area)
         last = words(s, copy.y, small) if copy else 0
         rest = words(s, op.y, area) + last
-        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given),
-                             s.ranks > 1)   # a gang's goes on while what is before it does
+        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given), self.apart)
         assert own is not None, "the box fits"
         x, release = fetch(s, self.source, given, rest)
         out, done = output(s, op.y, area, last)
         target, end = output(s, copy.y, small) if copy else (None, None)
         # where the result is to be may still be in use when a gang begins
-        over = self._overwrites() and (s.ranks > 1 or not op.y.floating)
+        over = self._overwrites() and (
+            not op.y.floating or s.ranks > 1 and not self._scratch())
         steps = x if over else out if op.y.floating else None
         for band in s.shared(op, area, lambda part: bands(
                 s, part, PASSES * (part.y1 - part.y0) * (part.x1 - part.x0) * self.per, LEAST)):
@@ -238,15 +240,16 @@ class _Constants:
     words: int
 
     @classmethod
-    def load(cls, s: Schedule, op: Rows, then: int) -> "_Constants":
-        """LOADs, if there are any; a hole of ``then`` words with them remains."""
+    def load(cls, s: Schedule, op: Rows, then: int, oldest: bool) -> "_Constants":
+        """LOADs, if there are any; a hole of ``then`` words with them remains; ``oldest``: where
+        words were given back longest ago."""
         if not op.norm:
             return cls(0, 0)
         parts = [c for c in (op.gain, op.shift) if c is not None]
         data = b"".join(c.tobytes() for c in parts) + np.full(
             s.lanes // 4, op.epsilon, "<f4").tobytes()
         count = len(data) // s.lanes
-        at = s.spm.rotating(count, then - s.spm.rounded(count), s.ranks > 1)
+        at = s.spm.rotating(count, then - s.spm.rounded(count), oldest)
         assert at is not None, "the box fits"
         s.load_weights(s.streams.setdefault(("words", data), Stream(count, partial(bytes, data))),
                        at)
