@@ -106,7 +106,8 @@ class Attempts:
         pieces = PIECES * (1 if self.ranks == 1 else GANG_PIECES * self.ranks)
         start = next((g for g in GRAINS[:-1] if g * pieces >= total), GRAINS[-2])
         choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0, "exposed": EXPOSED[0], "joins": False,
+                                  "channels": 0, "exposed": EXPOSED[0],
+                                  "joins": self.ranks > 1 and self._may_join,
                                   "share": share, "depth": self._may_go_deep(),
                                   "price": price, "least": False, "maps": SHARED_MAPS[0],
                                   "planned": self.ranks > 1, "slabs": self.ranks > 1,
@@ -146,7 +147,7 @@ class Attempts:
             *({"share": v} for v in SHARES * price),
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
-            *[{"joins": True}] * bool(joined(self.graph, self.config)),
+            *[{"joins": not first["joins"]}] * self._may_join,
             *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"]]
 
     def _ordered(self, s: Schedule, common: Common
@@ -164,6 +165,10 @@ class Attempts:
             cycles = gang_cycles(gang(ranks, self.config, self.memory))
         moved = sum(step.moved_words * s.lanes + step.code_bytes for mine in ranks for step in mine)
         return s, ranks, cycles + self.price * moved
+
+    @functools.cached_property
+    def _may_join(self) -> bool:
+        return bool(joined(self.graph, self.config))
 
     def _may_go_deep(self) -> bool:
         """Whether there are scores, and no cache."""

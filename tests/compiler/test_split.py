@@ -2,6 +2,7 @@
 """A network over several cores: the bits of one core on any number of them, however they share it
 and whichever goes on first; no race, no deadlock and no signal too many, as :mod:`gangs` finds."""
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,9 +31,10 @@ from tests.compiler.test_floats import residual, separable
 from tests.compiler.test_hazards import network
 from tests.compiler.test_tokens import layer
 
-WAYS = {"rows": 0, "channels": 10**9, "mixed": 100, "both": 100, "planned": 100}
+WAYS = {"rows": 0, "channels": 10**9, "mixed": 100, "both": 100, "planned": 100, "blocks": 0}
 """Pixels of the largest map that is shared by channels; ``both``: those that can be are shared by
-rows and by channels; ``planned``: as the dynamic program has it."""
+rows and by channels; ``planned``: as the dynamic program has it; ``blocks``: by rows, and each core
+makes its own channel block by channel block."""
 
 COMPUTES = (Opcode.TENSOR, Opcode.WINDOW, Opcode.VECTOR)
 
@@ -82,7 +84,8 @@ def shared(monkeypatch: pytest.MonkeyPatch, way: str, slabs: bool) -> None:
     emitted = Attempts._emitted
     monkeypatch.setattr(attempts_module, "SHARED_MAPS", (WAYS[way],))
     monkeypatch.setattr(Attempts, "_emitted", lambda self, **choice: emitted(
-        self, **{**choice, "slabs": slabs, "planned": way in ("both", "planned")}))
+        self, **{**choice, "slabs": slabs, "planned": way in ("both", "planned"),
+                 "channels": 10**9 * (way == "blocks")}))
     if way == "both":
         monkeypatch.setattr(Ways, "best", lambda self: {
             op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
@@ -90,10 +93,11 @@ def shared(monkeypatch: pytest.MonkeyPatch, way: str, slabs: bool) -> None:
 
 
 QUICK = [("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
-         ("core1024", 4, "channels"), ("tiny", 4, "both"), ("core256", 4, "planned")]
+         ("core1024", 4, "channels"), ("tiny", 4, "both"), ("core256", 4, "planned"),
+         ("tiny", 2, "blocks")]
 LONG = [*(("tiny", 3, way) for way in WAYS if way != "both"), ("tiny", 4, "rows"),
-        ("tiny", 4, "channels"), ("tiny", 8, "mixed"), ("tiny", 16, "mixed"),
-        ("core1024", 16, "mixed"), ("core256", 8, "both"), ("core1024", 16, "both")]
+        ("tiny", 4, "channels"), ("core256", 4, "blocks"), ("tiny", 8, "mixed"),
+        ("tiny", 16, "mixed"), ("core1024", 16, "mixed"), ("core256", 8, "both"), ("core1024", 16, "both")]
 HEADS = [("tiny", 4, "both"), ("core256", 4, "planned")]
 """Of those with heads, which take longest, the quick ones."""
 
@@ -118,6 +122,17 @@ def test_bits(monkeypatch: pytest.MonkeyPatch, of: str, name: str, cores: int, w
     busy = [any(i.opcode in COMPUTES for i in program.instructions(rank))
             for rank in range(cores)]
     assert sum(busy) >= min(cores, 4)
+
+
+def test_a_reduction_begins_with_half_of_its_operand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a pointwise convolution behind a depthwise one, on each core."""
+    make, precision = NETWORKS["separable"]
+    shared(monkeypatch, "blocks", slabs=False)
+    program = compile_model(make(), machine("core256", precision), precision=precision, cores=2)
+    for rank in range(2):
+        held = [(i.ncb, then.ncb, then.acc) for i, then in itertools.pairwise(
+            i for i in program.instructions(rank) if i.opcode is Opcode.TENSOR) if i.hold]
+        assert held and all(acc and abs(first - second) <= 1 for first, second, acc in held)
 
 
 def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, seed: int,

@@ -7,12 +7,12 @@ from compiler import compile_model
 from isa.chip import CHIPS
 from sim.chip_device import RtlChip
 from sim.harness import DramModel
-from tests.compiler.test_split import NETWORKS, region, shared, stored
+from tests.compiler.test_split import NETWORKS, WAYS, region, shared, stored
 
 CASES = [(chip, name, cores, way) for chip, names in (
-    ("chip4_small", ("integers",)), ("chip4_small_fp", ("integers", "residual", "separable")))
+    ("chip4_small", ("integers",)), ("chip4_small_fp", tuple(NETWORKS)))
     for name in names for cores in (1, 2, 3, 4)
-    for way in ("rows", "channels", "mixed", "both") if cores in (2, 4) or way != "both"]
+    for way in WAYS if cores in (2, 4) or way != "both"]
 
 
 @pytest.mark.long
