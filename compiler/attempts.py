@@ -52,7 +52,8 @@ EXPOSED = (1.0, 0.25)
 choice of chunks counts with."""
 
 LESS = 0.5
-"""Another share of the scratchpad for tensors that stay, that is tried where there are tokens."""
+"""Another share of the scratchpad for tensors that stay, that is tried where there are tokens, for
+a core alone."""
 
 GANG_PRICE = 0.25
 """A price of DRAM bytes that is tried for a gang, whose cores share the memory."""
@@ -94,7 +95,8 @@ class Attempts:
     def best(self) -> tuple[Schedule, list[list[Step]]]:
         """The best of several attempts to schedule and to order. Where DRAM has a price, those that
         do not think of it are among them, so that it makes nothing dearer."""
-        shares = (RESIDENT_SHARE, LESS) if self._may_go_deep() else (RESIDENT_SHARE,)
+        alone = self._may_go_deep() and self.ranks == 1
+        shares = (RESIDENT_SHARE, LESS) if alone else (RESIDENT_SHARE,)
         found = itertools.starmap(self._best_with, itertools.product(
             shares, dict.fromkeys((0, self.price))))
         return min(found, key=lambda found: found[2])[:2]
@@ -136,19 +138,25 @@ class Attempts:
     def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
         """What is tried in turn after a first choice."""
         start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
+        prices = dict.fromkeys((0, first["price"], GANG_PRICE / self.config.bus_bytes))
         sizes = [{"planned": False, "maps": v} for v in SHARED_MAPS * gang]
         return [
             *sizes, *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
             *sizes,
             *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
             *({"common": v} for v in (Common.EITHER, Common.EACH) * gang),
-            {"spread": False}, *[{"price": GANG_PRICE / self.config.bus_bytes}] * gang,
+            {"spread": False}, *({"price": v} for v in [*prices] * gang),
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
             *[{"joins": not first["joins"]}] * self._may_join,
-            *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"]]
+            *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"],
+            *(change for change in (    # once more, with what was chosen for the others
+                *({"common": v} for v in Common), *({"price": v} for v in prices),
+                *({"spread": v} for v in (True, False)), *({"exposed": v} for v in EXPOSED),
+                *({"channels": v} for v in (0, *MAPS)),
+                *({"grain": g} for g in GRAINS if 2 * g >= start)) if gang)]
 
     def _ordered(self, s: Schedule, common: Common
                  ) -> tuple[Schedule, list[list[Step]], float]:

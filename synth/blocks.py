@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from amaranth.lib import wiring
 
 from hw.chip.control import ChipControl
+from hw.chip.exchange import ChipExchange
 from hw.chip.top import TOP as CHIP, Chip
 from hw.chip.uncore import hub
 from hw.control.fetch import Fetch
@@ -57,6 +58,7 @@ whole machine."""
 CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
     "hub": hub,
     "chip_control": ChipControl,
+    "exchange": lambda chip: ChipExchange(chip.core, chip.cores, chip.groups),
 }
 """What a chip has besides its cores."""
 

@@ -97,7 +97,8 @@ QUICK = [("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
          ("tiny", 2, "blocks")]
 LONG = [*(("tiny", 3, way) for way in WAYS if way != "both"), ("tiny", 4, "rows"),
         ("tiny", 4, "channels"), ("core256", 4, "blocks"), ("tiny", 8, "mixed"),
-        ("tiny", 16, "mixed"), ("core1024", 16, "mixed"), ("core256", 8, "both"), ("core1024", 16, "both")]
+        ("tiny", 16, "mixed"), ("core1024", 16, "mixed"), ("core256", 8, "both"),
+        ("core1024", 16, "both")]
 HEADS = [("tiny", 4, "both"), ("core256", 4, "planned")]
 """Of those with heads, which take longest, the quick ones."""
 
