@@ -13,7 +13,8 @@ In a gang each rank has engines of its own, and all share the bus between the co
 rank has to have done takes a signal to say so.
 
 Priorities are tried in turn, since none is best for every network: the longest path to the end
-(which runs a layer ahead of the next one), or the deepest layer first (which finishes strips).
+(which runs a layer ahead of the next one), or the deepest layer first (which finishes strips). In a
+gang also the order of the steps: others may wait for what comes first.
 """
 
 import heapq
