@@ -2,11 +2,11 @@
 """Writes the table of split networks in ``docs/chip.md``: ``python -m makalu.pages.split [NETWORK…]
 --chip chip4 --cores 4``.
 
-A network, a file or one that ``makalu bench`` measures by itself, by default the one that is
-shipped, is compiled for one core and for several, and each program runs by itself on the simulated
-chip: one input. Its bits are compared with the golden model's of one core, its cycles with those of
-one core and with the compiler's model of time. What was measured before stays in the table; it is
-kept beside the page as JSON.
+A network, a file, one that ``makalu bench`` measures by itself or a transformer's first layers
+(``bert_base:1``), by default the one that is shipped, is compiled for one core and for several, and
+each program runs by itself on the simulated chip: one input. Its bits are compared with the golden
+model's of one core, its cycles with those of one core and with the compiler's model of time. What
+was measured before stays in the table; it is kept beside the page as JSON.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from isa.chip import CHIPS, ChipConfig
 from isa.program import Program
 from makalu import api
 from makalu.measure.networks import SHIPPED, Network, networks, of_files
+from makalu.measure.transformers import TRANSFORMERS
 from makalu.pages.chip import MOBILENET, inputs, outputs
 from makalu.pages.isa_pages import DOCS, put, table
 from sim.cache import say
@@ -41,7 +42,8 @@ KEY = ("network", "chip", "cores")
 Row = dict[str, Any]
 
 
-def measured(network: Network, chip: ChipConfig, cores: Sequence[int]) -> Iterator[Row]:
+def measured(network: Network, chip: ChipConfig, cores: Sequence[int], precision: str = "int8"
+             ) -> Iterator[Row]:
     """The rows of a network, that of one core first.
 
     Raises
@@ -49,11 +51,11 @@ def measured(network: Network, chip: ChipConfig, cores: Sequence[int]) -> Iterat
     AssertionError
         If a program's outputs are not the golden model's of one core, bit for bit.
     """
-    alone = _compiled(network, chip, 1)
+    alone = _compiled(network, chip, 1, precision)
     (given,) = inputs(alone, 1)
     (right,) = outputs(alone, [given])
     for count in sorted({1, *cores}):
-        program = alone if count == 1 else _compiled(network, chip, count)
+        program = alone if count == 1 else _compiled(network, chip, count, precision)
         start = time.monotonic()
         with RtlChip(chip) as device:
             device.load(program)
@@ -64,10 +66,19 @@ def measured(network: Network, chip: ChipConfig, cores: Sequence[int]) -> Iterat
                "seconds": round(time.monotonic() - start)}
 
 
-def _compiled(network: Network, chip: ChipConfig, cores: int) -> Program:
+def _compiled(network: Network, chip: ChipConfig, cores: int, precision: str) -> Program:
     say(f"compiling {network.label} for {cores} of {chip.name}")
     return api.compile(network.source(), chip.core, host=("all",), name=network.label,
-                       cores=cores, dram_price=PRICE if cores == 1 else 0)
+                       cores=cores, dram_price=PRICE if cores == 1 else 0, precision=precision)
+
+
+def _network(name: str) -> Network:
+    """One by its name, a transformer's first layers, or a file."""
+    known = {network.label: network for network in (*networks()[0], MOBILENET)}
+    kind, _, layers = name.partition(":")
+    if kind in TRANSFORMERS and layers:
+        return Network(name, lambda: TRANSFORMERS[kind](int(layers)))
+    return known[name] if name in known else of_files([Path(name)])[0]
 
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:
@@ -87,18 +98,19 @@ def write(rows: list[Row]) -> list[Row]:
 
 
 def main() -> None:
-    known = {network.label: network for network in (*networks()[0], MOBILENET)}
+    known = ", ".join(network.label for network in (*networks()[0], MOBILENET))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
-                        help=f"a file, or one of {', '.join(known)}")
+                        help=f"a file, one of {known}, or layers of a transformer, "
+                             f"{', '.join(TRANSFORMERS)}: bert_base:1")
     parser.add_argument("--chip", choices=list(CHIPS), default="chip4_small", metavar="NAME",
                         help=f"one of {', '.join(CHIPS)}")
     parser.add_argument("--cores", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--precision", default="int8")
     args = parser.parse_args()
     rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.networks:
-        network = known[name] if name in known else of_files([Path(name)])[0]
-        for row in measured(network, CHIPS[args.chip], args.cores):
+        for row in measured(_network(name), CHIPS[args.chip], args.cores, args.precision):
             rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
             say(str(row))
 
