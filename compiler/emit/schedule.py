@@ -225,11 +225,15 @@ class Schedule:
         return row, block, block * blocks
 
     def _slab_pitches(self, y: Layout, lines: int) -> tuple[int, int, int]:
-        several = self.config.tiles > 1
+        """Of rows of several blocks those in lockstep are in banks as far apart as can be: next to
+        one another they would run into the weights one after the other."""
+        several, banks = self.config.tiles > 1, self.config.spm_banks
         block = y.row | 1 if several and y.blocks > 1 else y.row
         row = y.blocks * block
-        if several:
-            row = row + (2 - row) % 4 if y.packed else row | 1
+        if several and y.packed:
+            row = row + (2 - row) % 4
+        elif several:
+            row += (banks // self.config.tiles + 1 - row) % banks
         return row, block, row * lines
 
     def words(self, t: Tensor) -> int:
