@@ -50,16 +50,17 @@ from compiler.rewrite.shift import SHIFT
 from compiler.rewrite.stem import STEM
 from compiler.source import frontend, with_nncf
 from compiler.source.cache import Lengths, at_lengths, caches
-from compiler.source.check import check_types
 from compiler.source.lengths import check_lengths
+from compiler.source.check import check_types
 from compiler.source.mixed import KEPT_TYPE, Recipe, by_hand
 from compiler.source.quantize import Calibration, attends, is_quantized, quantize, samples
 from compiler.source.recurrent import unrolled
-from compiler.source.sensitivity import GOAL, Goal, choose
 from compiler.source.spelled import recognized
+from compiler.source.sensitivity import GOAL, Goal, choose
 from isa.config import PRECISIONS, Config
 from isa.instructions import MOST_RANKS
 from isa.program import Program
+
 
 QUANTIZERS: Mapping[str, Callable[[frontend.Source, Calibration | None, bool],
                                   onnx.ModelProto]] = {

@@ -1,18 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """VECTOR instructions for additions."""
 
-from compiler.emit.boxes import (
-    bands,
-    blocks_in,
-    box_of,
-    boxes,
-    channel_blocks,
-    fetch,
-    output,
-    ratio,
-    room,
-    words,
-)
+from compiler.emit.boxes import (bands, blocks_in, box_of, boxes, channel_blocks, fetch, output,
+                                 ratio, room, words)
 from compiler.emit.conv_instructions import bits
 from compiler.emit.inplace import overwritten
 from compiler.emit.schedule import Schedule

@@ -7,8 +7,8 @@ from functools import cached_property, partial
 import numpy as np
 
 from compiler.emit.matrix import load_matrix
-from compiler.emit.rectangles import rectangles
 from compiler.emit.schedule import Schedule
+from compiler.emit.rectangles import rectangles
 from compiler.ir.floats import PRODUCT_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv
 from compiler.machine.constants import Stream
@@ -18,6 +18,7 @@ from compiler.machine.steps import SPM
 from compiler.machine.weights import Coding, addends, dense, paired, parameters, stream
 from isa.config import PARAM_WORDS
 from isa.instructions import Opcode
+
 
 Cut = tuple[tuple[int, int], ...]
 """A part of a reduction: from and to of blocks, kernel rows and kernel steps."""

@@ -5,32 +5,12 @@ The window engine takes what it can and what it is not slower at than the vector
 no bound on the window but takes two taps a cycle.
 """
 
-from compiler.emit.boxes import (
-    bands,
-    blocks_in,
-    blocks_of,
-    box_of,
-    boxes,
-    channel_blocks,
-    fetch,
-    output,
-    ratio,
-    room,
-    words,
-)
+from compiler.emit.boxes import (bands, blocks_in, blocks_of, box_of, boxes, channel_blocks, fetch,
+                                 output, ratio, room, words)
 from compiler.emit.conv_instructions import bits
 from compiler.emit.schedule import Schedule
-from compiler.emit.window import (
-    Operands,
-    Taps,
-    depthwise_stream,
-    emit_window,
-    load_operands,
-    pool_stream,
-    split,
-    taps_of,
-    windowed,
-)
+from compiler.emit.window import (Operands, Taps, depthwise_stream, emit_window, load_operands,
+                                  pool_stream, split, taps_of, windowed)
 from compiler.ir.floats import SUM_ANCHOR, anchor, bounds
 from compiler.ir.graph import DTYPE, Conv, Part, Pool
 from compiler.machine.loops import clamp

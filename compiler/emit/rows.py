@@ -20,7 +20,8 @@ from functools import partial
 
 import numpy as np
 
-from compiler.emit.boxes import SEVERAL, bands, blocks_in, box_of, boxes, fetch, output, room, words
+from compiler.emit.boxes import (SEVERAL, bands, blocks_in, box_of, boxes, fetch, output, room,
+                                 words)
 from compiler.emit.conv_instructions import bits
 from compiler.emit.pool import pool_rows
 from compiler.emit.schedule import Schedule

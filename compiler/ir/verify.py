@@ -6,20 +6,8 @@ from typing import assert_never
 import numpy as np
 
 from compiler.ir.errors import CompileError
-from compiler.ir.graph import (
-    RANGE,
-    Add,
-    Append,
-    Concat,
-    Conv,
-    Graph,
-    Move,
-    Op,
-    Place,
-    Pool,
-    Product,
-    Rows,
-)
+from compiler.ir.graph import (RANGE, Add, Append, Concat, Conv, Graph, Move, Op, Place, Pool,
+                               Product, Rows)
 from isa.numerics import SCALE_MAX, SCALE_MIN
 
 

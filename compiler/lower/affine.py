@@ -21,21 +21,8 @@ from compiler.lower.linear import bias_integers
 from compiler.lower.moves import demand
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.shape import broadcast
-from compiler.lower.values import (
-    INF,
-    Deq,
-    Function,
-    Joined,
-    Linear,
-    Quantized,
-    Real,
-    Storage,
-    Sum,
-    Weights,
-    identity,
-    is_number,
-    scaled,
-)
+from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Quantized, Real, Storage,
+                                   Sum, Weights, identity, is_number, scaled)
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 

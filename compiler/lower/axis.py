@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 @dataclass(frozen=True)
 class Axis:
     """``size`` inputs; ``first`` [outputs] and ``taps`` [outputs, taps] in binary64; ``period`` in

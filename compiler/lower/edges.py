@@ -10,18 +10,8 @@ from compiler.lower.builder import Builder
 from compiler.lower.finish import as_number, stored
 from compiler.lower.moves import copied, demand
 from compiler.lower.permission import RIDE_ALONG, Permission
-from compiler.lower.values import (
-    Deq,
-    Host,
-    Quantized,
-    Real,
-    Value,
-    Weights,
-    as_view,
-    canonical,
-    identity,
-    is_number,
-)
+from compiler.lower.values import (Deq, Host, Quantized, Real, Value, Weights, as_view, canonical,
+                                   identity, is_number)
 from compiler.source.frontend import Source
 
 

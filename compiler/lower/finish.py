@@ -10,23 +10,8 @@ from compiler.ir.floats import WORD, filters
 from compiler.ir.graph import DTYPE, RANGE, Add, Clip, Conv, Part, Pool, Product, Tensor
 from compiler.lower.builder import Builder
 from compiler.lower.moves import demand, gather
-from compiler.lower.values import (
-    INF,
-    Deq,
-    Function,
-    Joined,
-    Linear,
-    Matrices,
-    Quantized,
-    Real,
-    Rowwise,
-    Storage,
-    Sum,
-    Window,
-    canonical,
-    identity,
-    is_number,
-)
+from compiler.lower.values import (INF, Deq, Function, Joined, Linear, Matrices, Quantized, Real,
+                                   Rowwise, Storage, Sum, Window, canonical, identity, is_number)
 from isa.instructions import DType
 
 

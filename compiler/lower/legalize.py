@@ -29,19 +29,8 @@ from compiler.lower.finish import settled, stored
 from compiler.lower.operators import HANDLERS
 from compiler.lower.permission import RIDE_ALONG, Permission
 from compiler.lower.readers import CLIPS, COUNTS, LOGIC, MOVES, REALS, Readers
-from compiler.lower.values import (
-    INF,
-    Cached,
-    Deq,
-    Host,
-    Linear,
-    Quantized,
-    Real,
-    Storage,
-    Value,
-    Weights,
-    scaled,
-)
+from compiler.lower.values import (INF, Cached, Deq, Host, Linear, Quantized, Real, Storage, Value,
+                                   Weights, scaled)
 from compiler.source.frontend import Source
 
 INTEGERS = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}

@@ -1,27 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every ONNX operator that is lowered, and what lowers it."""
 
-from compiler.lower import (
-                            affine,
-                            extreme,
-                            function,
-                            linear,
-                            logic,
-                            lrn,
-                            normalize,
-                            piecewise,
-                            pool,
-                            power,
-                            quant,
-                            reduce,
-                            resize,
-                            root,
-                            select,
-                            shape,
-                            smooth,
-                            softmax,
-                            transposed,
-)
+from compiler.lower import (affine, extreme, function, linear, logic, lrn, normalize, piecewise,
+                            pool, power, quant, reduce, resize, root, select, shape, smooth,
+                            softmax, transposed)
 from compiler.lower.builder import Handlers
 
 HANDLERS: Handlers = {

@@ -20,18 +20,8 @@ from compiler.lower.pool import as_maps, window
 from compiler.lower.quant import deq_of, real_of
 from compiler.lower.root import root
 from compiler.lower.shape import through
-from compiler.lower.values import (
-    INF,
-    Deq,
-    Function,
-    Quantized,
-    Real,
-    Storage,
-    Sum,
-    canonical,
-    identity,
-    scaled,
-)
+from compiler.lower.values import (INF, Deq, Function, Quantized, Real, Storage, Sum, canonical,
+                                   identity, scaled)
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 

@@ -17,9 +17,9 @@ import onnx
 from compiler.ir.errors import Unsupported
 from compiler.lower.axis import Axis, Mode, axis_of, exact
 from compiler.lower.builder import Builder, Handlers
+from compiler.lower.masked import masked
 from compiler.lower.finish import as_number, stored
 from compiler.lower.linear import convolution
-from compiler.lower.masked import masked
 from compiler.lower.quant import deq_of
 from compiler.lower.shape import shape_of, through
 from compiler.lower.values import Deq, Real, Weights, is_number

@@ -19,17 +19,8 @@ from compiler.lower.finish import as_number, quantize
 from compiler.lower.linear import activation, target
 from compiler.lower.masked import emptied, masked
 from compiler.lower.quant import deq_of, real_of, scalar
-from compiler.lower.values import (
-    INF,
-    Deq,
-    Function,
-    Joined,
-    Quantized,
-    Real,
-    Sum,
-    Weights,
-    is_number,
-)
+from compiler.lower.values import (INF, Deq, Function, Joined, Quantized, Real, Sum, Weights,
+                                   is_number)
 from compiler.source.frontend import attributes
 
 

@@ -27,7 +27,6 @@ from compiler.lower.values import INF, Deq, Function, Quantized, Real, Sum, iden
 from compiler.source.frontend import attributes
 from isa.instructions import VectorOp
 
-
 def softmax(build: Builder, node: onnx.NodeProto, inputs: list) -> list:
     """Numbers alone, along one axis whose elements form a map of up to 255 rows and columns; sums
     and differences in binary32.

@@ -16,16 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import (
-    EXCHANGE_LATENCY,
-    Ask,
-    Running,
-    Times,
-    added_by,
-    beside,
-    running,
-    timed,
-)
+from compiler.machine.timing import (EXCHANGE_LATENCY, Ask, Running, Times, added_by, beside,
+                                     running, timed)
 from isa.config import Config
 from isa.instructions import PLACES, Opcode
 from isa.program import Program

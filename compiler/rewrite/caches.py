@@ -18,7 +18,8 @@ import numpy as np
 
 from compiler.ir.errors import CompileError
 from compiler.ir.floats import one_hot, patterns
-from compiler.ir.graph import RANGE, Append, Clip, Conv, Graph, Matrix, Op, Place, Tensor, Varying
+from compiler.ir.graph import (RANGE, Append, Clip, Conv, Graph, Matrix, Op, Place, Tensor,
+                               Varying)
 from compiler.ir.passes import Pass
 from isa.config import Config
 

@@ -15,23 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.ir.floats import one_hot, patterns
-from compiler.ir.graph import (
-    RANGE,
-    Add,
-    Clip,
-    Concat,
-    Conv,
-    Graph,
-    Joint,
-    Matrix,
-    Op,
-    Pool,
-    Product,
-    Rows,
-    Tensor,
-)
+from compiler.ir.graph import (RANGE, Add, Clip, Concat, Conv, Graph, Joint, Matrix, Op, Pool,
+                               Product, Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
+
 
 INT32 = np.iinfo(np.int32)
 

@@ -15,22 +15,8 @@ zero points outside of the type.
 from collections import Counter
 from dataclasses import replace
 
-from compiler.ir.graph import (
-    RANGE,
-    Add,
-    Append,
-    Clip,
-    Concat,
-    Conv,
-    Graph,
-    Move,
-    Op,
-    Place,
-    Pool,
-    Product,
-    Rows,
-    Tensor,
-)
+from compiler.ir.graph import (RANGE, Add, Append, Clip, Concat, Conv, Graph, Move, Op, Place, Pool,
+                               Product, Rows, Tensor)
 from compiler.ir.passes import Pass
 from isa.config import Config
 

@@ -30,10 +30,8 @@ def quantize(source: Source, calibration: Calibration | None, islands: bool = Fa
         raise CompileError(source.name, "NNCF, which is to quantize it, is not installed",
                            "pip install 'makalu[nncf]', or leave --quantize nncf out")
     import nncf
-    from nncf.quantization.advanced_parameters import (
-        AdvancedQuantizationParameters,
-        QuantizationParameters,
-    )
+    from nncf.quantization.advanced_parameters import (AdvancedQuantizationParameters,
+                                                       QuantizationParameters)
 
     given = list(samples(source, needed(source, calibration)))
     level = logging.getLogger("nncf").level

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorflow_graph import fold_random, random_nodes, set_numbers  # type: ignore[import-not-found]  # beside this script
+
+from tensorflow_graph import (  # type: ignore[import-not-found]  # beside this script
+    fold_random, random_nodes, set_numbers)
 
 
 def sample(shape: list[int], dtype: Any, rng: np.random.Generator) -> np.ndarray:
@@ -169,7 +171,8 @@ def parse(definition: Any, data: bytes) -> None:
 def frozen(job: dict[str, Any]) -> tuple[Any, list[str], list[str]]:
     """The GraphDef of a SavedModel's signature or of a Keras model, its variables constants."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2)
 
     if job["format"] == "KERAS":
         try:
