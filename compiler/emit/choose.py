@@ -29,18 +29,18 @@ def choose(s: Schedule, op: Conv, y: Tensor, shape: Shape, rows: Rows | None, co
     """The cheapest cut that fits, of a convolution that makes ``y``, whose pixels ``rows`` reads;
     None if none does. Where there are tokens, whose matrices are large, it may be cheaper with a
     resident less."""
-    return min((choice for gone in _without(s, op, y) if _agree(s, op, y, gone)
+    return min((choice for gone in _without(s, op, y) if lone_slab(s, op, y, gone) is None
                 for choice in _choices(s, op, y, shape, rows, copy, gone)),
                key=lambda choice: choice.cost, default=None)
 
 
-def _agree(s: Schedule, op: Conv, y: Tensor, gone: tuple[Tensor, ...]) -> bool:
-    """Whether a result and what is added to it, if one of them stays as a slab, both do: they have
-    one row pitch."""
+def lone_slab(s: Schedule, op: Conv, y: Tensor, gone: tuple[Tensor, ...] = ()) -> Tensor | None:
+    """Of a convolution's result and what is added to it the one that stays, as a slab, without the
+    other one, once some residents are ``gone``. There may be none: the two have one row pitch."""
     if op.residual is None:
-        return True
+        return None
     here = [t for t in (op.residual.x, y) if s.resident(t) is not None and t not in gone]
-    return len(here) != 1 or not s.sharing.part(here[0])
+    return here[0] if len(here) == 1 and s.sharing.part(here[0]) else None
 
 
 def _without(s: Schedule, op: Conv, y: Tensor) -> list[tuple[Tensor, ...]]:

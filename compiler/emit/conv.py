@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from compiler.emit.choose import choose
+from compiler.emit.choose import choose, lone_slab
 from compiler.emit.conv_instructions import ConvInstructions, Cut
 from compiler.emit.inplace import overwritten
 from compiler.emit.pieces import Pieces
@@ -67,13 +67,10 @@ def emit_conv(s: Schedule, op: Conv, then: Pool | Rows | None = None, copy: Pool
 
 
 def _agree(s: Schedule, op: Conv) -> None:
-    """See that a result and what is added to it, if one of them is a slab, are so both: they have
-    one row pitch."""
-    if op.residual is None:
-        return
-    here = [t for t in (op.residual.x, op.y) if s.resident(t) is not None]
-    if len(here) == 1 and s.sharing.part(here[0]):
-        s.give_up(op.y) if here[0] is op.y else s.evict(here[0])
+    """See that a result and what is added to it, if one of them is a slab, are so both."""
+    lone = lone_slab(s, op, op.y)
+    if lone is not None:
+        s.give_up(lone) if lone is op.y else s.evict(lone)
 
 
 def elementwise(op: Op) -> bool:
