@@ -14,6 +14,9 @@ MOST_CORES = 64
 MOST_QUEUES = 8
 """Job queues of a chip, if it has as many cores."""
 
+CLUSTER = 4
+"""Cores of a cluster."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChipConfig:
@@ -29,6 +32,8 @@ class ChipConfig:
         1 to 64.
     channels : int
         AXI4 masters to memory, each as wide as a core's bus: a power of two up to 16.
+    cluster : int
+        Cores that follow one another and send on one bus; clusters send side by side.
 
     Raises
     ------
@@ -40,6 +45,7 @@ class ChipConfig:
     core: Config
     cores: int
     channels: int
+    cluster: int = CLUSTER
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, value: object, rule: str) -> None:
@@ -50,6 +56,7 @@ class ChipConfig:
         need(1 <= self.cores <= MOST_CORES, "cores", self.cores, f"from 1 to {MOST_CORES}")
         need(self.channels in (1, 2, 4, 8, 16), "channels", self.channels,
              "a power of two up to 16")
+        need(self.cluster >= 1, "cluster", self.cluster, "1 or more")
         most = INTERLEAVE // self.core.bus_bytes
         need(self.core.max_burst <= most, "core.max_burst", self.core.max_burst,
              f"at most {most}, so that a burst lies in one channel")
@@ -70,13 +77,13 @@ class ChipConfig:
 
     @property
     def groups(self) -> int:
-        """Sets of cores that read together: a gang of each queue."""
+        """Sets of cores that can read together at the same time."""
         return self.queues
 
     @property
     def hash(self) -> int:
         """64 bits of all fields but the names."""
-        text = f"{self.core.hash:016x} {self.cores} {self.channels}"
+        text = f"{self.core.hash:016x} {self.cores} {self.channels} {self.cluster}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

@@ -17,7 +17,7 @@ import struct
 from dataclasses import dataclass
 
 from isa.chip import MOST_QUEUES
-from isa.instructions import REGION_ALIGN, Region
+from isa.instructions import FETCH_BYTES, MOST_RANKS, REGION_ALIGN, Region
 from isa.registers import IDENT as CORE_IDENT
 from isa.registers import REGISTER_SPACE_BITS, Register
 
@@ -28,8 +28,11 @@ WORDS = BLOCK // 4
 
 POSITIONS = 1 << 16
 
-TOGETHER = 1
-"""The bit of a job's word START for ``together``: programs begin at multiples of more."""
+TOGETHER, TEAM, START_BITS = 1, 1, 5
+"""The bit of a job's word START for ``together``, the lowest one of ``team``, less one, and how
+many such bits there are: programs begin at multiples of more."""
+
+assert MOST_RANKS <= 1 << START_BITS - TEAM and 1 << START_BITS <= FETCH_BYTES
 
 RING_LIMIT = 12
 """Largest logarithm of a ring's entries."""
@@ -82,8 +85,12 @@ class Job:
         Mask of the cores of the lease that LOADs with ``group`` read together; 0: this job is of no
         gang. The jobs of a gang follow one another in the ring, one for each of its cores, which is
         the only one that ``cores`` names. The first begins when all of them are free.
+    team : int
+        1 to :data:`isa.instructions.MOST_RANKS`: cores of the gang that work on one input, and
+        whose number in the team is their rank. The gang's cores are in teams one after another;
+        those of one rank read together.
     together : bool
-        The gang has one program and fetches it together.
+        Cores of one rank have one program and fetch it together.
     """
 
     tag: int
@@ -92,13 +99,15 @@ class Job:
     start: int
     regions: tuple[tuple[int, int], ...]
     gang: int = 0
+    team: int = 1
     together: bool = False
 
     def encode(self) -> bytes:
         """The job's bytes in memory."""
         flat = [value // REGION_ALIGN for region in self.regions for value in region]
         return struct.pack("<QQII8IQ", self.tag, self.cores, self.watchdog,
-                           self.start | self.together * TOGETHER, *flat, self.gang)
+                           self.start | self.together * TOGETHER | self.team - 1 << TEAM, *flat,
+                           self.gang)
 
 
 class JobWord(enum.IntEnum):

@@ -58,7 +58,7 @@ class Exchanges(Design):
 
     def __init__(self, config: Config):
         self._config, self._words = config, Lanes(config).words
-        self._exchange = FewUnderWay(config, self.CORES, 1)
+        self._exchange = FewUnderWay(config, self.CORES, 1, self.CORES)
         bits = {name: In(self.CORES) for name in (
             "len", "empty", "signal", "posts", "w", "lands", "landed", "b", "members")}
         super().__init__({**bits, "at": In(2 * self.CORES), "to": In(self.CORES ** 2),
@@ -73,7 +73,7 @@ class Exchanges(Design):
             m.d.sync += [before.eq(now), later.eq(1)]
             m.d.comb += Assume(~later | (now == before))
         m.d.comb += [Assume(self.whom < self.CORES), exchange.members[0].eq(self.members),
-                     exchange.base[0].eq(self.base),
+                     exchange.teams[0].eq(-1), *(base.eq(self.base) for base in exchange.base),
                      *(exchange.gang[k].eq(self.members[k]) for k in range(self.CORES))]
         taken: Any = stream.Signature(data.StructLayout({"len": 1})).create()
         burst = Signal(data.StructLayout({

@@ -9,7 +9,8 @@
              begin: a job for each execution ─► records ─► end: outputs
 
 A place is what one execution at a time uses. One alone runs on whichever core of the lease is free;
-several at the same time are a gang, whose cores read the program together. Executions of several
+several at the same time are a gang, whose cores read the program together. A program for several
+cores has a team of a gang for each execution, cores that follow one another. Executions of several
 leases are under way at the same time.
 """
 
@@ -111,6 +112,15 @@ def side_by_side(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
             if cores[k + count - 1] - cores[k] == count - 1]
 
 
+def teams(cores: Sequence[int], ranks: int) -> int:
+    """How many executions at a time some cores, given ascending, have room for, of a program that
+    takes so many: of several side by side, and those of all executions, too."""
+    if ranks == 1:
+        return len(cores)
+    return next((count for count in range(len(cores) // ranks, 0, -1)
+                 if side_by_side(cores, count * ranks)), 0)
+
+
 def places_bytes(program: Program, places: int) -> int:
     """Bytes of the window of a lease that runs a program in so many places, rings included."""
     return _Plan(program, places).end
@@ -178,7 +188,7 @@ class Lease:
             If it takes more cores side by side than there are.
         """
         count = len(self._all())
-        if not side_by_side(self._all(), program.ranks):
+        if not teams(self._all(), program.ranks):
             lie = "" if count < program.ranks else "not side by side, "
             raise ProgramError(f"program {program.name!r} takes {program.ranks} cores together, "
                                f"and there are {count}, {lie}of chip {self._chip.config.name!r}: "
@@ -211,16 +221,15 @@ class Lease:
 
     def begin(self, inputs: Sequence[np.ndarray]) -> None:
         """Write the inputs of executions, and post their jobs; :meth:`end` waits for them."""
-        ranks = self._program.ranks
-        if ranks > 1 and len(inputs) != 1:
-            raise ValueError(f"{len(inputs)} executions at a time of a program that takes {ranks} "
-                             "cores together: give one")
+        ranks, places = self._program.ranks, len(self._plan.places)
+        if len(inputs) > places:
+            raise ValueError(f"{len(inputs)} executions at a time, and there is room for {places}")
         self._count, self._found = ranks * len(inputs), {}
         for k, region in enumerate(inputs):
             self._chip.link.write_memory(self._base + self._plan.places[k][Region.INPUT],
                                          region_input(self._program, region))
         if ranks > 1:
-            gang: Sequence[int] = self._side_by_side(ranks)
+            gang: Sequence[int] = self._side_by_side(self._count)
         elif len(inputs) > 1:
             gang = self._healthy(len(inputs))
         else:
@@ -289,15 +298,15 @@ class Lease:
             self._taken = (self._taken + 1) % POSITIONS
         chip.write(f"{self._name}_RECORDS_HEAD", tail)
 
-    def _put(self, place: int, cores: int, gang: int) -> None:
-        """A job into the ring; its tag is its place, or of a program for a gang its rank."""
-        program, plan, tag = self._program, self._plan, place
-        place, rank = divmod(place, program.ranks)
+    def _put(self, tag: int, cores: int, gang: int) -> None:
+        """A job into the ring; its tag is its rank, behind those of the places before."""
+        program, plan = self._program, self._plan
+        place, rank = divmod(tag, program.ranks)
         job = Job(tag, cores,
                   watchdog_cycles(program) if self._watchdog is None else self._watchdog,
                   program.starts[rank], tuple((plan.places[place][r] - plan.window,
                                         region_bytes(program, r)) for r in Region),
-                  gang, together=gang != 0 and program.ranks == 1)
+                  gang, program.ranks, together=gang != 0)
         self._chip.link.write_memory(self._block(plan.jobs, self._position),
                                      np.frombuffer(job.encode(), np.uint8))
         self._position = (self._position + 1) % POSITIONS

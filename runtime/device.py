@@ -81,7 +81,7 @@ class Device(Protocol):
         What the command line calls it.
     config : Config
     cores : int
-        Executions that go on at the same time.
+        Executions that go on at the same time, of a program for one core.
     progress : callable or None
         Called with the cycles of the execution so far, a few times a second, by a device that can
         tell.
@@ -125,8 +125,12 @@ class Device(Protocol):
             If the machine stops with an error; it can be used again afterwards.
         """
 
+    def at_a_time(self, program: Program) -> int:
+        """How many executions of a program go on at the same time."""
+        return self.cores if program.ranks == 1 else 1
+
     def execute_all(self, inputs: Sequence[np.ndarray]) -> list[Result]:
-        """Run the loaded program once for each of up to :attr:`cores` inputs.
+        """Run the loaded program once for each of up to :meth:`at_a_time` inputs.
 
         Raises
         ------

@@ -134,7 +134,7 @@ class Session:
         run.
     cores : int, optional
         Executions that go on at the same time where a run has several; by default as many as the
-        device can, and one of a program that takes several cores together.
+        device can.
 
     Attributes
     ----------
@@ -163,10 +163,10 @@ class Session:
         if not loaded:
             check_alone(program)
         self._cores = cores
-        if cores is not None and not 1 <= cores <= device.cores:
-            raise ValueError(f"device {device.name!r} runs {device.cores} executions at a time, "
-                             f"not {cores}")
         self.program, self.device = program, device
+        if cores is not None and not 1 <= cores <= device.at_a_time(program):
+            raise ValueError(f"device {device.name!r} runs {device.at_a_time(program)} executions "
+                             f"of program {program.name!r} at a time, not {cores}")
         self._pre = HostGraph(program.host_pre) if program.host_pre else None
         self._post = HostGraph(program.host_post) if program.host_post else None
         self.inputs = (self._pre.inputs if self._pre    # an input may have several buffers
@@ -184,9 +184,7 @@ class Session:
 
     @property
     def cores(self) -> int:
-        if self.program.ranks > 1:
-            return 1
-        return self.device.cores if self._cores is None else self._cores
+        return self.device.at_a_time(self.program) if self._cores is None else self._cores
 
     def load(self) -> None:
         """Load the program into the device, again if another one was there since; what executions

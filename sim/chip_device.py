@@ -8,7 +8,7 @@ import numpy as np
 from isa.chip import ChipConfig
 from isa.config import ConfigError
 from isa.program import Program
-from runtime.chip_host import TENANTS, Lease, places_bytes
+from runtime.chip_host import TENANTS, Lease, places_bytes, teams
 from runtime.device import Device, DeviceFault, Result, check_entry
 from runtime.session import check_alone
 from sim.build import Library
@@ -59,8 +59,9 @@ class LeasedCores(Device):
         if not cores or not all(0 <= core < most for core in cores):
             raise ConfigError(f"chip {self._chip.config.name!r} has {most} cores, from 0 on: there "
                               f"are no cores {', '.join(map(str, cores)) or '(none)'}")
-        self.cores, self._tenant = len(cores), tenant
-        self._mask = sum(1 << core for core in set(cores))
+        self._cores = sorted(set(cores))
+        self.cores, self._tenant = len(self._cores), tenant
+        self._mask = sum(1 << core for core in self._cores)
         self._program = None
 
     def load(self, program: Program) -> None:
@@ -78,7 +79,7 @@ class LeasedCores(Device):
         chip = self._chip
         with chip.turns:
             self._leave()
-            places = self.cores if program.ranks == 1 else 1
+            places = self.at_a_time(program)
             self._base = chip.memory.take(places_bytes(program, places))
             self._lease = Lease(chip.control, self._queue, self._mask, self._tenant, self._base,
                                 self._watchdog)
@@ -88,6 +89,10 @@ class LeasedCores(Device):
     def enter(self, entry: Program, arguments: Mapping[str, int]) -> None:
         """See :meth:`runtime.device.Device.enter`; the program itself is the only entry."""
         check_entry(self._program, entry)
+
+    def at_a_time(self, program: Program) -> int:
+        """See :meth:`runtime.device.Device.at_a_time`."""
+        return teams(self._cores, program.ranks)
 
     def execute(self, inputs: np.ndarray) -> Result:
         """See :meth:`runtime.device.Device.execute`."""
@@ -105,8 +110,6 @@ class LeasedCores(Device):
         """As :meth:`execute_all`, with the errors in their places."""
         if self._program is None:
             raise RuntimeError("no program is loaded: call load first")
-        if len(inputs) > self.cores:
-            raise ValueError(f"{len(inputs)} executions at a time on {self.cores} cores")
         chip, lease = self._chip, self._lease
         with chip.turns:
             first = chip.harness.cycle

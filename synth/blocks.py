@@ -58,7 +58,7 @@ whole machine."""
 CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
     "hub": hub,
     "chip_control": ChipControl,
-    "exchange": lambda chip: ChipExchange(chip.core, chip.cores, chip.groups),
+    "exchange": lambda chip: ChipExchange(chip.core, chip.cores, chip.queues, chip.cluster),
 }
 """What a chip has besides its cores."""
 

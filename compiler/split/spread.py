@@ -84,7 +84,6 @@ def spread(steps: list[Step], config: Config, common: Common, slabs: Slabs, memo
     out: list[Step] = []
     for step, masks in zip(cut, wanted):
         if step.opcode is Opcode.LOAD:
-            step = replace(step, fields={**step.fields, "group": 0})    # each rank has its own
             for part, mask in _parts(step, masks, config, slabs):
                 ranks = [rank for rank in range(mask.bit_length()) if mask >> rank & 1]
                 if ranks:   # words between those that are read, for example, are read by nobody

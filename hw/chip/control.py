@@ -13,7 +13,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.chip.dispatch import Dispatch
+from hw.chip.dispatch import LAID_OUT, Dispatch
 from hw.chip.lite import LiteMaster
 from hw.chip.mover import BlockMover
 from hw.chip.registers import ChipRegisters, address_bits
@@ -36,7 +36,7 @@ class ChipControl(wiring.Component):
     cores : array of :class:`hw.memory.axi.AXI4Lite`
         To the cores' registers.
     core_irq : cores
-    gangs, together, members, base
+    gangs, together, members, teams, base, reads, readers
         As of :class:`hw.chip.dispatch.Dispatch`.
     bus : :class:`hw.memory.axi.AXI4`
         As wide as a core's.
@@ -49,23 +49,25 @@ class ChipControl(wiring.Component):
     gangs: list[Signal]
     together: Signal
     members: list[Signal]
+    teams: list[Signal]
     base: list[Signal]
+    reads: list[Signal]
+    readers: list[Signal]
     bus: AXIPort
 
     def __init__(self, chip: ChipConfig):
-        self._chip = chip
+        self._chip, self._dispatch = chip, Dispatch(chip)
         super().__init__({
             "host": In(AXI4Lite(address_bits(chip))), "irq": Out(1),
             "cores": Out(AXI4Lite()).array(chip.cores), "core_irq": In(chip.cores),
-            "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
-            "members": Out(chip.cores).array(chip.groups),
-            "base": Out(range(max(2, chip.cores))).array(chip.groups), "bus": Out(AXI4(chip.core))})
+            **{name: self._dispatch.signature.members[name]
+               for name in ("gangs", "together", *LAID_OUT)}, "bus": Out(AXI4(chip.core))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         chip = self._chip
         m.submodules.registers = registers = ChipRegisters(chip)
-        m.submodules.dispatch = dispatch = Dispatch(chip)
+        m.submodules.dispatch = dispatch = self._dispatch
         m.submodules.lite = lite = LiteMaster(chip.cores)
         m.submodules.mover = mover = BlockMover(chip.core)
         connect(m, flipped(self.host), registers.host)
@@ -80,7 +82,7 @@ class ChipControl(wiring.Component):
             registers.running.eq(dispatch.running), registers.resetting.eq(dispatch.resetting),
             registers.peeked.eq(dispatch.peeked), dispatch.irq.eq(self.core_irq),
             dispatch.value.eq(lite.value), self.together.eq(dispatch.together),
-            *(to.eq(of) for name in ("gangs", "members", "base")
+            *(to.eq(of) for name in ("gangs", *LAID_OUT)
               for to, of in zip(getattr(self, name), getattr(dispatch, name), strict=True)),
             *(getattr(mover, name).eq(getattr(dispatch, name))
               for name in ("read", "write", "at", "given")),

@@ -14,7 +14,7 @@ core that hangs in its reset holds up nobody.
 
 A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
 have been cleared if another tenant was there. A core is a member from then on until its job has
-ended in whatever way, or the lease has.
+ended in whatever way, or the lease has. Its teams: :mod:`hw.chip.gangs`.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
 from hw.parts.choice import first
 from isa.chip import ChipConfig
-from isa.instructions import Region
-from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, TOGETHER, WORDS, JobWord, Outcome,
-                      Refusal)
+from isa.instructions import MOST_RANKS, Region
+from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, START_BITS, TEAM, TOGETHER, WORDS,
+                      JobWord, Outcome, Refusal)
 from isa.registers import MASK, OFFSET
 
 ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET", "CLEAR"))
@@ -39,6 +39,9 @@ CAUSES = MASK["IRQ_STATUS.DONE"] | MASK["IRQ_STATUS.ERROR"]
 ERROR = MASK["STATUS.ERROR"].bit_length() - 1
 ALIGN_BITS = 5
 """Regions of jobs come in units of :data:`isa.instructions.REGION_ALIGN` bytes."""
+
+LAID_OUT = ("members", "teams", "base", "reads", "readers")
+"""What is known of gangs outside."""
 
 REGION_WRITES = 4 * len(Region)
 """Writes to a core's region registers."""
@@ -60,10 +63,12 @@ class Dispatch(wiring.Component):
         As :class:`hw.chip.registers.ChipRegisters` has them.
     peek, peeked
         A register that the host reads.
-    gangs, together, members
-        As of :class:`hw.chip.hub.Hub`, of the cores; a gang has the number of its queue.
-    base : array of range(cores)
-        The first core of each gang, whichever have left it.
+    gangs : array of range(groups + 1)
+        The queue that each core has its gang of, from 1 on, or none, 0.
+    together : cores
+        Who fetches instructions with its set.
+    members, teams, base, reads, readers
+        As of :class:`hw.chip.gangs.Gangs`.
     irq : cores
         The interrupts of the cores.
     access, value
@@ -82,7 +87,10 @@ class Dispatch(wiring.Component):
     gangs: list[Signal]
     together: Signal
     members: list[Signal]
+    teams: list[Signal]
     base: list[Signal]
+    reads: list[Signal]
+    readers: list[Signal]
     irq: Signal
     access: stream.Interface
     value: Signal
@@ -98,15 +106,16 @@ class Dispatch(wiring.Component):
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
+        self._gangs = Gangs(chip)
         positions = data.ArrayLayout(16, chip.queues)
         super().__init__({
             "queues": In(data.ArrayLayout(queue_layout(chip), chip.queues)),
             "heads": Out(positions), "tails": Out(positions),
             "running": Out(chip.cores), "resetting": Out(chip.cores),
             "peek": In(stream.Signature(peek_layout(chip))), "peeked": Out(32),
-            "gangs": Out(range(chip.groups + 1)).array(chip.cores), "together": Out(chip.cores),
-            "members": Out(chip.cores).array(chip.groups),
-            "base": Out(range(max(2, chip.cores))).array(chip.groups), "irq": In(chip.cores),
+            "gangs": Out(range(chip.queues + 1)).array(chip.cores), "together": Out(chip.cores),
+            **{name: self._gangs.signature.members[name] for name in LAID_OUT},
+            "irq": In(chip.cores),
             "access": Out(stream.Signature(access_layout(chip.cores))), "value": In(32),
             "read": Out(1), "write": Out(1), "at": Out(chip.core.addr_bits), "busy": In(1),
             "failed": In(1), "index": In(range(WORDS)), "given": Out(32), "got": In(32),
@@ -146,13 +155,14 @@ class Dispatch(wiring.Component):
 
     def _gang_of_queue(self, m: Module) -> None:
         """The gang of the queue at hand; nothing happens to it but in some states."""
-        m.submodules.gangs = self._gangs = gangs = Gangs(self._chip)
-        self._gang = Signal(self._chip.cores)
+        m.submodules.gangs = gangs = self._gangs
+        self._gang, self._team = Signal(self._chip.cores), Signal(range(MOST_RANKS))
         m.d.comb += [
             gangs.leased.eq(Cat(self.queues[q].cores.any() for q in range(self._chip.queues))),
-            gangs.queue.eq(self._queue), gangs.core.eq(1 << self._core), gangs.gang.eq(self._gang),
-            *(to.eq(of) for ours, theirs in ((self.members, gangs.members), (self.base, gangs.base))
-              for to, of in zip(ours, theirs, strict=True))]
+            gangs.queue.eq(self._queue), gangs.core.eq(self._core), gangs.gang.eq(self._gang),
+            gangs.team.eq(self._team),
+            *(to.eq(of) for name in LAID_OUT
+              for to, of in zip(getattr(self, name), getattr(gangs, name), strict=True))]
 
     def _memories(self, m: Module) -> None:
         """A job for each queue, a record, and what is known of each core's job."""
@@ -242,8 +252,9 @@ class Dispatch(wiring.Component):
         wanted, idle, may, free, own = (Signal(chip.cores, name=n) for n in
                                         ("wanted", "idle", "may", "free", "own"))
         masks = [(JobWord.CORES, wanted), (JobWord.GANG, gang)]
-        parts = [(word + k, mask[32 * k:][:32]) for word, mask in masks
+        parts = [(word + k, mask[32 * k:][:32], self._word) for word, mask in masks
                  for k in range(-(-chip.cores // 32))]
+        parts.append((JobWord.START, self._team, self._word[TEAM:START_BITS]))
         match = Cat(self._known[k] & (self._tenants[k] == lease.tenant)
                     for k in range(chip.cores))
         forming = gang.any() & ~pending.any()
@@ -253,10 +264,10 @@ class Dispatch(wiring.Component):
                                               Mux(gang.any(), gang & pending, ~pending)))]
         with m.State("CHOOSE"):
             m.d.sync += self._step.eq(self._step + 1)
-            for k, (word, part) in enumerate(parts):
+            for k, (word, part, value) in enumerate(parts):
                 with m.If(self._step == k):
                     m.d.comb += self._word_at.eq(word)
-                    m.d.sync += part.eq(self._word)
+                    m.d.sync += part.eq(value)
             with m.If(self._step == len(parts) - 1):
                 m.next = "CHOOSE FREE"
         with m.State("CHOOSE FREE"):
@@ -270,8 +281,12 @@ class Dispatch(wiring.Component):
                 m.next = "CLEAR"
             with m.Elif(forming):
                 m.d.comb += self._gangs.form.eq(~self._gangs.exists & ~(gang & ~idle).any())
-                with m.If(~self._gangs.form):
-                    m.next = "LOOK"
+                m.next = "LOOK"
+                with m.If(self._gangs.form):
+                    m.next = "FORM"
+        with m.State("FORM"):
+            with m.If(~self._gangs.forming):
+                m.next = "CHOOSE FREE"
         with m.State("CHOSEN"):
             m.d.sync += self._core.eq(first(Mux((free & own).any(), free & own, free)))
             m.next = "LOOK"
@@ -326,7 +341,7 @@ class Dispatch(wiring.Component):
             with m.If(step == REGION_WRITES + 1):
                 m.d.sync += [self.together.bit_select(self._core, 1).eq(
                     self._gang.any() & (self._word & TOGETHER).any()),
-                    value.eq(self._word & ~TOGETHER)]
+                    value.eq(self._word & (-1 << START_BITS))]
             with m.If(step == REGION_WRITES + 4):
                 m.d.sync += [value.eq(ENABLE), offset.eq(OFFSET["CONTROL"])]
             with m.If(step == REGION_WRITES + 5):
@@ -372,7 +387,7 @@ class Dispatch(wiring.Component):
             self._access(m, self._core, OFFSET["IRQ_STATUS"], CAUSES)
             m.d.sync += [step.eq(0), self._queue.eq(kept.queue)]
             with m.If(self.access.ready):
-                m.d.comb += self._gangs.leave.eq(1)
+                m.d.comb += [self._gangs.leave.eq(1), self._gangs.failed.eq(failed)]
                 m.d.sync += self.running.bit_select(self._core, 1).eq(0)
                 m.next = "NOTE"
                 with m.If(failed):

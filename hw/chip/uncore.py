@@ -87,7 +87,7 @@ class Uncore(wiring.Component):
         connect(m, control.bus, merge.cores[chip.cores])
         m.d.comb += [self.irq.eq(control.irq), control.core_irq.eq(self.irqs),
                      self.held.eq(merge.held), merge.together.eq(control.together)]
-        for given, taken in ((control.gangs, merge.gang), (control.members, merge.members)):
+        for given, taken in ((control.reads, merge.gang), (control.readers, merge.members)):
             m.d.comb += [to.eq(of) for of, to in zip(given, taken, strict=False)]
         for k in range(chip.cores):
             connect(m, control.cores[k], flipped(self.registers[k]))
@@ -100,9 +100,10 @@ class Uncore(wiring.Component):
 
     def _exchange(self, m: Module, control: ChipControl) -> None:
         chip = self._chip
-        m.submodules.exchange = bus = ChipExchange(chip.core, chip.cores, chip.groups)
-        for ours, theirs in zip(self.exchanges, bus.cores, strict=True):
+        m.submodules.exchange = between = ChipExchange(chip.core, chip.cores, chip.queues,
+                                                       chip.cluster)
+        for ours, theirs in zip(self.exchanges, between.cores, strict=True):
             connect(m, flipped(ours), theirs)
-        for given, taken in ((control.gangs, bus.gang), (control.members, bus.members),
-                             (control.base, bus.base)):
+        for given, taken in ((control.gangs, between.gang), (control.members, between.members),
+                             (control.teams, between.teams), (control.base, between.base)):
             m.d.comb += [to.eq(of) for of, to in zip(given, taken, strict=True)]

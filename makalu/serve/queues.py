@@ -90,8 +90,15 @@ class Part:
 
 @dataclass
 class Batch:
-    """Parts of one lease that run together: on one core, on several of a chip that each take their
-    share of the elements, or in executions one after the other that take several cores each."""
+    """Parts of one lease that run together: on one core, or on several of a chip that each take
+    their share of the elements, or each team of which does.
+
+    Parameters
+    ----------
+    lease, model, parts
+    cores : int
+        Cores, or teams of as many as the model takes.
+    """
 
     lease: Lease
     model: Compiled
@@ -220,7 +227,7 @@ def _gather(queue: _Queue, cores: int) -> Batch:
     many cores. What was in a process that died runs alone, so that what killed it takes nothing
     along twice."""
     model = queue.parts[0].model
-    batch = Batch(queue.lease, model, [], cores if model.alike and model.cores == 1 else 1)
+    batch = Batch(queue.lease, model, [], max(1, cores // model.cores) if model.alike else 1)
     if queue.parts[0].deaths:
         batch.parts.append(queue.parts[0])
         return batch

@@ -40,8 +40,8 @@ class Board(Elaboratable):
 
 @dataclass
 class Run:
-    """What a core was told when its doorbell rang, and with whom it reads: its queue's members, or
-    nobody."""
+    """What a core was told when its doorbell rang, with whom it is in a gang: its queue's members, or
+    nobody; and the set that it reads with, or 0."""
 
     core: int
     regions: list[tuple[int, int]]
@@ -49,6 +49,7 @@ class Run:
     watchdog: int
     members: int
     together: bool
+    reads: int
 
 
 @dataclass
@@ -95,7 +96,8 @@ class Bench:
                 gang = ctx.get(control.gangs[k])
                 run = Run(k, [(r.base, r.size) for r in settings.regions], settings.program,
                           settings.watchdog, ctx.get(control.members[gang - 1]) if gang else 0,
-                          bool(ctx.get(control.together) >> k & 1))
+                          bool(ctx.get(control.together) >> k & 1),
+                          ctx.get(control.reads[k]) if gang else 0)
                 self.runs.append(run)
                 ctx.set(core.busy, 1)
                 cycles, code = self.act(run)

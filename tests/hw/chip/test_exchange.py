@@ -69,19 +69,21 @@ class Sender:
                 self.answers.append((b, [s.landed for s in self.all]))
 
 
-def run(senders, members, gang, base, limit=8000, seed=0, regroup=None):
-    """Until all bursts are answered."""
+def run(senders, members, gang, base, limit=8000, seed=0, regroup=None, team=16, cluster=4):
+    """Until all bursts are answered; ``base``: of each core. Returns the cycles."""
     groups = len(members)
-    dut = ChipExchange(CONFIG, len(senders), groups)
+    dut = ChipExchange(CONFIG, len(senders), groups, cluster)
+    took = []
     for sender in senders:
         sender.all = senders
 
     async def watch(ctx):
         for g in range(groups):
             ctx.set(dut.members[g], members[g])
-            ctx.set(dut.base[g], base[g])
-        for k, of in enumerate(gang):
+            ctx.set(dut.teams[g], team - 1)
+        for k, (of, first) in enumerate(zip(gang, base, strict=True)):
             ctx.set(dut.gang[k], of)
+            ctx.set(dut.base[k], first)
         for cycle in range(limit):
             if regroup and cycle == regroup[0]:
                 ctx.set(dut.members[0], regroup[1])
@@ -90,6 +92,7 @@ def run(senders, members, gang, base, limit=8000, seed=0, regroup=None):
                 break
         else:
             raise AssertionError("does not end")
+        took.append(cycle)
         for _ in range(10):
             await ctx.tick()
 
@@ -105,19 +108,25 @@ def run(senders, members, gang, base, limit=8000, seed=0, regroup=None):
         sim.add_testbench(beside(sender.land, port, seed), background=True)
     sim.add_testbench(watch)
     sim.run()
+    return took[0]
 
 
 def expected(senders, receiver, base):
     """For each sender the beats that a receiver has of it."""
-    found = {}
+    return {s.number: [
+        (s.data(k, beat), (at + beat) * WORDS, (1 << WORDS) - 1, beat == beats - 1, signal, k % 8)
+        for k, (to, at, beats, signal) in enumerate(s.bursts)
+        if to << base[s.number] & 1 << receiver for beat in range(beats)] for s in senders}
+
+
+def check(senders, base):
+    """Every receiver has all that it was sent, in the order of each sender, and no burst was
+    answered with an error, or before all had landed it."""
     for s in senders:
-        found[s.number] = [
-            (s.data(k, beat), (at + beat) * WORDS, (1 << WORDS) - 1, beat == beats - 1, signal,
-             k % 8)
-            for k, (to, at, beats, signal) in enumerate(s.bursts)
-            if to << base & 1 << receiver and not to << base >> s.number & 1
-            for beat in range(beats)]
-    return found
+        want = expected(senders, s.number, base)
+        for other in senders:
+            assert [b for b in s.got if b[0] >> 32 == other.number] == want[other.number]
+        assert [resp for resp, _ in s.answers] == [0] * len(s.bursts)
 
 
 @pytest.mark.parametrize("seed, rest", [(0, 0.0), (1, 0.5), (2, 0.2)])
@@ -132,17 +141,48 @@ def test_every_receiver_has_every_burst_in_order(seed, rest):
                  rng.choice([1, 2, 5]), rng.randrange(2)) for _ in range(12)]
 
     senders = [Sender(k, bursts(k) if k else [], rest) for k in range(cores)]
-    run(senders, [0b1110], [0, 1, 1, 1], [base], seed=seed)
-    for s in senders:
-        want = expected(senders, s.number, base)
-        for other in senders:
-            assert [b for b in s.got if b[0] >> 32 == other.number] == want[other.number]
-        assert [resp for resp, _ in s.answers] == [0] * len(s.bursts)
+    run(senders, [0b1110], [0, 1, 1, 1], [base] * 4, seed=seed)
+    check(senders, [base] * 4)
+
+
+@pytest.mark.parametrize("team, cluster", [(2, 2), (3, 2), (2, 4), (3, 4), (6, 2), (6, 1)])
+@pytest.mark.parametrize("seed, rest", [(0, 0.0), (1, 0.4)])
+def test_teams_in_clusters(team, cluster, seed, rest):
+    """Six cores of a gang, teams within clusters and across: each has what its mates sent."""
+    rng = random.Random(seed)
+    base = [k // team * team for k in range(6)]
+
+    def bursts(core):
+        others = [m for m in range(1, 1 << team) if not m >> core % team & 1]
+        return [(rng.choice(others), rng.randrange(64), rng.choice([1, 2, 5]), rng.randrange(2))
+                for _ in range(12)]
+
+    senders = [Sender(k, bursts(k), rest) for k in range(6)]
+    run(senders, [0b111111], [1] * 6, base, seed=seed, team=team, cluster=cluster)
+    check(senders, base)
+
+
+def test_clusters_send_side_by_side():
+    """Two of them in the time of the slower one alone."""
+    def cycles(busy):
+        senders = [Sender(k, [(0b10, 0, 16, 0)] * 8 if k in busy else [], 0) for k in range(4)]
+        return run(senders, [0b1111], [1] * 4, [0, 0, 2, 2], team=2, cluster=2)
+
+    assert cycles([0, 2]) == max(cycles([0]), cycles([2]))
+
+
+def test_a_bus_that_keeps_sending_leaves_others_their_turn():
+    """Cores of three clusters send to the same one: they are done at about the same time."""
+    senders = [Sender(k, [(0b1000, 0, 4, 0)] * 12 if k < 3 else [], 0) for k in range(4)]
+    run(senders, [0b1111], [1] * 4, [0] * 4, cluster=1)
+    whose = [data >> 32 for data, *_ in senders[3].got]
+    turns = [whose.index(k) for k in range(3)]
+    assert max(turns) < 12 and all(whose[-16:].count(k) for k in range(3))
 
 
 def test_a_burst_is_answered_when_all_have_landed_it():
     senders = [Sender(k, [(0b110, 0, 2, 1)] * 6 if k == 0 else [], 0.3) for k in range(3)]
-    run(senders, [0b111], [1, 1, 1], [0])
+    run(senders, [0b111], [1, 1, 1], [0] * 3)
     for k, (_, landed) in enumerate(senders[0].answers, start=1):
         assert landed[1] >= k and landed[2] >= k
 
@@ -151,17 +191,27 @@ def test_who_is_not_in_the_gang_is_an_error():
     """A rank beyond it, the core itself, nobody; a core without a gang. Nothing lands."""
     senders = [Sender(0, [(0b100, 0, 1, 0), (0b001, 0, 2, 0), (0, 0, 1, 1), (0b010, 3, 1, 0)], 0),
                Sender(1, [], 0), Sender(2, [(0b001, 0, 1, 0)], 0)]
-    run(senders, [0b011], [1, 1, 0], [0])
+    run(senders, [0b011], [1, 1, 0], [0] * 3)
     assert [resp for resp, _ in senders[0].answers] == [Resp.DECERR] * 3 + [0]
     assert [resp for resp, _ in senders[2].answers] == [Resp.DECERR]
     assert [len(s.got) for s in senders] == [0, 1, 0]
+
+
+def test_who_is_in_another_team_is_an_error():
+    """Of two teams of two in one gang, a core sends to its mate alone."""
+    senders = [Sender(0, [(0b100, 0, 1, 0), (0b110, 0, 1, 1), (0b10, 0, 1, 0)], 0), Sender(1, [], 0),
+               Sender(2, [(0b10, 5, 1, 0), (0b1000, 0, 1, 0)], 0), Sender(3, [], 0)]
+    run(senders, [0b1111], [1] * 4, [0, 0, 2, 2], team=2)
+    assert [resp for resp, _ in senders[0].answers] == [Resp.DECERR] * 2 + [0]
+    assert [resp for resp, _ in senders[2].answers] == [0, Resp.DECERR]
+    assert [len(s.got) for s in senders] == [0, 1, 0, 1]
 
 
 def test_ranks_that_the_chip_does_not_have_are_an_error():
     """The last core of three is in the gang; the rank behind it would be a fourth."""
     senders = [Sender(0, [], 0), Sender(1, [(0b100, 0, 1, 0), (0b110, 0, 1, 1), (1 << 15, 0, 1, 0),
                                             (0b010, 0, 1, 0)], 0), Sender(2, [], 0)]
-    run(senders, [0b110], [0, 1, 1], [1])
+    run(senders, [0b110], [0, 1, 1], [1] * 3)
     assert [resp for resp, _ in senders[1].answers] == [Resp.DECERR] * 3 + [0]
     assert [len(s.got) for s in senders] == [0, 0, 1]
 
@@ -176,6 +226,6 @@ def test_a_core_that_leaves_is_not_waited_for():
             await ctx.tick()
 
     senders[2].land = never
-    run(senders, [0b111], [1, 1, 1], [0], regroup=(300, 0b011))
+    run(senders, [0b111], [1, 1, 1], [0] * 3, regroup=(300, 0b011))
     assert [resp for resp, _ in senders[0].answers] == [0] + [Resp.DECERR] * 7
     assert len(senders[1].got) == 4 and not senders[2].got

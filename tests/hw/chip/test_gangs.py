@@ -12,6 +12,7 @@ from isa.presets import PRESETS
 from tests.hw.chip.bench import Bench, job
 
 CHIP = ChipConfig(name="three", core=PRESETS["tiny"], cores=3, channels=1)
+SIX = ChipConfig(name="six", core=PRESETS["tiny"], cores=6, channels=1)
 
 
 def of_gang(core: int, gang: int, together: bool = True, **more) -> Job:
@@ -142,3 +143,90 @@ def test_a_lease_that_ends_has_no_gang():
         assert [r.members for r in b.runs] == [0b011, 0b101, 0b101]
 
     Bench(CHIP, lambda run: (600, 0)).simulate(host)
+
+
+async def readers(b) -> list[int]:
+    """Of each set, now."""
+    return [b.ctx.get(mask) for mask in b.control.readers]
+
+
+async def of_teams(b, queue: int, gang: list[int], team: int, **more) -> None:
+    """The jobs of a gang, from position 0 on."""
+    mask = sum(1 << core for core in gang)
+    for k, core in enumerate(gang):
+        await b.post(queue, k, replace(of_gang(core, mask, **more), team=team))
+
+
+@pytest.mark.parametrize("gang, team, base, sets", [
+    ([0, 1, 2, 3, 4, 5], 2, [0, 0, 2, 2, 4, 4], [0b010101, 0b101010]),
+    ([0, 1, 2, 3, 4, 5], 3, [0, 0, 0, 3, 3, 3], [0b001001, 0b010010, 0b100100]),
+    ([1, 2, 3, 4], 2, [None, 1, 1, 3, 3, None], [0b001010, 0b010100]),
+    ([0, 1, 2], 3, [0, 0, 0, None, None, None], []),
+    ([4, 5], 1, [None, None, None, None, 4, 5], [0b110000]),
+    ([0, 1, 2, 3, 4], 2, [0, 0, 2, 2, 4, None], [0b010101, 0b001010])],
+    ids=["three teams", "two", "not from the first core on", "one", "of one core", "one short"])
+def test_the_cores_of_a_rank_read_together(gang, team, base, sets):
+    """Each core knows the first of its team; of a single team each reads for itself."""
+    async def host(b):
+        await b.lease(0, 0b111111, tenant=1)
+        await of_teams(b, 0, gang, team)
+        while len(b.runs) < len(gang):
+            await b.ctx.tick()
+        assert [b.ctx.get(b.control.base[k]) for k in gang] == [base[k] for k in gang]
+        assert await readers(b) == (sets + [0] * 6)[:6]
+        for k in range(len(gang)):
+            assert (await b.record(0, k)).outcome is Outcome.DONE
+        assert await readers(b) == [0] * 6
+
+    Bench(SIX, lambda run: (2600, 0)).simulate(host)
+
+
+def test_gangs_whose_sets_are_taken_read_each_for_itself():
+    """Two teams of two of the first lease have sets 1 and 2; the cores of the second lease's gang
+    would be set 2."""
+    async def host(b):
+        await b.lease(0, 0b001111, tenant=1)
+        await b.lease(1, 0b110000, tenant=2)
+        await of_teams(b, 0, [0, 1, 2, 3], 2)
+        while len(b.runs) < 4:
+            await b.ctx.tick()
+        await of_teams(b, 1, [4, 5], 1, watchdog=10)
+        for k in range(2):
+            await b.record(1, k)
+        assert {r.reads for r in b.runs[:4]} == {1, 2} and [r.reads for r in b.runs[4:]] == [0, 0]
+        for k in range(4):
+            await b.record(0, k)
+
+    Bench(SIX, lambda run: (10 if run.watchdog == 10 else 4000, 0)).simulate(host)
+
+
+def test_nobody_waits_for_the_team_of_a_core_that_failed():
+    """The others of its team read each for itself, those of the other teams still together."""
+    async def host(b):
+        await b.lease(0, 0b111111, tenant=1)
+        for k in range(6):
+            await b.post(0, k, replace(of_gang(k, 0b111111, watchdog=1 if k == 3 else 3000), team=2))
+        assert (await b.record(0, 0)).core == 3
+        assert await readers(b) == [0b010001, 0b100010, 0, 0, 0, 0]
+        assert await members(b) == [0b110111, 0, 0, 0, 0, 0]
+        for k in range(1, 6):
+            await b.record(0, k)
+
+    Bench(SIX, lambda run: (run.watchdog, Fault.BAD_FIELD if run.watchdog == 1 else 0)
+          ).simulate(host)
+
+
+def test_teams_that_are_not_whole_read_each_for_itself():
+    """A job is refused: its gang goes on as far as it had begun."""
+    async def host(b):
+        await b.lease(0, 0b001111, tenant=1)
+        bad = replace(of_gang(3, 0b001111), team=2)
+        for k in range(3):
+            await b.post(0, k, replace(of_gang(k, 0b001111), team=2))
+        await b.post(0, 3, replace(bad, regions=((1 << 36, 64), *bad.regions[1:])))
+        assert (await b.record(0, 0)).refusal is Refusal.WINDOW
+        assert await readers(b) == [0] * 6
+        for k in range(1, 4):
+            assert (await b.record(0, k)).outcome is Outcome.DONE
+
+    Bench(SIX, lambda run: (1800, 0)).simulate(host)
