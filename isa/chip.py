@@ -88,7 +88,8 @@ class ChipConfig:
 
 
 _SHAPES = (("chip2_tiny", "tiny", 2, 2), ("chip2_ecp5", "ecp5", 2, 2),
-           ("chip4_small", "core256", 4, 2), ("chip4", "core1024", 4, 2),
+           ("chip4_small", "core256", 4, 2), ("chip16_small", "core256", 16, 4),
+           ("chip4", "core1024", 4, 2),
            ("chip16", "core1024", 16, 4), ("chip64", "core1024", 64, 8))
 """Name, core, cores, channels."""
 

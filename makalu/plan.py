@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from compiler.machine.shared import gang, gang_cycles, steps_of, together
 from compiler.machine.steps import Step
-from isa.chip import MOST_QUEUES
 from isa.config import Config
 from isa.program import Program
 
@@ -34,8 +33,9 @@ class Planned:
     groups : int
         That are at work at the same time.
     gang, unicast : int
-        Cycles of an inference when all groups are at work: of single cores as a gang, which reads
-        constants and instructions once, and without. Groups of several cores read for themselves.
+        Cycles of an inference when all groups are at work, as a gang, whose cores of one rank read
+        constants and instructions once, and without; from the start of the first core to the end of
+        the last.
     """
 
     cores: int
@@ -100,40 +100,35 @@ def plan(programs: Sequence[Mapping[float, Program]], counts: Sequence[int],
                 continue
             took = {price: in_groups(program, cores, width) for price, program in priced.items()}
             best = min(took, key=lambda price: took[price])
-            unicast = took[best] if one.ranks > 1 else min(
-                max(together([program] * cores, width)) for program in priced.values())
+            unicast = min(in_groups(program, cores, width, meet=False)
+                          for program in priced.values())
             yield Planned(cores, one.ranks, width, best, alone, groups(one, cores), took[best],
                           unicast)
 
 
 def groups(program: Program, cores: int) -> int:
-    """How many groups of a chip's cores run a program at the same time, an input each; those of
-    one core are one gang, others are a lease each."""
-    return cores if program.ranks == 1 else min(cores // program.ranks, MOST_QUEUES)
+    """How many groups of a chip's cores run a program at the same time, an input each."""
+    return cores // program.ranks
 
 
-def in_groups(program: Program, cores: int, bytes_a_cycle: float | None = None) -> int:
+def in_groups(program: Program, cores: int, bytes_a_cycle: float | None = None, meet: bool = True
+              ) -> int:
     """Cycles of an inference while all groups of a chip's cores are at work.
-
-    Groups of several cores have equal shares of the memory, and take turns on the one bus between
-    cores, which is the limit if what all of them send takes longer.
 
     Parameters
     ----------
     program : Program
-        For one core or for a gang.
+        For one core or for several.
     cores : int
         Of the chip: as many as the program's at least.
     bytes_a_cycle : float, optional
         Of the memory; by default what a chip of so many cores has.
+    meet : bool
+        Whether the groups are a gang, which reads constants and instructions once.
     """
     width = bytes_a_cycle or bandwidth(program.config, cores)
-    if program.ranks == 1:
-        return max(together([program] * cores, width, gang=True))
-    count, streams = groups(program, cores), streams_of(program)
-    took = gang_cycles(gang(streams, program.config, width / count))
-    sends = sum(step.cycles for steps in streams for step in steps if step.queue == "send")
-    return max(took, count * sends)
+    return gang_cycles(gang(streams_of(program), program.config, width,
+                            teams=groups(program, cores), meet=meet))
 
 
 def streams_of(program: Program) -> list[list[Step]]:

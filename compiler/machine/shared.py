@@ -5,8 +5,8 @@ Each core runs its program on a model of its own (:func:`compiler.machine.timing
 asks for its transfers one after the other. Those that are under way share the bandwidth evenly, and
 none gets more than a beat of its core's bus a cycle: what a memory comes to that serves the cores
 in turn, burst by burst. What cores with the same program read together moves once, when all of
-them want it. The ranks of a gang take turns on the bus between the cores, too, and wait for one
-another's signals.
+them want it: in a gang of several teams those of the same rank. The cores of a team take turns on
+the bus of their cluster, too, and wait for one another's signals.
 """
 
 import heapq
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from compiler.machine.steps import Step
 from compiler.machine.timing import (EXCHANGE_LATENCY, Ask, Running, Times, added_by, beside,
                                      running, timed)
+from isa.chip import CLUSTER
 from isa.config import Config
 from isa.instructions import PLACES, Opcode
 from isa.program import Program
@@ -65,26 +66,31 @@ class _Core:
 
 
 class _Exchange:
-    """The bus between cores that begin together, and the signals that come over it."""
+    """The buses between cores that begin together, one for each ``cluster`` of them, and the signals
+    that come over them in teams of ``ranks``."""
 
-    def __init__(self) -> None:
-        self._free = 0
+    def __init__(self, ranks: int, cluster: int) -> None:
+        self._ranks, self._cluster = ranks, cluster
+        self._free: defaultdict[int, int] = defaultdict(int)
         self._came: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
 
-    def answer(self, rank: int, core: _Core, step: Step) -> int | None:
-        """When a rank has what it wants; None if a signal that it awaits is not on its way."""
+    def answer(self, number: int, core: _Core, step: Step) -> int | None:
+        """When a core has what it wants; None if a signal that it awaits is not on its way."""
         f = step.fields
         if step.opcode is Opcode.AWAIT:
-            came = self._came[rank, f["counter"]]
+            came = self._came[number, f["counter"]]
             if len(came) < f["threshold"]:
                 return None
             return max([core.first, *came[:f["threshold"]][-1:]]) + core.wants.beats
-        self._free = max(self._free, core.first) + core.wants.beats
+        base = number // self._ranks * self._ranks
+        receivers = [base + to for to in range(f["to"].bit_length()) if f["to"] >> to & 1]
+        buses = {each // self._cluster for each in (number, *receivers)}
+        end = max(core.first, *(self._free[bus] for bus in buses)) + core.wants.beats
+        self._free.update(dict.fromkeys(buses, end))
         if step.opcode is Opcode.SIGNAL or f["signal"]:
-            for to in range(f["to"].bit_length()):
-                if f["to"] >> to & 1:
-                    self._came[to, f["counter"]].append(self._free + EXCHANGE_LATENCY)
-        return self._free
+            for to in receivers:
+                self._came[to, f["counter"]].append(end + EXCHANGE_LATENCY)
+        return end
 
 
 def together(programs: Sequence[Program], bytes_a_cycle: float,
@@ -128,18 +134,41 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
     config, = machines.values()
     alone = {id(p): beside(steps_of(p), config) for p in programs}
     cores = [_Core(running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
-    _share(cores, bytes_a_cycle / config.bus_bytes, gang)
+    _share(cores, bytes_a_cycle / config.bus_bytes, meet=gang)
     return [core.cycles for core in cores]
 
 
 def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
-         apart: int = GANG_START) -> list[list[int]]:
-    """Predicted cycles that each step of the streams of a gang adds to what was complete before in
-    its stream, in front of a memory that moves ``bytes_a_cycle``; ranks begin so many cycles
-    ``apart``, and each counts from its own start."""
+         apart: int = GANG_START, teams: int = 1, meet: bool = True, cluster: int = CLUSTER
+         ) -> list[list[int]]:
+    """Predicted cycles that each step of each core adds to what was complete before on it.
+
+    Parameters
+    ----------
+    streams : sequence of lists of Step
+        For each rank of a team.
+    config : Config
+    bytes_a_cycle : float
+        What the memory moves.
+    apart : int
+        By how many cycles one core begins after the other; each counts from its own start.
+    teams : int
+        That begin together.
+    meet : bool
+        Whether cores of one rank read together what they may.
+    cluster : int
+        Cores on one bus.
+
+    Returns
+    -------
+    list of list of int
+        The ranks of a team, team after team.
+    """
     def run(steps: Sequence[list[Step]]) -> list[Times]:
-        cores = [_Core(running(mine, config), rank * apart) for rank, mine in enumerate(steps)]
-        _share(cores, bytes_a_cycle / config.bus_bytes)
+        cores = [_Core(running(mine, config), number * apart)
+                 for number, mine in enumerate([*steps] * teams)]
+        _share(cores, bytes_a_cycle / config.bus_bytes, len(streams), meet and teams > 1,
+               cluster)
         return [core.times or [] for core in cores]
 
     first = run(streams)
@@ -148,33 +177,37 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
 
 
 def gang_cycles(added: list[list[int]]) -> int:
-    """Cycles from the start of rank 0 to the end of the last rank, of what :func:`gang` says."""
-    return max(sum(mine) + rank * GANG_START for rank, mine in enumerate(added))
+    """Cycles from the start of the first core to the end of the last, of what :func:`gang` says."""
+    return max(sum(mine) + number * GANG_START for number, mine in enumerate(added))
 
 
-def _share(cores: list[_Core], bandwidth: float, meet: bool = False) -> None:
-    """Run all to their end; ``bandwidth`` in beats a cycle; ``meet``: what they may read together
-    they do.
+def _share(cores: list[_Core], bandwidth: float, ranks: int = 1, meet: bool = False,
+           cluster: int = CLUSTER) -> None:
+    """Run all to their end, teams of so many ranks; ``bandwidth`` in beats a cycle; ``meet``: what
+    cores of a rank may read together they do.
 
     Whoever is under way is given beats at the same rate, so ``given``, the beats of one that has
     been there from the start, says for each with which of them its last one has moved.
     """
     now = given = 0.0
-    exchange, waiting, standing = _Exchange(), set[int](), list[int]()
+    exchange, waiting = _Exchange(ranks, cluster), set[int]()
+    standing = [list[int]() for _ in range(ranks)]
     coming: list[tuple[float, list[int]]] = []
     active: list[tuple[float, list[int]]] = []
 
     def ask(who: Sequence[int], last: int | None) -> None:
-        """They go on; what one wants alone is coming, what all do when all of them stand there."""
+        """They go on; what one wants alone is coming, what all of a rank do when all of them stand
+        there."""
         for i in who:
             cores[i].ask(last)
             if cores[i].times is None and meet and cores[i].wants.together:
-                standing.append(i)
+                standing[i % ranks].append(i)
             elif cores[i].times is None:
                 heapq.heappush(coming, (float(cores[i].first), [i]))
-        if len(standing) == len(cores):
-            heapq.heappush(coming, (float(max(cores[i].first for i in standing)), [*standing]))
-            standing.clear()
+        for there in standing:
+            if len(there) == len(cores) // ranks:
+                heapq.heappush(coming, (float(max(cores[i].first for i in there)), [*there]))
+                there.clear()
 
     ask(range(len(cores)), None)
     while coming or active:
@@ -191,7 +224,9 @@ def _share(cores: list[_Core], bandwidth: float, meet: bool = False) -> None:
         if cores[who[0]].wants.step is None:
             heapq.heappush(active, (given + cores[who[0]].wants.beats, who))
             continue
-        for i in [*who, *sorted(waiting)]:  # who sends first, then who may have waited for it
+        team = who[0] // ranks
+        # who sends first, then who may have waited for it
+        for i in [*who, *sorted(i for i in waiting if i // ranks == team)]:
             step = cores[i].wants.step
             assert step is not None
             last = exchange.answer(i, cores[i], step)

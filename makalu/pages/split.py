@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the table of split networks in ``docs/chip.md``: ``python -m makalu.pages.split [NETWORK…]
---chip chip4 --cores 4``.
+--chip chip4 --cores 4 [--teams 2]``.
 
 A network, a file, one that ``makalu bench`` measures by itself or a transformer's first layers
 (``bert_base:1``), by default the one that is shipped, is compiled for one core and for several, and
-each program runs by itself on the simulated chip: one input. Its bits are compared with the golden
-model's of one core, its cycles with those of one core and with the compiler's model of time. What
-was measured before stays in the table; it is kept beside the page as JSON.
+each program runs by itself on the simulated chip: one input, or one for each of several teams. Its
+bits are compared with the golden model's of one core, its cycles with those of one core and with
+the compiler's model of time. What was measured before stays in the table; it is kept beside the
+page as JSON.
 """
 
 import argparse
@@ -25,26 +26,27 @@ from makalu.measure.networks import SHIPPED, Network, networks, of_files
 from makalu.measure.transformers import TRANSFORMERS
 from makalu.pages.chip import MOBILENET, inputs, outputs
 from makalu.pages.isa_pages import DOCS, put, table
+from makalu.plan import in_groups
 from sim.cache import say
 from sim.chip_device import RtlChip
 
 PAGE, FIGURES = DOCS / "chip.md", DOCS / "split.json"
 BEGIN, END = "<!-- split -->\n", "<!-- end of split -->"
-TITLES = ("network", "chip", "cores", "RTL, cycles", "of one core", "model of time",
+TITLES = ("network", "chip", "inputs x cores", "RTL, cycles", "of one core", "model of time",
           "against RTL", "simulated in")
 PRICE = 0.25
 """Of a DRAM byte on one core: of the prices tried that of the fewest cycles. For several the
 compiler tries one by itself."""
 
-KEY = ("network", "chip", "cores")
+KEY = ("network", "chip", "cores", "teams")
 """Of these there is one row."""
 
 Row = dict[str, Any]
 
 
-def measured(network: Network, chip: ChipConfig, cores: Sequence[int], precision: str = "int8"
-             ) -> Iterator[Row]:
-    """The rows of a network, that of one core first.
+def measured(network: Network, chip: ChipConfig, cores: Sequence[int], teams: int,
+             precision: str = "int8") -> Iterator[Row]:
+    """The rows of a network, that of one core first, then of so many teams of each number of cores.
 
     Raises
     ------
@@ -52,17 +54,19 @@ def measured(network: Network, chip: ChipConfig, cores: Sequence[int], precision
         If a program's outputs are not the golden model's of one core, bit for bit.
     """
     alone = _compiled(network, chip, 1, precision)
-    (given,) = inputs(alone, 1)
-    (right,) = outputs(alone, [given])
-    for count in sorted({1, *cores}):
+    given = inputs(alone, teams)
+    right = outputs(alone, given)
+    for count, many in [(1, 1), *((count, teams) for count in cores if (count, teams) != (1, 1))]:
         program = alone if count == 1 else _compiled(network, chip, count, precision)
         start = time.monotonic()
         with RtlChip(chip) as device:
             device.load(program)
-            result = device.execute(given)
-        assert np.array_equal(result.outputs, right), f"{network.label} on {count} cores: bits"
-        yield {"network": network.label, "chip": chip.name, "cores": count,
-               "cycles": result.counters["CYCLES"], "model": sum(program.predicted_cycles),
+            found = device.execute_all(given[:many])
+        for result, bits in zip(found, right):
+            assert np.array_equal(result.outputs, bits), f"{network.label} on {count} cores: bits"
+        yield {"network": network.label, "chip": chip.name, "cores": count, "teams": many,
+               "cycles": max(result.counters["CYCLES"] for result in found),
+               "model": in_groups(program, many * count, chip.bytes_a_cycle),
                "seconds": round(time.monotonic() - start)}
 
 
@@ -83,8 +87,8 @@ def _network(name: str) -> Network:
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:
     (alone,) = (r["cycles"] for r in rows
-                if r["cores"] == 1 and (r["network"], r["chip"]) == (row["network"], row["chip"]))
-    return [row["network"], row["chip"], row["cores"], f"{row['cycles']:,}",
+                if r["cores"] == r["teams"] == 1 and (r["network"], r["chip"]) == (row["network"], row["chip"]))
+    return [row["network"], row["chip"], f"{row['teams']} x {row['cores']}", f"{row['cycles']:,}",
             f"{alone / row['cores'] / row['cycles']:.1%}", f"{row['model']:,}",
             f"{row['model'] / row['cycles'] - 1:+.1%}", f"{row['seconds']} s"]
 
@@ -106,11 +110,14 @@ def main() -> None:
     parser.add_argument("--chip", choices=list(CHIPS), default="chip4_small", metavar="NAME",
                         help=f"one of {', '.join(CHIPS)}")
     parser.add_argument("--cores", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--teams", type=int, default=1, metavar="N",
+                        help="inputs at a time, each on as many cores")
     parser.add_argument("--precision", default="int8")
     args = parser.parse_args()
     rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.networks:
-        for row in measured(_network(name), CHIPS[args.chip], args.cores, args.precision):
+        for row in measured(_network(name), CHIPS[args.chip], args.cores, args.teams,
+                            args.precision):
             rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
             say(str(row))
 

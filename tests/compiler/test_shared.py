@@ -69,7 +69,7 @@ def transfers(*wanted: tuple[int, ...]) -> Running:
 ])
 def test_beats_are_shared_evenly(bandwidth, wanted, ends):
     cores = [_Core(transfers(*one), 0) for one in wanted]
-    _share(cores, bandwidth, False)
+    _share(cores, bandwidth, meet=False)
     assert [core.cycles for core in cores] == ends
 
 
@@ -81,7 +81,7 @@ def test_beats_are_shared_evenly(bandwidth, wanted, ends):
 ])
 def test_a_gang_reads_once(bandwidth, wanted, ends):
     cores = [_Core(transfers(*one), 0) for one in wanted]
-    _share(cores, bandwidth, True)
+    _share(cores, bandwidth, meet=True)
     assert [core.cycles for core in cores] == ends
 
 
