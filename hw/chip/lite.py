@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chip control's way to the registers of the cores: an access at a time."""
+"""The chip control's way to the registers of the cores: reads, and writes that are not waited for.
+"""
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +18,9 @@ def access_layout(cores: int) -> data.StructLayout:
 
 
 class LiteMaster(wiring.Component):
-    """Latency: an access takes as long as the core, and three cycles. Throughput: one at a time.
+    """A core is asked when another one has answered all writes, and a read begins when the core has.
+    Latency: of a read as long as the core takes, and three cycles. Throughput: a write in as many
+    cycles as the core takes to take it, and one.
 
     Parameters
     ----------
@@ -26,7 +29,7 @@ class LiteMaster(wiring.Component):
     Members
     -------
     access : stream of ``access_layout(cores)``
-        ``ready`` with the answer.
+        ``ready`` with the answer of a read, or when the core has taken a write.
     value : 32
         What a read gave, with ``access.ready``.
     host : array of :class:`hw.memory.axi.AXI4Lite`
@@ -42,16 +45,24 @@ class LiteMaster(wiring.Component):
         super().__init__({"access": In(stream.Signature(access_layout(cores))), "value": Out(32),
                           "host": Out(AXI4Lite()).array(cores)})
 
+    WRITES = 7
+    """That a core has not answered, at most."""
+
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         now = view_of(access_layout(self._cores))
-        busy, answered, address, word = (Signal(name=n) for n in
-                                         ("busy", "answered", "address", "word"))
-        m.d.comb += self.access.ready.eq(answered)
-        m.d.sync += answered.eq(0)
-        with m.If(~busy & self.access.valid & ~answered):
-            m.d.sync += [now.eq(self.access.payload), busy.eq(1), address.eq(1),
-                         word.eq(self.access.payload.write)]
+        busy, answered, address, word, taken = (Signal(name=n) for n in (
+            "busy", "answered", "address", "word", "taken"))
+        owed, asked = Signal(range(self.WRITES + 1)), self.access.payload
+        came = Cat(port.b.valid for port in self.host).any()
+        begins = ~busy & self.access.valid & ~answered & Mux(
+            asked.write & (asked.core == now.core), owed != self.WRITES, owed == 0)
+        m.d.comb += self.access.ready.eq(answered | taken)
+        m.d.sync += [answered.eq(0), owed.eq(owed + (begins & asked.write) - came)]
+        with m.If(begins):
+            m.d.sync += [now.eq(asked), busy.eq(1), address.eq(1), word.eq(asked.write)]
+        with m.If(taken):
+            m.d.sync += busy.eq(0)
         for k in range(self._cores):
             port, mine = self.host[k], now.core == k
             m.d.comb += [
@@ -61,10 +72,12 @@ class LiteMaster(wiring.Component):
                 port.ar.valid.eq(mine & address & ~now.write), port.w.valid.eq(mine & word),
                 port.b.ready.eq(1), port.r.ready.eq(1)]
             with m.If(mine & busy):
-                with m.If(port.aw.ready & port.aw.valid | port.ar.ready & port.ar.valid):
+                with m.If(port.aw.ready & now.write | port.ar.ready & ~now.write):
                     m.d.sync += address.eq(0)
-                with m.If(port.w.ready & port.w.valid):
+                with m.If(port.w.ready):
                     m.d.sync += word.eq(0)
-                with m.If(port.b.valid | port.r.valid):
+                m.d.comb += taken.eq(now.write & (port.aw.ready | ~address)
+                                     & (port.w.ready | ~word))
+                with m.If(port.r.valid):
                     m.d.sync += [busy.eq(0), answered.eq(1), self.value.eq(port.r.payload.data)]
         return m
