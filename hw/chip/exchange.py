@@ -85,7 +85,7 @@ class ChipExchange(wiring.Component):
             self._connect(m, here, bus)
         moves = self._moves(m)
         for d, there in enumerate(self._clusters):
-            beat = self._beat(d)
+            beat = self._beat(m, d)
             for k in there:
                 self._place(m, k, beat, [bus_moves & bus.beats.payload.to[k]
                                          for bus_moves, bus in zip(moves, self._buses)])
@@ -127,12 +127,13 @@ class ChipExchange(wiring.Component):
         self._clear = clear
         return goes
 
-    def _beat(self, d: int) -> data.View:
+    def _beat(self, m: Module, d: int) -> data.View:
         """The beat for a cluster: of the one bus that nobody is before."""
         payloads = [bus.beats.payload.as_value() for bus in self._buses]
-        chosen = payloads[0] if len(payloads) == 1 else one_of(
-            [clear & wants[d] for clear, wants in zip(self._clear, self._wants)], payloads)
-        return data.View(self._buses[0].beats.payload.shape(), chosen)
+        beat = Signal(self._buses[0].beats.payload.shape(), name=f"beat{d}")
+        m.d.comb += beat.eq(payloads[0] if len(payloads) == 1 else one_of(
+            [clear & wants[d] for clear, wants in zip(self._clear, self._wants)], payloads))
+        return beat
 
     def _place(self, m: Module, k: int, beat: data.View, comes: list[Value]) -> None:
         """Where beats wait for a core, each of one of the buses; and the bursts that it has landed

@@ -96,11 +96,12 @@ class Meeting(wiring.Component):
         """Of a group, with whom of its cores is ``here``: whether a piece may go; and a cycle later
         whose it is, the first of those, and whether the members differ."""
         ready, alone, differ = (Signal(name=f"{n}{g}") for n in ("ready", "alone", "differ"))
-        strays, first = (Signal(self._cores, name=f"{n}{g}") for n in ("strays", "first"))
-        leader = members & ~any_before(members)
-        piece = one_of(leader, pieces)
+        strays, first, leader = (Signal(self._cores, name=f"{n}{g}")
+                                 for n in ("strays", "first", "leader"))
+        piece = Signal(len(pieces[0]), name=f"piece{g}")
         same = Cat(each == piece for each in pieces)
         m.d.comb += [
+            leader.eq(members & ~any_before(members)), piece.eq(one_of(leader, pieces)),
             strays.eq(here & ~members), alone.eq(strays.any()),
             ready.eq(alone | members.any() & (here | ~members).all()),
             differ.eq(~alone & ~(same | ~members).all()),
