@@ -19,11 +19,12 @@ from typing import Any
 
 import click
 
+from hw.chip.top import verilog as chip_verilog
 from hw.top import verilog_of
 from isa.chip import CHIPS, ChipConfig
 from isa.config import Config, ConfigError
 from isa.presets import load_config
-from synth.blocks import BLOCKS, CHIP_BLOCKS, CHIP_PARTS, component, present
+from synth.blocks import BLOCKS, CHIP, CHIP_BLOCKS, CHIP_PARTS, component, present
 from synth.ecp5 import synthesize as synthesize_ecp5
 from synth.yosys import SynthesisError, run
 
@@ -108,7 +109,8 @@ def synthesize(config: Config | ChipConfig, block: str, target: str) -> dict[str
     SynthesisError
         If Yosys fails.
     """
-    text = verilog_of(component(config, block), block)
+    text = (chip_verilog(config) if isinstance(config, ChipConfig) and block == CHIP
+            else verilog_of(component(config, block), block))
     return columns(counts(mapped(text, block, target)), target)
 
 

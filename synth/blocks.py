@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 
 from hw.chip.control import ChipControl
 from hw.chip.exchange import ChipExchange
-from hw.chip.top import TOP as CHIP, Chip
+from hw.chip.top import TOP as CHIP
 from hw.chip.uncore import hub
 from hw.control.fetch import Fetch
 from hw.control.registers import Control
@@ -62,7 +62,7 @@ CHIP_BLOCKS: dict[str, Callable[[ChipConfig], wiring.Component]] = {
 }
 """What a chip has besides its cores."""
 
-CHIP_PARTS: dict[str, Callable[[ChipConfig], wiring.Component]] = {**CHIP_BLOCKS, CHIP: Chip}
+CHIP_PARTS = (*CHIP_BLOCKS, CHIP)
 """That, and the whole chip."""
 
 WITHIN = {"post": "drain"}
@@ -82,7 +82,7 @@ def present(config: Config, names: Iterable[str]) -> list[str]:
 
 
 def component(config: Config | ChipConfig, name: str) -> wiring.Component:
-    """One of :data:`PARTS`, or of a chip's :data:`CHIP_PARTS`.
+    """One of :data:`PARTS`, or of a chip's :data:`CHIP_BLOCKS`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def component(config: Config | ChipConfig, name: str) -> wiring.Component:
         If the machine does not have it.
     """
     if isinstance(config, ChipConfig):
-        return CHIP_PARTS[name](config)
+        return CHIP_BLOCKS[name](config)
     if not present(config, (name,)):
         raise ConfigError(f"{config.name} has no {name} (window_taps is 0): leave it out, or "
                           "choose a configuration that has one")

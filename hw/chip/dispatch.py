@@ -10,7 +10,8 @@
                                   tenant was there ─► its registers ─► its doorbell
 
 One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
-core that hangs in its reset holds up nobody. While a core is set up its queue's next job is fetched.
+core that hangs in its reset holds up nobody. While a core is set up its queue's next job is
+fetched.
 
 A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
 have been cleared if another tenant was there. A core is a member from then on until its job has
@@ -202,7 +203,7 @@ class Dispatch(wiring.Component):
             with m.Else():
                 m.d.sync += [self._item.eq(Mux(last, 0, self._item + 1)), self._queue.eq(queue)]
                 with m.If(last):
-                    m.d.sync += chosen.eq(turns(m, "core", ended | self.resetting, 1))
+                    m.d.sync += chosen.eq(turns(m, "core", ended | self.resetting, Const(1)))
                     m.next = "LOOK AT"
                 with m.Elif(waits):
                     m.next = "FETCH"

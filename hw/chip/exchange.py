@@ -27,6 +27,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from hw.chip.exchange_bus import ExchangeBus
+from hw.engine.ports import view_of
 from hw.exchange.ports import Exchange, ExchangePort, landing_layout
 from hw.parts.choice import one_of
 from hw.parts.fifo import Fifo
@@ -130,7 +131,7 @@ class ChipExchange(wiring.Component):
     def _beat(self, m: Module, d: int) -> data.View:
         """The beat for a cluster: of the one bus that nobody is before."""
         payloads = [bus.beats.payload.as_value() for bus in self._buses]
-        beat = Signal(self._buses[0].beats.payload.shape(), name=f"beat{d}")
+        beat = view_of(self._buses[0].beats.payload.shape(), name=f"beat{d}")
         m.d.comb += beat.eq(payloads[0] if len(payloads) == 1 else one_of(
             [clear & wants[d] for clear, wants in zip(self._clear, self._wants)], payloads))
         return beat

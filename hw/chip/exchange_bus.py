@@ -15,7 +15,6 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.engine.ports import view_of
 from hw.exchange.ports import landing_layout, post_layout
 from hw.memory.axi import LEN_BITS, RESPONSE, Resp, write_layout
 from hw.memory.lanes import Lanes
@@ -134,7 +133,6 @@ class ExchangeBus(wiring.Component):
         of its team, and not who sends it."""
         members = Array([Const(0, self._cores), *self.members])[p.gang]
         team = Array([Const(0), *self.teams])[p.gang]
-        ranks = Signal(MOST_RANKS + self._cores)
         own = Const(0, self._here.start), p.who, Const(0, self._cores - self._here.stop)
         all_ranks = Cat(Const(1, 1), *(team >= rank for rank in range(1, MOST_RANKS)))
         return Cat(members & ~Cat(*own) & (all_ranks << p.base), Const(0, MOST_RANKS))

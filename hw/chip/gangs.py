@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gangs of the job queues: which of their cores are still to begin, which teams they are in, and
-which of them read together.
+"""The gangs of the job queues: which of their cores are still to begin, what teams they are in, and
+who of them reads together.
 
 A gang is laid out before it is formed: its cores, from the first one on, are in teams that follow
 one another, and a core's rank is its number in its team. The cores of a rank read together, if

@@ -18,7 +18,7 @@ def access_layout(cores: int) -> data.StructLayout:
 
 
 class LiteMaster(wiring.Component):
-    """A core is asked when another one has answered all writes, and a read begins when the core has.
+    """A core is asked when another one has answered all writes; so does a read wait for its own.
     Latency: of a read as long as the core takes, and three cycles. Throughput: a write in as many
     cycles as the core takes to take it, and one.
 

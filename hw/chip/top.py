@@ -5,47 +5,103 @@ joins with cores that were built for themselves.
 ``rst`` is synchronous and high, and goes through a register; hold it for two cycles or more.
 """
 
-from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
-                          ResetInserter, ResetSignal, Signal)
+import re
+
+from amaranth.hdl import (ClockSignal, Elaboratable, Instance, Module, ResetInserter, ResetSignal,
+                          Signal)
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 
 from hw.chip.registers import address_bits
 from hw.chip.uncore import Uncore, channel_bus
-from hw.core import Core
 from hw.exchange.ports import Exchange
 from hw.memory.axi import AXI4, AXI4Lite
 from hw.memory.plain import PlainAXI
-from hw.parts.clock_gate import VERILOG, GatedClocks
-from hw.top import verilog_of
+from hw.top import TOP as CORE, verilog as core_verilog, verilog_of
 from isa.chip import ChipConfig
 
 TOP, UNCORE = "chip", "uncore"
+INNER = "chip_uncore"
+"""The uncore's module within a chip's."""
+
+CORE_PORT = re.compile(r"c(?P<number>\d+)_(?P<port>\w+)")
+"""A port of the uncore to a core."""
 
 
-def _outside(chip: ChipConfig) -> tuple[PlainAXI, list[PlainAXI]]:
-    """The host's port and those of the channels."""
-    return (PlainAXI("s_axil_", AXI4Lite(address_bits(chip)), master=False),
-            [PlainAXI(f"m{c}_axi_", channel_bus(chip), master=True,
-                      bytes_wide=chip.core.bus_bytes) for c in range(chip.channels)])
+class _Plain:
+    """The plain ports of a chip without its cores: of the host, of the memory's channels, and to
+    each core."""
+
+    def __init__(self, chip: ChipConfig):
+        numbers, bus = range(chip.cores), chip.core.bus_bytes
+        self.host = PlainAXI("s_axil_", AXI4Lite(address_bits(chip)), master=False)
+        self.channels = [PlainAXI(f"m{c}_axi_", channel_bus(chip), master=True, bytes_wide=bus)
+                         for c in range(chip.channels)]
+        self.registers = [PlainAXI(f"c{k}_axil_", AXI4Lite(), master=True) for k in numbers]
+        self.cores = [PlainAXI(f"c{k}_axi_", AXI4(chip.core), master=False, bytes_wide=bus)
+                      for k in numbers]
+        self.exchanges = [PlainAXI(f"c{k}_x_", Exchange(chip.core), master=False)
+                          for k in numbers if chip.core.exchange]
+
+    def members(self) -> dict[str, wiring.Member]:
+        """Those of :class:`ChipUncore`."""
+        found = {"irq": Out(1)}
+        for k in range(len(self.cores)):
+            found |= {f"c{k}_irq": In(1), f"c{k}_held": Out(1)}
+        for port in (self.host, *self.channels, *self.registers, *self.cores, *self.exchanges):
+            found |= port.members()
+        return found | {f"c{k}_x_landed": In(1) for k in range(len(self.exchanges))}
 
 
-def _join(m: Module, component: wiring.Component, chip: ChipConfig) -> tuple[Uncore, Signal]:
-    """The uncore and the reset, with the ports to the outside."""
-    host, channels = _outside(chip)
-    uncore = Uncore(chip)
-    reset = Signal(init=1, reset_less=True)
-    m.d.sync += reset.eq(ResetSignal())
-    m.submodules.uncore = ResetInserter(reset)(uncore)
-    # the host may ask in the first cycle without rst
-    host.connect(m, component, uncore.host, shut=reset)
-    for port, channel in zip(channels, uncore.channels, strict=True):
-        port.connect(m, component, channel)
-    return uncore, reset
+class ChipUncore(wiring.Component):
+    """A chip without its cores.
+
+    Parameters
+    ----------
+    chip : ChipConfig
+
+    Members
+    -------
+    irq : 1
+    s_axil_awaddr, …
+        AXI4-Lite, as the slave: the host.
+    m0_axi_awaddr, …; m1_…
+        AXI4, as the master: each channel.
+    c0_axil_awaddr, …; c0_axi_awaddr, …; c0_irq; c0_held; c1_…
+        To each core: AXI4-Lite as the master, AXI4 as the slave, its interrupt, whether it is held.
+    """
+
+    irq: Signal
+
+    def __init__(self, chip: ChipConfig):
+        self._chip, self._plain = chip, _Plain(chip)
+        super().__init__(self._plain.members())
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        plain = self._plain
+        uncore, reset = Uncore(self._chip), Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(ResetSignal())
+        m.submodules.uncore = ResetInserter(reset)(uncore)
+        m.d.comb += self.irq.eq(uncore.irq)
+        # the host may ask in the first cycle without rst
+        plain.host.connect(m, self, uncore.host, shut=reset)
+        for port, channel in zip(plain.channels, uncore.channels, strict=True):
+            port.connect(m, self, channel)
+        for k, (registers, core) in enumerate(zip(plain.registers, plain.cores, strict=True)):
+            registers.connect(m, self, uncore.registers[k])
+            core.connect(m, self, uncore.cores[k], shut=reset)
+            m.d.comb += [uncore.irqs[k].eq(getattr(self, f"c{k}_irq")),
+                         getattr(self, f"c{k}_held").eq(uncore.held[k])]
+        for k, exchange in enumerate(plain.exchanges):
+            exchange.connect(m, self, uncore.exchanges[k], shut=reset)
+            m.d.comb += uncore.exchanges[k].landed.eq(getattr(self, f"c{k}_x_landed"))
+        return m
 
 
 class Chip(wiring.Component):
-    """A chip.
+    """A chip, made of two modules whose Verilog stands beside its own (:func:`verilog`): its cores,
+    :class:`hw.top.Makalu` each, and a :class:`ChipUncore`.
 
     Parameters
     ----------
@@ -60,90 +116,38 @@ class Chip(wiring.Component):
         AXI4, as the master: each channel.
     """
 
-    irq: Signal
-
-    def __init__(self, chip: ChipConfig):
-        self._chip = chip
-        host, channels = _outside(chip)
-        members: dict[str, wiring.Member] = {"irq": Out(1), **host.members()}
-        for port in channels:
-            members |= port.members()
-        super().__init__(members)
-
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = Module()
-        chip = self._chip
-        uncore, _ = _join(m, self, chip)
-        m.domains.core = ClockDomain(reset_less=True)
-        m.d.comb += [ClockSignal("core").eq(ClockSignal()), self.irq.eq(uncore.irq)]
-        for k in range(chip.cores):
-            core = Core(chip.core)
-            m.submodules[f"core{k}"] = DomainRenamer("core")(core)
-            own = Signal(init=1, reset_less=True, name=f"reset{k}")
-            m.d.sync += own.eq(ResetSignal())
-            connect(m, uncore.registers[k], core.host)
-            connect(m, core.bus, uncore.cores[k])
-            if chip.core.exchange:
-                connect(m, core.exchange, uncore.exchanges[k])
-            m.d.comb += [core.reset.eq(own), core.held.eq(uncore.held[k]),
-                         uncore.irqs[k].eq(core.irq)]
-        return m
-
-
-class ChipUncore(wiring.Component):
-    """A chip without its cores.
-
-    Parameters
-    ----------
-    chip : ChipConfig
-
-    Members
-    -------
-    irq, s_axil_awaddr, …, m0_axi_awaddr, …
-        As of :class:`Chip`.
-    c0_axil_awaddr, …; c0_axi_awaddr, …; c0_irq; c0_held; c1_…
-        To each core: AXI4-Lite as the master, AXI4 as the slave, its interrupt, whether it is held.
-    """
+    PREFIXES = {"axil_": "s_axil_", "axi_": "m_axi_", "x_": "m_x_"}
+    """Ports of a core by those of the uncore that they belong to."""
 
     irq: Signal
 
     def __init__(self, chip: ChipConfig):
-        self._chip = chip
-        host, channels = _outside(chip)
-        self._registers = [PlainAXI(f"c{k}_axil_", AXI4Lite(), master=True)
-                           for k in range(chip.cores)]
-        self._cores = [PlainAXI(f"c{k}_axi_", AXI4(chip.core), master=False,
-                                bytes_wide=chip.core.bus_bytes) for k in range(chip.cores)]
-        self._exchanges = [PlainAXI(f"c{k}_x_", Exchange(chip.core), master=False)
-                           for k in range(chip.cores if chip.core.exchange else 0)]
-        members = {"irq": Out(1), **{f"c{k}_irq": In(1) for k in range(chip.cores)},
-                   **{f"c{k}_held": Out(1) for k in range(chip.cores)}}
-        for port in (host, *channels, *self._registers, *self._cores, *self._exchanges):
-            members |= port.members()
-        members |= {f"c{k}_x_landed": In(1) for k in range(len(self._exchanges))}
-        super().__init__(members)
+        self._cores, self._all = chip.cores, _Plain(chip).members()
+        super().__init__({name: member for name, member in self._all.items()
+                          if not CORE_PORT.match(name)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        uncore, reset = _join(m, self, self._chip)
-        m.d.comb += self.irq.eq(uncore.irq)
-        for k, (registers, core) in enumerate(zip(self._registers, self._cores, strict=True)):
-            registers.connect(m, self, uncore.registers[k])
-            core.connect(m, self, uncore.cores[k], shut=reset)
-            m.d.comb += [uncore.irqs[k].eq(getattr(self, f"c{k}_irq")),
-                         getattr(self, f"c{k}_held").eq(uncore.held[k])]
-        for k, exchange in enumerate(self._exchanges):
-            exchange.connect(m, self, uncore.exchanges[k], shut=reset)
-            m.d.comb += uncore.exchanges[k].landed.eq(getattr(self, f"c{k}_x_landed"))
+        clocked = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        uncore, cores = dict(clocked), [dict(clocked) for _ in range(self._cores)]
+        for name, member in self._all.items():
+            out, core = member.flow == Out, CORE_PORT.match(name)
+            wire = Signal(member.shape, name=name) if core else getattr(self, name)
+            uncore[f"{'io'[out]}_{name}"] = wire
+            if core:
+                plain = re.sub("^(axil_|axi_|x_)", lambda p: self.PREFIXES[p[0]], core["port"])
+                cores[int(core["number"])][f"{'oi'[out]}_{plain}"] = wire
+        m.submodules.uncore = Instance(INNER, **uncore)
+        for k, ports in enumerate(cores):
+            m.submodules[f"core{k}"] = Instance(CORE, **ports)
         return m
 
 
 def verilog(chip: ChipConfig, gated: bool = False, name: str = TOP) -> str:
     """Verilog of a chip, top module ``name``; with ``gated`` clocks, and the model of their gate.
     """
-    if not gated:
-        return verilog_of(Chip(chip), name)
-    return verilog_of(Chip(chip), name, GatedClocks()) + "\n" + VERILOG
+    return "\n".join([verilog_of(Chip(chip), name), verilog_of(ChipUncore(chip), INNER),
+                      core_verilog(chip.core, gated=gated)])
 
 
 def uncore_verilog(chip: ChipConfig) -> str:
