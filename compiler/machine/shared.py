@@ -66,8 +66,8 @@ class _Core:
 
 
 class _Exchange:
-    """The buses between cores that begin together, one for each ``cluster`` of them, and the signals
-    that come over them in teams of ``ranks``."""
+    """The buses between cores that begin together, one for each ``cluster`` of them, and the
+    signals that come over them in teams of ``ranks``."""
 
     def __init__(self, ranks: int, cluster: int) -> None:
         self._ranks, self._cluster = ranks, cluster

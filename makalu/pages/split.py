@@ -87,7 +87,8 @@ def _network(name: str) -> Network:
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:
     (alone,) = (r["cycles"] for r in rows
-                if r["cores"] == r["teams"] == 1 and (r["network"], r["chip"]) == (row["network"], row["chip"]))
+                if r["cores"] == r["teams"] == 1 and all(
+                    r[k] == row[k] for k in ("network", "chip")))
     return [row["network"], row["chip"], f"{row['teams']} x {row['cores']}", f"{row['cycles']:,}",
             f"{alone / row['cores'] / row['cycles']:.1%}", f"{row['model']:,}",
             f"{row['model'] / row['cycles'] - 1:+.1%}", f"{row['seconds']} s"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random programs for gangs: every rank fills its scratchpad, sends words to others, works on what
-it has, sends again, and stores all of it."""
+"""Random programs for gangs: every rank fills its scratchpad, of its input and of constants, sends
+words to others, works on what it has, sends again, and stores all of it."""
 
 from dataclasses import dataclass, field
 
@@ -84,15 +84,29 @@ def meet(rank: Rank, ranks: list[Rank], counter: int) -> None:
         r.sent[counter] += 1
 
 
-def random_exchange(rng: np.random.Generator, config: Config, ranks: int
-                    ) -> tuple[Program, np.ndarray]:
-    """A program and the bytes of its INPUT."""
+def constants(rng: np.random.Generator, config: Config) -> list[Instruction]:
+    """LOADs of some words, from where they lie in region PROGRAM behind all instructions; most are
+    read together."""
+    found = []
+    for _ in range(int(rng.integers(0, 4))):
+        words = int(rng.integers(1, config.spm_words // 4))
+        at = int(rng.integers(0, config.spm_words - words))
+        found.append(Instruction(Opcode.LOAD, {
+            "region": int(Region.PROGRAM), "dram": at * config.word_bytes, "spm": at, "n0": words,
+            "n1": 1, "n2": 1, "n3": 1, "group": int(rng.random() < 0.8)}))
+    return found
+
+
+def random_exchange(rng: np.random.Generator, config: Config, ranks: int, inputs: int = 1
+                    ) -> tuple[Program, list[np.ndarray]]:
+    """A program and the bytes of so many INPUTs."""
     all_ = [Rank(k) for k in range(ranks)]
     counters = [int(c) for c in rng.permutation(SIGNALS)]
     made = [work(rng, config) for _ in range(ranks * ROUNDS)]
-    given = contents(rng, config, [i for each in made for i in each]).reshape(-1)
+    given = [contents(rng, config, [i for each in made for i in each]).reshape(-1)
+             for _ in range(inputs)]
     for rank in all_:
-        rank.code += whole(config, Region.INPUT, Opcode.LOAD)
+        rank.code += [*whole(config, Region.INPUT, Opcode.LOAD), *constants(rng, config)]
     for turn in range(ROUNDS):
         ready, over = counters[2 * turn:2 * turn + 2]
         for rank in all_:
@@ -113,12 +127,16 @@ def random_exchange(rng: np.random.Generator, config: Config, ranks: int
         for store in stores:
             store.fields["dram"] += rank.number * config.spm_bytes
         rank.code += stores
+    end = sum(len(rank.chained()) for rank in all_)
+    for load in [i for rank in all_ for i in rank.code if i.opcode is Opcode.LOAD]:
+        load.fields["dram"] += end if load.fields["region"] == Region.PROGRAM else 0
     images = [rank.chained() for rank in all_]
+    assert sum(map(len, images)) == end
     starts = [sum(map(len, images[:k])) for k in range(ranks)]
-    sizes = {Region.PROGRAM: sum(map(len, images)), Region.WORKSPACE: 0,
+    sizes = {Region.PROGRAM: end + config.spm_bytes, Region.WORKSPACE: 0,
              Region.INPUT: config.spm_bytes, Region.OUTPUT: ranks * config.spm_bytes}
     return Program(
-        name="random gang", config=config, image=b"".join(images), inputs=[], outputs=[],
-        instruction_count=len(all_[0].code) + 1, region_sizes=sizes,
+        name="random gang", config=config, image=b"".join(images) + given[0].tobytes(),
+        inputs=[], outputs=[], instruction_count=len(all_[0].code) + 1, region_sizes=sizes,
         streams=[Stream(start=start, instruction_count=len(rank.code) + 1)
                  for start, rank in zip(starts[1:], all_[1:])]), given

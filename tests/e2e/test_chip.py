@@ -11,7 +11,7 @@ import pytest
 from compiler import compile_model
 from examples.digits import INT8
 from golden.machine import Machine
-from isa.chip import CHIPS
+from isa.chip import CHIPS, ChipConfig
 from isa.instructions import Fault, Instruction, Opcode, Region, assembled
 from isa.program import Program
 from runtime.chip_host import Chip, Lease, places_bytes
@@ -102,7 +102,8 @@ def test_random_programs_side_by_side(seed: int, pairs: int) -> None:
 
 def random_sends(rng: np.random.Generator) -> tuple[Program, np.ndarray]:
     """Ranks with streams of their own, which send to one another."""
-    return random_exchange(rng, TINY, CHIP.cores)
+    p, (given,) = random_exchange(rng, TINY, CHIP.cores)
+    return p, given
 
 
 @pytest.mark.parametrize("seed, programs", [(0, 8), (1, 8), pytest.param(
@@ -123,6 +124,25 @@ def test_random_programs_on_all_cores(
             right = golden.execute(given).outputs
             for result in device.execute_all([given] * (CHIP.cores // p.ranks)):
                 assert np.array_equal(result.outputs, right)
+
+
+@pytest.mark.parametrize("ranks, seed, programs", [
+    (2, 0, 3), (3, 1, 3), (6, 2, 2), pytest.param(2, 1, 300, marks=pytest.mark.long),
+    pytest.param(3, 2, 300, marks=pytest.mark.long)])
+def test_random_programs_of_teams(ranks: int, seed: int, programs: int) -> None:
+    """Six cores in clusters of two: as many teams as there is room for, with an input each. Their
+    constants are read together, and their cores send within clusters and across."""
+    chip = ChipConfig(name="six", core=TINY, cores=6, channels=1, cluster=2)
+    rng = np.random.default_rng(seed)
+    dram = DramModel(stall=(0.3, 0.05, 0.1)[seed], reorder=0.3, seed=seed)
+    with RtlChip(chip, dram=dram) as device:
+        for k in range(programs):
+            p, given = random_exchange(rng, TINY, ranks, chip.cores // ranks)
+            golden = GoldenDevice(TINY, seed=k)
+            for each in (golden, device):
+                each.load(p)
+            for region, result in zip(given, device.execute_all(given), strict=True):
+                assert np.array_equal(result.outputs, golden.execute(region).outputs)
 
 
 @pytest.mark.parametrize("tenant", [1, 2])

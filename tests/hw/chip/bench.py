@@ -40,8 +40,8 @@ class Board(Elaboratable):
 
 @dataclass
 class Run:
-    """What a core was told when its doorbell rang, with whom it is in a gang: its queue's members, or
-    nobody; and the set that it reads with, or 0."""
+    """What a core was told when its doorbell rang, with whom it is in a gang, the members of its
+    queue or nobody, and the set that it reads with, or 0."""
 
     core: int
     regions: list[tuple[int, int]]

@@ -199,8 +199,9 @@ def test_who_is_not_in_the_gang_is_an_error():
 
 def test_who_is_in_another_team_is_an_error():
     """Of two teams of two in one gang, a core sends to its mate alone."""
-    senders = [Sender(0, [(0b100, 0, 1, 0), (0b110, 0, 1, 1), (0b10, 0, 1, 0)], 0), Sender(1, [], 0),
-               Sender(2, [(0b10, 5, 1, 0), (0b1000, 0, 1, 0)], 0), Sender(3, [], 0)]
+    senders = [Sender(0, [(0b100, 0, 1, 0), (0b110, 0, 1, 1), (0b10, 0, 1, 0)], 0),
+               Sender(1, [], 0), Sender(2, [(0b10, 5, 1, 0), (0b1000, 0, 1, 0)], 0),
+               Sender(3, [], 0)]
     run(senders, [0b1111], [1] * 4, [0, 0, 2, 2], team=2)
     assert [resp for resp, _ in senders[0].answers] == [Resp.DECERR] * 2 + [0]
     assert [resp for resp, _ in senders[2].answers] == [0, Resp.DECERR]

@@ -205,7 +205,8 @@ def test_nobody_waits_for_the_team_of_a_core_that_failed():
     async def host(b):
         await b.lease(0, 0b111111, tenant=1)
         for k in range(6):
-            await b.post(0, k, replace(of_gang(k, 0b111111, watchdog=1 if k == 3 else 3000), team=2))
+            of = of_gang(k, 0b111111, watchdog=1 if k == 3 else 3000)
+            await b.post(0, k, replace(of, team=2))
         assert (await b.record(0, 0)).core == 3
         assert await readers(b) == [0b010001, 0b100010, 0, 0, 0, 0]
         assert await members(b) == [0b110111, 0, 0, 0, 0, 0]

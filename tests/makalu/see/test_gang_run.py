@@ -72,7 +72,7 @@ def test_random_programs_add_up():
     device, waited = LeasedCores(chip, 0), Counter()
     device.assign(range(2), 1)
     for _ in range(4):
-        program, given = random_exchange(rng, CHIP.core, 2)
+        program, (given,) = random_exchange(rng, CHIP.core, 2)
         device.load(program)
         device.execute(given)
         for core in range(2):
