@@ -46,9 +46,7 @@ def plan(model: str, cores: int, bandwidth: float | None, groups_of: int | None,
     quickest there; without that option several are tried. What the host runs is not in it.
 
     With --groups-of, groups of several cores have an input each: fewer cycles for it, and mostly
-    fewer elements in a second. Each is a gang of its own, of which a chip has 8 at most; they read
-    for themselves, share the memory evenly and take turns on the bus between cores. "of one alone"
-    is then the speed of each core of a group.
+    fewer elements in a second. "of one alone" is then the speed of each core of a group.
 
     docs/chip.md has what simulated chips of four cores take beside these predictions.
 

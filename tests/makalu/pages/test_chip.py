@@ -70,8 +70,8 @@ def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch, pages):
 def test_a_network_over_two_cores(monkeypatch):
     """Each row is a run whose bits are those of one core; and a wrong one is found."""
     network, = of_files([SHIPPED])
-    one, two = split.measured(network, CHIPS["chip2_tiny"], [2])
+    one, two = split.measured(network, CHIPS["chip2_tiny"], [2], 1)
     assert (one["cores"], two["cores"]) == (1, 2) and two["cycles"] < 0.6 * one["cycles"]
     monkeypatch.setattr(split, "outputs", lambda program, regions: [~regions[0]])
     with pytest.raises(AssertionError, match="digits_int8 on 1 cores: bits"):
-        next(split.measured(network, CHIPS["chip2_tiny"], [2]))
+        next(split.measured(network, CHIPS["chip2_tiny"], [2], 1))
