@@ -11,12 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import CONFLICTS, EXCHANGERS, MOVERS, Machine, window_cycles
+from compiler.machine.timing import CONFLICTS, EXCHANGERS, LANDING, MOVERS, Machine, window_cycles
 from isa.config import Config
 from isa.instructions import WAIT_BITS, Opcode
 
 MEMORY = "memory"
 """The line of all transfers with the memory, which ask in the order of the program."""
+
+AHEAD = 1024
+"""Bytes of instructions that are read in front of the first transfer."""
 
 Times = list[tuple[int, int, int]]
 """For each step its start, when its engine is free again, and its completion."""
@@ -42,6 +45,9 @@ class Running:
     ----------
     steps : list of Step
     config : Config
+    hub : bool
+        Whether it is that of a rank: its memory is behind a chip's hub, where others feel what it
+        reads of its instructions ahead.
 
     Attributes
     ----------
@@ -49,15 +55,16 @@ class Running:
         Of all steps, once nothing that was asked for is left; zeros where a step has not started.
     """
 
-    def __init__(self, steps: list[Step], config: Config):
+    def __init__(self, steps: list[Step], config: Config, hub: bool = False):
         self._steps, self._config = steps, config
-        self._machine = machine = Machine(config)
+        self._machine = machine = Machine(config, hub)
         self.times: Times = [(0, 0, 0)] * len(steps)
         self._done: dict[str, list[int]] = {q: [] for q in machine.free}
         self._lines: dict[str, list[int]] = {}
         self._needs: list[list[tuple[str, int]]] = []   # queues, and how many have to be complete
         self._reads: list[int] = []     # beats of instructions in front of each transfer
-        count, read = dict.fromkeys(machine.free, 0), 0
+        count, there, read = dict.fromkeys(machine.free, 0), 0, 0
+        ahead, code = AHEAD // config.bus_bytes if hub else 0, sum(map(machine.beats, steps))
         for i, step in enumerate(steps):
             f, line = step.fields, self._line(step)
             self._lines.setdefault(line, []).append(i)
@@ -65,10 +72,10 @@ class Running:
                 (q, n - ((n - f[f"wait_{q}"]) & ((1 << WAIT_BITS) - 1)))
                 for bit, (q, n) in enumerate(count.items()) if f["wait_mask"] >> bit & 1])
             count[step.queue] += 1
-            read += machine.beats(step)
-            self._reads.append(read)
+            there += machine.beats(step)
+            self._reads.append(min(there + ahead, code) - read)
             if line == MEMORY:
-                read = 0
+                read += self._reads[-1]
         self._dispatched: list[int] = []
         self._head = dict.fromkeys(self._lines, 0)
         self._asked: dict[str, bool] = dict.fromkeys(self._lines, False)
@@ -143,7 +150,7 @@ class Running:
         if line in EXCHANGERS:
             runs = 1 if step.opcode is not Opcode.XFER else (
                 step.fields["n1"] * step.fields["n2"] * step.fields["n3"])
-            burst = min(self._config.max_burst, step.cycles // runs)
+            burst = min(round(LANDING * self._config.max_burst), -(-step.cycles // runs))
             return Ask(first, step.cycles, step, burst=burst, line=line)
         self._complete(line, first)
         return None

@@ -224,7 +224,8 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
     its stream, in front of a memory that moves ``bytes_a_cycle``; ranks begin so many cycles
     ``apart``, and each counts from its own start."""
     def run(steps: Sequence[list[Step]]) -> list[Times]:
-        cores = [_Core(Running(mine, config), rank * apart) for rank, mine in enumerate(steps)]
+        cores = [_Core(Running(mine, config, hub=True), rank * apart)
+                 for rank, mine in enumerate(steps)]
         _share(cores, bytes_a_cycle / config.bus_bytes)
         return [core.run.times for core in cores]
 

@@ -72,6 +72,9 @@ LOAD_LATENCY = 8
 READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
+HUB_LATENCY = 8
+"""What a core of a chip waits longer for what it reads."""
+
 STORE_LATENCY = 39
 """Cycles from the last beat of a STORE to its completion."""
 
@@ -83,6 +86,10 @@ EXCHANGERS = ("send", "await")
 
 EXCHANGE_LATENCY = 22
 """Cycles from the last beat of an XFER, or from a SIGNAL, to the count at the receivers."""
+
+LANDING = 1.3
+"""Cycles of a beat between cores, on average: its words are the last to have a bank where they
+land."""
 
 AWAIT, AWAIT_NEXT = 2, 3
 """Cycles of an AWAIT whose signals have come, and from its completion to the start of the next."""
@@ -218,7 +225,8 @@ def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, 
     elif opcode in (Opcode.SIGNAL, Opcode.AWAIT):
         cycles = AWAIT if opcode is Opcode.AWAIT else 1
     elif opcode == Opcode.XFER:
-        cycles = f["n1"] * f["n2"] * f["n3"] * -(-f["n0"] * config.word_bytes // config.bus_bytes)
+        beats = -(-f["n0"] * config.word_bytes // config.bus_bytes)
+        cycles = round(LANDING * f["n1"] * f["n2"] * f["n3"] * beats)
     else:
         runs = f["n1"] * f["n2"] * f["n3"]
         cycles = dma_cycles(config, f["n0"] * runs, runs)
@@ -236,6 +244,8 @@ class Machine:
     Parameters
     ----------
     config : Config
+    hub : bool
+        Whether its memory is behind the hub of a chip.
 
     Attributes
     ----------
@@ -248,15 +258,15 @@ class Machine:
     STEADY = 4
     """Equal blocks after which the others follow in the same rhythm."""
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, hub: bool = False):
+        self._config, self._hub = config, HUB_LATENCY if hub else 0
         queues = queues_of(config)
         self.free = dict.fromkeys(queues, 0)
         self._starts: dict[str, list[int]] = {q: [] for q in queues}
         self._came = dict.fromkeys(queues, 0)
-        self._fetched = FETCH_LATENCY
+        self._fetched = FETCH_LATENCY + self._hub
         self._dispatched = 0
-        self.bus = self._loaded = 0
+        self.bus, self._loaded = self._fetched if hub else 0, 0
         self._banks = [0, 0]
         self._handed = [0, 0]
 
@@ -299,7 +309,7 @@ class Machine:
             start = max(start, self._handed[0] + HANDED)
         starts.append(start)
         if queue == "load":
-            return start, max(start + READ_LATENCY, self.bus, self._loaded)
+            return start, max(start + READ_LATENCY + self._hub, self.bus, self._loaded)
         return start, max(start, self.bus) if queue == "store" else start
 
     def end(self, step: Step, start: int, last: int) -> int:
@@ -315,7 +325,8 @@ class Machine:
             self.bus = last
             if queue == "load":
                 self._loaded = last
-            self.free[queue] = max(start + 1, last - (READ_LATENCY if queue == "load" else 0))
+            ahead = READ_LATENCY + self._hub if queue == "load" else 0
+            self.free[queue] = max(start + 1, last - ahead)
             return last + step.tail
         end = start + step.cycles + step.tail
         # a VECTOR starts when the one before is complete

@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from compiler import compile_model
-from compiler.machine.running import Ask, Running, predict
+from compiler.machine.running import AHEAD, Ask, Running, predict
 from compiler.machine.shared import (GANG_START, _Core, _share, gang, gang_cycles, steps_of,
                                      together)
 from compiler.machine.steps import Step
-from compiler.machine.timing import timed
+from compiler.machine.timing import FETCH_LATENCY, HUB_LATENCY, LANDING, timed
 from examples.digits import INT8
 from isa.instructions import GANG_QUEUES, Opcode, Region
 from isa.presets import PRESETS
@@ -173,29 +173,47 @@ def step(opcode: Opcode, **fields: int) -> Step:
     return Step(opcode, fields, -1, cycles, tail)
 
 
-def test_who_send_take_turns() -> None:
-    """Two ranks send 64 words of 16 bytes at the same time, in bursts of 32; a third one has both
-    sets some cycles behind the second."""
-    def send(rank: int) -> Step:
-        return step(Opcode.XFER, n0=64, n1=1, n2=1, n3=1, to=4, signal=1, counter=rank)
-    assert CONFIG.max_burst == 32
-    ends = [sum(added) for added in gang(
-        [[send(0)], [send(1)], [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
-        CONFIG, 32, apart=0)]
+def xfer(words: int, runs: int = 1, **fields: int) -> Step:
+    return step(Opcode.XFER, n0=words, n1=runs, n2=1, n3=1, to=4, signal=1, **fields)
+
+
+BURST = round(LANDING * CONFIG.max_burst)
+"""Cycles of the longest on the bus between cores."""
+
+
+def sent() -> int:
+    """When a rank can have sent what takes no time."""
     alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], CONFIG, 32)
-    start = sum(alone) - 1
-    assert ends[:2] == [start + 64 + 32, start + 64 + 64]
+    return sum(alone) - 1
+
+
+def test_who_send_take_turns() -> None:
+    """Two ranks send two bursts each at the same time; a third one has both sets some cycles behind
+    the second."""
+    sends = [xfer(2 * CONFIG.max_burst, counter=rank) for rank in range(2)]
+    ends = [sum(added) for added in gang(
+        [*([send] for send in sends), [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
+        CONFIG, 32, apart=0)]
+    assert ends[:2] == [sent() + BURST + sends[0].cycles, sent() + 2 * sends[0].cycles]
     assert ends[2] == ends[1] + 1
 
 
 def test_bursts_are_no_longer_than_runs() -> None:
     """One rank's single words pass between those of another one's run."""
-    ends = [sum(added) for added in gang(
-        [[step(Opcode.XFER, n0=64, n1=1, n2=1, n3=1, to=4, signal=0)],
-         [step(Opcode.XFER, n0=1, n1=2, n2=1, n3=1, to=4, signal=0)]], CONFIG, 32, apart=0)]
-    alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], CONFIG, 32)
-    start = sum(alone) - 1
-    assert ends == [start + 32 + 1 + 32, start + 32 + 1 + 32 + 1]
+    run, words = xfer(2 * CONFIG.max_burst, counter=0), xfer(1, 2, counter=1)
+    ends = [sum(added) for added in gang([[run], [words]], CONFIG, 32, apart=0)]
+    assert words.cycles == 3
+    assert ends == [sent() + run.cycles + 2, sent() + run.cycles + 3]
+
+
+def test_a_rank_waits_for_the_hub_and_for_what_is_read_ahead() -> None:
+    """Of a rank's first LOAD, beside that of a core without a hub, whose program it is."""
+    load = step(Opcode.LOAD, n0=64, n1=1, n2=1, n3=1, group=0)
+    steps = [load, *[step(Opcode.AWAIT, counter=0, threshold=0)] * 100]
+    (first, *_), = gang([steps], CONFIG, CONFIG.bus_bytes / 2)
+    ahead = (AHEAD + load.code_bytes) // CONFIG.bus_bytes
+    assert first == FETCH_LATENCY + HUB_LATENCY + 2 * (ahead + load.cycles) + load.tail
+    assert predict([load], CONFIG) == [sum(gang([[load]], CONFIG, 16)[0]) - 2 * HUB_LATENCY]
 
 
 def test_what_stands_holds_up_no_other_queue() -> None:
