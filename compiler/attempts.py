@@ -113,7 +113,7 @@ class Attempts:
                                   "share": share, "depth": self._may_go_deep(),
                                   "price": price, "least": False, "maps": SHARED_MAPS[0],
                                   "planned": self.ranks > 1, "slabs": self.ranks > 1,
-                                  "branches": bool(self._branches), "common": Common.ONCE}
+                                  "branches": bool(self._branches), "common": Common.EITHER}
         found: tuple[Schedule, list[list[Step]], float] | None = None
         tried = set[int]()
         for change in [{}, *self._changes(choice)]:
@@ -144,7 +144,7 @@ class Attempts:
             *sizes, *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
             *sizes,
             *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
-            *({"common": v} for v in (Common.EITHER, Common.EACH) * gang),
+            *({"common": v} for v in (Common.ONCE, Common.EACH) * gang),
             {"spread": False}, *({"price": v} for v in [*prices] * gang),
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),

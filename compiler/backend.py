@@ -26,9 +26,9 @@ from compiler.lower import hosts
 from compiler.lower.legalize import Legal
 from compiler.machine.constants import Constants, aligned
 from compiler.machine.place import Layout
+from compiler.machine.running import predict
 from compiler.machine.shared import gang, gang_cycles
 from compiler.machine.steps import Step
-from compiler.machine.timing import predict
 from compiler.order.hazards import waits
 from compiler.source.frontend import Source
 from isa.config import GRANULE, Config

@@ -127,6 +127,8 @@ def in_groups(program: Program, cores: int, bytes_a_cycle: float | None = None, 
         Whether the groups are a gang, which reads constants and instructions once.
     """
     width = bytes_a_cycle or bandwidth(program.config, cores)
+    if cores == 1:      # a machine alone, without a hub
+        return together([program], width)[0]
     return gang_cycles(gang(streams_of(program), program.config, width,
                             teams=groups(program, cores), meet=meet))
 

@@ -85,21 +85,21 @@ class RowsEmitter:
     def _need(self, _: int, rows: int, columns: int) -> int:
         s, op, per = self.s, self.op, self.per
         results = [self.source, op.y, *([self.copy.y] if self.copy else [])]
-        boxes = self._own() + sum(
-            t.blocks(s.lanes) // op.groups for t in results if s.resident(t) is None)
+        boxes = sum(t.blocks(s.lanes) // op.groups for t in results if s.resident(t) is None)
         several = SEVERAL if s.ranks == 1 else GANG_SEVERAL
         if PASSES * per * rows * columns <= LEAST:
             several = 1
         constants = sum(c is not None for c in (op.gain, op.shift)) * per + ALIGN
-        return several * (rows * columns * boxes + 4 * ALIGN) + constants
+        pixels = rows * columns
+        return several * (self._own(pixels) + pixels * boxes + 4 * ALIGN) + constants
 
-    def _own(self) -> int:
-        """Words of a box for each pixel beside operand and result: two numbers, and the squares of
+    def _own(self, pixels: int) -> int:
+        """Words of a box beside operand and result: two numbers of each pixel, and the squares of
         all channels, and what becomes integers in the end, where they may not overwrite the
         operand."""
         op, steps = self.op, not self.op.y.floating and not self._overwrites()
         squares = op.norm and not self._scratch()
-        return 2 + self.per * (squares + steps)
+        return 2 * pixels + self.per * (squares + steps) * block_pitch(self.s, pixels)
 
     def _overwrites(self) -> bool:
         """Whether what becomes integers in the end may lie in the place of the operand."""
@@ -125,7 +125,7 @@ class RowsEmitter:
         given, small = box_of(s, op, op.x, area), self._small(area)
         last = words(s, copy.y, small) if copy else 0
         rest = words(s, op.y, area) + last
-        own = s.spm.rotating(pixels * self._own(), rest + words(s, self.source, given), self.apart)
+        own = s.spm.rotating(self._own(pixels), rest + words(s, self.source, given), self.apart)
         assert own is not None, "the box fits"
         x, release = fetch(s, self.source, given, rest)
         out, done = output(s, op.y, area, last)
@@ -221,6 +221,12 @@ def least_words(s: Schedule, op: Rows, here: bool, copy: Pool | None) -> int:
     return op.x.blocks(s.lanes) // op.groups * (2 + boxes * op.y.nchw[3]) + 10 * ALIGN
 
 
+def block_pitch(s: Schedule, pixels: int) -> int:
+    """Words from a channel block to the next where all pixels of a box have words of their own. In
+    a gang no two blocks next to one another begin in the same bank: sums read two at a time."""
+    return pixels if s.ranks == 1 else pixels | 1
+
+
 def rows_beside(s: Schedule, op: Rows) -> int:
     """Words of its own that a gang's takes for half of its rows, about."""
     rows = max(b - a for a, b in s.sharing.halves(op, 0, op.y.nchw[2]))
@@ -270,9 +276,11 @@ class _Box:
         self.blocks = given.b1 - given.b0
         row = whole.x1 - whole.x0
         pixels = row * (whole.y1 - whole.y0)
+        pitch = block_pitch(s, pixels)
         self.number, self.total, first, second = (
-            View(own + k * pixels, row, pixels, pixels, replace(whole, b0=0))
-            for k in (0, 1, 2, 2 + self.blocks * (op.norm and not scratch)))
+            View(own + at, row, pitch, pitch, replace(whole, b0=0)) for at in (
+                0, pixels, 2 * pixels,
+                2 * pixels + self.blocks * pitch * (op.norm and not scratch)))
         self.x, self.y = (x.of(s.rank), given.b0), (y.of(s.rank), area.b0)
         self.steps = (second, 0) if steps is None else self.y if steps is y else self.x
         self.squares = self.x if scratch else (first, 0)
@@ -311,23 +319,33 @@ class _Box:
         end = self.steps if parts else self.y
         self._each(VectorOp.MUL, source, (self.number, None), end,
                    **({} if parts else self._last()))
-        for i, vop in enumerate(parts):
-            self._by_channel(vop, at + i * self.blocks, i == len(parts) - 1)
+        for low, high in self._pieces():
+            for i, vop in enumerate(parts):
+                self._by_channel(vop, at + i * self.blocks, i == len(parts) - 1, low, high)
+
+    def _pieces(self) -> list[tuple[int, int]]:
+        """Channel blocks of which gain and shift go by one after the other: a gang's output is
+        stored in two parts, the first one while the second is made."""
+        whole = self.op.groups > 1 or not self.op.y.floating
+        return [(0, self.blocks)] if whole else self.s.output_parts(self.op.y)
 
     def _last(self) -> dict[str, int]:
         """What differs in the last step: factor and type of the result."""
         return {"scale_a": bits(self.op.factor), **bounds(self.op.y, self.op.clip,
                                                           ("z", "lo", "hi"))}
 
-    def _by_channel(self, vop: VectorOp, at: int, last: bool) -> None:
-        """An operation of the steps' result and words from ``at`` on, one for each channel
-        block."""
+    def _by_channel(self, vop: VectorOp, at: int, last: bool, low: int, high: int) -> None:
+        """An operation of some blocks of the steps' result and words from ``at`` on, one for each
+        channel block."""
         fields = self._last() if last else {}
         if last and vop == VectorOp.ADD:
             fields["scale_b"] = fields["scale_a"]
-        self._vector(vop, self.steps, self.blocks, self.y if last else self.steps, self.blocks, {
-            "ncb": self.blocks, "b_base": at, "b_x": 0, "b_y": 0, "b_cb": 1, "b_type": self.type,
-            **fields}, [(SPM, at, at + self.blocks)])
+        (view, first), (target, to) = self.steps, self.y if last else self.steps
+        count, at = high - low, at + low
+        results = self.area.b1 - self.area.b0 if last and count == self.blocks else count
+        self._vector(vop, (view, first + low), count, (target, to + low), results, {
+            "ncb": count, "b_base": at, "b_x": 0, "b_y": 0, "b_cb": 1, "b_type": self.type,
+            **fields}, [(SPM, at, at + count)])
 
     def _over(self, vop: VectorOp, a: tuple[View, int], out: View, o_type: DType,
               scale: float = 1.0, **fields: int) -> None:

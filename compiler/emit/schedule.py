@@ -363,9 +363,17 @@ class Schedule:
             self.partial[whole] += 1
         view = self.views.get(t)
         if view is not None and t in self.kept:
-            self.store_box(t, view)
+            for a, b in self.output_parts(t):
+                self.store_box(t, view, replace(view.box, b0=a, b1=b))
         if view is not None and not self.uses[t]:
             self.drop(t)
+
+    def output_parts(self, t: Tensor) -> list[tuple[int, int]]:
+        """Channel blocks of an output that stays that are stored one after the other: those of a
+        gang, whose ranks all store at the end, in halves."""
+        blocks = t.blocks(self.lanes)
+        halves = self.ranks > 1 and t in self.kept and self.resident(t) is not None
+        return [(a, b) for _, a, b in portions(1 + halves, 0, blocks)]
 
     def used(self, t: Tensor) -> None:
         """One consumer is through with a tensor."""

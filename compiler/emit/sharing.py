@@ -121,11 +121,13 @@ class Sharing:
 
     def halves(self, op: Op, y0: int, y1: int) -> list[tuple[int, int]]:
         """Rows of an operator's result in two steps, in each of which all parts have some: what
-        is behind the operator goes on with those of the first one while the second is made."""
+        is behind the operator goes on with those of the first one while the second is made. Every
+        other part begins with its last rows: those at equal distances from the first rows of
+        their parts may all be in one channel of the memory."""
         parts = [(y0, y1)]
         if self._slabs(op):
             parts = [(a, b) for _, a, b in self.rows(op, self.grid(op, y1 - y0), y0, y1)]
-        found = [portions(2, a, b) for a, b in parts]
+        found = [portions(2, a, b)[::-1 if k % 2 else 1] for k, (a, b) in enumerate(parts)]
         return [half[k][1:] for k in (0, 1) for half in found if k < len(half)]
 
     # -- tensors --------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of time of several cores in front of one memory.
 
-Each core runs its program on a model of its own (:func:`compiler.machine.timing.running`), which
+Each core runs its program on a model of its own (:class:`compiler.machine.running.Running`), which
 asks for its transfers one after the other. Those that are under way share the bandwidth evenly, and
 none gets more than a beat of its core's bus a cycle: what a memory comes to that serves the cores
 in turn, burst by burst. What cores with the same program read together moves once, when all of
@@ -15,9 +15,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compiler.machine.running import Ask, Running, Times, added_by, beside
 from compiler.machine.steps import Step
-from compiler.machine.timing import (EXCHANGE_LATENCY, Ask, Running, Times, added_by, beside,
-                                     running, timed)
+from compiler.machine.timing import EXCHANGE_LATENCY, timed
 from isa.chip import CLUSTER
 from isa.config import Config
 from isa.instructions import PLACES, Opcode
@@ -42,55 +42,139 @@ the other."""
 
 @dataclass
 class _Core:
-    """A program under way: what it wants next, and from which cycle on; at the end when its steps
-    ran."""
+    """A program under way, and the cycle in which it began."""
 
     run: Running
     delay: int
-    first: int = 0
-    wants: Ask = Ask(0, 0)
-    times: Times | None = None
 
     @property
     def cycles(self) -> int:
         """That of its last completion."""
-        return max((end for _, _, end in self.times or []), default=0)
-
-    def ask(self, last: int | None) -> None:
-        """Go on to the next that it wants; ``last``: when it had what it wanted before."""
-        try:
-            self.wants = next(self.run) if last is None else self.run.send(last - self.delay)
-            self.first = self.delay + self.wants.first
-        except StopIteration as e:
-            self.times = e.value
+        return max((end for _, _, end in self.run.times), default=0)
 
 
-class _Exchange:
-    """The buses between cores that begin together, one for each ``cluster`` of them, and the
-    signals that come over them in teams of ``ranks``."""
+_Who = list[tuple[int, Ask]]
+"""Cores that are answered together, and what each asked for."""
 
-    def __init__(self, ranks: int, cluster: int) -> None:
-        self._ranks, self._cluster = ranks, cluster
-        self._free: defaultdict[int, int] = defaultdict(int)
+
+class _Memory:
+    """Gives all who are under way beats at the same rate, and each at most one a cycle, so that
+    ``_given``, the beats of one that has been there from the start, says for each with which of
+    them its last one has moved.
+
+    Parameters
+    ----------
+    bandwidth : float
+        Beats a cycle.
+
+    Attributes
+    ----------
+    end : float
+        When the next of them is through.
+    """
+
+    def __init__(self, bandwidth: float):
+        self._bandwidth = bandwidth
+        self._now = self._given = 0.0
+        self._active: list[tuple[float, int, _Who]] = []
+        self._count = 0
+        self.end = math.inf
+
+    def _rate(self) -> float:
+        return min(1.0, self._bandwidth / max(1, len(self._active)))
+
+    def _went_on(self) -> None:
+        self.end = (self._now + (self._active[0][0] - self._given) / self._rate()
+                    if self._active else math.inf)
+
+    def begin(self, now: float, who: _Who) -> None:
+        """So many beats as they want, from now on."""
+        self._given += (now - self._now) * self._rate()
+        self._now = now
+        self._count += 1
+        heapq.heappush(self._active, (self._given + who[0][1].beats, self._count, who))
+        self._went_on()
+
+    def leave(self) -> _Who:
+        """The next ones are through."""
+        self._now = self.end
+        self._given, _, who = heapq.heappop(self._active)
+        self._went_on()
+        return who
+
+
+class _Bus:
+    """A bus between cores: those who send take turns, burst by burst.
+
+    Parameters
+    ----------
+    cores : int
+        That there are.
+
+    Attributes
+    ----------
+    end : float
+        When the burst under way is through.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._left: dict[int, tuple[Ask, int]] = {}     # beats of each that sends
+        self._sends = 0
+        self.end = math.inf
+
+    def begin(self, now: float, core: int, ask: Ask) -> None:
+        """A core sends from now on."""
+        self._left[core] = ask, ask.beats
+        if len(self._left) == 1:
+            self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        """The next one's burst, if there is one."""
+        self.end = math.inf
+        if self._left:
+            self._sends = min(self._left, key=lambda core: (core - self._sends - 1) % self._cores)
+            ask, left = self._left[self._sends]
+            self.end = now + min(left, ask.burst)
+
+    def leave(self) -> _Who:
+        """A burst is through: whose, if it was the last one that was asked for."""
+        core = self._sends
+        ask, left = self._left.pop(core)
+        if left > ask.burst:
+            self._left[core] = ask, left - ask.burst
+        self._turn(self.end)
+        return [] if left > ask.burst else [(core, ask)]
+
+
+class _Signals:
+    """Those that come to the cores of a gang, in teams of so many ranks, and who waits for them."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
         self._came: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        self._stands: dict[int, Ask] = {}
 
-    def answer(self, number: int, core: _Core, step: Step) -> int | None:
-        """When a core has what it wants; None if a signal that it awaits is not on its way."""
+    def tell(self, core: int, step: Step, last: int) -> _Who:
+        """The last beat of a core's step has moved; who may have waited for it."""
         f = step.fields
-        if step.opcode is Opcode.AWAIT:
-            came = self._came[number, f["counter"]]
-            if len(came) < f["threshold"]:
-                return None
-            return max([core.first, *came[:f["threshold"]][-1:]]) + core.wants.beats
-        base = number // self._ranks * self._ranks
-        receivers = [base + to for to in range(f["to"].bit_length()) if f["to"] >> to & 1]
-        buses = {each // self._cluster for each in (number, *receivers)}
-        end = max(core.first, *(self._free[bus] for bus in buses)) + core.wants.beats
-        self._free.update(dict.fromkeys(buses, end))
-        if step.opcode is Opcode.SIGNAL or f["signal"]:
-            for to in receivers:
-                self._came[to, f["counter"]].append(end + EXCHANGE_LATENCY)
-        return end
+        if step.opcode is Opcode.XFER and not f["signal"]:
+            return []
+        first = core // self._ranks * self._ranks
+        to = [first + rank for rank in range(f["to"].bit_length()) if f["to"] >> rank & 1]
+        for each in to:
+            self._came[each, f["counter"]].append(last + EXCHANGE_LATENCY)
+        return [(each, self._stands.pop(each)) for each in to if each in self._stands]
+
+    def heard(self, core: int, first: int, ask: Ask) -> int | None:
+        """When a core has what it awaits; None if that is not on its way: then it stands there."""
+        assert ask.step is not None
+        f = ask.step.fields
+        came = self._came[core, f["counter"]]
+        if len(came) < f["threshold"]:
+            self._stands[core] = ask
+            return None
+        return max([first, *came[:f["threshold"]][-1:]]) + ask.beats
 
 
 def together(programs: Sequence[Program], bytes_a_cycle: float,
@@ -133,7 +217,7 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
         raise ValueError("the cores of a gang have one program")
     config, = machines.values()
     alone = {id(p): beside(steps_of(p), config) for p in programs}
-    cores = [_Core(running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
+    cores = [_Core(Running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
     _share(cores, bytes_a_cycle / config.bus_bytes, meet=gang)
     return [core.cycles for core in cores]
 
@@ -165,11 +249,11 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
         The ranks of a team, team after team.
     """
     def run(steps: Sequence[list[Step]]) -> list[Times]:
-        cores = [_Core(running(mine, config), number * apart)
+        cores = [_Core(Running(mine, config, hub=True), number * apart)
                  for number, mine in enumerate([*steps] * teams)]
         _share(cores, bytes_a_cycle / config.bus_bytes, len(streams), meet and teams > 1,
                cluster)
-        return [core.times or [] for core in cores]
+        return [core.run.times for core in cores]
 
     first = run(streams)
     return [added_by(times) for times in run([
@@ -181,57 +265,87 @@ def gang_cycles(added: list[list[int]]) -> int:
     return max(sum(mine) + number * GANG_START for number, mine in enumerate(added))
 
 
+class _Sharing:
+    """All cores until they end; as :func:`_share` has it."""
+
+    def __init__(self, cores: list[_Core], bandwidth: float, ranks: int, meet: bool, cluster: int):
+        self._cores, self._ranks, self._meet = cores, ranks, meet
+        self._memory, self._signals = _Memory(bandwidth), _Signals(ranks)
+        self._on_bus = _on_a_bus(len(cores), ranks, cluster)
+        self._buses = [_Bus(len(cores)) for _ in range(0, len(cores), self._on_bus)]
+        self._standing: list[_Who] = [[] for _ in range(ranks)]
+        self._coming: list[tuple[float, int, int, _Who]] = []
+        self._count = 0
+
+    def run(self) -> None:
+        """Answer what they ask for, in the order of time."""
+        for i, core in enumerate(self._cores):
+            self._want(i, core.run.begin())
+        now = 0.0
+        while True:
+            bus = min(self._buses, key=lambda bus: bus.end)
+            end = min(self._memory.end, bus.end)
+            if self._coming and self._coming[0][0] < end:
+                first, _, _, who = heapq.heappop(self._coming)
+                now = max(now, first)
+                self._begin(now, who)
+            elif end < math.inf:
+                now = end
+                through = self._memory if self._memory.end <= end else bus
+                self._answer(through.leave(), round(now))
+            else:
+                return
+
+    def _want(self, i: int, asks: list[Ask]) -> None:
+        """What one wants alone is coming, what all of a rank do when all of them stand there."""
+        rank = i % self._ranks
+        for ask in asks:
+            if self._meet and ask.together:
+                self._standing[rank].append((i, ask))
+                if len(self._standing[rank]) == len(self._cores) // self._ranks:
+                    self._come(self._standing[rank])
+                    self._standing[rank] = []
+            else:
+                self._come([(i, ask)])
+
+    def _come(self, who: _Who) -> None:
+        first = max(self._cores[i].delay + ask.first for i, ask in who)
+        self._count += 1
+        heapq.heappush(self._coming, (float(first), who[0][0], self._count, who))
+
+    def _begin(self, now: float, who: _Who) -> None:
+        (i, ask), *_ = who
+        if ask.step is None:
+            self._memory.begin(now, who)
+        elif ask.step.opcode is Opcode.AWAIT:
+            self._hear(i, ask)
+        else:
+            self._buses[i // self._on_bus].begin(now, i, ask)
+
+    def _answer(self, who: _Who, last: int) -> None:
+        for i, ask in who:
+            core = self._cores[i]
+            self._want(i, core.run.answer(ask, last - core.delay))
+            if ask.step is not None and ask.step.opcode is not Opcode.AWAIT:
+                for each, stands in self._signals.tell(i, ask.step, last):
+                    self._hear(each, stands)
+
+    def _hear(self, i: int, ask: Ask) -> None:
+        last = self._signals.heard(i, self._cores[i].delay + ask.first, ask)
+        if last is not None:
+            self._answer([(i, ask)], last)
+
+
+def _on_a_bus(cores: int, ranks: int, cluster: int) -> int:
+    """Cores that take turns on a bus: those of a cluster, or of a team of several clusters; all, if
+    teams lie across."""
+    return (cluster if cluster % ranks == 0 else ranks if ranks % cluster == 0 else cores)
+
+
 def _share(cores: list[_Core], bandwidth: float, ranks: int = 1, meet: bool = False,
            cluster: int = CLUSTER) -> None:
     """Run all to their end, teams of so many ranks; ``bandwidth`` in beats a cycle; ``meet``: what
-    cores of a rank may read together they do.
-
-    Whoever is under way is given beats at the same rate, so ``given``, the beats of one that has
-    been there from the start, says for each with which of them its last one has moved.
-    """
-    now = given = 0.0
-    exchange, waiting = _Exchange(ranks, cluster), set[int]()
-    standing = [list[int]() for _ in range(ranks)]
-    coming: list[tuple[float, list[int]]] = []
-    active: list[tuple[float, list[int]]] = []
-
-    def ask(who: Sequence[int], last: int | None) -> None:
-        """They go on; what one wants alone is coming, what all of a rank do when all of them stand
-        there."""
-        for i in who:
-            cores[i].ask(last)
-            if cores[i].times is None and meet and cores[i].wants.together:
-                standing[i % ranks].append(i)
-            elif cores[i].times is None:
-                heapq.heappush(coming, (float(cores[i].first), [i]))
-        for there in standing:
-            if len(there) == len(cores) // ranks:
-                heapq.heappush(coming, (float(max(cores[i].first for i in there)), [*there]))
-                there.clear()
-
-    ask(range(len(cores)), None)
-    while coming or active:
-        rate = min(1.0, bandwidth / max(1, len(active)))
-        end = now + (active[0][0] - given) / rate if active else math.inf
-        if not coming or coming[0][0] >= end:
-            given, who = heapq.heappop(active)
-            now = end
-            ask(who, round(now))
-            continue
-        first, who = heapq.heappop(coming)
-        given += max(0.0, first - now) * rate
-        now = max(now, first)
-        if cores[who[0]].wants.step is None:
-            heapq.heappush(active, (given + cores[who[0]].wants.beats, who))
-            continue
-        team = who[0] // ranks
-        # who sends first, then who may have waited for it
-        for i in [*who, *sorted(i for i in waiting if i // ranks == team)]:
-            step = cores[i].wants.step
-            assert step is not None
-            last = exchange.answer(i, cores[i], step)
-            waiting.add(i)
-            if last is not None:
-                waiting.remove(i)
-                ask([i], last)
-    assert not waiting, "the streams of a gang have an order in which all can run"
+    cores of a rank may read together they do."""
+    _Sharing(cores, bandwidth, ranks, meet, cluster).run()
+    assert all(core.run.ended for core in cores), (
+        "the streams of a gang have an order in which all can run")

@@ -9,15 +9,11 @@ waits are met. What it adds to the program is by how much it moves the latest co
 
 import functools
 import math
-from collections.abc import Callable, Generator
-from dataclasses import replace
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Callable
 
 from compiler.machine.steps import Step
 from isa.config import FLOAT_PARAM_WORDS, PARAM_WORDS, Config
-from isa.instructions import WAIT_BITS, Opcode, VectorOp, queues_of
+from isa.instructions import Opcode, VectorOp, queues_of
 
 FETCH_LATENCY = 54
 """Cycles from the doorbell to the first instruction, beyond its own beats."""
@@ -76,6 +72,9 @@ LOAD_LATENCY = 8
 READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
+HUB_LATENCY = 8
+"""What a core of a chip waits longer for what it reads."""
+
 STORE_LATENCY = 39
 """Cycles from the last beat of a STORE to its completion."""
 
@@ -85,8 +84,15 @@ MOVERS = ("load", "store")
 EXCHANGERS = ("send", "await")
 """Queues whose instructions are between cores."""
 
-EXCHANGE_LATENCY = 40
+EXCHANGE_LATENCY = 22
 """Cycles from the last beat of an XFER, or from a SIGNAL, to the count at the receivers."""
+
+LANDING = 1.3
+"""Cycles of a beat between cores, on average: its words are the last to have a bank where they
+land."""
+
+AWAIT, AWAIT_NEXT = 2, 3
+"""Cycles of an AWAIT whose signals have come, and from its completion to the start of the next."""
 
 
 def dma_cycles(config: Config, words: int, runs: int) -> int:
@@ -202,7 +208,7 @@ def tail_cycles(config: Config, opcode: Opcode, f: dict[str, int]) -> int:
     if opcode == Opcode.AWAIT:
         return 0
     if opcode in (Opcode.XFER, Opcode.SIGNAL):
-        return EXCHANGE_LATENCY
+        return EXCHANGE_LATENCY + AWAIT - 1
     return LOAD_LATENCY if opcode == Opcode.LOAD else STORE_LATENCY
 
 
@@ -217,9 +223,10 @@ def timed(config: Config, opcode: Opcode, f: dict[str, int]) -> tuple[int, int, 
     elif opcode == Opcode.WINDOW:
         cycles = window_cycles(config, f)
     elif opcode in (Opcode.SIGNAL, Opcode.AWAIT):
-        cycles = 1
+        cycles = AWAIT if opcode is Opcode.AWAIT else 1
     elif opcode == Opcode.XFER:
-        cycles = f["n1"] * f["n2"] * f["n3"] * -(-f["n0"] * config.word_bytes // config.bus_bytes)
+        beats = -(-f["n0"] * config.word_bytes // config.bus_bytes)
+        cycles = round(LANDING * f["n1"] * f["n2"] * f["n3"] * beats)
     else:
         runs = f["n1"] * f["n2"] * f["n3"]
         cycles = dma_cycles(config, f["n0"] * runs, runs)
@@ -237,6 +244,8 @@ class Machine:
     Parameters
     ----------
     config : Config
+    hub : bool
+        Whether its memory is behind the hub of a chip.
 
     Attributes
     ----------
@@ -249,14 +258,15 @@ class Machine:
     STEADY = 4
     """Equal blocks after which the others follow in the same rhythm."""
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config, hub: bool = False):
+        self._config, self._hub = config, HUB_LATENCY if hub else 0
         queues = queues_of(config)
         self.free = dict.fromkeys(queues, 0)
         self._starts: dict[str, list[int]] = {q: [] for q in queues}
-        self._fetched = FETCH_LATENCY
+        self._came = dict.fromkeys(queues, 0)
+        self._fetched = FETCH_LATENCY + self._hub
         self._dispatched = 0
-        self.bus = self._loaded = 0
+        self.bus, self._loaded = self._fetched if hub else 0, 0
         self._banks = [0, 0]
         self._handed = [0, 0]
 
@@ -266,29 +276,40 @@ class Machine:
         for (0: none); ``moved``: when its last beat has moved, if the first one may in some cycle,
         by default with a memory for this machine alone. Returns when it starts and when it is
         complete."""
-        self.bus += self.fetch(step)
-        start, first = self.start(step, waits)
+        self.bus += self.beats(step)
+        start, first = self.start(step, self.dispatch(step), waits)
         return start, self.end(step, start, moved(step, first))
 
-    def fetch(self, step: Step) -> int:
-        """Read the next instruction of the program, before it starts; the beats that this takes."""
-        beats = step.code_bytes // self._config.bus_bytes
-        self._fetched += beats
-        return beats
+    def beats(self, step: Step) -> int:
+        """What it takes to read an instruction."""
+        return step.code_bytes // self._config.bus_bytes
 
-    def start(self, step: Step, waits: int) -> tuple[int, int]:
-        """Start the instruction that was read last. Returns when, and of a transfer when its first
-        beat can move."""
+    def room(self, step: Step) -> bool:
+        """Whether it is known when the queue of the next instruction of the program has room."""
+        queue = step.queue
+        return self._came[queue] - len(self._starts[queue]) <= self._config.queue_depth
+
+    def dispatch(self, step: Step) -> int:
+        """Read the next instruction of the program, into its queue. Returns when it is there."""
         queue, depth = step.queue, self._config.queue_depth + 1
-        starts = self._starts[queue]
+        self._fetched += self.beats(step)
+        left = self._came[queue] - depth
+        self._came[queue] += 1
         self._dispatched = max(self._dispatched + 1, self._fetched,
-                               starts[-depth] if len(starts) >= depth else 0)
-        start = max(self.free[queue], self._dispatched + DISPATCH, waits + WAIT)
+                               self._starts[queue][left] if left >= 0 else 0)
+        return self._dispatched
+
+    def start(self, step: Step, dispatched: int, waits: int) -> tuple[int, int]:
+        """Start the next instruction of its queue. Returns when, and of a transfer when its first
+        beat can move."""
+        queue = step.queue
+        starts = self._starts[queue]
+        start = max(self.free[queue], dispatched + DISPATCH, waits + WAIT)
         if queue == "tensor":
             start = max(start, self._handed[0] + HANDED)
         starts.append(start)
         if queue == "load":
-            return start, max(start + READ_LATENCY, self.bus, self._loaded)
+            return start, max(start + READ_LATENCY + self._hub, self.bus, self._loaded)
         return start, max(start, self.bus) if queue == "store" else start
 
     def end(self, step: Step, start: int, last: int) -> int:
@@ -298,13 +319,14 @@ class Machine:
         if queue == "tensor":
             return self._tensor(step, start)
         if queue in EXCHANGERS:
-            self.free[queue] = last
+            self.free[queue] = last + (AWAIT_NEXT if queue == "await" else 0)
             return last + step.tail
         if queue in MOVERS:
             self.bus = last
             if queue == "load":
                 self._loaded = last
-            self.free[queue] = max(start + 1, last - (READ_LATENCY if queue == "load" else 0))
+            ahead = READ_LATENCY + self._hub if queue == "load" else 0
+            self.free[queue] = max(start + 1, last - ahead)
             return last + step.tail
         end = start + step.cycles + step.tail
         # a VECTOR starts when the one before is complete
@@ -331,95 +353,3 @@ class Machine:
         end = (at + TENSOR_PIPE if step.fields["hold"] else newer) + step.tail
         self._handed = [self._handed[1], end]
         return end
-
-
-Times = list[tuple[int, int, int]]
-"""For each step its start, when its engine is free again, and its completion."""
-
-class Ask(NamedTuple):
-    """What a program under way wants from outside: so many beats of its memory, from a cycle on,
-    which cores with the same program may read ``together``; or for a ``step`` of a gang so many
-    cycles of the bus between the cores, or what it awaits."""
-
-    first: int
-    beats: int
-    step: Step | None = None
-    together: bool = False
-
-
-Running = Generator[Ask, int, Times]
-"""A program on a machine that is answered from outside: asks, gets the cycle in which the last beat
-has moved, or what it awaits has come, and asks again, not for earlier beats."""
-
-
-def running(steps: list[Step], config: Config) -> Running:
-    """Run a program with waits."""
-    machine = Machine(config)
-    done: dict[str, list[int]] = {q: [] for q in machine.free}
-    times, read = [], 0
-    for step in steps:
-        waits = 0
-        for i, q in enumerate(done):
-            if step.fields["wait_mask"] >> i & 1:
-                want = step.fields[f"wait_{q}"]
-                count = len(done[q]) - ((len(done[q]) - want) & ((1 << WAIT_BITS) - 1))
-                waits = max(waits, done[q][count - 1])
-        read += machine.fetch(step)
-        moves = step.queue in MOVERS
-        if moves:
-            machine.bus = yield Ask(machine.bus, read, together=True)
-            read = 0
-        start, first = machine.start(step, waits)
-        if moves:
-            first = yield Ask(first, step.cycles, together=step.fields.get("group") == 1)
-        elif step.queue in EXCHANGERS:
-            first = yield Ask(first, step.cycles, step)
-        end = machine.end(step, start, first)
-        done[step.queue].append(end)
-        times.append((start, machine.free[step.queue], end))
-    return times
-
-
-def _placed(steps: list[Step], config: Config) -> Times:
-    """Run a program with waits, with a memory for itself."""
-    run = running(steps, config)
-    try:
-        ask = next(run)
-        while True:
-            ask = run.send(ask.first + ask.beats)
-    except StopIteration as e:
-        times: Times = e.value
-        return times
-
-
-def beside(steps: list[Step], config: Config, times: Times | None = None) -> list[Step]:
-    """The steps, with what each WINDOW loses to the array while that works, and to its groups;
-    ``times``: when they run, unless with a memory for themselves."""
-    times = times or _placed(steps, config)
-    array = [time[:2] for step, time in zip(steps, times) if step.queue == "tensor"]
-    edges = np.array([(0, 0), *array]).ravel()
-    worked = np.array([[0, b - a] for a, b in [(0, 0), *array]]).ravel().cumsum()
-    out = []
-    for step, (start, _, _) in zip(steps, times):
-        if step.queue == "window":
-            low, high = np.interp([start, start + step.cycles], edges, worked)
-            words = CONFLICTS * (high - low) / step.cycles
-            if step.fields["stride"] == 1:
-                words += config.tiles - 1
-            step = replace(step, cycles=window_cycles(config, step.fields, words))
-        out.append(step)
-    return out
-
-
-def predict(steps: list[Step], config: Config) -> list[int]:
-    """Cycles that each step adds to the program."""
-    return added_by(_placed(beside(steps, config), config))
-
-
-def added_by(times: Times) -> list[int]:
-    """Cycles that each step adds to what was complete before."""
-    latest, added = 0, []
-    for _, _, end in times:
-        added.append(max(0, end - latest))
-        latest = max(latest, end)
-    return added

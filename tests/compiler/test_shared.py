@@ -8,10 +8,11 @@ import onnx
 import pytest
 
 from compiler import compile_model
+from compiler.machine.running import AHEAD, Ask, Running, predict
 from compiler.machine.shared import (GANG_START, _Core, _share, gang, gang_cycles, steps_of,
                                      together)
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY, Ask, Running, predict, timed
+from compiler.machine.timing import FETCH_LATENCY, HUB_LATENCY, LANDING, timed
 from examples.digits import INT8
 from isa.instructions import GANG_QUEUES, Opcode, Region
 from isa.presets import PRESETS
@@ -46,13 +47,29 @@ def test_one_core_is_what_the_compiler_predicts(machine, model):
         assert together([program], width) == [sum(program.predicted_cycles)]
 
 
-def transfers(*wanted: tuple[int, ...]) -> Running:
+class Transfers(Running):
     """A core that wants so many beats, each time so many cycles after those before have moved, with
     its gang where a third number says so."""
-    now = 0
-    for after, beats, *shared in wanted:
-        now = yield Ask(now + after, beats, together=shared == [1])
-    return [(0, 0, now)]
+
+    def __init__(self, *wanted: tuple[int, ...]):
+        self._wanted = list(wanted)
+        self.times = [(0, 0, 0)]
+
+    @property
+    def ended(self) -> bool:
+        return not self._wanted
+
+    def begin(self) -> list[Ask]:
+        return self._next(0)
+
+    def answer(self, ask: Ask, last: int) -> list[Ask]:
+        self._wanted.pop(0)
+        self.times = [(0, 0, last)]
+        return self._next(last)
+
+    def _next(self, now: int) -> list[Ask]:
+        return [Ask(now + after, beats, together=shared == [1])
+                for after, beats, *shared in self._wanted[:1]]
 
 
 @pytest.mark.parametrize("bandwidth,wanted,ends", [
@@ -68,7 +85,7 @@ def transfers(*wanted: tuple[int, ...]) -> Running:
     (1, [[(5, 0), (5, 10)]], [20]),
 ])
 def test_beats_are_shared_evenly(bandwidth, wanted, ends):
-    cores = [_Core(transfers(*one), 0) for one in wanted]
+    cores = [_Core(Transfers(*one), 0) for one in wanted]
     _share(cores, bandwidth, meet=False)
     assert [core.cycles for core in cores] == ends
 
@@ -80,7 +97,7 @@ def test_beats_are_shared_evenly(bandwidth, wanted, ends):
     (1, [[(0, 20, 1), (0, 20)], [(0, 20, 1), (0, 20)]], [60, 60]),
 ])
 def test_a_gang_reads_once(bandwidth, wanted, ends):
-    cores = [_Core(transfers(*one), 0) for one in wanted]
+    cores = [_Core(Transfers(*one), 0) for one in wanted]
     _share(cores, bandwidth, meet=True)
     assert [core.cycles for core in cores] == ends
 
@@ -146,43 +163,88 @@ def test_the_hardware_takes_as_long(cores, bandwidth):
     assert model == pytest.approx(took, rel=0.02)
 
 
-def test_one_sends_at_a_time() -> None:
-    """Two ranks send 64 words of 16 bytes at the same time; a third one has both sets some cycles
-    behind the second, and what it stores moves then."""
-    config = replace(PRESETS["core256"], exchange=True)
-    none = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0}
+CONFIG = replace(PRESETS["core256"], exchange=True)
 
-    def step(opcode: Opcode, **fields: int) -> Step:
-        fields = {**none, **fields}
-        cycles, tail, _ = timed(config, opcode, fields)
-        return Step(opcode, fields, -1, cycles, tail)
 
-    def send(rank: int) -> Step:
-        return step(Opcode.XFER, n0=64, n1=1, n2=1, n3=1, to=4, signal=1, counter=rank)
+def step(opcode: Opcode, **fields: int) -> Step:
+    """An instruction of a rank that waits for nothing."""
+    fields = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0, **fields}
+    cycles, tail, _ = timed(CONFIG, opcode, fields)
+    return Step(opcode, fields, -1, cycles, tail)
+
+
+def xfer(words: int, runs: int = 1, **fields: int) -> Step:
+    return step(Opcode.XFER, n0=words, n1=runs, n2=1, n3=1, to=4, signal=1, **fields)
+
+
+BURST = round(LANDING * CONFIG.max_burst)
+"""Cycles of the longest on the bus between cores."""
+
+
+def sent() -> int:
+    """When a rank can have sent what takes no time."""
+    alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], CONFIG, 32)
+    return sum(alone) - 1
+
+
+def test_who_send_take_turns() -> None:
+    """Two ranks send two bursts each at the same time; a third one has both sets some cycles behind
+    the second."""
+    sends = [xfer(2 * CONFIG.max_burst, counter=rank) for rank in range(2)]
     ends = [sum(added) for added in gang(
-        [[send(0)], [send(1)], [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
-        config, 32, apart=0)]
-    alone, = gang([[step(Opcode.SIGNAL, to=2, counter=0)]], config, 32)
-    start = sum(alone) - 1 - EXCHANGE_LATENCY
-    assert ends[:2] == [start + 64 + EXCHANGE_LATENCY, start + 128 + EXCHANGE_LATENCY]
+        [*([send] for send in sends), [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
+        CONFIG, 32, apart=0)]
+    assert ends[:2] == [sent() + BURST + sends[0].cycles, sent() + 2 * sends[0].cycles]
     assert ends[2] == ends[1] + 1
 
 
+def test_bursts_are_no_longer_than_runs() -> None:
+    """One rank's single words pass between those of another one's run."""
+    run, words = xfer(2 * CONFIG.max_burst, counter=0), xfer(1, 2, counter=1)
+    ends = [sum(added) for added in gang([[run], [words]], CONFIG, 32, apart=0)]
+    assert words.cycles == 3
+    assert ends == [sent() + run.cycles + 2, sent() + run.cycles + 3]
+
+
+def test_a_rank_waits_for_the_hub_and_for_what_is_read_ahead() -> None:
+    """Of a rank's first LOAD, beside that of a core without a hub, whose program it is."""
+    load = step(Opcode.LOAD, n0=64, n1=1, n2=1, n3=1, group=0)
+    steps = [load, *[step(Opcode.AWAIT, counter=0, threshold=0)] * 100]
+    (first, *_), = gang([steps], CONFIG, CONFIG.bus_bytes / 2)
+    ahead = (AHEAD + load.code_bytes) // CONFIG.bus_bytes
+    assert first == FETCH_LATENCY + HUB_LATENCY + 2 * (ahead + load.cycles) + load.tail
+    assert predict([load], CONFIG) == [sum(gang([[load]], CONFIG, 16)[0]) - 2 * HUB_LATENCY]
+
+
+def test_what_stands_holds_up_no_other_queue() -> None:
+    """A LOAD behind an AWAIT in the program moves before what that waits for has come, and a STORE
+    finds its instructions read."""
+    def move(opcode: Opcode, **fields: int) -> Step:
+        return step(opcode, n0=64, n1=1, n2=1, n3=1, group=0, **fields)
+    wait = step(Opcode.AWAIT, counter=0, threshold=1)
+    load, = gang([[move(Opcode.LOAD)]], CONFIG, 32)
+    (await_, behind), _ = gang([[wait, move(Opcode.LOAD)], [step(Opcode.SIGNAL, to=1, counter=0)]],
+                               CONFIG, 32, apart=sum(load))
+    assert await_ > sum(load) and behind == 0
+    bit = 1 << GANG_QUEUES.index("await")
+    ends = []
+    for count in (0, 20):
+        mine, _ = gang([[*[wait] * count, step(Opcode.AWAIT, counter=0, threshold=1),
+                         move(Opcode.STORE, wait_mask=bit, wait_await=count + 1)],
+                        [step(Opcode.SIGNAL, to=1, counter=0)]], CONFIG, 32, apart=5000)
+        ends.append(sum(mine) - count * 5)
+    assert ends[0] == ends[1]
+
+
 def test_a_gang_that_waits_in_a_circle_is_no_gang() -> None:
-    config = replace(PRESETS["core256"], exchange=True)
-    fields = {f"wait_{q}": 0 for q in GANG_QUEUES} | {
-        "wait_mask": 0, "counter": 0, "threshold": 1}
     with pytest.raises(AssertionError, match="an order in which all can run"):
-        gang([[Step(Opcode.AWAIT, dict(fields), -1, 1, 0)]] * 2, config, 32)
+        gang([[step(Opcode.AWAIT, counter=0, threshold=1)] for _ in range(2)], CONFIG, 32)
 
 
 def test_ranks_begin_one_after_another() -> None:
     """Who waits for the last one has its signal when that began so much later."""
-    config = replace(PRESETS["core256"], exchange=True)
-    none = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0}
-    send = Step(Opcode.SIGNAL, {**none, "to": 1, "counter": 0}, -1, 1, EXCHANGE_LATENCY)
-    wait = Step(Opcode.AWAIT, {**none, "counter": 0, "threshold": 1}, -1, 1, 0)
-    early, late = ([sum(added) for added in gang([[wait], [send]], config, 32, apart)]
+    send, wait = step(Opcode.SIGNAL, to=1, counter=0), step(Opcode.AWAIT, counter=0, threshold=1)
+    early, late = ([sum(added) for added in gang([[wait], [send]], CONFIG, 32, apart)]
                    for apart in (0, GANG_START))
     assert late[1] == early[1] and late[0] == early[0] + GANG_START
     assert gang_cycles([[10, 20], [30]]) == max(30, 30 + GANG_START)

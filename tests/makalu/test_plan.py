@@ -38,8 +38,9 @@ def test_the_quickest_program_is_taken():
     assert (one.price, four.price) == (2.0, 2.0)
     assert one.alone == one.gang == one.unicast == sum(quick.predicted_cycles)
     assert four.alone == one.alone < four.gang < four.unicast
-    assert four.gang == max(k * GANG_START + cycles for k, cycles in enumerate(together(
-        [quick] * 4, 16, [k * GANG_START for k in range(4)], gang=True)))
+    apart = [k * GANG_START for k in range(4)]
+    assert four.gang == pytest.approx(max(map(sum, zip(apart, together(
+        [quick] * 4, 16, apart, gang=True)))), rel=0.02)    # but for the hub's latency
     assert four.a_second(100, 1) == pytest.approx(4e8 / four.gang)
 
 

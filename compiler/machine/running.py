@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs on the model of time: when each instruction starts and is complete.
+
+What a program moves, and what it hears of other cores, is answered from outside. None of its queues
+is held up by what another one has asked for.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from compiler.machine.steps import Step
+from compiler.machine.timing import CONFLICTS, EXCHANGERS, LANDING, MOVERS, Machine, window_cycles
+from isa.config import Config
+from isa.instructions import WAIT_BITS, Opcode
+
+MEMORY = "memory"
+"""The line of all transfers with the memory, which ask in the order of the program."""
+
+AHEAD = 1024
+"""Bytes of instructions that are read in front of the first transfer."""
+
+Times = list[tuple[int, int, int]]
+"""For each step its start, when its engine is free again, and its completion."""
+
+
+class Ask(NamedTuple):
+    """What a program under way wants from outside: so many beats of its memory, from a cycle on,
+    which cores with the same program may read ``together``; or for a ``step`` of a gang so many
+    cycles of the bus between the cores, in bursts of at most ``burst``, or what it awaits."""
+
+    first: int
+    beats: int
+    step: Step | None = None
+    together: bool = False
+    burst: int = 0
+    line: str = MEMORY
+
+
+class Running:
+    """A program with waits, under way: asks, and goes on with answers.
+
+    Parameters
+    ----------
+    steps : list of Step
+    config : Config
+    hub : bool
+        Whether it is that of a rank: its memory is behind a chip's hub, where others feel what it
+        reads of its instructions ahead.
+
+    Attributes
+    ----------
+    times : Times
+        Of all steps, once nothing that was asked for is left; zeros where a step has not started.
+    """
+
+    def __init__(self, steps: list[Step], config: Config, hub: bool = False):
+        self._steps, self._config = steps, config
+        self._machine = machine = Machine(config, hub)
+        self.times: Times = [(0, 0, 0)] * len(steps)
+        self._done: dict[str, list[int]] = {q: [] for q in machine.free}
+        self._lines: dict[str, list[int]] = {}
+        self._needs: list[list[tuple[str, int]]] = []   # queues, and how many have to be complete
+        self._reads: list[int] = []     # beats of instructions in front of each transfer
+        count, there, read = dict.fromkeys(machine.free, 0), 0, 0
+        ahead, code = AHEAD // config.bus_bytes if hub else 0, sum(map(machine.beats, steps))
+        for i, step in enumerate(steps):
+            f, line = step.fields, self._line(step)
+            self._lines.setdefault(line, []).append(i)
+            self._needs.append([
+                (q, n - ((n - f[f"wait_{q}"]) & ((1 << WAIT_BITS) - 1)))
+                for bit, (q, n) in enumerate(count.items()) if f["wait_mask"] >> bit & 1])
+            count[step.queue] += 1
+            there += machine.beats(step)
+            self._reads.append(min(there + ahead, code) - read)
+            if line == MEMORY:
+                read += self._reads[-1]
+        self._dispatched: list[int] = []
+        self._head = dict.fromkeys(self._lines, 0)
+        self._asked: dict[str, bool] = dict.fromkeys(self._lines, False)
+        self._read = False      # whether the instructions in front of the next transfer are
+
+    @staticmethod
+    def _line(step: Step) -> str:
+        return MEMORY if step.queue in MOVERS else step.queue
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are complete."""
+        return all(self._head[line] == len(those) for line, those in self._lines.items())
+
+    def begin(self) -> list[Ask]:
+        """What it wants first."""
+        return self._go_on()
+
+    def answer(self, ask: Ask, last: int) -> list[Ask]:
+        """Go on, with the cycle in which the last beat of what was asked for has moved, or what is
+        awaited has come. Returns what it wants besides, not for earlier beats."""
+        line = ask.line
+        self._asked[line] = False
+        if line == MEMORY and not self._read:
+            self._read, self._machine.bus = True, last
+        else:
+            self._read = self._read and line != MEMORY
+            self._complete(line, last)
+        return self._go_on()
+
+    def _go_on(self) -> list[Ask]:
+        """Do what can be done without further answers; returns what is asked for on the way."""
+        asks: list[Ask] = []
+        moves = True
+        while moves:
+            moves = False
+            while (i := len(self._dispatched)) < len(self._steps) and self._machine.room(
+                    self._steps[i]):
+                self._dispatched.append(self._machine.dispatch(self._steps[i]))
+            for line, those in self._lines.items():
+                while not self._asked[line] and self._head[line] < len(those):
+                    if line == MEMORY and not self._read:
+                        read = self._reads[those[self._head[line]]]
+                        ask: Ask | None = Ask(self._machine.bus, read, together=True)
+                    elif (waits := self._waits(i := those[self._head[line]])) is not None:
+                        ask, moves = self._start(i, line, waits), True
+                    else:
+                        break
+                    if ask is not None:
+                        self._asked[line] = True
+                        asks.append(ask)
+        return asks
+
+    def _waits(self, i: int) -> int | None:
+        """The last completion that a step waits for (0: none), None if that is not known yet."""
+        if i >= len(self._dispatched):
+            return None
+        waits = 0
+        for q, count in self._needs[i]:
+            if count > len(self._done[q]):
+                return None
+            waits = max(waits, self._done[q][count - 1])
+        return waits
+
+    def _start(self, i: int, line: str, waits: int) -> Ask | None:
+        """Start the next step of a line; what it asks for."""
+        step = self._steps[i]
+        start, first = self._machine.start(step, self._dispatched[i], waits)
+        self.times[i] = start, 0, 0
+        if line == MEMORY:
+            return Ask(first, step.cycles, together=step.fields.get("group") == 1)
+        if line in EXCHANGERS:
+            runs = 1 if step.opcode is not Opcode.XFER else (
+                step.fields["n1"] * step.fields["n2"] * step.fields["n3"])
+            burst = min(round(LANDING * self._config.max_burst), -(-step.cycles // runs))
+            return Ask(first, step.cycles, step, burst=burst, line=line)
+        self._complete(line, first)
+        return None
+
+    def _complete(self, line: str, last: int) -> None:
+        i = self._lines[line][self._head[line]]
+        self._head[line] += 1
+        step, start = self._steps[i], self.times[i][0]
+        end = self._machine.end(step, start, last)
+        self.times[i] = start, self._machine.free[step.queue], end
+        self._done[step.queue].append(end)
+
+
+def _placed(steps: list[Step], config: Config) -> Times:
+    """Run a program with waits, with a memory for itself."""
+    run = Running(steps, config)
+    asks = run.begin()
+    while asks:
+        ask, = asks
+        asks = run.answer(ask, ask.first + ask.beats)
+    return run.times
+
+
+def beside(steps: list[Step], config: Config, times: Times | None = None) -> list[Step]:
+    """The steps, with what each WINDOW loses to the array while that works, and to its groups;
+    ``times``: when they run, unless with a memory for themselves."""
+    times = times or _placed(steps, config)
+    array = [time[:2] for step, time in zip(steps, times) if step.queue == "tensor"]
+    edges = np.array([(0, 0), *array]).ravel()
+    worked = np.array([[0, b - a] for a, b in [(0, 0), *array]]).ravel().cumsum()
+    out = []
+    for step, (start, _, _) in zip(steps, times):
+        if step.queue == "window":
+            low, high = np.interp([start, start + step.cycles], edges, worked)
+            words = CONFLICTS * (high - low) / step.cycles
+            if step.fields["stride"] == 1:
+                words += config.tiles - 1
+            step = replace(step, cycles=window_cycles(config, step.fields, words))
+        out.append(step)
+    return out
+
+
+def predict(steps: list[Step], config: Config) -> list[int]:
+    """Cycles that each step adds to the program."""
+    return added_by(_placed(beside(steps, config), config))
+
+
+def added_by(times: Times) -> list[int]:
+    """Cycles that each step adds to what was complete before."""
+    latest, added = 0, []
+    for _, _, end in times:
+        added.append(max(0, end - latest))
+        latest = max(latest, end)
+    return added
