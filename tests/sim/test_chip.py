@@ -13,7 +13,7 @@ from isa.config import ConfigError
 from isa.instructions import Fault, Region
 from isa.presets import PRESETS
 from isa.program import Program, ProgramError
-from runtime.chip_host import Chip, Lease, places_bytes
+from runtime.chip_host import Chip, Lease, places_bytes, teams
 from runtime.device import DeviceFault, MachineError, Result
 from runtime.golden_device import GoldenDevice
 from runtime.session import Session
@@ -180,8 +180,15 @@ def test_what_a_chip_does_not_have():
 
 
 def test_a_session_asks_for_no_more_cores_than_there_are(program):
-    with pytest.raises(ValueError, match="'golden' runs 2 executions at a time, not 3"):
+    with pytest.raises(ValueError, match="'golden' runs 2 executions of program .* not 3"):
         Session(program, GoldenDevice(TINY, cores=2), cores=3)
+
+
+@pytest.mark.parametrize("cores, ranks, count", [
+    (range(4), 1, 4), (range(4), 2, 2), (range(5), 2, 2), (range(6), 3, 2), (range(4), 3, 1),
+    ([0, 1, 3, 4], 2, 1), ([1, 2, 3, 4], 2, 2), ([0, 2, 4], 2, 0), ([0, 2, 4], 1, 3)])
+def test_teams_lie_side_by_side(cores, ranks, count):
+    assert teams([*cores], ranks) == count
 
 
 def test_a_program_for_another_machine(program):

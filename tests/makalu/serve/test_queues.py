@@ -168,3 +168,16 @@ def test_a_batch_takes_all_cores_of_its_lease():
     alone = dataclasses.replace(m, alike=False)
     queues.put(a, [part(alone, 4) for _ in range(2)])
     assert [queues.next(lambda x: 3)[0].executions for _ in range(2)] == [1, 1]
+
+
+def test_a_batch_takes_as_many_teams_as_there_is_room_for():
+    """Of a model that takes two cores together."""
+    queues, a, m = Queues(lambda: 0.0), lease("a"), model(batches=(1, 4))
+    two = dataclasses.replace(m, costs={b: dataclasses.replace(c, cores=2)
+                                        for b, c in m.costs.items()})
+    for cores, executions in ((5, 2), (2, 1), (1, 1)):
+        queues.put(a, [part(two, 4) for _ in range(3)])
+        batch, _ = queues.next(lambda x: cores)
+        assert (batch.executions, batch.elements) == (executions, 4 * executions)
+        assert batch.cycles == 2 * 4000 * executions
+        queues.take(a)
