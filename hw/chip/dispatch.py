@@ -10,8 +10,8 @@
                                   tenant was there ─► its registers ─► its doorbell
 
 One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
-core that hangs in its reset holds up nobody. While a core is set up its queue's next job is
-fetched.
+core that hangs in its reset holds up nobody. While a core is set up its queue's next jobs are
+fetched, so that those of a gang do not wait for memory behind what its first cores read.
 
 A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
 have been cleared if another tenant was there. A core is a member from then on until its job has
@@ -43,6 +43,10 @@ ALIGN_BITS = 5
 
 LAID_OUT = ("members", "teams", "base", "reads", "readers")
 """What is known of gangs outside."""
+
+SLOT = 2
+JOBS = 1 << SLOT
+"""That are fetched of a queue at most."""
 
 REGION_WRITES = 4 * len(Region)
 """Writes to a core's region registers."""
@@ -127,7 +131,7 @@ class Dispatch(wiring.Component):
         self._registers(m)
         self._gang_of_queue(m)
         self._memories(m)
-        with m.FSM():
+        with m.FSM() as fsm:
             self._look(m)
             self._fetch(m)
             self._choose(m)
@@ -137,6 +141,7 @@ class Dispatch(wiring.Component):
             self._poll(m)
             self._refuse(m)
             self._send(m)
+        self._fetch_ahead(m, fsm.ongoing("LAUNCH") | fsm.ongoing("LAUNCH WRITE"))
         return m
 
     def _registers(self, m: Module) -> None:
@@ -144,13 +149,15 @@ class Dispatch(wiring.Component):
         self._core, self._queue = Signal(range(chip.cores)), Signal(range(chip.queues))
         self._item = Signal(range(1 + chip.queues))
         self._step = Signal(range(max(REGION_WRITES + 8, WORDS + 4)))
-        self._fetched, self._ahead = Signal(chip.queues), Signal()
+        self._there = Array(Signal(range(JOBS + 1), name=f"there{q}") for q in range(chip.queues))
+        self._fetched, self._fetches = Signal(range(JOBS + 1)), Signal()
         self._known = Signal(chip.cores)
         self._tenants = Array(Signal(16, name=f"tenant{k}") for k in range(chip.cores))
         self._refusal = Signal(8)
         self._lease = view_of(queue_layout(chip))
         self._head, self._tail = Signal(16), Signal(16)
         m.d.comb += [self._lease.eq(self.queues[self._queue]),
+                     self._fetched.eq(self._there[self._queue]),
                      self._head.eq(self.heads[self._queue]),
                      self._tail.eq(self.tails[self._queue])]
 
@@ -166,11 +173,11 @@ class Dispatch(wiring.Component):
               for to, of in zip(getattr(self, name), getattr(gangs, name), strict=True))]
 
     def _memories(self, m: Module) -> None:
-        """Two jobs for each queue, at even and odd positions; a record; and what is known of each
+        """Some jobs for each queue, those from its head on; a record; and what is known of each
         core's job."""
         chip = self._chip
         self._note = data.StructLayout({"tag": 64, "queue": range(chip.queues), "position": 16})
-        jobs: memory.Memory = memory.Memory(shape=32, depth=chip.queues * 2 * WORDS, init=[])
+        jobs: memory.Memory = memory.Memory(shape=32, depth=chip.queues * JOBS * WORDS, init=[])
         record: memory.Memory = memory.Memory(shape=32, depth=WORDS, init=[])
         notes: memory.Memory = memory.Memory(shape=self._note, depth=chip.cores, init=[])
         m.submodules.jobs, m.submodules.record, m.submodules.notes = jobs, record, notes
@@ -179,9 +186,9 @@ class Dispatch(wiring.Component):
         self._keep, self._kept = notes.write_port(), notes.read_port(domain="comb")
         self._word_at, self._word = Signal(range(WORDS)), job_out.data
         m.d.comb += [
-            job_in.addr.eq(Cat(self.index, self._head[0] ^ self._ahead, self._queue)),
+            job_in.addr.eq(Cat(self.index, (self._head + self._fetched)[:SLOT], self._queue)),
             job_in.data.eq(self.got), job_in.en.eq(self.arrived),
-            job_out.addr.eq(Cat(self._word_at, self._head[0], self._queue)),
+            job_out.addr.eq(Cat(self._word_at, self._head[:SLOT], self._queue)),
             record_out.addr.eq(self.index), self.given.eq(record_out.data),
             self._keep.addr.eq(self._core), self._kept.addr.eq(self._core)]
 
@@ -207,7 +214,7 @@ class Dispatch(wiring.Component):
                     m.next = "LOOK AT"
                 with m.Elif(waits):
                     m.next = "FETCH"
-                    with m.If(self._fetched.bit_select(queue, 1)):
+                    with m.If(self._there[queue].any()):
                         m.next = "CHOOSE"
         with m.State("LOOK AT"):
             m.d.sync += self._core.eq(first(chosen))
@@ -243,7 +250,7 @@ class Dispatch(wiring.Component):
             m.next = "FETCHING"
         with m.State("FETCHING"):
             with m.If(~self.busy):
-                m.d.sync += self._fetched.bit_select(self._queue, 1).eq(1)
+                m.d.sync += self._there[self._queue].eq(1)
                 m.next = "CHOOSE"
                 with m.If(self.failed):
                     self._refused(m, Refusal.MEMORY)
@@ -321,9 +328,7 @@ class Dispatch(wiring.Component):
             with m.If(size & (start + self._word > self._lease.window_size >> ALIGN_BITS)):
                 self._refused(m, Refusal.WINDOW)
             with m.Elif(self._step == REGION_WORDS - 1):
-                m.d.sync += [self._step.eq(0), self._ahead.eq(self.read),
-                             self.at.eq(self._place(self._lease.jobs_base, self._head + 1))]
-                m.d.comb += self.read.eq(self._lease.jobs_tail != (self._head + 1)[:16])
+                m.d.sync += self._step.eq(0)
                 m.next = "LAUNCH"
 
     def _launch(self, m: Module) -> None:
@@ -369,18 +374,29 @@ class Dispatch(wiring.Component):
                          self._keep.data.position.eq(self._head)]
             m.d.sync += self.running.bit_select(self._core, 1).eq(1)
             m.d.comb += self._gangs.begin.eq(1)
-            m.next = "LAUNCHED AHEAD"
-        with m.State("LAUNCHED AHEAD"):
-            with m.If(~self._ahead | ~self.busy):
+            m.next = "BEGUN"
+        with m.State("BEGUN"):
+            with m.If(~self._fetches):
                 self._taken(m)
-                m.d.sync += [self._fetched.bit_select(self._queue, 1).eq(
-                    self._ahead & ~self.failed), self._ahead.eq(0)]
                 m.next = "LOOK"
+
+    def _fetch_ahead(self, m: Module, begins: Value) -> None:
+        """The next job that is not there, while the one at the head ``begins``."""
+        head, waiting = self._head, Signal(16)
+        m.d.comb += waiting.eq(self._lease.jobs_tail - head)
+        with m.If(self._fetches & ~self.busy):
+            m.d.sync += self._fetches.eq(0)
+            with m.If(~self.failed):
+                m.d.sync += self._there[self._queue].eq(self._fetched + 1)
+        with m.Elif(begins & ~self._fetches & (self._fetched != JOBS) & (waiting > self._fetched)):
+            m.d.comb += self.read.eq(1)
+            m.d.sync += [self._fetches.eq(1),
+                         self.at.eq(self._place(self._lease.jobs_base, head + self._fetched))]
 
     def _taken(self, m: Module) -> None:
         """The job at the head of the queue is done with."""
         m.d.sync += [self.heads[self._queue].eq(self._head + 1),
-                     self._fetched.bit_select(self._queue, 1).eq(0)]
+                     self._there[self._queue].eq(self._fetched - 1)]
 
     def _collect(self, m: Module) -> None:
         """What became of a core's job, into the record; a core that failed is reset."""
