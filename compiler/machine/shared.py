@@ -35,7 +35,7 @@ def steps_of(program: Program) -> list[Step]:
     return found
 
 
-GANG_START = 90
+GANG_START = 82
 """Cycles from the start of a rank to that of the next one: the chip control sets up one core after
 the other."""
 

@@ -141,7 +141,9 @@ class Dispatch(wiring.Component):
             self._poll(m)
             self._refuse(m)
             self._send(m)
-        self._fetch_ahead(m, fsm.ongoing("LAUNCH") | fsm.ongoing("LAUNCH WRITE"))
+        begins = ("CHOOSE", "CHOOSE FREE", "FORM", "CHECK", "LAUNCH", "LAUNCH WRITE")
+        self._fetch_ahead(m, Cat(fsm.ongoing(state) for state in begins).any(),
+                          fsm.ongoing("FETCHING"))
         return m
 
     def _registers(self, m: Module) -> None:
@@ -150,7 +152,8 @@ class Dispatch(wiring.Component):
         self._item = Signal(range(1 + chip.queues))
         self._step = Signal(range(max(REGION_WRITES + 8, WORDS + 4)))
         self._there = Array(Signal(range(JOBS + 1), name=f"there{q}") for q in range(chip.queues))
-        self._fetched, self._fetches = Signal(range(JOBS + 1)), Signal()
+        self._fetched, self._slot = Signal(range(JOBS + 1)), Signal(SLOT)
+        self._whose, self._fetches, self._took = Signal(range(chip.queues)), Signal(), Signal()
         self._known = Signal(chip.cores)
         self._tenants = Array(Signal(16, name=f"tenant{k}") for k in range(chip.cores))
         self._refusal = Signal(8)
@@ -186,7 +189,7 @@ class Dispatch(wiring.Component):
         self._keep, self._kept = notes.write_port(), notes.read_port(domain="comb")
         self._word_at, self._word = Signal(range(WORDS)), job_out.data
         m.d.comb += [
-            job_in.addr.eq(Cat(self.index, (self._head + self._fetched)[:SLOT], self._queue)),
+            job_in.addr.eq(Cat(self.index, self._slot, self._whose)),
             job_in.data.eq(self.got), job_in.en.eq(self.arrived),
             job_out.addr.eq(Cat(self._word_at, self._head[:SLOT], self._queue)),
             record_out.addr.eq(self.index), self.given.eq(record_out.data),
@@ -243,17 +246,25 @@ class Dispatch(wiring.Component):
         return base + (inside << 6)
 
     def _fetch(self, m: Module) -> None:
-        lease = self._lease
         with m.State("FETCH"):
-            m.d.comb += self.read.eq(1)
-            m.d.sync += self.at.eq(self._place(lease.jobs_base, self._head))
-            m.next = "FETCHING"
+            with m.If(~self._fetches):
+                m.next = "CHOOSE"
+                with m.If(~self._fetched.any()):
+                    self._begin_fetch(m)
+                    m.next = "FETCHING"
         with m.State("FETCHING"):
-            with m.If(~self.busy):
-                m.d.sync += self._there[self._queue].eq(1)
+            with m.If(~self._fetches):
                 m.next = "CHOOSE"
                 with m.If(self.failed):
                     self._refused(m, Refusal.MEMORY)
+
+    def _begin_fetch(self, m: Module) -> None:
+        """Of the first job of the queue at hand that is not there."""
+        position = Signal(16)
+        m.d.comb += [position.eq(self._head + self._fetched), self.read.eq(1)]
+        m.d.sync += [self._fetches.eq(1), self._whose.eq(self._queue),
+                     self._slot.eq(position[:SLOT]),
+                     self.at.eq(self._place(self._lease.jobs_base, position))]
 
     def _refused(self, m: Module, why: Refusal) -> None:
         m.d.sync += [self._refusal.eq(why), self._step.eq(0)]
@@ -374,29 +385,28 @@ class Dispatch(wiring.Component):
                          self._keep.data.position.eq(self._head)]
             m.d.sync += self.running.bit_select(self._core, 1).eq(1)
             m.d.comb += self._gangs.begin.eq(1)
-            m.next = "BEGUN"
-        with m.State("BEGUN"):
-            with m.If(~self._fetches):
-                self._taken(m)
-                m.next = "LOOK"
+            self._taken(m)
+            m.next = "LOOK"
 
-    def _fetch_ahead(self, m: Module, begins: Value) -> None:
-        """The next job that is not there, while the one at the head ``begins``."""
-        head, waiting = self._head, Signal(16)
-        m.d.comb += waiting.eq(self._lease.jobs_tail - head)
-        with m.If(self._fetches & ~self.busy):
+    def _fetch_ahead(self, m: Module, begins: Value, wanted: Value) -> None:
+        """While the job at the head ``begins``, or waits for a core, the next ones are fetched. One
+        that the memory does not give is not there, unless it is ``wanted`` now, and refused."""
+        waiting, came = Signal(16), Signal()
+        m.d.comb += [waiting.eq(self._lease.jobs_tail - self._head),
+                     came.eq(self._fetches & ~self.busy)]
+        with m.If(came):
             m.d.sync += self._fetches.eq(0)
-            with m.If(~self.failed):
-                m.d.sync += self._there[self._queue].eq(self._fetched + 1)
         with m.Elif(begins & ~self._fetches & (self._fetched != JOBS) & (waiting > self._fetched)):
-            m.d.comb += self.read.eq(1)
-            m.d.sync += [self._fetches.eq(1),
-                         self.at.eq(self._place(self._lease.jobs_base, head + self._fetched))]
+            self._begin_fetch(m)
+        more = came & (~self.failed | wanted)
+        for q, there in enumerate(self._there):
+            m.d.sync += there.eq(there + (more & (self._whose == q))
+                                 - (self._took & (self._queue == q)))
 
     def _taken(self, m: Module) -> None:
         """The job at the head of the queue is done with."""
-        m.d.sync += [self.heads[self._queue].eq(self._head + 1),
-                     self._there[self._queue].eq(self._fetched - 1)]
+        m.d.comb += self._took.eq(1)
+        m.d.sync += self.heads[self._queue].eq(self._head + 1)
 
     def _collect(self, m: Module) -> None:
         """What became of a core's job, into the record; a core that failed is reset."""
@@ -476,9 +486,10 @@ class Dispatch(wiring.Component):
 
     def _send(self, m: Module) -> None:
         with m.State("SEND"):
-            m.d.comb += self.write.eq(1)
-            m.d.sync += self.at.eq(self._place(self._lease.records_base, self._tail))
-            m.next = "SENDING"
+            with m.If(~self._fetches):
+                m.d.comb += self.write.eq(1)
+                m.d.sync += self.at.eq(self._place(self._lease.records_base, self._tail))
+                m.next = "SENDING"
         with m.State("SENDING"):
             with m.If(~self.busy):
                 m.d.sync += self.tails[self._queue].eq(self._tail + 1)
