@@ -22,7 +22,7 @@ from compiler.split.spread import Common
 from compiler.split.ways import Ways
 from gangs.check import Finding, check
 from isa.config import Config
-from isa.instructions import Opcode, Region
+from isa.instructions import GANG_QUEUES, Opcode, Region, VectorOp
 from isa.layout import pack
 from isa.presets import PRESETS
 from isa.program import Program
@@ -134,6 +134,23 @@ def test_a_reduction_begins_with_half_of_its_operand(monkeypatch: pytest.MonkeyP
         held = [(i.ncb, then.ncb, then.acc) for i, then in itertools.pairwise(
             i for i in program.instructions(rank) if i.opcode is Opcode.TENSOR) if i.hold]
         assert held and all(acc and abs(first - second) <= 1 for first, second, acc in held)
+
+
+def test_sums_read_two_banks_and_the_first_half_of_an_output_goes_early() -> None:
+    """Two channel blocks at a time, on a machine whose tensors have odd pitches; the STORE of the
+    first half waits for fewer VECTORs than that of the second, which is of other blocks."""
+    make, precision = NETWORKS["heads"]
+    config = machine("core1024", precision)
+    program = compile_model(make(), config, precision=precision, cores=4)
+    for rank in range(4):
+        found = program.instructions(rank)
+        sums = [i for i in found if i.opcode is Opcode.VECTOR and i.vop == VectorOp.SUM]
+        assert sums and all(i.nr > 1 and i.a_r % config.spm_banks for i in sums)
+        first, second = (i for i in found
+                         if i.opcode is Opcode.STORE and i.region == Region.OUTPUT)
+        vector = 1 << GANG_QUEUES.index("vector")
+        assert first.wait_mask & second.wait_mask & vector
+        assert first.wait_vector < second.wait_vector and first.dram < second.dram
 
 
 def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, seed: int,
