@@ -15,6 +15,7 @@ from compiler import attempts as attempts_module
 from compiler import backend as backend_module
 from compiler import compile_model
 from compiler.attempts import Attempts
+from compiler.emit.rows import SQUARES_ANCHOR
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import Grid
 from compiler.ir.errors import CompileError
@@ -136,19 +137,26 @@ def test_a_reduction_begins_with_half_of_its_operand(monkeypatch: pytest.MonkeyP
         assert held and all(acc and abs(first - second) <= 1 for first, second, acc in held)
 
 
-def test_sums_read_two_banks_and_the_first_half_of_an_output_goes_early() -> None:
-    """Two channel blocks at a time, on a machine whose tensors have odd pitches; the STORE of the
-    first half waits for fewer VECTORs than that of the second, which is of other blocks."""
+def test_sums_of_squares_read_two_banks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two channel blocks at a time, of words that a box of pixels has of its own."""
     make, precision = NETWORKS["heads"]
-    config = machine("core1024", precision)
+    config = machine("core256", precision)
+    shared(monkeypatch, "planned", slabs=True)
     program = compile_model(make(), config, precision=precision, cores=4)
     for rank in range(4):
-        found = program.instructions(rank)
-        sums = [i for i in found if i.opcode is Opcode.VECTOR and i.vop == VectorOp.SUM]
+        sums = [i for i in program.instructions(rank) if i.opcode is Opcode.VECTOR
+                and i.vop == VectorOp.SUM and i.anchor == SQUARES_ANCHOR]
         assert sums and all(i.nr > 1 and i.a_r % config.spm_banks for i in sums)
-        first, second = (i for i in found
+
+
+def test_the_first_half_of_an_output_goes_early() -> None:
+    """Its STORE waits for fewer VECTORs than that of the second half, which is of other blocks."""
+    make, precision = NETWORKS["heads"]
+    program = compile_model(make(), machine("core1024", precision), precision=precision, cores=4)
+    vector = 1 << GANG_QUEUES.index("vector")
+    for rank in range(4):
+        first, second = (i for i in program.instructions(rank)
                          if i.opcode is Opcode.STORE and i.region == Region.OUTPUT)
-        vector = 1 << GANG_QUEUES.index("vector")
         assert first.wait_mask & second.wait_mask & vector
         assert first.wait_vector < second.wait_vector and first.dram < second.dram
 
