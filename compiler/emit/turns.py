@@ -9,6 +9,10 @@ from compiler.emit.sharing import portions
 from compiler.ir.graph import Conv, Rows
 from compiler.machine.loops import Run
 
+BEHIND = 1.35
+"""By how much longer than its words take an operator of whole pixels is at work on them beside the
+array: each instruction waits for the one before, and loses banks."""
+
 Turn = list[tuple[int, Run]]
 """A chunk of each part of the channels that has one, with the number of the part: their weights lie
 in the same words of their ranks' scratchpads."""
@@ -34,7 +38,7 @@ class Halves:
     and what reads its result when all pixels are through it. Both come twice as early with half of
     the map by the last turns of what is ``behind``, or by the ``first`` ones of what is in
     ``front``: as many turns as take so much of the array's time as the operator of the vector
-    engine's.
+    engine's, in front of it :data:`BEHIND` times that.
 
     Parameters
     ----------
@@ -52,12 +56,12 @@ class Halves:
             near = []
         self.front = next((rows for rows in near if rows.y is op.x), None)
         self.behind = next((rows for rows in near if rows.x is op.y), None)
-        self.first, self.last = self._count(self.front), self._count(self.behind)
+        self.first, self.last = self._count(self.front, 1), self._count(self.behind, BEHIND)
 
-    def _count(self, rows: Rows | None) -> int:
+    def _count(self, rows: Rows | None, longer: float) -> int:
         if rows is None:
             return 0
-        cycles = rows_cycles(self._s, rows) / self._s.ranks
+        cycles = longer * rows_cycles(self._s, rows) / self._s.ranks
         return max(1, min(self._turns, round(self._turns * cycles / self._compute)))
 
     def areas(self, rows: Rows, boxes: Sequence[Area]) -> list[Area]:

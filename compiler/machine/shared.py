@@ -11,13 +11,13 @@ the bus of their cluster, too, and wait for one another's signals.
 
 import heapq
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compiler.machine.buses import Bus, Memory, Signals, Who
 from compiler.machine.running import Ask, Running, Times, added_by, beside
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY, timed
+from compiler.machine.timing import timed
 from isa.chip import CLUSTER
 from isa.config import Config
 from isa.instructions import PLACES, Opcode
@@ -51,130 +51,6 @@ class _Core:
     def cycles(self) -> int:
         """That of its last completion."""
         return max((end for _, _, end in self.run.times), default=0)
-
-
-_Who = list[tuple[int, Ask]]
-"""Cores that are answered together, and what each asked for."""
-
-
-class _Memory:
-    """Gives all who are under way beats at the same rate, and each at most one a cycle, so that
-    ``_given``, the beats of one that has been there from the start, says for each with which of
-    them its last one has moved.
-
-    Parameters
-    ----------
-    bandwidth : float
-        Beats a cycle.
-
-    Attributes
-    ----------
-    end : float
-        When the next of them is through.
-    """
-
-    def __init__(self, bandwidth: float):
-        self._bandwidth = bandwidth
-        self._now = self._given = 0.0
-        self._active: list[tuple[float, int, _Who]] = []
-        self._count = 0
-        self.end = math.inf
-
-    def _rate(self) -> float:
-        return min(1.0, self._bandwidth / max(1, len(self._active)))
-
-    def _went_on(self) -> None:
-        self.end = (self._now + (self._active[0][0] - self._given) / self._rate()
-                    if self._active else math.inf)
-
-    def begin(self, now: float, who: _Who) -> None:
-        """So many beats as they want, from now on."""
-        self._given += (now - self._now) * self._rate()
-        self._now = now
-        self._count += 1
-        heapq.heappush(self._active, (self._given + who[0][1].beats, self._count, who))
-        self._went_on()
-
-    def leave(self) -> _Who:
-        """The next ones are through."""
-        self._now = self.end
-        self._given, _, who = heapq.heappop(self._active)
-        self._went_on()
-        return who
-
-
-class _Bus:
-    """A bus between cores: those who send take turns, burst by burst.
-
-    Parameters
-    ----------
-    cores : int
-        That there are.
-
-    Attributes
-    ----------
-    end : float
-        When the burst under way is through.
-    """
-
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
-        self._left: dict[int, tuple[Ask, int]] = {}     # beats of each that sends
-        self._sends = 0
-        self.end = math.inf
-
-    def begin(self, now: float, core: int, ask: Ask) -> None:
-        """A core sends from now on."""
-        self._left[core] = ask, ask.beats
-        if len(self._left) == 1:
-            self._turn(now)
-
-    def _turn(self, now: float) -> None:
-        """The next one's burst, if there is one."""
-        self.end = math.inf
-        if self._left:
-            self._sends = min(self._left, key=lambda core: (core - self._sends - 1) % self._cores)
-            ask, left = self._left[self._sends]
-            self.end = now + min(left, ask.burst)
-
-    def leave(self) -> _Who:
-        """A burst is through: whose, if it was the last one that was asked for."""
-        core = self._sends
-        ask, left = self._left.pop(core)
-        if left > ask.burst:
-            self._left[core] = ask, left - ask.burst
-        self._turn(self.end)
-        return [] if left > ask.burst else [(core, ask)]
-
-
-class _Signals:
-    """Those that come to the cores of a gang, in teams of so many ranks, and who waits for them."""
-
-    def __init__(self, ranks: int) -> None:
-        self._ranks = ranks
-        self._came: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        self._stands: dict[int, Ask] = {}
-
-    def tell(self, core: int, step: Step, last: int) -> _Who:
-        """The last beat of a core's step has moved; who may have waited for it."""
-        f = step.fields
-        if step.opcode is Opcode.XFER and not f["signal"]:
-            return []
-        first = core // self._ranks * self._ranks
-        to = [first + rank for rank in range(f["to"].bit_length()) if f["to"] >> rank & 1]
-        for each in to:
-            self._came[each, f["counter"]].append(last + EXCHANGE_LATENCY)
-        return [(each, self._stands.pop(each)) for each in to if each in self._stands]
-
-    def heard(self, core: int, first: int, ask: Ask) -> int | None:
-        """When a core has what it awaits; None if that is not on its way: then it stands there."""
-        assert ask.step is not None
-        f = ask.step.fields
-        came = self._came[core, f["counter"]]
-        if len(came) < f["threshold"]:
-            self._stands[core] = ask
-            return None
-        return max([first, *came[:f["threshold"]][-1:]]) + ask.beats
 
 
 def together(programs: Sequence[Program], bytes_a_cycle: float,
@@ -270,11 +146,11 @@ class _Sharing:
 
     def __init__(self, cores: list[_Core], bandwidth: float, ranks: int, meet: bool, cluster: int):
         self._cores, self._ranks, self._meet = cores, ranks, meet
-        self._memory, self._signals = _Memory(bandwidth), _Signals(ranks)
+        self._memory, self._signals = Memory(bandwidth), Signals(ranks)
         self._on_bus = _on_a_bus(len(cores), ranks, cluster)
-        self._buses = [_Bus(len(cores)) for _ in range(0, len(cores), self._on_bus)]
-        self._standing: list[_Who] = [[] for _ in range(ranks)]
-        self._coming: list[tuple[float, int, int, _Who]] = []
+        self._buses = [Bus(len(cores)) for _ in range(0, len(cores), self._on_bus)]
+        self._standing: list[Who] = [[] for _ in range(ranks)]
+        self._coming: list[tuple[float, int, int, Who]] = []
         self._count = 0
 
     def run(self) -> None:
@@ -308,12 +184,12 @@ class _Sharing:
             else:
                 self._come([(i, ask)])
 
-    def _come(self, who: _Who) -> None:
+    def _come(self, who: Who) -> None:
         first = max(self._cores[i].delay + ask.first for i, ask in who)
         self._count += 1
         heapq.heappush(self._coming, (float(first), who[0][0], self._count, who))
 
-    def _begin(self, now: float, who: _Who) -> None:
+    def _begin(self, now: float, who: Who) -> None:
         (i, ask), *_ = who
         if ask.step is None:
             self._memory.begin(now, who)
@@ -322,7 +198,7 @@ class _Sharing:
         else:
             self._buses[i // self._on_bus].begin(now, i, ask)
 
-    def _answer(self, who: _Who, last: int) -> None:
+    def _answer(self, who: Who, last: int) -> None:
         for i, ask in who:
             core = self._cores[i]
             self._want(i, core.run.answer(ask, last - core.delay))

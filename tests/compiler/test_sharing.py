@@ -12,7 +12,7 @@ from compiler import compile_model
 from compiler.attempts import Attempts
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import ALONE, Grid, Sharing, portions
-from compiler.ir.graph import Graph
+from compiler.ir.graph import Graph, Op
 from compiler.machine.place import Box, View
 from compiler.machine.slabs import Slabs
 from compiler.machine.steps import SPM
@@ -140,3 +140,26 @@ def test_the_dynamic_program_is_the_best_of_all(ranks: int, monkeypatch: pytest.
     assert tuple(best[op.y] for op in ops) in allowed
     assert cost(tuple(best[op.y] for op in ops)) <= min(
         cost(grids) for grids in allowed if ALONE not in grids) + 1e-6
+
+
+def test_halves_of_neighbouring_parts_are_in_different_places(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows once; of two parts of a map the first half of one and the last half of the other go
+    first."""
+    make, precision = NETWORKS["heads"]
+    found: list[list[tuple[int, int]]] = []
+    halves = Sharing.halves
+
+    def noted(self: Sharing, op: Op, y0: int, y1: int) -> list[tuple[int, int]]:
+        rows = halves(self, op, y0, y1)
+        if self.grid(op, y1 - y0).rows == 2 and len(rows) == 4:
+            found.append(rows)
+        assert sorted(y for a, b in rows for y in range(a, b)) == list(range(y0, y1))
+        return rows
+    monkeypatch.setattr(Sharing, "halves", noted)
+    monkeypatch.setattr(Ways, "best", lambda self: {
+        op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
+    compile_model(make(), PRESETS["core1024_fp"], precision=precision, cores=4)
+    assert found
+    for (a, _), (_, d), (_, b), (c, _) in found:
+        assert a < b <= c < d

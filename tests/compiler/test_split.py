@@ -15,6 +15,7 @@ from compiler import attempts as attempts_module
 from compiler import backend as backend_module
 from compiler import compile_model
 from compiler.attempts import Attempts
+from compiler.emit.rows import SQUARES_ANCHOR
 from compiler.emit.schedule import Schedule
 from compiler.emit.sharing import Grid
 from compiler.ir.errors import CompileError
@@ -22,7 +23,7 @@ from compiler.split.spread import Common
 from compiler.split.ways import Ways
 from gangs.check import Finding, check
 from isa.config import Config
-from isa.instructions import Opcode, Region
+from isa.instructions import GANG_QUEUES, Opcode, Region, VectorOp
 from isa.layout import pack
 from isa.presets import PRESETS
 from isa.program import Program
@@ -134,6 +135,30 @@ def test_a_reduction_begins_with_half_of_its_operand(monkeypatch: pytest.MonkeyP
         held = [(i.ncb, then.ncb, then.acc) for i, then in itertools.pairwise(
             i for i in program.instructions(rank) if i.opcode is Opcode.TENSOR) if i.hold]
         assert held and all(acc and abs(first - second) <= 1 for first, second, acc in held)
+
+
+def test_sums_of_squares_read_two_banks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two channel blocks at a time, of words that a box of pixels has of its own."""
+    make, precision = NETWORKS["heads"]
+    config = machine("core256", precision)
+    shared(monkeypatch, "planned", slabs=True)
+    program = compile_model(make(), config, precision=precision, cores=4)
+    for rank in range(4):
+        sums = [i for i in program.instructions(rank) if i.opcode is Opcode.VECTOR
+                and i.vop == VectorOp.SUM and i.anchor == SQUARES_ANCHOR]
+        assert sums and all(i.nr > 1 and i.a_r % config.spm_banks for i in sums)
+
+
+def test_the_first_half_of_an_output_goes_early() -> None:
+    """Its STORE waits for fewer VECTORs than that of the second half, which is of other blocks."""
+    make, precision = NETWORKS["heads"]
+    program = compile_model(make(), machine("core1024", precision), precision=precision, cores=4)
+    vector = 1 << GANG_QUEUES.index("vector")
+    for rank in range(4):
+        first, second = (i for i in program.instructions(rank)
+                         if i.opcode is Opcode.STORE and i.region == Region.OUTPUT)
+        assert first.wait_mask & second.wait_mask & vector
+        assert first.wait_vector < second.wait_vector and first.dram < second.dram
 
 
 def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, seed: int,
