@@ -177,7 +177,7 @@ def test_a_batch_takes_as_many_teams_as_there_is_room_for():
                                         for b, c in m.costs.items()})
     for cores, executions in ((5, 2), (2, 1), (1, 1)):
         queues.put(a, [part(two, 4) for _ in range(3)])
-        batch, _ = queues.next(lambda x: cores)
+        batch, _ = queues.next(lambda x, cores=cores: cores)
         assert (batch.executions, batch.elements) == (executions, 4 * executions)
         assert batch.cycles == 2 * 4000 * executions
         queues.take(a)
