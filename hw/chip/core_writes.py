@@ -111,7 +111,7 @@ class CoreWrites(wiring.Component):
         """B. Returns where pieces are to be listed in the order in which they begin."""
         depth = self._depths.pieces
         m.submodules.order = order = Fifo(
-            data.StructLayout({"channel": range(self._channels), "id": ID_BITS,
+            data.StructLayout({"channel": range(max(2, self._channels)), "id": ID_BITS,
                                "last": 1}), depth, registered=True)
         m.submodules.b = out = Skid(RESPONSE)
         connect(m, out.o, flipped(self.b))
