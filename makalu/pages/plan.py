@@ -34,12 +34,13 @@ def main() -> None:
     (resnet,) = (network for network in networks()[0] if network.label == LABEL)
     rows = []
     for network in (resnet, MOBILENET):
-        one, group = dict[float, Program](), dict[float, Program]()
-        for price in PRICES:
-            say(f"{network.label} at price {price:g}")
-            one[price], group[price] = api.compile_each(
-                network.source(), MACHINE, (1, GROUP), host=("all",), name=network.label,
-                dram_price=price)
+        def compiled(cores: int, price: float) -> Program:
+            say(f"{network.label} for {cores} at price {price:g}")
+            return api.compile(network.source(), MACHINE, host=("all",), name=network.label,
+                               cores=cores, dram_price=price)
+
+        one = {price: compiled(1, price) for price in PRICES}
+        group = {0.0: compiled(GROUP, 0.0)}     # for several the compiler tries prices by itself
         rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]
     put(PAGE, BEGIN, END, table(TITLES, rows))
 
