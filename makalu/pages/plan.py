@@ -8,7 +8,7 @@ import sys
 
 from isa.program import Program
 from makalu import api
-from makalu.measure.networks import networks
+from makalu.measure.networks import Network, networks
 from makalu.pages.chip import MOBILENET
 from makalu.pages.isa_pages import DOCS, put, table
 from makalu.plan import PRICES, Planned, plan, sizes
@@ -29,18 +29,19 @@ def _row(name: str, p: Planned) -> list[str]:
             f"{p.gang:,}", f"{p.share(p.gang):.1%}", f"{p.share(p.unicast):.1%}"]
 
 
+def _compiled(network: Network, cores: int, price: float) -> Program:
+    say(f"{network.label} for {cores} at price {price:g}")
+    return api.compile(network.source(), MACHINE, host=("all",), name=network.label, cores=cores,
+                       dram_price=price)
+
+
 def main() -> None:
     cores = int(sys.argv[1]) if len(sys.argv) > 1 else CORES
     (resnet,) = (network for network in networks()[0] if network.label == LABEL)
     rows = []
     for network in (resnet, MOBILENET):
-        def compiled(cores: int, price: float) -> Program:
-            say(f"{network.label} for {cores} at price {price:g}")
-            return api.compile(network.source(), MACHINE, host=("all",), name=network.label,
-                               cores=cores, dram_price=price)
-
-        one = {price: compiled(1, price) for price in PRICES}
-        group = {0.0: compiled(GROUP, 0.0)}     # for several the compiler tries prices by itself
+        one = {price: _compiled(network, 1, price) for price in PRICES}
+        group = {0.0: _compiled(network, GROUP, 0.0)}   # the compiler tries prices by itself
         rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]
     put(PAGE, BEGIN, END, table(TITLES, rows))
 
