@@ -178,7 +178,7 @@ def test_the_cores_of_a_rank_read_together(gang, team, base, sets):
             assert (await b.record(0, k)).outcome is Outcome.DONE
         assert await readers(b) == [0] * 6
 
-    Bench(SIX, lambda run: (2600, 0)).simulate(host)
+    Bench(SIX, lambda run: (900, 0)).simulate(host)
 
 
 def test_gangs_whose_sets_are_taken_read_each_for_itself():
@@ -197,7 +197,7 @@ def test_gangs_whose_sets_are_taken_read_each_for_itself():
         for k in range(4):
             await b.record(0, k)
 
-    Bench(SIX, lambda run: (10 if run.watchdog == 10 else 4000, 0)).simulate(host)
+    Bench(SIX, lambda run: (10 if run.watchdog == 10 else 1600, 0)).simulate(host)
 
 
 def test_nobody_waits_for_the_team_of_a_core_that_failed():
@@ -205,7 +205,7 @@ def test_nobody_waits_for_the_team_of_a_core_that_failed():
     async def host(b):
         await b.lease(0, 0b111111, tenant=1)
         for k in range(6):
-            of = of_gang(k, 0b111111, watchdog=1 if k == 3 else 3000)
+            of = of_gang(k, 0b111111, watchdog=1 if k == 3 else 1200)
             await b.post(0, k, replace(of, team=2))
         assert (await b.record(0, 0)).core == 3
         assert await readers(b) == [0b010001, 0b100010, 0, 0, 0, 0]
@@ -230,4 +230,4 @@ def test_teams_that_are_not_whole_read_each_for_itself():
         for k in range(1, 4):
             assert (await b.record(0, k)).outcome is Outcome.DONE
 
-    Bench(SIX, lambda run: (1800, 0)).simulate(host)
+    Bench(SIX, lambda run: (900, 0)).simulate(host)
