@@ -40,8 +40,8 @@ def main() -> None:
     (resnet,) = (network for network in networks()[0] if network.label == LABEL)
     rows = []
     for network in (resnet, MOBILENET):
-        one = {price: _compiled(network, 1, price) for price in PRICES}
-        group = {0.0: _compiled(network, GROUP, 0.0)}   # the compiler tries prices by itself
+        one, group = ({price: _compiled(network, count, price) for price in PRICES}
+                      for count in (1, GROUP))
         rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]
     put(PAGE, BEGIN, END, table(TITLES, rows))
 
