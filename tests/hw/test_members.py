@@ -55,7 +55,7 @@ def components():
         patch.setattr(wiring.Component, "__init__", spy)
         whole = replace(PRESETS["tiny"], exchange=True)
         Fragment.get(Makalu(whole, trace=True), None)
-        Fragment.get(ChipExchange(whole, 2, 1), None)
+        Fragment.get(ChipExchange(whole, 3, 1, 2), None)
         Fragment.get(Ulx3s(PRESETS["tiny"], Settings(), simulated=True), None)
         Fragment.get(Hub(PRESETS["tiny"], cores=2, channels=2, groups=1), None)
     return {cls: c for cls, c in made.items() if cls.__module__.startswith("hw.")}

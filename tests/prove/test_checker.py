@@ -141,8 +141,8 @@ def hasty(m, name, port, valid, write, last):
 
 
 @pytest.mark.parametrize("name, wrong, design, cycles", [
-    ("chip.exchange.turns", fixed, lambda: between.Exchanges(small(8, 2)), 9),
-    ("chip.exchange.one_of", lambda choice, values: list(values)[0],
+    ("chip.exchange_bus.turns", fixed, lambda: between.Exchanges(small(8, 2)), 9),
+    ("chip.exchange_bus.one_of", lambda choice, values: list(values)[0],
      lambda: between.Exchanges(small(8, 2)), 9),
     ("memory.lane_writer.write_out", hasty, lambda: exchange.Landings(wide(8, 2)), 9),
     ("exchange.send.Mux", lambda empty, one, count: count,
