@@ -12,6 +12,7 @@ two cycles or more.
 """
 
 import os
+from collections.abc import Mapping
 
 from amaranth.back import verilog as back
 from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module,
@@ -99,10 +100,12 @@ class Makalu(wiring.Component):
         return m
 
 
-def verilog_of(design: Elaboratable, name: str, platform: object = None) -> str:
-    """Verilog of a component; the same text from the same design, wherever it is made."""
+def verilog_of(design: Elaboratable, name: str, platform: object = None,
+               ports: Mapping[str, tuple[Signal, None]] | None = None) -> str:
+    """Verilog of a component, with all of its members as ports if no others are said; the same
+    text from the same design, wherever it is made."""
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    return share(back.convert(design, name=name, platform=platform, emit_src=False,
+    return share(back.convert(design, name=name, platform=platform, ports=ports, emit_src=False,
                               strip_internal_attrs=True), name)
 
 

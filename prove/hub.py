@@ -238,11 +238,9 @@ class ReadGroups(Design):
                             & bursts.kept[:self.CORES].all())]
         wanted = Signal(self.CORES + 1)
         m.d.sync += wanted.eq(Mux(self.r, bursts.kept, 0))
-        m.d.comb += Assert(Cat(beats[len(IDS)].valid for beats in side.beats)
-                           == wanted[:self.CORES])
-        for k, beats in enumerate(side.beats):
-            with m.If(wanted[k]):
-                m.d.comb += Assert(beats[len(IDS)].payload.resp == wanted[-1])
+        m.d.comb += Assert(side.whose[len(IDS)] == wanted[:self.CORES])
+        with m.If(wanted[:self.CORES].any()):
+            m.d.comb += Assert(side.beat.resp == wanted[-1])
 
 
 class WriteOrder(Design):

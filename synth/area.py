@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
-from hw.chip.top import verilog as chip_verilog
-from hw.top import verilog_of
+from hw.chip.top import CORE, UNCORE, uncore_verilog
+from hw.top import verilog as core_verilog, verilog_of
 from isa.chip import CHIPS, ChipConfig
 from isa.config import Config, ConfigError
 from isa.presets import load_config
@@ -100,7 +100,8 @@ def counts(cells: Mapping[str, dict[str, Any]]) -> Counter[str]:
 
 
 def synthesize(config: Config | ChipConfig, block: str, target: str) -> dict[str, int]:
-    """Cells of a block by column.
+    """Cells of a block by column; of a whole chip those of one core, as many times as it has it,
+    and those of the rest.
 
     Raises
     ------
@@ -109,9 +110,13 @@ def synthesize(config: Config | ChipConfig, block: str, target: str) -> dict[str
     SynthesisError
         If Yosys fails.
     """
-    text = (chip_verilog(config) if isinstance(config, ChipConfig) and block == CHIP
-            else verilog_of(component(config, block), block))
-    return columns(counts(mapped(text, block, target)), target)
+    if isinstance(config, ChipConfig) and block == CHIP:
+        cells = counts(mapped(uncore_verilog(config), UNCORE, target))
+        core = counts(mapped(core_verilog(config.core), CORE, target))
+        cells.update({kind: config.cores * count for kind, count in core.items()})
+    else:
+        cells = counts(mapped(verilog_of(component(config, block), block), block, target))
+    return columns(cells, target)
 
 
 def columns(cells: Mapping[str, int], target: str) -> dict[str, int]:

@@ -28,6 +28,7 @@ from hw.memory.axi import ID_BITS, Resp, address_layout, read_layout
 from hw.parts.choice import one_of, turns
 from hw.parts.delay import later
 from hw.parts.fifo import Fifo
+from hw.parts.repeated import repeated
 from hw.parts.skid import Skid
 from isa.config import Config
 
@@ -53,7 +54,9 @@ class ChannelReads(wiring.Component):
     -------
     asks : for each core, a stream of ``ask_layout(config, groups)`` for each of
         ``kinds(groups)``
-    beats : for each core, a stream of ``beat_layout(config)``, always ready, for each of them
+    beat : ``beat_layout(config)``
+    whose : ``cores`` for each of ``kinds(groups)``
+        Those that ``beat`` is for, and always take it.
     members : ``cores`` bits for each group
     stand : ``cores`` for each of :data:`hw.chip.core_reads.IDS`
         Who stands at its meeting, if there are groups.
@@ -65,7 +68,8 @@ class ChannelReads(wiring.Component):
     """Bursts of a group and kind under way."""
 
     asks: list[list[stream.Interface]]
-    beats: list[list[stream.Interface]]
+    beat: data.View
+    whose: list[Signal]
     members: list[Signal]
     stand: list[Signal]
     ar: stream.Interface
@@ -76,8 +80,7 @@ class ChannelReads(wiring.Component):
         self._owner = owner_layout(cores, groups)
         super().__init__({
             "asks": In(stream.Signature(ask_layout(config, groups))).array(cores, kinds(groups)),
-            "beats": Out(stream.Signature(beat_layout(config), always_ready=True)).array(
-                cores, kinds(groups)),
+            "beat": Out(beat_layout(config)), "whose": Out(cores).array(kinds(groups)),
             "members": In(cores).array(groups), "stand": Out(cores).array(len(IDS)),
             "ar": Out(stream.Signature(address_layout(config, self._owner.size))),
             "r": In(stream.Signature(read_layout(config, self._owner.size)))})
@@ -91,23 +94,22 @@ class ChannelReads(wiring.Component):
         m.d.sync += there.eq(self.r.valid)
         owner = data.View(self._owner, came.id)
         asking = [self._core(m, core, asks) for core, asks in enumerate(self.asks)]
-        whose: list[Value] = []
         differ: Value = Const(0)
         for kind, axi_id in enumerate(IDS if self._groups else ()):
-            mine = there & (owner.id == axi_id)
-            of_groups, cores, bad = self._meeting(
-                m, kind, [mine & (owner.core == self._cores + g) for g in range(self._groups)],
-                came.last)
+            mine = Signal(self._groups, name=f"mine{kind}")
+            m.d.comb += mine.eq(Cat(there & (owner.id == axi_id) & (owner.core == self._cores + g)
+                                    for g in range(self._groups)))
+            of_groups, cores, bad = self._meeting(m, platform, kind, mine, came.last)
             asking.append(of_groups)
-            whose.append(cores)
             differ = differ | bad
+            m.d.comb += self.whose[len(IDS) + kind].eq(cores)
         self._choose(m, asking, out.i)
-        resp = Mux(differ & (came.resp == 0), Resp.EXOKAY, came.resp)
-        for core, beats in enumerate(self.beats):
-            own = [there & (owner.core == core) & (owner.id == axi_id) for axi_id in IDS]
-            for beat, mine in zip(beats, [*own, *(cores[core] for cores in whose)], strict=True):
-                m.d.comb += [beat.valid.eq(mine), beat.payload.data.eq(came.data),
-                             beat.payload.resp.eq(resp), beat.payload.last.eq(came.last)]
+        m.d.comb += [
+            *(whose.eq(Cat(there & (owner.core == core) & (owner.id == axi_id)
+                           for core in range(self._cores)))
+              for axi_id, whose in zip(IDS, self.whose, strict=False)),
+            self.beat.resp.eq(Mux(differ & (came.resp == 0), Resp.EXOKAY, came.resp)),
+            self.beat.data.eq(came.data), self.beat.last.eq(came.last)]
         return m
 
     def _one(self, name: str) -> stream.Interface:
@@ -131,12 +133,12 @@ class ChannelReads(wiring.Component):
             m.d.sync += fetch_first.eq(~fetches)
         return one
 
-    def _meeting(self, m: Module, kind: int, there: list[Value], last: Value
+    def _meeting(self, m: Module, platform: object, kind: int, there: Signal, last: Value
                  ) -> tuple[stream.Interface, Value, Value]:
         """What groups ask for, of one of :data:`IDS`; of the beat that is ``there`` for one of
         them, whose it is, and whether those differ."""
-        name = f"meeting{kind}"
-        m.submodules[name] = meeting = Meeting(self._config, self._cores, self._groups)
+        meeting = repeated(m, platform, "meeting", kind,
+                           lambda: Meeting(self._config, self._cores, self._groups))
         for asks, ask in zip(self.asks, meeting.asks, strict=True):
             connect(m, flipped(asks[len(IDS) + kind]), ask)
         one, met = self._one(f"groups{kind}"), meeting.met
@@ -148,14 +150,15 @@ class ChannelReads(wiring.Component):
             owner.id.eq(IDS[kind]), owner.core.eq(self._cores + met.payload.group)]
         entries = []
         for g, mine in enumerate(there):
-            m.submodules[f"{name}_whose{g}"] = whose = Fifo(self._cores + 1, self.MET)
+            m.submodules[f"whose{kind}_{g}"] = whose = Fifo(self._cores + 1, self.MET)
             m.d.comb += [
                 meeting.room[g].eq(whose.i.ready),
                 whose.i.valid.eq(met.valid & met.ready & (met.payload.group == g)),
                 whose.i.payload.eq(Cat(met.payload.cores, met.payload.differ)),
                 whose.o.ready.eq(mine & last)]
             entries.append(whose.o.payload)
-        entry = one_of(there, entries)
+        entry = Signal(self._cores + 1, name=f"whose{kind}")
+        m.d.comb += entry.eq(one_of(there, entries))
         return one, entry[:-1], entry[-1]
 
     def _choose(self, m: Module, asking: list[stream.Interface], to: stream.Interface) -> None:

@@ -11,7 +11,7 @@
 
 One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
 core that hangs in its reset holds up nobody. While a core is set up its queue's next jobs are
-fetched, so that those of a gang do not wait for memory behind what its first cores read.
+fetched (:mod:`hw.chip.jobs_ahead`).
 
 A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
 have been cleared if another tenant was there. A core is a member from then on until its job has
@@ -25,6 +25,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.chip.gangs import Gangs
+from hw.chip.jobs_ahead import JobsAhead
 from hw.chip.lite import access_layout
 from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
@@ -43,10 +44,6 @@ ALIGN_BITS = 5
 
 LAID_OUT = ("members", "teams", "base", "reads", "readers")
 """What is known of gangs outside."""
-
-SLOT = 2
-JOBS = 1 << SLOT
-"""That are fetched of a queue at most."""
 
 REGION_WRITES = 4 * len(Region)
 """Writes to a core's region registers."""
@@ -130,6 +127,7 @@ class Dispatch(wiring.Component):
         m = Module()
         self._registers(m)
         self._gang_of_queue(m)
+        self._jobs_of_queue(m)
         self._memories(m)
         with m.FSM() as fsm:
             self._look(m)
@@ -142,8 +140,8 @@ class Dispatch(wiring.Component):
             self._refuse(m)
             self._send(m)
         begins = ("CHOOSE", "CHOOSE FREE", "FORM", "CHECK", "LAUNCH", "LAUNCH WRITE")
-        self._fetch_ahead(m, Cat(fsm.ongoing(state) for state in begins).any(),
-                          fsm.ongoing("FETCHING"))
+        m.d.comb += [self._jobs.ahead.eq(Cat(fsm.ongoing(state) for state in begins).any()),
+                     self._jobs.wanted.eq(fsm.ongoing("FETCHING"))]
         return m
 
     def _registers(self, m: Module) -> None:
@@ -151,16 +149,12 @@ class Dispatch(wiring.Component):
         self._core, self._queue = Signal(range(chip.cores)), Signal(range(chip.queues))
         self._item = Signal(range(1 + chip.queues))
         self._step = Signal(range(max(REGION_WRITES + 8, WORDS + 4)))
-        self._there = Array(Signal(range(JOBS + 1), name=f"there{q}") for q in range(chip.queues))
-        self._fetched, self._slot = Signal(range(JOBS + 1)), Signal(SLOT)
-        self._whose, self._fetches, self._took = Signal(range(chip.queues)), Signal(), Signal()
         self._known = Signal(chip.cores)
         self._tenants = Array(Signal(16, name=f"tenant{k}") for k in range(chip.cores))
         self._refusal = Signal(8)
         self._lease = view_of(queue_layout(chip))
         self._head, self._tail = Signal(16), Signal(16)
         m.d.comb += [self._lease.eq(self.queues[self._queue]),
-                     self._fetched.eq(self._there[self._queue]),
                      self._head.eq(self.heads[self._queue]),
                      self._tail.eq(self.tails[self._queue])]
 
@@ -175,23 +169,28 @@ class Dispatch(wiring.Component):
             *(to.eq(of) for name in LAID_OUT
               for to, of in zip(getattr(self, name), getattr(gangs, name), strict=True))]
 
+    def _jobs_of_queue(self, m: Module) -> None:
+        """Those of the queue at hand from its head on."""
+        m.submodules.jobs = self._jobs = jobs = JobsAhead(self._chip)
+        self._word_at, self._word = jobs.word_at, jobs.word
+        m.d.comb += [
+            jobs.queue.eq(self._queue), jobs.head.eq(self._head),
+            jobs.posted.eq(self._lease.jobs_tail - self._head), self.read.eq(jobs.read),
+            *(getattr(jobs, name).eq(getattr(self, name))
+              for name in ("busy", "failed", "index", "got", "arrived"))]
+        with m.If(jobs.read):
+            m.d.sync += self.at.eq(self._place(self._lease.jobs_base, jobs.position))
+
     def _memories(self, m: Module) -> None:
-        """Some jobs for each queue, those from its head on; a record; and what is known of each
-        core's job."""
+        """A record, and what is known of each core's job."""
         chip = self._chip
         self._note = data.StructLayout({"tag": 64, "queue": range(chip.queues), "position": 16})
-        jobs: memory.Memory = memory.Memory(shape=32, depth=chip.queues * JOBS * WORDS, init=[])
         record: memory.Memory = memory.Memory(shape=32, depth=WORDS, init=[])
         notes: memory.Memory = memory.Memory(shape=self._note, depth=chip.cores, init=[])
-        m.submodules.jobs, m.submodules.record, m.submodules.notes = jobs, record, notes
-        job_in, job_out = jobs.write_port(), jobs.read_port(domain="comb")
+        m.submodules.record, m.submodules.notes = record, notes
         self._put, record_out = record.write_port(), record.read_port(domain="comb")
         self._keep, self._kept = notes.write_port(), notes.read_port(domain="comb")
-        self._word_at, self._word = Signal(range(WORDS)), job_out.data
         m.d.comb += [
-            job_in.addr.eq(Cat(self.index, self._slot, self._whose)),
-            job_in.data.eq(self.got), job_in.en.eq(self.arrived),
-            job_out.addr.eq(Cat(self._word_at, self._head[:SLOT], self._queue)),
             record_out.addr.eq(self.index), self.given.eq(record_out.data),
             self._keep.addr.eq(self._core), self._kept.addr.eq(self._core)]
 
@@ -217,7 +216,7 @@ class Dispatch(wiring.Component):
                     m.next = "LOOK AT"
                 with m.Elif(waits):
                     m.next = "FETCH"
-                    with m.If(self._there[queue].any()):
+                    with m.If(self._jobs.there.bit_select(queue, 1)):
                         m.next = "CHOOSE"
         with m.State("LOOK AT"):
             m.d.sync += self._core.eq(first(chosen))
@@ -247,24 +246,16 @@ class Dispatch(wiring.Component):
 
     def _fetch(self, m: Module) -> None:
         with m.State("FETCH"):
-            with m.If(~self._fetches):
+            with m.If(~self._jobs.fetches):
                 m.next = "CHOOSE"
-                with m.If(~self._fetched.any()):
-                    self._begin_fetch(m)
+                with m.If(~self._jobs.there.bit_select(self._queue, 1)):
+                    m.d.comb += self._jobs.begin.eq(1)
                     m.next = "FETCHING"
         with m.State("FETCHING"):
-            with m.If(~self._fetches):
+            with m.If(~self._jobs.fetches):
                 m.next = "CHOOSE"
                 with m.If(self.failed):
                     self._refused(m, Refusal.MEMORY)
-
-    def _begin_fetch(self, m: Module) -> None:
-        """Of the first job of the queue at hand that is not there."""
-        position = Signal(16)
-        m.d.comb += [position.eq(self._head + self._fetched), self.read.eq(1)]
-        m.d.sync += [self._fetches.eq(1), self._whose.eq(self._queue),
-                     self._slot.eq(position[:SLOT]),
-                     self.at.eq(self._place(self._lease.jobs_base, position))]
 
     def _refused(self, m: Module, why: Refusal) -> None:
         m.d.sync += [self._refusal.eq(why), self._step.eq(0)]
@@ -277,8 +268,9 @@ class Dispatch(wiring.Component):
         wanted, idle, may, free, own = (Signal(chip.cores, name=n) for n in
                                         ("wanted", "idle", "may", "free", "own"))
         masks = [(JobWord.CORES, wanted), (JobWord.GANG, gang)]
-        parts = [(word + k, mask[32 * k:][:32], self._word) for word, mask in masks
-                 for k in range(-(-chip.cores // 32))]
+        parts: list[tuple[int, Value, Value]] = [
+            (word + k, mask[32 * k:][:32], self._word) for word, mask in masks
+            for k in range(-(-chip.cores // 32))]
         parts.append((JobWord.START, self._team, self._word[TEAM:START_BITS]))
         match = Cat(self._known[k] & (self._tenants[k] == lease.tenant)
                     for k in range(chip.cores))
@@ -388,24 +380,9 @@ class Dispatch(wiring.Component):
             self._taken(m)
             m.next = "LOOK"
 
-    def _fetch_ahead(self, m: Module, begins: Value, wanted: Value) -> None:
-        """While the job at the head ``begins``, or waits for a core, the next ones are fetched. One
-        that the memory does not give is not there, unless it is ``wanted`` now, and refused."""
-        waiting, came = Signal(16), Signal()
-        m.d.comb += [waiting.eq(self._lease.jobs_tail - self._head),
-                     came.eq(self._fetches & ~self.busy)]
-        with m.If(came):
-            m.d.sync += self._fetches.eq(0)
-        with m.Elif(begins & ~self._fetches & (self._fetched != JOBS) & (waiting > self._fetched)):
-            self._begin_fetch(m)
-        more = came & (~self.failed | wanted)
-        for q, there in enumerate(self._there):
-            m.d.sync += there.eq(there + (more & (self._whose == q))
-                                 - (self._took & (self._queue == q)))
-
     def _taken(self, m: Module) -> None:
         """The job at the head of the queue is done with."""
-        m.d.comb += self._took.eq(1)
+        m.d.comb += self._jobs.taken.eq(1)
         m.d.sync += self.heads[self._queue].eq(self._head + 1)
 
     def _collect(self, m: Module) -> None:
@@ -486,7 +463,7 @@ class Dispatch(wiring.Component):
 
     def _send(self, m: Module) -> None:
         with m.State("SEND"):
-            with m.If(~self._fetches):
+            with m.If(~self._jobs.fetches):
                 m.d.comb += self.write.eq(1)
                 m.d.sync += self.at.eq(self._place(self._lease.records_base, self._tail))
                 m.next = "SENDING"

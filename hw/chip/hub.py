@@ -32,11 +32,10 @@ each way. Every port ends in registers, but for one gate at ``ar.ready`` of a co
 """
 
 from functools import reduce
-from itertools import chain
 from operator import or_
 
 from amaranth.hdl import Elaboratable, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.chip.channel_reads import ChannelReads, owner_layout
@@ -45,6 +44,7 @@ from hw.chip.core_reads import CoreReads
 from hw.chip.core_writes import CoreWrites
 from hw.chip.depths import Depths, fetch_depths, load_depths, store_depths
 from hw.memory.axi import AXI4, AXIPort
+from hw.parts.repeated import repeated
 from isa.config import Config
 
 
@@ -113,22 +113,33 @@ class Hub(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         config, (load, fetch, store) = self._config, self._depths
-        reads = [CoreReads(config, self._channels, (load, fetch), self._groups)
-                 for _ in self.cores]
-        writes = [CoreWrites(config, self._channels, store) for _ in self.cores]
-        for k, (core, read, write) in enumerate(zip(self.cores, reads, writes, strict=True)):
-            m.submodules[f"core_reads{k}"], m.submodules[f"core_writes{k}"] = read, write
-            m.d.comb += [read.gang.eq(self.gang[k]), read.together.eq(self.together[k])]
-            for name, part in (("ar", read), ("aw", write), ("w", write)):
-                connect(m, flipped(getattr(core, name)), getattr(part, name))
-            connect(m, read.r, flipped(core.r))
-            connect(m, write.b, flipped(core.b))
+        reads, writes = [], []
+        for k in range(len(self.cores)):
+            reads.append(repeated(m, platform, "core_reads", k, lambda: CoreReads(
+                config, self._channels, (load, fetch), self._groups)))
+            writes.append(repeated(m, platform, "core_writes", k, lambda: CoreWrites(
+                config, self._channels, store)))
+            self._core(m, k, reads[k], writes[k])
         stand = []
         for c in range(self._channels):
-            stand.append(self._reads(m, c, [r.asks for r in reads], [r.beats for r in reads]))
-            self._writes(m, c, writes)
+            read_side = repeated(m, platform, "channel_reads", c, lambda: ChannelReads(
+                config, self._cores, self._groups))
+            write_side = repeated(m, platform, "channel_writes", c, lambda: ChannelWrites(
+                config, self._cores, self._groups))
+            self._reads(m, c, read_side, reads)
+            self._writes(m, c, write_side, writes)
+            stand.append(read_side.stand)
         self._hold(m, *(reduce(or_, kind) for kind in zip(*stand, strict=True)))
         return m
+
+    def _core(self, m: Module, k: int, read: CoreReads, write: CoreWrites) -> None:
+        """The port of a core."""
+        core = self.cores[k]
+        m.d.comb += [read.gang.eq(self.gang[k]), read.together.eq(self.together[k])]
+        for name, part in (("ar", read), ("aw", write), ("w", write)):
+            connect(m, flipped(getattr(core, name)), getattr(part, name))
+        connect(m, read.r, flipped(core.r))
+        connect(m, write.b, flipped(core.b))
 
     def _hold(self, m: Module, loads: Value, fetches: Value) -> None:
         """Who is held, of those that stand at a meeting somewhere."""
@@ -141,26 +152,20 @@ class Hub(wiring.Component):
         if held:
             m.d.sync += self.held.eq(reduce(or_, held))
 
-    def _reads(self, m: Module, c: int, asks: list[list[list[stream.Interface]]],
-               beats: list[list[list[stream.Interface]]]) -> list[Signal]:
-        """AR and R of a channel, with all kinds of reads of the cores. Returns who stands at its
-        meetings, for each of LOAD and instruction fetch."""
-        m.submodules[f"channel_reads{c}"] = side = ChannelReads(self._config, self._cores,
-                                                                self._groups)
+    def _reads(self, m: Module, c: int, side: ChannelReads, cores: list[CoreReads]) -> None:
+        """AR and R of a channel, with all kinds of reads of the cores."""
         channel = self.channels[c]
         connect(m, side.ar, flipped(channel.ar))
         connect(m, flipped(channel.r), side.r)
         m.d.comb += [to.eq(of) for to, of in zip(side.members, self.members, strict=True)]
-        for ours, theirs in zip(chain(*asks), chain(*side.asks), strict=True):
-            connect(m, ours[c], theirs)
-        for ours, theirs in zip(chain(*beats), chain(*side.beats), strict=True):
-            connect(m, theirs, ours[c])
-        return side.stand
+        for k, (core, asks) in enumerate(zip(cores, side.asks, strict=True)):
+            for ours, theirs in zip(core.asks, asks, strict=True):
+                connect(m, ours[c], theirs)
+            for beats, whose in zip(core.beats, side.whose, strict=True):
+                m.d.comb += [beats[c].valid.eq(whose[k]), beats[c].payload.eq(side.beat)]
 
-    def _writes(self, m: Module, c: int, cores: list[CoreWrites]) -> None:
+    def _writes(self, m: Module, c: int, side: ChannelWrites, cores: list[CoreWrites]) -> None:
         """AW, W and B of a channel."""
-        m.submodules[f"channel_writes{c}"] = side = ChannelWrites(self._config, self._cores,
-                                                                  self._groups)
         channel = self.channels[c]
         connect(m, side.aw, flipped(channel.aw))
         connect(m, side.w, flipped(channel.w))

@@ -75,7 +75,8 @@ class Meeting(wiring.Component):
         pieces = [Cat(ask.payload.addr, ask.payload.len) for ask in self.asks]
         found, stand = [], []
         for g, members in enumerate(self.members):
-            here = Cat(ask.valid & (ask.payload.group == g + 1) for ask in self.asks)
+            here = Signal(self._cores, name=f"here{g}")
+            m.d.comb += here.eq(Cat(ask.valid & (ask.payload.group == g + 1) for ask in self.asks))
             ready, whom, first, differ = self._group(m, g, here, members, pieces)
             # who stands there stays; but one that goes is still seen in this cycle
             m.d.sync += there[g].eq(ready & ~(goes & who[g]))

@@ -7,8 +7,8 @@ joins with cores that were built for themselves.
 
 import re
 
-from amaranth.hdl import (ClockSignal, Elaboratable, Instance, Module, ResetInserter, ResetSignal,
-                          Signal)
+from amaranth.hdl import (ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Instance, Module,
+                          ResetSignal, Signal)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,7 @@ from hw.chip.uncore import Uncore, channel_bus
 from hw.exchange.ports import Exchange
 from hw.memory.axi import AXI4, AXI4Lite
 from hw.memory.plain import PlainAXI
+from hw.parts.repeated import Repeated, ports
 from hw.top import TOP as CORE, verilog as core_verilog, verilog_of
 from isa.chip import ChipConfig
 
@@ -81,9 +82,11 @@ class ChipUncore(wiring.Component):
         m = Module()
         plain = self._plain
         uncore, reset = Uncore(self._chip), Signal(init=1, reset_less=True)
+        m.submodules.uncore = DomainRenamer("uncore")(uncore)
+        m.domains.uncore = ClockDomain()
         m.d.sync += reset.eq(ResetSignal())
-        m.submodules.uncore = ResetInserter(reset)(uncore)
-        m.d.comb += self.irq.eq(uncore.irq)
+        m.d.comb += [ClockSignal("uncore").eq(ClockSignal()), ResetSignal("uncore").eq(reset),
+                     self.irq.eq(uncore.irq)]
         # the host may ask in the first cycle without rst
         plain.host.connect(m, self, uncore.host, shut=reset)
         for port, channel in zip(plain.channels, uncore.channels, strict=True):
@@ -129,27 +132,36 @@ class Chip(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         clocked = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-        uncore, cores = dict(clocked), [dict(clocked) for _ in range(self._cores)]
+        uncore, each = dict(clocked), [dict(clocked) for _ in range(self._cores)]
         for name, member in self._all.items():
             out, core = member.flow == Out, CORE_PORT.match(name)
             wire = Signal(member.shape, name=name) if core else getattr(self, name)
             uncore[f"{'io'[out]}_{name}"] = wire
             if core:
                 plain = re.sub("^(axil_|axi_|x_)", lambda p: self.PREFIXES[p[0]], core["port"])
-                cores[int(core["number"])][f"{'oi'[out]}_{plain}"] = wire
+                each[int(core["number"])][f"{'oi'[out]}_{plain}"] = wire
         m.submodules.uncore = Instance(INNER, **uncore)
-        for k, ports in enumerate(cores):
-            m.submodules[f"core{k}"] = Instance(CORE, **ports)
+        for k, wires in enumerate(each):
+            m.submodules[f"core{k}"] = Instance(CORE, **wires)
         return m
 
 
 def verilog(chip: ChipConfig, gated: bool = False, name: str = TOP) -> str:
     """Verilog of a chip, top module ``name``; with ``gated`` clocks, and the model of their gate.
     """
-    return "\n".join([verilog_of(Chip(chip), name), verilog_of(ChipUncore(chip), INNER),
+    return "\n".join([verilog_of(Chip(chip), name), uncore_verilog(chip, INNER),
                       core_verilog(chip.core, gated=gated)])
 
 
-def uncore_verilog(chip: ChipConfig) -> str:
-    """Verilog of a chip without its cores, top module :data:`UNCORE`."""
-    return verilog_of(ChipUncore(chip), UNCORE)
+def uncore_verilog(chip: ChipConfig, name: str = UNCORE) -> str:
+    """Verilog of a chip without its cores, top module ``name``, and of its repeated parts."""
+    platform = Repeated()
+    texts = [verilog_of(ChipUncore(chip), name, platform)]
+    done: set[str] = set()
+    while waiting := platform.parts.keys() - done:
+        for name in sorted(waiting):
+            part = platform.parts[name]
+            signals = {port: (signal, None) for port, _, signal in ports(part)}
+            texts.append(verilog_of(part, name, platform, signals))
+        done |= waiting
+    return "\n".join(texts)
