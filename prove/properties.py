@@ -10,6 +10,7 @@ from isa.instructions import WAIT_REACH
 from isa.config import Config
 from prove.between import Exchanges
 from prove.checker import Design, Result, check
+from prove.clusters import Clusters
 from prove.controller import Fetches, Requests, Splits
 from prove.dma import Halted, Loads, Stores
 from prove.exchange import Awaits, Landings, Sends
@@ -202,4 +203,9 @@ PROPERTIES = (
                   f"{Exchanges.CORES - 1} times at most; while all give, take and land what they "
                   f"can, an answer comes in {Exchanges.SLOW} cycles",
              design=lambda: Exchanges(small(8, 2)), cycles=11, seconds=0, quick=False),
+    Property(name="clusters", block="hw/chip/exchange.py",
+             says="bursts of four cores in two clusters: those of any core land at any other one "
+                  "that they are for once, in order and unchanged, whatever lands there of others; "
+                  "each is answered once, in order, and not before that one has landed it",
+             design=lambda: Clusters(small(8, 2)), cycles=9, seconds=0, quick=False),
 )

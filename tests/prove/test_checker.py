@@ -14,7 +14,7 @@ from hw.parts.choice import any_before
 from hw.parts.fifo import Fifo
 from hw.parts.skid import Skid
 from isa.instructions import HEAD, SIGNAL_BITS, UNIT_BYTES, WAIT_BITS, WAIT_REACH
-from prove import between, checker, controller, dma, exchange, gathers, hub, ports
+from prove import between, checker, clusters, controller, dma, exchange, gathers, hub, ports
 from prove.checker import Vacuous, check
 from prove.dma import Halted
 from prove.properties import small, wide
@@ -144,14 +144,16 @@ def hasty(m, name, port, valid, write, last):
     ("chip.exchange_bus.turns", fixed, lambda: between.Exchanges(small(8, 2)), 9),
     ("chip.exchange_bus.one_of", lambda choice, values: list(values)[0],
      lambda: between.Exchanges(small(8, 2)), 9),
+    ("chip.exchange.one_of", lambda choice, values: list(values)[0],
+     lambda: clusters.Clusters(small(8, 2)), 8),
     ("memory.lane_writer.write_out", hasty, lambda: exchange.Landings(wide(8, 2)), 9),
     ("exchange.send.Mux", lambda empty, one, count: count,
      lambda: exchange.Sends(small(8, 2)), 17),
     ("exchange.signals.SIGNAL_BITS", SIGNAL_BITS - 1, exchange.Awaits, 7),
     ("exchange.gate.WAIT_BITS", WAIT_BITS - 1, lambda: GangWaits(WAIT_REACH - 1), 7)])
 def test_an_exchange_that_is_wrong_is_refuted(name, wrong, design, cycles, monkeypatch):
-    """The first core always, at two places; words that count before they are made; a SIGNAL without
-    a burst; counters that are shorter than what they are compared with."""
+    """The first core always, at two places; the first bus always; words that count before they are
+    made; a SIGNAL without a burst; counters that are shorter than what they are compared with."""
     monkeypatch.setattr(f"hw.{name}", wrong)
     assert not check(design(), cycles).holds
 
