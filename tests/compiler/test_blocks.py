@@ -53,7 +53,7 @@ def blocks(draw: st.DrawFn) -> Block:
         rotates=draw(st.booleans()), merged=draw(st.booleans()))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck),
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck),
           derandomize=True)
 @given(blocks(), st.integers(0, 99))
 def test_random_blocks(block: Block, seed: int) -> None:

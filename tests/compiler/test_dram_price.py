@@ -94,7 +94,7 @@ def test_what_is_no_price(price: float) -> None:
         compile_model(model, PRESETS["tiny"], dram_price=price)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**6), st.lists(st.sampled_from(
     ["conv", "conv", "add", "residual", "residual", "pool", "concat", "turn"]), min_size=2,
     max_size=9), st.sampled_from(MACHINES), st.sampled_from([0.75, 0.95]))

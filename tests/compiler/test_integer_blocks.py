@@ -48,7 +48,7 @@ def accurate(block: Block, seed: int, config: Config = TINY, islands: bool = Tru
     assert 10 * np.log10((want ** 2).sum() / ((got - want) ** 2).sum()) >= LEAST
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck),
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck),
           derandomize=True)
 @given(blocks(), st.integers(0, 99))
 def test_random_blocks(block: Block, seed: int) -> None:
