@@ -101,9 +101,9 @@ class JobsAhead(wiring.Component):
 
     def _memory(self, m: Module, slot: Signal, whose: Signal) -> None:
         """Where the jobs are; the one that comes goes to a slot of whose it is."""
-        jobs: memory.Memory = memory.Memory(shape=32, depth=self._queues * JOBS * WORDS, init=[])
-        m.submodules.jobs = jobs
-        write, read = jobs.write_port(), jobs.read_port(domain="comb")
+        kept: memory.Memory = memory.Memory(shape=32, depth=self._queues * JOBS * WORDS, init=[])
+        m.submodules.kept = kept
+        write, read = kept.write_port(), kept.read_port(domain="comb")
         m.d.comb += [
             write.addr.eq(Cat(self.index, slot, whose)), write.data.eq(self.got),
             write.en.eq(self.arrived), self.word.eq(read.data),
