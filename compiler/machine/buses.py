@@ -14,6 +14,10 @@ from isa.instructions import Opcode
 Who = list[tuple[int, Ask]]
 """Cores that are answered together, and what each asked for."""
 
+Through = tuple[Who, int, int | None]
+"""Who has got all that was asked for, when, and of what came through a hub when the last burst of
+it could have (:meth:`compiler.machine.running.Running.answer`)."""
+
 
 class Memory:
     """Gives all who are under way beats at the same rate, and each at most one a cycle, so that
@@ -53,12 +57,12 @@ class Memory:
         heapq.heappush(self._active, (self._given + who[0][1].beats, self._count, who))
         self._went_on()
 
-    def leave(self) -> Who:
-        """The next ones are through."""
+    def leave(self, until: float) -> Through:
+        """The next ones are through; ``until``: there is no other event before."""
         self._now = self.end
         self._given, _, who = heapq.heappop(self._active)
         self._went_on()
-        return who
+        return who, round(self._now), None
 
 
 class Bus:
@@ -95,14 +99,14 @@ class Bus:
             ask, left = self._left[self._sends]
             self.end = now + min(left, ask.burst)
 
-    def leave(self) -> Who:
+    def leave(self) -> Through:
         """A burst is through: whose, if it was the last one that was asked for."""
-        core = self._sends
+        core, now = self._sends, self.end
         ask, left = self._left.pop(core)
         if left > ask.burst:
             self._left[core] = ask, left - ask.burst
-        self._turn(self.end)
-        return [] if left > ask.burst else [(core, ask)]
+        self._turn(now)
+        return [] if left > ask.burst else [(core, ask)], round(now), None
 
 
 class Signals:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from compiler.machine.constants import DRAM_ALIGN
 from compiler.machine.steps import Step
 from compiler.machine.timing import CONFLICTS, EXCHANGERS, LANDING, MOVERS, Machine, window_cycles
 from isa.config import Config
@@ -18,9 +19,6 @@ from isa.instructions import WAIT_BITS, Opcode
 MEMORY = "memory"
 """The line of all transfers with the memory, which ask in the order of the program."""
 
-AHEAD = 1024
-"""Bytes of instructions that are read in front of the first transfer."""
-
 Times = list[tuple[int, int, int]]
 """For each step its start, when its engine is free again, and its completion."""
 
@@ -28,7 +26,8 @@ Times = list[tuple[int, int, int]]
 class Ask(NamedTuple):
     """What a program under way wants from outside: so many beats of its memory, from a cycle on,
     which cores with the same program may read ``together``; or for a ``step`` of a gang so many
-    cycles of the bus between the cores, in bursts of at most ``burst``, or what it awaits."""
+    cycles of the bus between the cores, or what it awaits. Behind a hub and on the bus beats come
+    in bursts of at most ``burst``."""
 
     first: int
     beats: int
@@ -45,9 +44,6 @@ class Running:
     ----------
     steps : list of Step
     config : Config
-    hub : bool
-        Whether it is that of a rank: its memory is behind a chip's hub, where others feel what it
-        reads of its instructions ahead.
 
     Attributes
     ----------
@@ -55,27 +51,30 @@ class Running:
         Of all steps, once nothing that was asked for is left; zeros where a step has not started.
     """
 
-    def __init__(self, steps: list[Step], config: Config, hub: bool = False):
+    HUB = False
+    """Whether its memory is behind that of a chip."""
+
+    def __init__(self, steps: list[Step], config: Config):
         self._steps, self._config = steps, config
-        self._machine = machine = Machine(config, hub)
+        self._machine = machine = Machine(config, self.HUB)
+        self._beats = list(map(machine.beats, steps))
         self.times: Times = [(0, 0, 0)] * len(steps)
         self._done: dict[str, list[int]] = {q: [] for q in machine.free}
         self._lines: dict[str, list[int]] = {}
         self._needs: list[list[tuple[str, int]]] = []   # queues, and how many have to be complete
         self._reads: list[int] = []     # beats of instructions in front of each transfer
-        count, there, read = dict.fromkeys(machine.free, 0), 0, 0
-        ahead, code = AHEAD // config.bus_bytes if hub else 0, sum(map(machine.beats, steps))
-        for i, step in enumerate(steps):
+        count, there = dict.fromkeys(machine.free, 0), 0
+        for i, (step, beats) in enumerate(zip(steps, self._beats)):
             f, line = step.fields, self._line(step)
             self._lines.setdefault(line, []).append(i)
             self._needs.append([
                 (q, n - ((n - f[f"wait_{q}"]) & ((1 << WAIT_BITS) - 1)))
                 for bit, (q, n) in enumerate(count.items()) if f["wait_mask"] >> bit & 1])
             count[step.queue] += 1
-            there += machine.beats(step)
-            self._reads.append(min(there + ahead, code) - read)
+            there += beats
+            self._reads.append(there)
             if line == MEMORY:
-                read += self._reads[-1]
+                there = 0
         self._dispatched: list[int] = []
         self._head = dict.fromkeys(self._lines, 0)
         self._asked: dict[str, bool] = dict.fromkeys(self._lines, False)
@@ -94,40 +93,56 @@ class Running:
         """What it wants first."""
         return self._go_on()
 
-    def answer(self, ask: Ask, last: int) -> list[Ask]:
+    def answer(self, ask: Ask, last: int, asked: int | None = None) -> list[Ask]:
         """Go on, with the cycle in which the last beat of what was asked for has moved, or what is
-        awaited has come. Returns what it wants besides, not for earlier beats."""
+        awaited has come; ``asked``: of a transfer behind a hub the first cycle in which its last
+        burst could have. Returns what it wants besides, not for earlier beats."""
         line = ask.line
         self._asked[line] = False
         if line == MEMORY and not self._read:
             self._read, self._machine.bus = True, last
         else:
             self._read = self._read and line != MEMORY
-            self._complete(line, last)
+            self._complete(line, last, asked)
         return self._go_on()
 
     def _go_on(self) -> list[Ask]:
         """Do what can be done without further answers; returns what is asked for on the way."""
         asks: list[Ask] = []
-        moves = True
-        while moves:
-            moves = False
-            while (i := len(self._dispatched)) < len(self._steps) and self._machine.room(
-                    self._steps[i]):
-                self._dispatched.append(self._machine.dispatch(self._steps[i]))
+        self._dispatch()
+        news = True         # for lines that have not gone on
+        while news:
+            news = moves = False
             for line, those in self._lines.items():
                 while not self._asked[line] and self._head[line] < len(those):
-                    if line == MEMORY and not self._read:
-                        read = self._reads[those[self._head[line]]]
-                        ask: Ask | None = Ask(self._machine.bus, read, together=True)
-                    elif (waits := self._waits(i := those[self._head[line]])) is not None:
-                        ask, moves = self._start(i, line, waits), True
-                    else:
+                    goes, ask = self._next(line)
+                    if not goes:
                         break
-                    if ask is not None:
+                    moves = True
+                    if ask is None:
+                        news = True
+                    else:
                         self._asked[line] = True
                         asks.append(ask)
+            if moves and self._dispatch():
+                news = True
         return asks
+
+    def _dispatch(self) -> bool:
+        """Read what the queues have room for: whether there is anything."""
+        before = len(self._dispatched)
+        while (i := len(self._dispatched)) < len(self._steps) and self._machine.room(
+                self._steps[i]):
+            self._dispatched.append(self._machine.dispatch(self._steps[i], self._beats[i]))
+        return len(self._dispatched) > before
+
+    def _next(self, line: str) -> tuple[bool, Ask | None]:
+        """Whether a line can go on, and what its next step asks for."""
+        i = self._lines[line][self._head[line]]
+        if line == MEMORY and not self._read:
+            return True, Ask(self._machine.bus, self._reads[i], together=True)
+        waits = self._waits(i)
+        return (False, None) if waits is None else (True, self._start(i, line, waits))
 
     def _waits(self, i: int) -> int | None:
         """The last completion that a step waits for (0: none), None if that is not known yet."""
@@ -145,21 +160,33 @@ class Running:
         step = self._steps[i]
         start, first = self._machine.start(step, self._dispatched[i], waits)
         self.times[i] = start, 0, 0
-        if line == MEMORY:
-            return Ask(first, step.cycles, together=step.fields.get("group") == 1)
+        if step.queue in MOVERS:
+            return Ask(first, step.cycles, together=step.fields.get("group") == 1,
+                       burst=self._burst(self._run(step)), line=line)
         if line in EXCHANGERS:
-            runs = 1 if step.opcode is not Opcode.XFER else (
-                step.fields["n1"] * step.fields["n2"] * step.fields["n3"])
-            burst = min(round(LANDING * self._config.max_burst), -(-step.cycles // runs))
+            burst = min(round(LANDING * self._config.max_burst), self._run(step))
             return Ask(first, step.cycles, step, burst=burst, line=line)
         self._complete(line, first)
         return None
 
-    def _complete(self, line: str, last: int) -> None:
+    def _burst(self, run: int) -> int:
+        """Beats of a burst of a run, which is cut at multiples of the longest one, on average over
+        where it may begin."""
+        most, unit = self._config.max_burst, max(1, DRAM_ALIGN // self._config.bus_bytes)
+        return -(-run // max(1, round(1 + (run - unit) / most)))
+
+    @staticmethod
+    def _run(step: Step) -> int:
+        """Cycles of each run of words that follow one another."""
+        if step.opcode in (Opcode.SIGNAL, Opcode.AWAIT):
+            return step.cycles
+        return -(-step.cycles // (step.fields["n1"] * step.fields["n2"] * step.fields["n3"]))
+
+    def _complete(self, line: str, last: int, asked: int | None = None) -> None:
         i = self._lines[line][self._head[line]]
         self._head[line] += 1
         step, start = self._steps[i], self.times[i][0]
-        end = self._machine.end(step, start, last)
+        end = self._machine.end(step, start, last, asked)
         self.times[i] = start, self._machine.free[step.queue], end
         self._done[step.queue].append(end)
 

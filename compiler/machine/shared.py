@@ -11,14 +11,17 @@ the bus of their cluster, too, and wait for one another's signals.
 
 import heapq
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.machine.buses import Bus, Memory, Signals, Who
+from compiler.machine.hub import Hub
+from compiler.machine.rank import Rank
 from compiler.machine.running import Ask, Running, Times, added_by, beside
 from compiler.machine.steps import Step
 from compiler.machine.timing import timed
-from isa.chip import CLUSTER
+from isa.chip import CLUSTER, MOST_QUEUES
 from isa.config import Config
 from isa.instructions import PLACES, Opcode
 from isa.program import Program
@@ -36,8 +39,14 @@ def steps_of(program: Program) -> list[Step]:
 
 
 GANG_START = 82
-"""Cycles from the start of a rank to that of the next one: the chip control sets up one core after
-the other."""
+"""Cycles from the start of a core to that of the next one, of up to four: the chip control sets up
+one core after the other."""
+
+
+def begins(number: int, cores: int) -> int:
+    """The cycle in which one of so many cores begins. Between two of them the chip control looks at
+    each job queue, of which larger chips have more, a cycle each."""
+    return number * (GANG_START + max(0, min(cores, MOST_QUEUES) - CLUSTER))
 
 
 @dataclass
@@ -94,12 +103,12 @@ def together(programs: Sequence[Program], bytes_a_cycle: float,
     config, = machines.values()
     alone = {id(p): beside(steps_of(p), config) for p in programs}
     cores = [_Core(Running(alone[id(p)], config), delay) for p, delay in zip(programs, late)]
-    _share(cores, bytes_a_cycle / config.bus_bytes, meet=gang)
+    _share(cores, Memory(bytes_a_cycle / config.bus_bytes), meet=gang)
     return [core.cycles for core in cores]
 
 
 def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
-         apart: int = GANG_START, teams: int = 1, meet: bool = True, cluster: int = CLUSTER
+         apart: int | None = None, teams: int = 1, meet: bool = True, cluster: int = CLUSTER
          ) -> list[list[int]]:
     """Predicted cycles that each step of each core adds to what was complete before on it.
 
@@ -110,8 +119,9 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
     config : Config
     bytes_a_cycle : float
         What the memory moves.
-    apart : int
-        By how many cycles one core begins after the other; each counts from its own start.
+    apart : int, optional
+        By how many cycles one core begins after the other; by default as :func:`begins` says. Each
+        counts from its own start.
     teams : int
         That begin together.
     meet : bool
@@ -125,10 +135,12 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
         The ranks of a team, team after team.
     """
     def run(steps: Sequence[list[Step]]) -> list[Times]:
-        cores = [_Core(Running(mine, config, hub=True), number * apart)
+        many = len(steps) * teams
+        cores = [_Core(Rank(mine, config),
+                       begins(number, many) if apart is None else number * apart)
                  for number, mine in enumerate([*steps] * teams)]
-        _share(cores, bytes_a_cycle / config.bus_bytes, len(streams), meet and teams > 1,
-               cluster)
+        _share(cores, Hub(config, len(cores), bytes_a_cycle / config.bus_bytes), len(streams),
+               meet and teams > 1, cluster)
         return [core.run.times for core in cores]
 
     first = run(streams)
@@ -138,18 +150,19 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
 
 def gang_cycles(added: list[list[int]]) -> int:
     """Cycles from the start of the first core to the end of the last, of what :func:`gang` says."""
-    return max(sum(mine) + number * GANG_START for number, mine in enumerate(added))
+    return max(sum(mine) + begins(number, len(added)) for number, mine in enumerate(added))
 
 
 class _Sharing:
     """All cores until they end; as :func:`_share` has it."""
 
-    def __init__(self, cores: list[_Core], bandwidth: float, ranks: int, meet: bool, cluster: int):
+    def __init__(self, cores: list[_Core], memory: Memory | Hub, ranks: int, meet: bool,
+                 cluster: int):
         self._cores, self._ranks, self._meet = cores, ranks, meet
-        self._memory, self._signals = Memory(bandwidth), Signals(ranks)
+        self._memory, self._signals = memory, Signals(ranks)
         self._on_bus = _on_a_bus(len(cores), ranks, cluster)
         self._buses = [Bus(len(cores)) for _ in range(0, len(cores), self._on_bus)]
-        self._standing: list[Who] = [[] for _ in range(ranks)]
+        self._standing: defaultdict[tuple[int, str], Who] = defaultdict(list)
         self._coming: list[tuple[float, int, int, Who]] = []
         self._count = 0
 
@@ -159,28 +172,28 @@ class _Sharing:
             self._want(i, core.run.begin())
         now = 0.0
         while True:
-            bus = min(self._buses, key=lambda bus: bus.end)
-            end = min(self._memory.end, bus.end)
-            if self._coming and self._coming[0][0] < end:
-                first, _, _, who = heapq.heappop(self._coming)
+            bus, memory = min(self._buses, key=lambda bus: bus.end), self._memory
+            first = self._coming[0][0] if self._coming else math.inf
+            if memory.end <= (until := min(first, bus.end)) and memory.end < math.inf:
+                now = memory.end
+                self._answer(*memory.leave(until))
+            elif bus.end <= first and bus.end < math.inf:
+                now = bus.end
+                self._answer(*bus.leave())
+            elif first < math.inf:
                 now = max(now, first)
-                self._begin(now, who)
-            elif end < math.inf:
-                now = end
-                through = self._memory if self._memory.end <= end else bus
-                self._answer(through.leave(), round(now))
+                self._begin(now, heapq.heappop(self._coming)[-1])
             else:
                 return
 
     def _want(self, i: int, asks: list[Ask]) -> None:
         """What one wants alone is coming, what all of a rank do when all of them stand there."""
-        rank = i % self._ranks
         for ask in asks:
             if self._meet and ask.together:
-                self._standing[rank].append((i, ask))
-                if len(self._standing[rank]) == len(self._cores) // self._ranks:
-                    self._come(self._standing[rank])
-                    self._standing[rank] = []
+                stand = self._standing[i % self._ranks, ask.line]
+                stand.append((i, ask))
+                if len(stand) == len(self._cores) // self._ranks:
+                    self._come(self._standing.pop((i % self._ranks, ask.line)))
             else:
                 self._come([(i, ask)])
 
@@ -198,10 +211,11 @@ class _Sharing:
         else:
             self._buses[i // self._on_bus].begin(now, i, ask)
 
-    def _answer(self, who: Who, last: int) -> None:
+    def _answer(self, who: Who, last: int, asked: int | None = None) -> None:
         for i, ask in who:
             core = self._cores[i]
-            self._want(i, core.run.answer(ask, last - core.delay))
+            self._want(i, core.run.answer(
+                ask, last - core.delay, None if asked is None else asked - core.delay))
             if ask.step is not None and ask.step.opcode is not Opcode.AWAIT:
                 for each, stands in self._signals.tell(i, ask.step, last):
                     self._hear(each, stands)
@@ -218,10 +232,10 @@ def _on_a_bus(cores: int, ranks: int, cluster: int) -> int:
     return (cluster if cluster % ranks == 0 else ranks if ranks % cluster == 0 else cores)
 
 
-def _share(cores: list[_Core], bandwidth: float, ranks: int = 1, meet: bool = False,
+def _share(cores: list[_Core], memory: Memory | Hub, ranks: int = 1, meet: bool = False,
            cluster: int = CLUSTER) -> None:
-    """Run all to their end, teams of so many ranks; ``bandwidth`` in beats a cycle; ``meet``: what
-    cores of a rank may read together they do."""
-    _Sharing(cores, bandwidth, ranks, meet, cluster).run()
+    """Run all to their end, teams of so many ranks; ``meet``: what cores of a rank may read
+    together they do."""
+    _Sharing(cores, memory, ranks, meet, cluster).run()
     assert all(core.run.ended for core in cores), (
         "the streams of a gang have an order in which all can run")

@@ -72,8 +72,17 @@ LOAD_LATENCY = 8
 READ_LATENCY = 53
 """Cycles from the start of a LOAD to its first beat."""
 
+LOAD_ADDRESS = 7
+"""Of those, to its first address."""
+
 HUB_LATENCY = 8
 """What a core of a chip waits longer for what it reads."""
+
+FETCH_AGAIN = 4
+"""Cycles from the instruction fetch's asking for a block to its asking for the next one."""
+
+DECODE = 1
+"""Cycles of an instruction in the decoder, beside those of its beats."""
 
 STORE_LATENCY = 39
 """Cycles from the last beat of a STORE to its completion."""
@@ -266,7 +275,7 @@ class Machine:
         self._came = dict.fromkeys(queues, 0)
         self._fetched = FETCH_LATENCY + self._hub
         self._dispatched = 0
-        self.bus, self._loaded = self._fetched if hub else 0, 0
+        self.bus = self._loaded = 0
         self._banks = [0, 0]
         self._handed = [0, 0]
 
@@ -276,8 +285,9 @@ class Machine:
         for (0: none); ``moved``: when its last beat has moved, if the first one may in some cycle,
         by default with a memory for this machine alone. Returns when it starts and when it is
         complete."""
-        self.bus += self.beats(step)
-        start, first = self.start(step, self.dispatch(step), waits)
+        beats = self.beats(step)
+        self.bus += beats
+        start, first = self.start(step, self.dispatch(step, beats), waits)
         return start, self.end(step, start, moved(step, first))
 
     def beats(self, step: Step) -> int:
@@ -289,13 +299,15 @@ class Machine:
         queue = step.queue
         return self._came[queue] - len(self._starts[queue]) <= self._config.queue_depth
 
-    def dispatch(self, step: Step) -> int:
-        """Read the next instruction of the program, into its queue. Returns when it is there."""
+    def dispatch(self, step: Step, beats: int, came: int | None = None) -> int:
+        """Read the next instruction of the program, into its queue. Returns when it is there;
+        ``came``: when its last beat has, by default a beat a cycle behind the one before."""
         queue, depth = step.queue, self._config.queue_depth + 1
-        self._fetched += self.beats(step)
+        self._fetched += beats
+        decoded = self._dispatched + (1 if came is None else beats + DECODE)
         left = self._came[queue] - depth
         self._came[queue] += 1
-        self._dispatched = max(self._dispatched + 1, self._fetched,
+        self._dispatched = max(decoded, self._fetched if came is None else came,
                                self._starts[queue][left] if left >= 0 else 0)
         return self._dispatched
 
@@ -312,9 +324,10 @@ class Machine:
             return start, max(start + READ_LATENCY + self._hub, self.bus, self._loaded)
         return start, max(start, self.bus) if queue == "store" else start
 
-    def end(self, step: Step, start: int, last: int) -> int:
+    def end(self, step: Step, start: int, last: int, asked: int | None = None) -> int:
         """When the instruction that was started last is complete; ``last``: when the last beat of a
-        transfer has moved, or what it awaits has come."""
+        transfer has moved, or what it awaits has come; ``asked``: when the first beat of what a
+        transfer behind a hub has asked for last could move, were the memory idle."""
         queue = step.queue
         if queue == "tensor":
             return self._tensor(step, start)
@@ -322,11 +335,12 @@ class Machine:
             self.free[queue] = last + (AWAIT_NEXT if queue == "await" else 0)
             return last + step.tail
         if queue in MOVERS:
-            self.bus = last
-            if queue == "load":
-                self._loaded = last
             ahead = READ_LATENCY + self._hub if queue == "load" else 0
-            self.free[queue] = max(start + 1, last - ahead)
+            if asked is None:
+                self.bus = asked = last
+                if queue == "load":
+                    self._loaded = last
+            self.free[queue] = max(start + 1, asked - ahead)
             return last + step.tail
         end = start + step.cycles + step.tail
         # a VECTOR starts when the one before is complete

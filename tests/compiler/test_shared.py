@@ -8,15 +8,21 @@ import onnx
 import pytest
 
 from compiler import compile_model
-from compiler.machine.running import AHEAD, Ask, Running, predict
-from compiler.machine.shared import (GANG_START, _Core, _share, gang, gang_cycles, steps_of,
+from compiler.machine.buses import Memory
+from compiler.machine.hub import AGAIN, Hub
+from compiler.machine.rank import AHEAD, FETCH
+from compiler.machine.running import Ask, Running, predict
+from compiler.machine.shared import (GANG_START, _Core, _share, begins, gang, gang_cycles, steps_of,
                                      together)
 from compiler.machine.steps import Step
 from compiler.machine.timing import FETCH_LATENCY, HUB_LATENCY, LANDING, timed
 from examples.digits import INT8
-from isa.instructions import GANG_QUEUES, Opcode, Region
+from isa.chip import CHIPS
+from isa.instructions import FETCH_BYTES, GANG_QUEUES, Opcode, Region
 from isa.presets import PRESETS
 from isa.program import Program
+from makalu.plan import in_groups
+from sim.chip_device import RtlChip
 from sim.cores import RtlCores
 from sim.harness import DramModel
 from tests.compiler.models import Net
@@ -62,7 +68,7 @@ class Transfers(Running):
     def begin(self) -> list[Ask]:
         return self._next(0)
 
-    def answer(self, ask: Ask, last: int) -> list[Ask]:
+    def answer(self, ask: Ask, last: int, asked: int | None = None) -> list[Ask]:
         self._wanted.pop(0)
         self.times = [(0, 0, last)]
         return self._next(last)
@@ -86,7 +92,7 @@ class Transfers(Running):
 ])
 def test_beats_are_shared_evenly(bandwidth, wanted, ends):
     cores = [_Core(Transfers(*one), 0) for one in wanted]
-    _share(cores, bandwidth, meet=False)
+    _share(cores, Memory(bandwidth), meet=False)
     assert [core.cycles for core in cores] == ends
 
 
@@ -98,7 +104,7 @@ def test_beats_are_shared_evenly(bandwidth, wanted, ends):
 ])
 def test_a_gang_reads_once(bandwidth, wanted, ends):
     cores = [_Core(Transfers(*one), 0) for one in wanted]
-    _share(cores, bandwidth, meet=True)
+    _share(cores, Memory(bandwidth), meet=True)
     assert [core.cycles for core in cores] == ends
 
 
@@ -211,7 +217,7 @@ def test_a_rank_waits_for_the_hub_and_for_what_is_read_ahead() -> None:
     load = step(Opcode.LOAD, n0=64, n1=1, n2=1, n3=1, group=0)
     steps = [load, *[step(Opcode.AWAIT, counter=0, threshold=0)] * 100]
     (first, *_), = gang([steps], CONFIG, CONFIG.bus_bytes / 2)
-    ahead = (AHEAD + load.code_bytes) // CONFIG.bus_bytes
+    ahead = AHEAD * FETCH_BYTES // CONFIG.bus_bytes
     assert first == FETCH_LATENCY + HUB_LATENCY + 2 * (ahead + load.cycles) + load.tail
     assert predict([load], CONFIG) == [sum(gang([[load]], CONFIG, 16)[0]) - 2 * HUB_LATENCY]
 
@@ -248,3 +254,60 @@ def test_ranks_begin_one_after_another() -> None:
                    for apart in (0, GANG_START))
     assert late[1] == early[1] and late[0] == early[0] + GANG_START
     assert gang_cycles([[10, 20], [30]]) == max(30, 30 + GANG_START)
+    assert begins(3, 4) == 3 * GANG_START and begins(3, 16) == 3 * (GANG_START + 4)
+
+
+def served(bandwidth: float, *wanted: tuple[int, int, int, str]) -> list[tuple[int, int | None]]:
+    """For each of what is wanted, a cycle, a core, beats and a line, when its last beat has moved
+    and its last burst was asked for."""
+    hub, found = Hub(CONFIG, 4, bandwidth), dict[int, tuple[int, int | None]]()
+    for k, (first, core, beats, line) in enumerate(wanted):
+        hub.begin(first, [(core, Ask(k, beats, burst=CONFIG.max_burst, line=line))])
+    while hub.end < float("inf"):
+        who, last, asked = hub.leave(hub.end)
+        found |= {ask.first: (last, asked) for _, ask in who}
+    return [found[k] for k in range(len(wanted))]
+
+
+def test_who_asks_for_little_waits_behind_what_others_have_asked_for() -> None:
+    """Not for its share of the bandwidth: bursts move in the order in which they have come."""
+    whole, block = CONFIG.outstanding * CONFIG.max_burst, FETCH_BYTES // CONFIG.bus_bytes
+    load, little = (0, 0, whole, "load"), (1, 1, block, FETCH)
+    assert served(2, load) == [(whole, 0)]
+    assert served(2, load, little)[1] == (whole // 2 + block // 2, whole // 2 + block // 2)
+    assert served(1, load, little)[1][0] == whole + block
+
+
+def test_no_more_bursts_are_under_way_than_a_core_may_have() -> None:
+    """The others come when the first ones have, behind what has been asked for meanwhile."""
+    whole, most = CONFIG.outstanding * CONFIG.max_burst, CONFIG.max_burst
+    (last, asked), = served(4, (0, 0, whole + most, "load"))
+    assert (last, asked) == (whole + most, most + AGAIN)
+    (first, _), (second, asked) = served(
+        1, (0, 0, whole, "load"), (0, 0, most, "load"))
+    assert (first, second, asked) == (whole, whole + most, most + AGAIN)
+
+
+def test_a_core_takes_instructions_and_loads_in_turns() -> None:
+    most, block = CONFIG.max_burst, FETCH_BYTES // CONFIG.bus_bytes
+    load = (0, 0, most, "load")
+    assert [last for last, _ in served(64, load, (1, 0, block, FETCH))] == [most, 1 + 2 * block]
+    assert served(64, load, (1, 1, block, FETCH))[1][0] == 1 + block
+
+
+def test_writes_and_reads_move_in_turns() -> None:
+    most = CONFIG.max_burst
+    assert served(1, (0, 0, most, "store"))[0][0] == most
+    assert served(1, (0, 0, 4 * most, "load"), (0, 1, most, "store"))[1][0] == 2 * most
+
+
+def test_the_hardware_takes_as_long_with_several_cores() -> None:
+    """Of a network of few thousand cycles, where it shows how the first reads of the cores meet."""
+    chip = CHIPS["chip4_small"]
+    program = compile_model(INT8, chip.core, allow_host=HOSTS, cores=4)
+    with RtlChip(chip) as device:
+        device.load(program)
+        region = np.zeros(program.region_sizes[Region.INPUT], np.uint8)
+        result, = device.execute_all([region])
+    model = in_groups(program, 4, chip.bytes_a_cycle)
+    assert model == pytest.approx(result.counters["CYCLES"], rel=0.05)
