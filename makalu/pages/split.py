@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from makalu.measure.transformers import TRANSFORMERS
 from makalu.pages.chip import MOBILENET, inputs, outputs
 from makalu.pages.isa_pages import DOCS, put, table
 from makalu.plan import in_groups
+from makalu.see.chip_run import watched
 from sim.cache import say
-from sim.chip_device import RtlChip
 
 PAGE, FIGURES = DOCS / "chip.md", DOCS / "split.json"
 BEGIN, END = "<!-- split -->\n", "<!-- end of split -->"
@@ -59,13 +60,14 @@ def measured(network: Network, chip: ChipConfig, cores: Sequence[int], teams: in
     for count, many in [(1, 1), *((count, teams) for count in cores if (count, teams) != (1, 1))]:
         program = alone if count == 1 else _compiled(network, chip, count, precision)
         start = time.monotonic()
-        with RtlChip(chip) as device:
+        seen, device = watched(chip, many * count)
+        with closing(seen):
             device.load(program)
-            found = device.execute_all(given[:many])
+            found, cycles = device.execute_all(given[:many]), seen.lasted
         for result, bits in zip(found, right):
             assert np.array_equal(result.outputs, bits), f"{network.label} on {count} cores: bits"
         yield {"network": network.label, "chip": chip.name, "cores": count, "teams": many,
-               "cycles": max(result.counters["CYCLES"] for result in found),
+               "cycles": cycles,
                "model": in_groups(program, many * count, chip.bytes_a_cycle),
                "seconds": round(time.monotonic() - start)}
 

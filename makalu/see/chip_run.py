@@ -54,6 +54,20 @@ class WatchedChip(SharedChip):
 
         return {name: read(name) | read(f"{name}_HI") << 32 for name in counted(self.config.core)}
 
+    @property
+    def lasted(self) -> int:
+        """Cycles from the first core's beginning to the last one's end."""
+        ends = (first + self.counters(core)["CYCLES"] for core, first in self.begun.items())
+        return max(ends) - min(self.begun.values())
+
+
+def watched(chip: ChipConfig, cores: int) -> tuple[WatchedChip, LeasedCores]:
+    """A chip of whose cores the first ones are a device, for one execution on all of them."""
+    seen = WatchedChip(chip, cores)
+    device = LeasedCores(seen, 0)
+    device.assign(range(cores), TENANT)
+    return seen, device
+
 
 def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: int = 0
             ) -> ChipRun:
@@ -73,20 +87,18 @@ def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: 
                           f"{count}")
     program.check(chip.core)
     ranks = program.ranks
-    watched = WatchedChip(chip, ranks if ranks > 1 else count)
-    device = LeasedCores(watched, 0)
-    device.assign(range(count), TENANT)
+    seen, device = watched(chip, ranks if ranks > 1 else count)
     session = Session(program, device)
-    before = sum(watched.harness.channel_beats)
+    before = sum(seen.harness.channel_beats)
     results = device.execute_all([session.packed(random_inputs(session.inputs, seed + k))
                                   for k in range(1 if ranks > 1 else count)])
     ran = {result.core + rank: rank for result in results for rank in range(ranks)}
     if len(ran) < len(results):
         raise ConfigError(f"program {program.name!r} is over before all of {count} cores have "
                           "begun: use fewer")
-    moved = (sum(watched.harness.channel_beats) - before) * chip.core.bus_bytes
-    first = min(watched.begun.values())
-    runs = [Run(program, watched.harness.trace(core), watched.counters(core), core,
-                watched.begun[core] - first, ran[core]) for core in sorted(ran)]
-    watched.close()
+    moved = (sum(seen.harness.channel_beats) - before) * chip.core.bus_bytes
+    first = min(seen.begun.values())
+    runs = [Run(program, seen.harness.trace(core), seen.counters(core), core,
+                seen.begun[core] - first, ran[core]) for core in sorted(ran)]
+    seen.close()
     return ChipRun(chip, runs, moved)
