@@ -4,8 +4,9 @@
 Two targets are documented of a core: ``generic`` (gates of two inputs, multiplexers and flip-flops
 after ABC; memories become flip-flops, so blocks with memories look large) and ``ecp5`` (Lattice
 ECP5 cells of :mod:`synth.ecp5`); :mod:`synth.report` has two of Xilinx more. Of a chip, whose hub
-is half memories, ``ecp5`` and a larger family, ``xcup`` (UltraScale+). Nothing is placed or
-routed, so this says nothing about timing.
+is half memories, ``ecp5`` and a larger family, ``xcup`` (UltraScale+); a chip with its cores is
+mapped to ``xc7`` (7 series) if it is asked for. Nothing is placed or routed, so this says nothing
+about timing.
 """
 
 import json
@@ -62,6 +63,10 @@ PAIRING = ("xc7", "xcup")
 
 DOCUMENTED, CHIP_DOCUMENTED = ("generic", "ecp5"), ("ecp5", "xcup")
 """Targets of docs/area.md, and of docs/area_chip.md."""
+
+WHOLE = ("xc7",)
+"""Those of a whole chip. Of ``xcup`` Yosys's library has LUT RAMs of 2^16 words, which it would
+take for scratchpads, and no cells for them."""
 
 MEANS = {
     "generic": "*generic* counts two-input gates after ABC and turns memories into flip-flops",
@@ -197,7 +202,7 @@ def main(name: str, blocks: tuple[str, ...], as_json: bool) -> None:
         for block in blocks or (list(CHIP_BLOCKS) if isinstance(config, ChipConfig)
                                 else present(config, BLOCKS)):
             row: dict[str, Any] = {"block": block}
-            for target in documented(config):
+            for target in WHOLE if block == CHIP else documented(config):
                 start = time.monotonic()
                 row[target] = synthesize(config, block, target)
                 print(f"{config.name}: {block}, {target}: "
