@@ -60,7 +60,7 @@ def measured(network: Network, chip: ChipConfig, cores: Sequence[int], teams: in
     for count, many in [(1, 1), *((count, teams) for count in cores if (count, teams) != (1, 1))]:
         program = alone if count == 1 else _compiled(network, chip, count, precision)
         start = time.monotonic()
-        seen, device = watched(chip, many * count)
+        seen, device = watched(chip, many * count, many * count)
         with closing(seen):
             device.load(program)
             found, cycles = device.execute_all(given[:many]), seen.lasted

@@ -61,9 +61,10 @@ class WatchedChip(SharedChip):
         return max(ends) - min(self.begun.values())
 
 
-def watched(chip: ChipConfig, cores: int) -> tuple[WatchedChip, LeasedCores]:
-    """A chip of whose cores the first ones are a device, for one execution on all of them."""
-    seen = WatchedChip(chip, cores)
+def watched(chip: ChipConfig, cores: int, work: int) -> tuple[WatchedChip, LeasedCores]:
+    """A chip whose first ``cores`` are a device, for one execution on the first so many that
+    ``work``."""
+    seen = WatchedChip(chip, work)
     device = LeasedCores(seen, 0)
     device.assign(range(cores), TENANT)
     return seen, device
@@ -87,7 +88,7 @@ def measure(program: Program, chip: ChipConfig, cores: int | None = None, seed: 
                           f"{count}")
     program.check(chip.core)
     ranks = program.ranks
-    seen, device = watched(chip, ranks if ranks > 1 else count)
+    seen, device = watched(chip, count, ranks if ranks > 1 else count)
     session = Session(program, device)
     before = sum(seen.harness.channel_beats)
     results = device.execute_all([session.packed(random_inputs(session.inputs, seed + k))
