@@ -65,8 +65,8 @@ DOCUMENTED, CHIP_DOCUMENTED = ("generic", "ecp5"), ("ecp5", "xcup")
 """Targets of docs/area.md, and of docs/area_chip.md."""
 
 WHOLE = ("xc7",)
-"""Those of a whole chip. Of ``xcup`` Yosys's library has LUT RAMs of 2^16 words, which it would
-take for scratchpads, and no cells for them."""
+"""Those of a whole chip. Of ``xcup`` Yosys's library offers LUT RAMs with addresses of 16 bits, for
+which it has no cells: it stops at a core of ``ecp5``."""
 
 MEANS = {
     "generic": "*generic* counts two-input gates after ABC and turns memories into flip-flops",
