@@ -7,6 +7,7 @@ cycles and DRAM bytes the cheapest where these have a price.
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from compiler.emit.depth import depth_first
@@ -84,12 +85,15 @@ class Attempts:
         Cores that share the work.
     name : str
         Of the network, for errors.
+    say : function of str
+        Called with progress.
     """
 
     def __init__(self, graph: Graph, config: Config, packed: set[Tensor], macs: int, price: float,
-                 ranks: int, name: str):
+                 ranks: int, name: str, say: Callable[[str], None] = lambda text: None):
         self.graph, self.config, self.packed = graph, config, packed
         self.macs, self.price, self.ranks, self.name = macs, price, ranks, name
+        self._say = say
         self._ways: dict[bool, dict[Tensor, Grid]] = {}
 
     def best(self) -> tuple[Schedule, list[list[Step]]]:
@@ -97,11 +101,13 @@ class Attempts:
         do not think of it are among them, so that it makes nothing dearer."""
         alone = self._may_go_deep() and self.ranks == 1
         shares = (RESIDENT_SHARE, LESS) if alone else (RESIDENT_SHARE,)
-        found = itertools.starmap(self._best_with, itertools.product(
-            shares, dict.fromkeys((0, self.price))))
+        searches = list(itertools.product(shares, dict.fromkeys((0, self.price))))
+        found = (self._best_with(*which, f"search {k + 1} of {len(searches)}")
+                 for k, which in enumerate(searches))
         return min(found, key=lambda found: found[2])[:2]
 
-    def _best_with(self, share: float, price: float) -> tuple[Schedule, list[list[Step]], float]:
+    def _best_with(self, share: float, price: float, label: str
+                   ) -> tuple[Schedule, list[list[Step]], float]:
         """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
         the emitters think of, one choice after another; and the cost."""
         total = self.macs / (self.config.macs * self.ranks)
@@ -116,7 +122,11 @@ class Attempts:
                                   "branches": bool(self._branches), "common": Common.EITHER}
         found: tuple[Schedule, list[list[Step]], float] | None = None
         tried = set[int]()
-        for change in [{}, *self._changes(choice)]:
+        changes = [{}, *self._changes(choice)]
+        for k, change in enumerate(changes):
+            self._say(f"{label}, attempt {k + 1} of {len(changes)}" + (
+                f", the best takes {found[2]:,.0f} cycles{' and priced bytes' * bool(self.price)}"
+                if found else ""))
             emitted = {**choice, **change}
             common = emitted.pop("common")
             try:

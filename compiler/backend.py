@@ -13,7 +13,7 @@ Which attempt is the best: :mod:`compiler.attempts`.
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,17 +76,18 @@ class Backend:
     """Instructions and tables of one program.
 
     ``dram_price``: of a byte between DRAM and the machine, in the time that the bus takes for it.
-    ``ranks``: cores that share the work.
+    ``ranks``: cores that share the work. ``say`` is called with progress.
     """
 
     def __init__(self, source: Source, legal: Legal, graph: Graph, config: Config,
-                 work: Work, precision: str, dram_price: float, ranks: int = 1):
+                 work: Work, precision: str, dram_price: float, ranks: int = 1,
+                 say: Callable[[str], None] = lambda text: None):
         self.ranks, self.precision = ranks, precision
         self.source, self.legal, self.graph, self.config = source, legal, graph, config
         self.work = work
         self.packed = {p.tensor for p in graph.inputs if self._packs(p)}
         self.attempts = Attempts(graph, config, self.packed, work.macs.total(),
-                                 dram_price / config.bus_bytes, ranks, source.name)
+                                 dram_price / config.bus_bytes, ranks, source.name, say)
 
     def _packs(self, port: Port) -> bool:
         """An input with few channels that only convolutions read, a kernel row at a time."""

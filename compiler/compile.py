@@ -116,7 +116,7 @@ def compile_model(model: onnx.ModelProto | str | Path, config: Config, *,
         That run the network together, from 1 to 16: with more than one, the program is for a
         machine like ``config`` that has ``exchange``.
     say : function of str
-        Called with progress while these are looked for.
+        Called with progress.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def compile_each(model: onnx.ModelProto | str | Path, config: Config, counts: It
                       say))
     for cores, machine in machines:
         backend = _backend(front.source, machine, allow_host, front.floats, front.precision,
-                           dram_price, cores)
+                           dram_price, cores, say)
         yield replace(program_of([backend]), choices=front.choices)
 
 
@@ -313,7 +313,8 @@ MACHINE_PASSES = (MATRICES, CACHES, PREPARE, STEM, GRID)
 
 
 def _backend(source: frontend.Source, config: Config, allow_host: Collection[str], floats: str,
-             precision: str, dram_price: float, cores: int = 1) -> Backend:
+             precision: str, dram_price: float, cores: int = 1,
+             say: Callable[[str], None] = lambda text: None) -> Backend:
     if floats:
         source = recognized(source)
     legal = legalize(source, allow_host, floats)
@@ -324,4 +325,4 @@ def _backend(source: frontend.Source, config: Config, allow_host: Collection[str
     if precision == "w8":
         graph = run((INT8_WEIGHTS,), graph, config)
         work = work.narrowed(graph)
-    return Backend(source, legal, graph, config, work, precision, dram_price, cores)
+    return Backend(source, legal, graph, config, work, precision, dram_price, cores, say)

@@ -262,15 +262,17 @@ def compile_each(model: str, how: How, counts: Iterable[int]) -> Iterator[Progra
     numbers = list(counts)
     file = how.onnx_file(model)
     text = f"compiling {Path(model).name} for {how.config}"
+    label = text
     status = console.err.status(text)
     programs = api.compile_each(
         file, how.config, numbers, name=Path(model).stem, host=how.host,
         calibration=how.samples(), batch=how.batch, precision=how.precision,
         quantizer=how.quantizer, keep=how.keep, sqnr=how.sqnr, agreement=how.agreement,
-        dram_price=how.dram_price, say=lambda progress: status.update(f"{text}: {progress}"))
+        dram_price=how.dram_price, say=lambda progress: status.update(f"{label}: {progress}"))
     for cores in numbers:
         if cores > 1:
-            status.update(f"{text}, {cores} cores")
+            label = f"{text}, {cores} cores"
+            status.update(label)
         with status:
             program = next(programs)
         if cores == numbers[0]:

@@ -4,6 +4,7 @@ and whichever goes on first; no race, no deadlock and no signal too many, as :mo
 
 import itertools
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -218,3 +219,21 @@ def test_cores_are_faster() -> None:
     cycles = [sum(compile_model(integers(), PRESETS["tiny"], cores=n).predicted_cycles)
               for n in (1, 2, 4)]
     assert cycles[0] / cycles[1] > 1.6 and cycles[0] / cycles[2] > 2.4
+
+
+@pytest.mark.parametrize("price,searches,unit", [(0, 1, "cycles"),
+                                                 (1, 2, "cycles and priced bytes")])
+def test_the_search_says_how_far_it_is(price: float, searches: int, unit: str) -> None:
+    """Each attempt, to the last one, and what the best has come to."""
+    said: list[str] = []
+    program = compile_model(integers(), PRESETS["tiny"], cores=2, dram_price=price,
+                            say=said.append)
+    seen = [re.fullmatch(r"search (\d) of (\d), attempt (\d+) of (\d+)"
+                         rf"(?:, the best takes ([\d,]+) {unit})?", text) for text in said]
+    found = [tuple(int((number or "0").replace(",", "")) for number in match.groups())
+             for match in seen if match]
+    assert len(found) == len(said) and {of for _, of, *_ in found} == {searches}
+    search, _, attempt, attempts, best = found[-1]
+    assert (search, attempt) == (searches, attempts)
+    if not price:
+        assert sum(program.predicted_cycles) <= best
