@@ -60,11 +60,11 @@ class Scratchpad:
         candidates += [a for a, _ in self.free]
         if oldest:
             candidates += [at for a, b, _ in self.past for at in (b, a - size) if at >= 0]
-            candidates.sort(key=lambda at: self._freed(at, at + size))
-        for at in candidates:
-            hole = next(((a, b) for a, b in self.free if a <= at and at + size <= b), None)
-            if hole is None:
-                continue
+        fits = [(at, hole) for at in candidates for hole in self.free
+                if hole[0] <= at and at + size <= hole[1]]
+        if oldest:
+            fits.sort(key=lambda fit: self._freed(fit[0], fit[0] + size))
+        for at, hole in fits:
             others = [b - a for a, b in self.free if (a, b) != hole]
             if max([at - hole[0], hole[1] - at - size, *others]) >= rest:
                 self.pointer = at + size

@@ -91,6 +91,6 @@ def dependencies(steps: list[Step]) -> list[set[int]]:
             if not hold:
                 tensors[step.rank].add(me)
         need -= {-1, me}
-        several = {o for o in need if len(steps[o].receivers) > 1}
+        several = {o for o in need if steps[o].to.bit_count() > 1}
         result.append(need.difference(*(result[o] for o in need)) | several | chain)
     return result

@@ -30,6 +30,11 @@ class _Words(Stretches[_State]):
         none = [0] * len(GANG_QUEUES)
         super().__init__(space, (none, none[:]), lambda state: (state[0][:], state[1][:]))
 
+    def write(self, start: int, end: int, writers: list[int]) -> None:
+        """These words are written by an instruction that has waited for all that touched them
+        before, so that who waits for it waits for those."""
+        self.join(self.span(start, end), (writers, [0] * len(writers)))
+
 
 def waits(steps: list[Step]) -> None:
     """Set ``wait_mask`` and ``wait_<queue>`` of every step."""
@@ -45,11 +50,11 @@ def waits(steps: list[Step]) -> None:
     number: dict[int, int] = {}
     for step in steps:
         queue = GANG_QUEUES.index(step.queue)
-        counts = [writers for writers, _ in touched(step.reads)]
+        counts = [of for both in touched(step.writes) for of in both]
+        read = list(touched(step.reads))
+        counts += [writers for writers, _ in read]
         for other in step.after:
             counts.append([number[id(other)] * (q == other.queue) for q in GANG_QUEUES])
-        for both in touched(step.writes):
-            counts += both
         need = [max(c) for c in zip([0] * len(GANG_QUEUES), *counts)]
         mask = 0
         for at, name in enumerate(GANG_QUEUES):
@@ -62,7 +67,9 @@ def waits(steps: list[Step]) -> None:
         step.fields["wait_mask"] = mask
         issued[queue] += 1
         number[id(step)] = issued[queue]
-        for _, readers in touched(step.reads):
+        for _, readers in read:
             readers[queue] = issued[queue]
-        for writers, _ in touched(step.writes):
-            writers[queue] = issued[queue]
+        for where, start, end in step.writes:
+            if where in spaces:
+                spaces[where].write(start, end, [issued[queue] * (q == step.queue)
+                                                 for q in GANG_QUEUES])
