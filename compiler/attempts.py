@@ -59,6 +59,9 @@ a core alone."""
 GANG_PRICE = 0.25
 """A price of DRAM bytes that is tried for a gang, whose cores share the memory."""
 
+MANY = 20_000
+"""Instructions of a gang's program from which on its choices are gone through once, not twice."""
+
 SHARES, BETWEEN = (0.85, 0.95), (8, 3)
 """Further such shares, and further lengths of chains, that are tried where DRAM has a price."""
 
@@ -122,9 +125,11 @@ class Attempts:
                                   "branches": bool(self._branches), "common": Common.EITHER}
         found: tuple[Schedule, list[list[Step]], float] | None = None
         tried = set[int]()
-        changes = [{}, *self._changes(choice)]
-        for k, change in enumerate(changes):
-            self._say(f"{label}, attempt {k + 1} of {len(changes)}" + (
+        once, again = [{}, *self._changes(choice)], self._once_more(choice)
+        for k, change in enumerate([*once, *again]):
+            if found and k == len(once) and len(found[0].steps) > MANY:
+                break
+            self._say(f"{label}, attempt {k + 1} of {len(once) + len(again)}" + (
                 f", the best takes {found[2]:,.0f} cycles{' and priced bytes' * bool(self.price)}"
                 if found else ""))
             emitted = {**choice, **change}
@@ -148,25 +153,31 @@ class Attempts:
     def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
         """What is tried in turn after a first choice."""
         start, price, gang = first["grain"], bool(first["price"]), self.ranks > 1
-        prices = dict.fromkeys((0, first["price"], GANG_PRICE / self.config.bus_bytes))
         sizes = [{"planned": False, "maps": v} for v in SHARED_MAPS * gang]
         return [
             *sizes, *({"slabs": False, "longest": v} for v in (CHAINS + GANG_CHAINS) * gang),
             *sizes,
             *({"longest": v} for v in CHAINS[1:] * (not gang) + BETWEEN * price),
             *({"common": v} for v in (Common.ONCE, Common.EACH) * gang),
-            {"spread": False}, *({"price": v} for v in [*prices] * gang),
+            {"spread": False}, *({"price": v} for v in self._prices(first) if gang),
             *[{"longest": CHAINS[0], "least": True}] * price,
             *({"share": v} for v in SHARES * price),
             *({"channels": v} for v in MAPS), *({"exposed": v} for v in EXPOSED[1:]),
             *({"grain": g} for g in GRAINS if g != start and 2 * g >= start),
             *[{"joins": not first["joins"]}] * self._may_join,
-            *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"],
-            *(change for change in (    # once more, with what was chosen for the others
-                *({"common": v} for v in Common), *({"price": v} for v in prices),
-                *({"spread": v} for v in (True, False)), *({"exposed": v} for v in EXPOSED),
-                *({"channels": v} for v in (0, *MAPS)),
-                *({"grain": g} for g in GRAINS if 2 * g >= start)) if gang)]
+            *[{"depth": False}] * first["depth"], *[{"branches": False}] * first["branches"]]
+
+    def _once_more(self, first: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is tried for a gang behind that, with what was chosen for the others."""
+        return [] if self.ranks == 1 else [
+            *({"common": v} for v in Common), *({"price": v} for v in self._prices(first)),
+            *({"spread": v} for v in (True, False)), *({"exposed": v} for v in EXPOSED),
+            *({"channels": v} for v in (0, *MAPS)),
+            *({"grain": g} for g in GRAINS if 2 * g >= first["grain"])]
+
+    def _prices(self, first: dict[str, Any]) -> list[float]:
+        """Those that are tried for a gang."""
+        return [*dict.fromkeys((0, first["price"], GANG_PRICE / self.config.bus_bytes))]
 
     def _ordered(self, s: Schedule, common: Common
                  ) -> tuple[Schedule, list[list[Step]], float]:

@@ -89,7 +89,8 @@ def graph_of(name: str, config: Config, monkeypatch: pytest.MonkeyPatch) -> tupl
             found.append((self.graph, self.packed))
             return super().best()
     monkeypatch.setattr(backend_module, "Attempts", Seen)
-    monkeypatch.setattr(Attempts, "_changes", lambda self, first: [])
+    for changes in ("_changes", "_once_more"):
+        monkeypatch.setattr(Attempts, changes, lambda self, first: [])
     make, precision = NETWORKS[name]
     compile_model(make(), config, precision=precision)
     return found[0]

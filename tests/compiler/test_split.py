@@ -91,7 +91,8 @@ def shared(monkeypatch: pytest.MonkeyPatch, way: str, slabs: bool) -> None:
     if way == "both":
         monkeypatch.setattr(Ways, "best", lambda self: {
             op.y: Grid(2, self.s.ranks // 2) for op in self.s.graph.ops})
-    monkeypatch.setattr(Attempts, "_changes", lambda self, first: [])
+    for changes in ("_changes", "_once_more"):
+        monkeypatch.setattr(Attempts, changes, lambda self, first: [])
 
 
 QUICK = [("tiny", 2, "mixed"), ("tiny", 4, "mixed"), ("core1024", 2, "rows"),
@@ -178,6 +179,9 @@ def dealt(model: onnx.ModelProto, config: Config, precision: str, cores: int, se
 
         def _changes(self, first) -> list:
             return [{"common": Common.EITHER}, {"common": Common.EACH}]
+
+        def _once_more(self, first) -> list:
+            return []
     monkeypatch.setattr(backend_module, "Attempts", Dealt)
     return compile_model(model, config, precision=precision, cores=cores)
 
@@ -237,3 +241,16 @@ def test_the_search_says_how_far_it_is(price: float, searches: int, unit: str) -
     assert (search, attempt) == (searches, attempts)
     if not price:
         assert sum(program.predicted_cycles) <= best
+
+
+def test_choices_of_a_large_program_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the best of them is the best of more."""
+    said: list[str] = []
+    cycles = []
+    for many in (attempts_module.MANY, 0):
+        monkeypatch.setattr(attempts_module, "MANY", many)
+        program = compile_model(integers(), PRESETS["tiny"], cores=2, say=said.append)
+        cycles.append(sum(program.predicted_cycles))
+    first, second = (said[:said.index(said[0], 1)], said[said.index(said[0], 1):])
+    assert second == first[:len(second)] and len(second) < len(first)
+    assert cycles[0] <= cycles[1]
