@@ -65,6 +65,9 @@ MANY = 20_000
 SHARES, BETWEEN = (0.85, 0.95), (8, 3)
 """Further such shares, and further lengths of chains, that are tried where DRAM has a price."""
 
+_Found = tuple[Schedule, list[list[Step]], float]
+"""What an attempt comes to: the instructions of each rank in their order, and the cost."""
+
 
 def _key(steps: list[Step], common: Common) -> int:
     """Differs for other instructions than these; the constants are no part of it."""
@@ -109,46 +112,51 @@ class Attempts:
                  for k, which in enumerate(searches))
         return min(found, key=lambda found: found[2])[:2]
 
-    def _best_with(self, share: float, price: float, label: str
-                   ) -> tuple[Schedule, list[list[Step]], float]:
+    def _best_with(self, share: float, price: float, label: str) -> _Found:
         """The same with a share of the scratchpad for tensors that stay and a price of DRAM that
-        the emitters think of, one choice after another; and the cost."""
-        total = self.macs / (self.config.macs * self.ranks)
-        pieces = PIECES * (1 if self.ranks == 1 else GANG_PIECES * self.ranks)
-        start = next((g for g in GRAINS[:-1] if g * pieces >= total), GRAINS[-2])
-        choice: dict[str, Any] = {"grain": start, "longest": CHAINS[0], "spread": True,
-                                  "channels": 0, "exposed": EXPOSED[0],
-                                  "joins": self.ranks > 1 and self._may_join,
-                                  "share": share, "depth": self._may_go_deep(),
-                                  "price": price, "least": False, "maps": SHARED_MAPS[0],
-                                  "planned": self.ranks > 1, "slabs": self.ranks > 1,
-                                  "branches": bool(self._branches), "common": Common.EITHER}
-        found: tuple[Schedule, list[list[Step]], float] | None = None
-        tried = set[int]()
+        the emitters think of, one choice after another."""
+        choice = self._first(share, price)
         once, again = [{}, *self._changes(choice)], self._once_more(choice)
+        found: _Found | None = None
+        tried = set[int]()
         for k, change in enumerate([*once, *again]):
             if found and k == len(once) and len(found[0].steps) > MANY:
                 break
             self._say(f"{label}, attempt {k + 1} of {len(once) + len(again)}" + (
                 f", the best takes {found[2]:,.0f} cycles{' and priced bytes' * bool(self.price)}"
                 if found else ""))
-            emitted = {**choice, **change}
-            common = emitted.pop("common")
-            try:
-                s = self._emitted(**emitted)
-            except CompileError:
-                if emitted["slabs"]:    # of which there may be less than of strips
-                    continue
-                raise
-            key = _key(s.steps, common)
-            if key in tried:
-                continue
-            tried.add(key)
-            ordered = self._ordered(s, common)
-            if found is None or ordered[2] < found[2]:
-                found, choice = ordered, {**emitted, "common": common}
+            attempt = self._attempt({**choice, **change}, tried)
+            if attempt and (found is None or attempt[2] < found[2]):
+                found, choice = attempt, {**choice, **change}
         assert found is not None, "each list of changes has one without slabs"
         return found
+
+    def _attempt(self, choice: dict[str, Any], tried: set[int]) -> _Found | None:
+        """The one of a choice, unless its instructions have been tried."""
+        how = dict(choice)
+        common = how.pop("common")
+        try:
+            s = self._emitted(**how)
+        except CompileError:
+            if how["slabs"]:    # of which there may be less than of strips
+                return None
+            raise
+        key = _key(s.steps, common)
+        if key in tried:
+            return None
+        tried.add(key)
+        return self._ordered(s, common)
+
+    def _first(self, share: float, price: float) -> dict[str, Any]:
+        """The choice that is tried first."""
+        total = self.macs / (self.config.macs * self.ranks)
+        pieces = PIECES * (1 if self.ranks == 1 else GANG_PIECES * self.ranks)
+        start = next((g for g in GRAINS[:-1] if g * pieces >= total), GRAINS[-2])
+        return {"grain": start, "longest": CHAINS[0], "spread": True, "channels": 0,
+                "exposed": EXPOSED[0], "joins": self.ranks > 1 and self._may_join, "share": share,
+                "depth": self._may_go_deep(), "price": price, "least": False,
+                "maps": SHARED_MAPS[0], "planned": self.ranks > 1, "slabs": self.ranks > 1,
+                "branches": bool(self._branches), "common": Common.EITHER}
 
     def _changes(self, first: dict[str, Any]) -> list[dict[str, Any]]:
         """What is tried in turn after a first choice."""
@@ -179,8 +187,7 @@ class Attempts:
         """Those that are tried for a gang."""
         return [*dict.fromkeys((0, first["price"], GANG_PRICE / self.config.bus_bytes))]
 
-    def _ordered(self, s: Schedule, common: Common
-                 ) -> tuple[Schedule, list[list[Step]], float]:
+    def _ordered(self, s: Schedule, common: Common) -> _Found:
         """An attempt with the instructions of each rank in their order, and its cost: cycles, and
         what its DRAM bytes are worth in cycles."""
         if self.ranks == 1:
