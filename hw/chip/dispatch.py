@@ -6,12 +6,13 @@
     look at the next queue, or the cores
       a core with an interrupt    read what became of its job ─► record ─► memory
       a core in reset             is it over?
-      a queue with a job          fetch it, once ─► check it ─► a free core: cleared, if another
-                                  tenant was there ─► its registers ─► its doorbell
+      a queue with a job          fetch it, once ─► a free core: cleared, if another tenant was
+                                  there ─► what it is told (:mod:`hw.chip.launch`)
 
 One thing is done at a time and nothing is waited for but the memory and a core's registers, so a
-core that hangs in its reset holds up nobody. While a core is set up its queue's next jobs are
-fetched (:mod:`hw.chip.jobs_ahead`).
+core that hangs in its reset holds up nobody. While a core is told of a job its queue's next jobs
+are fetched (:mod:`hw.chip.jobs_ahead`), and what it is told may still be on its way when the next
+core is chosen.
 
 A gang (:class:`isa.jobs.Job`) is formed with its first job, when all of its cores are free, and
 have been cleared if another tenant was there. A core is a member from then on until its job has
@@ -26,27 +27,22 @@ from amaranth.lib.wiring import In, Out
 
 from hw.chip.gangs import Gangs
 from hw.chip.jobs_ahead import JobsAhead
+from hw.chip.launch import ENABLE, Launch
 from hw.chip.lite import access_layout
 from hw.chip.registers import peek_layout, queue_layout
 from hw.engine.ports import view_of
 from hw.parts.choice import first, turns
 from isa.chip import ChipConfig
-from isa.instructions import MOST_RANKS, Region
-from isa.jobs import (COLLECTED, FIRST_COLLECTED, REGION_WORDS, START_BITS, TEAM, TOGETHER, WORDS,
-                      JobWord, Outcome, Refusal)
+from isa.instructions import MOST_RANKS
+from isa.jobs import (COLLECTED, FIRST_COLLECTED, START_BITS, TEAM, WORDS, JobWord, Outcome,
+                      Refusal)
 from isa.registers import MASK, OFFSET
 
-ENABLE, RESET, CLEAR = (MASK[f"CONTROL.{f}"] for f in ("IRQ_ENABLE", "RESET", "CLEAR"))
+RESET, CLEAR = MASK["CONTROL.RESET"], MASK["CONTROL.CLEAR"]
 CAUSES = MASK["IRQ_STATUS.DONE"] | MASK["IRQ_STATUS.ERROR"]
 ERROR = MASK["STATUS.ERROR"].bit_length() - 1
-ALIGN_BITS = 5
-"""Regions of jobs come in units of :data:`isa.instructions.REGION_ALIGN` bytes."""
-
 LAID_OUT = ("members", "teams", "base", "reads", "readers")
 """What is known of gangs outside."""
-
-REGION_WRITES = 4 * len(Region)
-"""Writes to a core's region registers."""
 
 
 class Dispatch(wiring.Component):
@@ -133,13 +129,12 @@ class Dispatch(wiring.Component):
             self._look(m)
             self._fetch(m)
             self._choose(m)
-            self._check(m)
             self._launch(m)
             self._collect(m)
             self._poll(m)
             self._refuse(m)
             self._send(m)
-        begins = ("CHOOSE", "CHOOSE FREE", "FORM", "CHECK", "LAUNCH", "LAUNCH WRITE")
+        begins = ("CHOOSE", "CHOOSE FREE", "FORM", "LAUNCH")
         m.d.comb += [self._jobs.ahead.eq(Cat(fsm.ongoing(state) for state in begins).any()),
                      self._jobs.wanted.eq(fsm.ongoing("FETCHING"))]
         return m
@@ -148,7 +143,7 @@ class Dispatch(wiring.Component):
         chip = self._chip
         self._core, self._queue = Signal(range(chip.cores)), Signal(range(chip.queues))
         self._item = Signal(range(1 + chip.queues))
-        self._step = Signal(range(max(REGION_WRITES + 8, WORDS + 4)))
+        self._step = Signal(range(WORDS))
         self._known = Signal(chip.cores)
         self._tenants = Array(Signal(16, name=f"tenant{k}") for k in range(chip.cores))
         self._refusal = Signal(8)
@@ -173,7 +168,10 @@ class Dispatch(wiring.Component):
         """Those of the queue at hand from its head on."""
         m.submodules.jobs = self._jobs = jobs = JobsAhead(self._chip)
         self._word_at, self._word = jobs.word_at, jobs.word
+        m.submodules.job = self._job = job = Launch(self._chip)
         m.d.comb += [
+            job.core.eq(self._core), job.window_base.eq(self._lease.window_base),
+            job.window_size.eq(self._lease.window_size), job.word.eq(jobs.word),
             jobs.queue.eq(self._queue), jobs.head.eq(self._head),
             jobs.posted.eq(self._lease.jobs_tail - self._head), self.read.eq(jobs.read),
             *(getattr(jobs, name).eq(getattr(self, name))
@@ -308,7 +306,7 @@ class Dispatch(wiring.Component):
             m.d.sync += self._core.eq(first(Mux((free & own).any(), free & own, free)))
             m.next = "LOOK"
             with m.If((free & own).any()):
-                m.next = "CHECK"
+                m.next = "LAUNCH"
             with m.Elif(free.any()):
                 m.next = "CLEAR"
         with m.State("CLEAR"):
@@ -320,65 +318,25 @@ class Dispatch(wiring.Component):
                              self._tenants[bit].eq(lease.tenant)]
                 m.next = "LOOK"
 
-    def _check(self, m: Module) -> None:
-        """Each region ends inside the window."""
-        start = Signal(32)
-        size = self._step[0]
-        with m.State("CHECK"):
-            m.d.sync += Array(self.gangs)[self._core].eq(Mux(self._gang.any(), self._queue + 1, 0))
-            m.d.comb += self._word_at.eq(JobWord.REGIONS + self._step)
-            m.d.sync += [self._step.eq(self._step + 1), start.eq(self._word)]
-            with m.If(size & (start + self._word > self._lease.window_size >> ALIGN_BITS)):
-                self._refused(m, Refusal.WINDOW)
-            with m.Elif(self._step == REGION_WORDS - 1):
-                m.d.sync += self._step.eq(0)
-                m.next = "LAUNCH"
-
     def _launch(self, m: Module) -> None:
-        """The regions, the other settings, the doorbell; and a note of whose job it is."""
-        step, value, tag = self._step, Signal(64), Signal(64)
-        size, high = step[1], step[0]
-        settings = ((JobWord.WATCHDOG, "WATCHDOG"), (JobWord.START, "PROGRAM"))
-        offset = Signal(12)
+        """The core is told of its job, and it is noted whose that is."""
+        launch, core, ganged = self._job, self._core, self._gang.any()
         with m.State("LAUNCH"):
-            m.d.comb += self._word_at.eq(JobWord.REGIONS + step[1:4])
-            m.d.sync += [value.eq((self._word << ALIGN_BITS)
-                                  + Mux(size, 0, self._lease.window_base)),
-                         offset.eq(OFFSET["REGION0_BASE"] + (step[:4] << 2))]
-            m.next = "LAUNCH WRITE"
-            for k, (word, name) in enumerate(settings, start=REGION_WRITES):
-                with m.If(step == k):
-                    m.d.comb += self._word_at.eq(word)
-                    m.d.sync += [value.eq(self._word), offset.eq(OFFSET[name])]
-            for k in range(2):
-                with m.If(step == REGION_WRITES + 2 + k):
-                    m.d.comb += self._word_at.eq(JobWord.TAG + k)
-                    m.d.sync += [tag[32 * k:32 * k + 32].eq(self._word), step.eq(step + 1)]
-                    m.next = "LAUNCH"
-            with m.If(step == REGION_WRITES + 1):
-                m.d.sync += [self.together.bit_select(self._core, 1).eq(
-                    self._gang.any() & (self._word & TOGETHER).any()),
-                    value.eq(self._word & (-1 << START_BITS))]
-            with m.If(step == REGION_WRITES + 4):
-                m.d.sync += [value.eq(ENABLE), offset.eq(OFFSET["CONTROL"])]
-            with m.If(step == REGION_WRITES + 5):
-                m.d.sync += [value.eq(1), offset.eq(OFFSET["DOORBELL"])]
-        with m.State("LAUNCH WRITE"):
-            chosen = Mux(high & (step < REGION_WRITES), value[32:], value[:32])
-            self._access(m, self._core, offset, chosen)
-            with m.If(self.access.ready):
-                m.d.sync += step.eq(step + 1)
-                m.next = "LAUNCH"
-                with m.If(step == REGION_WRITES + 5):
-                    m.next = "LAUNCHED"
-        with m.State("LAUNCHED"):
-            m.d.comb += [self._keep.en.eq(1), self._keep.data.tag.eq(tag),
-                         self._keep.data.queue.eq(self._queue),
-                         self._keep.data.position.eq(self._head)]
-            m.d.sync += self.running.bit_select(self._core, 1).eq(1)
-            m.d.comb += self._gangs.begin.eq(1)
-            self._taken(m)
-            m.next = "LOOK"
+            m.d.comb += [
+                launch.run.eq(1), self._word_at.eq(launch.word_at),
+                self.access.valid.eq(launch.access.valid),
+                self.access.payload.eq(launch.access.payload),
+                launch.access.ready.eq(self.access.ready), self._keep.data.tag.eq(launch.tag),
+                self._keep.data.queue.eq(self._queue), self._keep.data.position.eq(self._head)]
+            m.d.sync += [Array(self.gangs)[core].eq(Mux(ganged, self._queue + 1, 0)),
+                         self.together.bit_select(core, 1).eq(ganged & launch.together)]
+            with m.If(launch.refused):
+                self._refused(m, Refusal.WINDOW)
+            with m.Elif(launch.done):
+                m.d.sync += self.running.bit_select(core, 1).eq(1)
+                m.d.comb += [self._keep.en.eq(1), self._gangs.begin.eq(1)]
+                self._taken(m)
+                m.next = "LOOK"
 
     def _taken(self, m: Module) -> None:
         """The job at the head of the queue is done with."""
@@ -394,6 +352,7 @@ class Dispatch(wiring.Component):
             self._access(m, self._core, offsets[step])
             m.d.comb += [self._put.addr.eq(FIRST_COLLECTED + step),
                          self._put.data.eq(self.value), self._put.en.eq(self.access.ready)]
+            m.d.sync += self._queue.eq(kept.queue)
             with m.If(self.access.ready):
                 m.d.sync += step.eq(step + 1)
                 with m.If(step == COLLECTED.index("STATUS")):
@@ -402,7 +361,7 @@ class Dispatch(wiring.Component):
                     m.next = "FORGET"
         with m.State("FORGET"):
             self._access(m, self._core, OFFSET["IRQ_STATUS"], CAUSES)
-            m.d.sync += [step.eq(0), self._queue.eq(kept.queue)]
+            m.d.sync += step.eq(0)
             with m.If(self.access.ready):
                 m.d.comb += [self._gangs.leave.eq(1), self._gangs.failed.eq(failed)]
                 m.d.sync += self.running.bit_select(self._core, 1).eq(0)
