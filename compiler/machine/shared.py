@@ -38,7 +38,7 @@ def steps_of(program: Program) -> list[Step]:
     return found
 
 
-GANG_START = 82
+GANG_START = 47
 """Cycles from the start of a core to that of the next one, of up to four: the chip control sets up
 one core after the other."""
 

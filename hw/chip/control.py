@@ -85,7 +85,7 @@ class ChipControl(wiring.Component):
             *(to.eq(of) for name in ("gangs", *LAID_OUT)
               for to, of in zip(getattr(self, name), getattr(dispatch, name), strict=True)),
             *(getattr(mover, name).eq(getattr(dispatch, name))
-              for name in ("read", "write", "at", "given")),
+              for name in ("read", "write", "pair", "at", "given")),
             *(getattr(dispatch, name).eq(getattr(mover, name))
-              for name in ("busy", "failed", "index", "got", "arrived"))]
+              for name in ("busy", "failed", "index", "got", "arrived", "came"))]
         return m

@@ -71,7 +71,7 @@ class Dispatch(wiring.Component):
         The interrupts of the cores.
     access, value
         To the cores' registers (:class:`hw.chip.lite.LiteMaster`).
-    read, write, at, busy, failed, index, given, got, arrived
+    read, write, pair, at, busy, failed, index, given, got, arrived, came
         To memory (:class:`hw.chip.mover.BlockMover`).
     """
 
@@ -94,6 +94,7 @@ class Dispatch(wiring.Component):
     value: Signal
     read: Signal
     write: Signal
+    pair: Signal
     at: Signal
     busy: Signal
     failed: Signal
@@ -101,6 +102,7 @@ class Dispatch(wiring.Component):
     given: Signal
     got: Signal
     arrived: Signal
+    came: Signal
 
     def __init__(self, chip: ChipConfig):
         self._chip = chip
@@ -115,9 +117,9 @@ class Dispatch(wiring.Component):
             **{name: self._gangs.signature.members[name] for name in LAID_OUT},
             "irq": In(chip.cores),
             "access": Out(stream.Signature(access_layout(chip.cores))), "value": In(32),
-            "read": Out(1), "write": Out(1), "at": Out(chip.core.addr_bits), "busy": In(1),
-            "failed": In(1), "index": In(range(WORDS)), "given": Out(32), "got": In(32),
-            "arrived": In(1)})
+            "read": Out(1), "write": Out(1), "pair": Out(1), "at": Out(chip.core.addr_bits),
+            "busy": In(1), "failed": In(1), "index": In(range(WORDS)), "given": Out(32),
+            "got": In(32), "arrived": In(1), "came": In(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -174,8 +176,9 @@ class Dispatch(wiring.Component):
             job.window_size.eq(self._lease.window_size), job.word.eq(jobs.word),
             jobs.queue.eq(self._queue), jobs.head.eq(self._head),
             jobs.posted.eq(self._lease.jobs_tail - self._head), self.read.eq(jobs.read),
+            self.pair.eq(jobs.pair),
             *(getattr(jobs, name).eq(getattr(self, name))
-              for name in ("busy", "failed", "index", "got", "arrived"))]
+              for name in ("busy", "failed", "index", "got", "arrived", "came"))]
         with m.If(jobs.read):
             m.d.sync += self.at.eq(self._place(self._lease.jobs_base, jobs.position))
 
@@ -250,7 +253,7 @@ class Dispatch(wiring.Component):
                     m.d.comb += self._jobs.begin.eq(1)
                     m.next = "FETCHING"
         with m.State("FETCHING"):
-            with m.If(~self._jobs.fetches):
+            with m.If(self.came):
                 m.next = "CHOOSE"
                 with m.If(self.failed):
                     self._refused(m, Refusal.MEMORY)

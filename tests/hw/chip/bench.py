@@ -201,10 +201,12 @@ class Bench:
             await self.write(OFFSET[f"QUEUE{queue}_{name}"], value)
         await self.write(OFFSET["CONTROL"], 1)
 
-    async def post(self, queue: int, position: int, job: Job, ring: int = 3) -> None:
-        at = JOBS + 2 * PAGE * queue + position % (1 << ring) * BLOCK
-        self.memory[at:at + BLOCK] = job.encode()
-        await self.write(OFFSET[f"QUEUE{queue}_JOBS_TAIL"], (position + 1) % POSITIONS)
+    async def post(self, queue: int, position: int, *jobs: Job, ring: int = 3) -> None:
+        """Jobs from a position on, at the same time."""
+        for k, each in enumerate(jobs):
+            at = JOBS + 2 * PAGE * queue + (position + k) % (1 << ring) * BLOCK
+            self.memory[at:at + BLOCK] = each.encode()
+        await self.write(OFFSET[f"QUEUE{queue}_JOBS_TAIL"], (position + len(jobs)) % POSITIONS)
 
     async def record(self, queue: int, position: int, ring: int = 3) -> Record:
         """Wait for the record at a position, and say that it was read."""

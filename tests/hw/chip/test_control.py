@@ -134,6 +134,22 @@ def test_a_job_that_the_memory_does_not_give_is_refused():
     Bench(CHIP, lambda run: (20, 0), error=range(JOBS, JOBS + 64)).simulate(host)
 
 
+@pytest.mark.parametrize("bad", range(5))
+def test_of_jobs_that_are_fetched_together_those_that_the_memory_gives_are_run(bad):
+    """In their order, each once, whichever of a pair it is that fails."""
+    async def host(b):
+        await b.lease(0, 0b01, tenant=1)
+        await b.post(0, 0, *(job(k, watchdog=1 + k) for k in range(5)))
+        found = {r.position: r for r in [await b.record(0, k) for k in range(5)]}
+        for k in range(5):
+            assert found[k].refusal is (Refusal.MEMORY if k == bad else None)
+            assert k == bad or found[k].tag == k
+        assert [run.watchdog for run in b.runs] == [1 + k for k in range(5) if k != bad]
+
+    Bench(CHIP, lambda run: (20, 0), error=range(JOBS + 64 * bad, JOBS + 64 * bad + 64)
+          ).simulate(host)
+
+
 def test_records_that_the_host_has_not_taken_are_not_overwritten():
     """A ring of two: the third job waits for the host."""
     async def host(b):
