@@ -9,8 +9,10 @@ import pytest
 
 from isa.chip import CHIPS
 from isa.presets import PRESETS
+from makalu import api
 from makalu.measure.networks import SHIPPED, of_files
-from makalu.pages import chip, split
+from makalu.pages import chip, leases, split
+from makalu.pages.chip import inputs
 from runtime.device import Result
 from runtime.golden_device import GoldenDevice
 
@@ -55,7 +57,7 @@ def test_a_wrong_bit_is_found(monkeypatch):
         next(chip.measured(network, "tiny", 0, [8], [1]))
 
 
-@pytest.mark.parametrize("pages", [chip, split])
+@pytest.mark.parametrize("pages", [chip, split, leases])
 def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch, pages):
     page, rows = pages.PAGE.read_text(), json.loads(pages.FIGURES.read_text())
     monkeypatch.setattr(pages, "PAGE", tmp_path / "chip.md")
@@ -75,3 +77,31 @@ def test_a_network_over_two_cores(monkeypatch):
     monkeypatch.setattr(split, "outputs", lambda program, regions: [~regions[0]])
     with pytest.raises(AssertionError, match="digits_int8 on 1 cores: bits"):
         next(split.measured(network, CHIPS["chip2_tiny"], [2], 1))
+
+
+def test_leases_of_a_core_each(monkeypatch):
+    """The rows of one alone, all at the same time, and one behind the other; of these each core has
+    run as often as it should. A wrong bit is found."""
+    network, = of_files([SHIPPED])
+    chip2 = CHIPS["chip2_tiny"]
+    alone, at_once, apart = leases.measured(network, chip2, 0)
+    assert [(r["cores"], r["apart"]) for r in (alone, at_once, apart)] == [
+        (1, False), (2, False), (2, True)]
+    assert alone["cycles"] == alone["slowest"] < apart["cycles"] < at_once["cycles"]
+    program = api.compile(network.source(), chip2.core, host=("all",))
+    found = leases.executions(program, chip2, inputs(program, 2), 500, 2)
+    assert [len(results) for results in found] == [2, 2]
+    monkeypatch.setattr(leases, "outputs", lambda program, regions: [~regions[0]])
+    with pytest.raises(AssertionError, match="digits_int8 on core 0 of 1: bits"):
+        next(leases.measured(network, chip2, 0))
+
+
+def test_the_model_of_leases_that_begin_apart():
+    """Between one alone and all at the same time."""
+    network, = of_files([SHIPPED])
+    chip4 = CHIPS["chip4_small"]
+    program = api.compile(network.source(), chip4.core, host=("all",))
+    alone = leases.predicted(program, chip4, 1, 0, 1)
+    at_once = leases.predicted(program, chip4, 4, 0, 1)
+    apart = leases.predicted(program, chip4, 4, alone // 4, leases.ROUNDS)
+    assert alone <= apart < at_once

@@ -107,7 +107,7 @@ def test_request_id(stub: Any, admin: httpx.Client, metadata: dict[str, str], id
 
 
 def test_deadline_is_the_timeout(client: Any, admin: httpx.Client) -> None:
-    """gRPC rounds a deadline up to three digits, and the clocks of both sides differ: 30 s may arrive as a little more."""
+    """Which gRPC rounds up to three digits; and the clocks of both sides differ a little."""
     client.infer("scale", [given("x", X)], client_timeout=30, timeout=300_000_000, headers=VISION)
     assert 15 < admin.get("/metrics").json()["timeout"] < 40
 
