@@ -28,11 +28,11 @@ from compiler.machine.constants import Constants, aligned
 from compiler.machine.place import Layout
 from compiler.machine.running import predict
 from compiler.machine.shared import gang, gang_cycles
-from compiler.machine.steps import Step
+from compiler.machine.steps import Step, code_size
 from compiler.order.hazards import waits
 from compiler.source.frontend import Source
 from isa.config import GRANULE, Config
-from isa.instructions import UNIT_BYTES, Instruction, Opcode, Region, whole_blocks
+from isa.instructions import Instruction, Opcode, Region, whole_blocks
 from isa.layout import Buffer
 from isa.program import Patch, Program, Stream
 
@@ -192,8 +192,7 @@ def program(backends: Sequence[Backend]) -> Program:
     assert all(s == states[0] for s in states), "each entry has the states of all"
     found = [b.attempts.best() for b in backends]
     starts = list(itertools.accumulate(
-        (whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES)
-         for _, ranks in found for steps in ranks), initial=0))
+        (code_size(steps) for _, ranks in found for steps in ranks), initial=0))
     base = starts.pop()
     constants = Constants(config.lanes)
     code = b""
@@ -205,6 +204,7 @@ def program(backends: Sequence[Backend]) -> Program:
             for step in steps:
                 if step.stream is not None:
                     step.fields["dram"] += base + constants.place(step.stream)
+                    step.base = 0
             waits(steps)
             code += backend.encode(steps)
     image = code + bytes(constants.data)

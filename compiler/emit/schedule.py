@@ -16,7 +16,7 @@ from compiler.emit.join import joined
 from compiler.emit.sharing import Grid, Sharing, portions
 from compiler.ir.errors import CompileError
 from compiler.ir.graph import Graph, Op, Pool, Rows, Tensor
-from compiler.machine.constants import Stream
+from compiler.machine.constants import Stream, aligned
 from compiler.machine.place import Box, Home, Layout, View, covered, transfers
 from compiler.machine.slabs import Slabs
 from compiler.machine.spm import Scratchpad
@@ -97,6 +97,8 @@ class Schedule:
         self.spm = Scratchpad(config.spm_words)
         self.steps: list[Step] = []
         self.streams: dict[tuple, Stream] = {}
+        self._bases: dict[Stream, int] = {}
+        self._constants = 0     # bytes of those that were emitted
         self.dram = Dram(graph, config.lanes, packed, joined(graph, config) if joins else {})
         self.views: dict[Tensor, View] = {}
         self.uses = Counter(x for op in graph.ops for x in op.inputs)
@@ -118,7 +120,16 @@ class Schedule:
             fields = {k: v for k, v in fields.items() if k not in ("a_m", "iy_m", "o_m")}
         cycles, tail, blocks = timed(self.config, opcode, fields)
         self.steps.append(Step(opcode, fields, self.node, cycles, tail, reads, writes, blocks,
-                               stream, rank=self.rank, box=box))
+                               stream, self._base(stream), rank=self.rank, box=box))
+
+    def _base(self, stream: Stream | None) -> int:
+        """Where a stream begins among the constants, if no two of them are equal."""
+        if stream is None:
+            return 0
+        if stream not in self._bases:
+            self._bases[stream] = self._constants
+            self._constants += aligned(stream.words * self.lanes)
+        return self._bases[stream]
 
     # -- ranks ----------------------------------------------------------------------------------
 

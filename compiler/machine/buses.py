@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from compiler.machine.running import Ask
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY
+from compiler.machine.timing import EXCHANGE_LATENCY, LANDING
 from isa.instructions import Opcode
 
 Who = list[tuple[int, Ask]]
@@ -66,7 +66,8 @@ class Memory:
 
 
 class Bus:
-    """A bus between cores: those who send take turns, burst by burst.
+    """A bus between cores: those who send take turns, burst by burst. It moves a beat a cycle, and
+    who sends goes on with its next burst when the one before has landed.
 
     Parameters
     ----------
@@ -81,13 +82,14 @@ class Bus:
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        self._left: dict[int, tuple[Ask, int]] = {}     # beats of each that sends
-        self._sends = 0
+        # of each that sends what is left, and when it can go on
+        self._left: dict[int, tuple[Ask, int, float]] = {}
+        self._sends, self._landed = 0, 0.0
         self.end = math.inf
 
     def begin(self, now: float, core: int, ask: Ask) -> None:
         """A core sends from now on."""
-        self._left[core] = ask, ask.beats
+        self._left[core] = ask, ask.beats, now
         if len(self._left) == 1:
             self._turn(now)
 
@@ -95,18 +97,23 @@ class Bus:
         """The next one's burst, if there is one."""
         self.end = math.inf
         if self._left:
-            self._sends = min(self._left, key=lambda core: (core - self._sends - 1) % self._cores)
-            ask, left = self._left[self._sends]
-            self.end = now + min(left, ask.burst)
+            start = max(now, min(ready for _, _, ready in self._left.values()))
+            self._sends = min(
+                (core for core, (_, _, ready) in self._left.items() if ready <= start),
+                key=lambda core: (core - self._sends - 1) % self._cores)
+            ask, left, _ = self._left[self._sends]
+            cycles = min(left, ask.burst)
+            self.end, self._landed = start + cycles / LANDING, start + cycles
 
     def leave(self) -> Through:
         """A burst is through: whose, if it was the last one that was asked for."""
-        core, now = self._sends, self.end
-        ask, left = self._left.pop(core)
-        if left > ask.burst:
-            self._left[core] = ask, left - ask.burst
+        core, now, landed = self._sends, self.end, self._landed
+        ask, left, _ = self._left.pop(core)
+        more = left > ask.burst
+        if more:
+            self._left[core] = ask, left - ask.burst, landed
         self._turn(now)
-        return [] if left > ask.burst else [(core, ask)], round(now), None
+        return [] if more else [(core, ask)], round(landed), None
 
 
 class Signals:

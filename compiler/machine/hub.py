@@ -4,9 +4,10 @@ order in which the addresses have come to it, burst by burst.
 
 A core asks for bursts ahead, whoever else wants something: so many are under way of its LOADs, and
 so many blocks of its instructions (:mod:`compiler.machine.rank`). Who asks for little waits behind
-all of them. The channels move a beat a cycle each, and a core takes a beat a cycle, of instructions
-and of LOADs in turns if it has both. Writes do not stand behind reads: a channel moves beats of
-both in turns.
+all of them. A channel moves a beat a cycle, of the addresses that it has, and what it has moved
+waits in the hub for what was asked for before; a core takes a beat a cycle, of instructions and of
+LOADs in turns if it has both. Writes do not stand behind reads: a channel moves beats of both in
+turns.
 """
 
 import heapq
@@ -14,6 +15,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from compiler.machine.bursts import Bursts
 from compiler.machine.buses import Through, Who
 from compiler.machine.rank import FETCH
 from compiler.machine.timing import HUB_LATENCY, LOAD_ADDRESS, READ_LATENCY
@@ -26,12 +28,20 @@ under way."""
 
 @dataclass(eq=False)
 class _Transfer:
-    """What some cores want, the beats that are ``left`` of it, and when the last bursts before each
-    next one have come, as many as may be under way."""
+    """What some cores want, how many of its bursts the memory has been asked for, ``at``, and when
+    the last ones before each next one have come, as many as may be under way."""
 
     who: Who
-    left: int
     came: deque[float]
+    at: int = 0
+
+    @property
+    def bursts(self) -> Bursts:
+        return self.who[0][1].bursts
+
+    @property
+    def ended(self) -> bool:
+        return self.at == len(self.bursts)
 
 
 class Hub:
@@ -42,7 +52,7 @@ class Hub:
     config : Config
     cores : int
     bandwidth : float
-        Beats a cycle of all channels.
+        Beats a cycle of all channels, of which there are as many as it takes.
 
     Attributes
     ----------
@@ -51,8 +61,10 @@ class Hub:
     """
 
     def __init__(self, config: Config, cores: int, bandwidth: float):
-        self._bandwidth = bandwidth
-        self._read = self._written = 0.0    # until when the channels have what to move
+        self._channels = math.ceil(bandwidth)
+        self._beat = self._channels / bandwidth     # cycles of one on a channel
+        self._read = [0.0] * self._channels         # until when each has what to move
+        self._written = [0.0] * self._channels
         self._came = [deque([-math.inf] * config.outstanding) for _ in range(cores)]
         self._loads, self._fetches = [0.0] * cores, [0.0] * cores   # likewise the ports of cores
         self._next: list[tuple[float, int, _Transfer]] = []
@@ -65,7 +77,7 @@ class Hub:
         came = self._came[who[0][0]]
         if len(who) > 1:
             came = deque(map(max, zip(*(self._came[i] for i, _ in who))))
-        self._comes(now, _Transfer(who, who[0][1].beats, came))
+        self._comes(now, _Transfer(who, came))
 
     def _comes(self, now: float, transfer: _Transfer) -> None:
         self._count += 1
@@ -79,19 +91,21 @@ class Hub:
             self.end = self._next[0][0] if self._next else math.inf
             line = transfer.who[0][1].line
             last = self._ways[line](now, transfer)
-            if not transfer.left:
+            if transfer.ended:
                 return transfer.who, round(last), round(now if line == "load" else last)
         return [], 0, None
 
-    def _moves(self, now: float, beats: int) -> float:
-        """When the channels have moved beats that are read."""
-        self._read = max(self._read, now) + beats / self._bandwidth
-        return self._read
+    def _moves(self, now: float, block: int, beats: int) -> float:
+        """When the channel of a burst has moved it."""
+        channel = block % self._channels
+        moved = self._read[channel] = max(self._read[channel], now) + beats * self._beat
+        return moved
 
     def _fetch(self, now: float, transfer: _Transfer) -> float:
         """A block of instructions."""
-        beats, last, transfer.left = transfer.left, 0.0, 0
-        moved = self._moves(now, beats)
+        (block, beats), = transfer.bursts
+        moved, last = self._moves(now, block, beats), 0.0
+        transfer.at = 1
         for i, _ in transfer.who:
             turns = 2 if self._loads[i] > now else 1
             self._fetches[i] = max(moved, max(now, self._fetches[i]) + turns * beats)
@@ -101,36 +115,31 @@ class Hub:
 
     def _load(self, now: float, transfer: _Transfer) -> float:
         """The bursts of a LOAD that may be under way; the last one of them."""
-        who, came, left = transfer.who, transfer.came, transfer.left
-        burst = who[0][1].burst
+        who, came, bursts = transfer.who, transfer.came, transfer.bursts
         port = max(now, *(self._loads[i] for i, _ in who))
-        moved = max(now, self._read)
-        while left and came[0] + AGAIN <= now:
-            beats = burst if burst < left else left
-            moved += beats / self._bandwidth
-            port += beats
-            if port < moved:
-                port = moved
+        while not transfer.ended and came[0] + AGAIN <= now:
+            block, beats = bursts[transfer.at]
+            port = max(port + beats, self._moves(now, block, beats))
             came.popleft()
             came.append(port)
-            left -= beats
-        self._read, transfer.left = moved, left
-        if left:
+            transfer.at += 1
+        if not transfer.ended:
             self._comes(came[0] + AGAIN, transfer)
         for i, _ in who:
             self._loads[i] = port
-            if len(who) > 1 and not left:
+            if len(who) > 1 and transfer.ended:
                 self._came[i] = came.copy()
         return port
 
     def _store(self, now: float, transfer: _Transfer) -> float:
         """A burst of a STORE, behind which the next one goes."""
-        beats = min(transfer.left, transfer.who[0][1].burst)
-        turns = 2 if self._read > max(self._written, now) else 1
-        self._written = max(self._written, now) + turns * beats / self._bandwidth
-        self._moves(now, beats)
-        last = max(now + beats, self._written)
-        transfer.left -= beats
-        if transfer.left:
+        block, beats = transfer.bursts[transfer.at]
+        channel = block % self._channels
+        turns = 2 if self._read[channel] > max(self._written[channel], now) else 1
+        self._written[channel] = max(self._written[channel], now) + turns * beats * self._beat
+        self._moves(now, block, beats)
+        last = max(now + beats, self._written[channel])
+        transfer.at += 1
+        if not transfer.ended:
             self._comes(last, transfer)
         return last

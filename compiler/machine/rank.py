@@ -9,6 +9,7 @@ asks when all bursts of the one before have been asked for, whether or not their
 from bisect import bisect_left
 from itertools import accumulate
 
+from compiler.machine.bursts import bursts_of_block
 from compiler.machine.running import Ask, Running
 from compiler.machine.steps import Step
 from compiler.machine.timing import FETCH_AGAIN, FETCH_LATENCY, HUB_LATENCY
@@ -23,16 +24,18 @@ AHEAD = 8
 
 
 class Rank(Running):
-    """A program of a gang, under way."""
+    """A program of a gang, under way; ``code``: where its instructions are in their region."""
 
     HUB = True
 
-    def __init__(self, steps: list[Step], config: Config):
+    def __init__(self, steps: list[Step], config: Config, code: int):
         super().__init__(steps, config)
+        self._code = code
         self._block = FETCH_BYTES // config.bus_bytes
         self._ends = list(accumulate(self._beats))  # beats of code, after each
         code = self._ends[-1] if steps else 0
-        self._lines[FETCH] = list(range(-(-code // self._block)))
+        # whoever reads ahead of an instruction does not know that it is the last one
+        self._lines[FETCH] = list(range(code // self._block + AHEAD))
         self._head[FETCH], self._asked[FETCH] = 0, False
         self._came: list[int] = []      # when the last beat of each block has moved
         self._first = FETCH_LATENCY + HUB_LATENCY   # when the next block could come
@@ -71,4 +74,5 @@ class Rank(Running):
                 return False, None
             self._first = max(self._first, self._dispatched[i] + FETCH_LATENCY + HUB_LATENCY)
         first, self._first = self._first, self._first + FETCH_AGAIN
-        return True, Ask(first, self._block, together=True, burst=self._block, line=FETCH)
+        return True, Ask(first, self._block, together=True, line=FETCH,
+                         bursts=bursts_of_block(self._code, block, self._config))

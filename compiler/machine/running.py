@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compiler.machine.constants import DRAM_ALIGN
+from compiler.machine.bursts import Bursts, bursts_of
 from compiler.machine.steps import Step
 from compiler.machine.timing import CONFLICTS, EXCHANGERS, LANDING, MOVERS, Machine, window_cycles
 from isa.config import Config
@@ -26,8 +26,8 @@ Times = list[tuple[int, int, int]]
 class Ask(NamedTuple):
     """What a program under way wants from outside: so many beats of its memory, from a cycle on,
     which cores with the same program may read ``together``; or for a ``step`` of a gang so many
-    cycles of the bus between the cores, or what it awaits. Behind a hub and on the bus beats come
-    in bursts of at most ``burst``."""
+    cycles of where the words land at other cores, in bursts of at most ``burst``, or what it
+    awaits. Behind a hub what is wanted of the memory is ``bursts``."""
 
     first: int
     beats: int
@@ -35,6 +35,7 @@ class Ask(NamedTuple):
     together: bool = False
     burst: int = 0
     line: str = MEMORY
+    bursts: Bursts = ()
 
 
 class Running:
@@ -161,19 +162,13 @@ class Running:
         start, first = self._machine.start(step, self._dispatched[i], waits)
         self.times[i] = start, 0, 0
         if step.queue in MOVERS:
-            return Ask(first, step.cycles, together=step.fields.get("group") == 1,
-                       burst=self._burst(self._run(step)), line=line)
+            return Ask(first, step.cycles, together=step.fields.get("group") == 1, line=line,
+                       bursts=bursts_of(step, self._config) if self.HUB else ())
         if line in EXCHANGERS:
             burst = min(round(LANDING * self._config.max_burst), self._run(step))
             return Ask(first, step.cycles, step, burst=burst, line=line)
         self._complete(line, first)
         return None
-
-    def _burst(self, run: int) -> int:
-        """Beats of a burst of a run, which is cut at multiples of the longest one, on average over
-        where it may begin."""
-        most, unit = self._config.max_burst, max(1, DRAM_ALIGN // self._config.bus_bytes)
-        return -(-run // max(1, round(1 + (run - unit) / most)))
 
     @staticmethod
     def _run(step: Step) -> int:

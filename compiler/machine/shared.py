@@ -10,6 +10,7 @@ the bus of their cluster, too, and wait for one another's signals.
 """
 
 import heapq
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from compiler.machine.buses import Bus, Memory, Signals, Who
 from compiler.machine.hub import Hub
 from compiler.machine.rank import Rank
 from compiler.machine.running import Ask, Running, Times, added_by, beside
-from compiler.machine.steps import Step
+from compiler.machine.steps import Step, code_size
 from compiler.machine.timing import timed
 from isa.chip import CLUSTER, MOST_QUEUES
 from isa.config import Config
@@ -134,9 +135,11 @@ def gang(streams: Sequence[list[Step]], config: Config, bytes_a_cycle: float,
     list of list of int
         The ranks of a team, team after team.
     """
+    starts = list(itertools.accumulate(map(code_size, streams), initial=0))
+
     def run(steps: Sequence[list[Step]]) -> list[Times]:
         many = len(steps) * teams
-        cores = [_Core(Rank(mine, config),
+        cores = [_Core(Rank(mine, config, starts[number % len(steps)]),
                        begins(number, many) if apart is None else number * apart)
                  for number, mine in enumerate([*steps] * teams)]
         _share(cores, Hub(config, len(cores), bytes_a_cycle / config.bus_bytes), len(streams),

@@ -5,12 +5,12 @@ An extent is ``(space, start, end)``: scratchpad words, or bytes of a DRAM regio
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from compiler.ir.graph import Varying
 from compiler.machine.constants import Stream
-from isa.instructions import QUEUE_OF, Opcode, encoded_bytes
+from isa.instructions import QUEUE_OF, UNIT_BYTES, Opcode, encoded_bytes, whole_blocks
 
 SPM = -1
 """The scratchpad's space; DRAM spaces are :class:`isa.instructions.Region`."""
@@ -22,11 +22,11 @@ Extent = tuple[int, int, int]
 class Step:
     """One instruction; ``cycles`` is how long it occupies its engine, ``tail`` how much later it
     completes, ``blocks`` a TENSOR's accumulator blocks (:data:`compiler.machine.timing.Blocks`).
-    With a ``stream`` its DRAM address counts from the start of that; ``varying``: it is another
-    one in each execution. In a gang it is of a ``rank``; what an XFER reads ``lands`` in words of
-    the ranks ``to``, a mask; ``after``: steps of its rank that have to be complete before it
-    starts, whatever it reads and writes. The ``box`` that a LOAD is of has words between its rows
-    that it does not write and that nobody needs."""
+    With a ``stream`` its DRAM address counts from the start of that, in its region at ``base`` as
+    far as is known; ``varying``: it is another one in each execution. In a gang it is of a
+    ``rank``; what an XFER reads ``lands`` in words of the ranks ``to``, a mask; ``after``: steps of
+    its rank that have to be complete before it starts, whatever it reads and writes. The ``box``
+    that a LOAD is of has words between its rows that it does not write and that nobody needs."""
 
     opcode: Opcode
     fields: dict[str, int]
@@ -37,6 +37,7 @@ class Step:
     writes: list[Extent] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     stream: Stream | None = None
+    base: int = 0
     varying: tuple[Varying, ...] = ()
     rank: int = 0
     to: int = 0
@@ -65,3 +66,7 @@ class Step:
         """Of the instruction, whatever it waits for."""
         return encoded_bytes(self.opcode, self.fields)
 
+
+def code_size(steps: Iterable[Step]) -> int:
+    """Bytes of a program's instructions, END included, up to the end of their last block."""
+    return whole_blocks(sum(step.code_bytes for step in steps) + UNIT_BYTES)

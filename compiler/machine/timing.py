@@ -96,9 +96,9 @@ EXCHANGERS = ("send", "await")
 EXCHANGE_LATENCY = 22
 """Cycles from the last beat of an XFER, or from a SIGNAL, to the count at the receivers."""
 
-LANDING = 1.3
-"""Cycles of a beat between cores, on average: its words are the last to have a bank where they
-land."""
+LANDING = 1.5
+"""Cycles of a beat of an XFER, on average: its words are the last to have a bank where they land.
+The bus between the cores has it for a cycle."""
 
 AWAIT, AWAIT_NEXT = 2, 3
 """Cycles of an AWAIT whose signals have come, and from its completion to the start of the next."""

@@ -20,7 +20,7 @@ gang also the order of the steps: others may wait for what comes first.
 import heapq
 
 from compiler.machine.steps import Step
-from compiler.machine.timing import EXCHANGE_LATENCY, MOVERS, Machine
+from compiler.machine.timing import EXCHANGE_LATENCY, LANDING, MOVERS, Machine
 from compiler.order.dependencies import dependencies
 from isa.config import Config
 from isa.instructions import Opcode
@@ -39,12 +39,11 @@ way between the cores."""
 
 class _Buses:
     """What the ranks of a gang share: a memory that moves so many beats of a core's bus a cycle,
-    and the bus between them."""
+    and the bus between them, which has a beat for less than it takes to land."""
 
     def __init__(self, memory: float):
         self._memory = memory
-        self._served = 0.0
-        self._exchange = 0
+        self._served = self._exchange = 0.0
 
     def moved(self, step: Step, first: int) -> int:
         """When the last beat of a step has moved, if the first one may in some cycle."""
@@ -53,8 +52,8 @@ class _Buses:
             self._served = max(self._served, first) + step.cycles / self._memory
             return max(last, round(self._served))
         if step.queue == "send":
-            self._exchange = max(self._exchange, first) + step.cycles
-            return self._exchange
+            self._exchange = max(self._exchange, first) + step.cycles / LANDING
+            return max(last, round(self._exchange))
         return last
 
 

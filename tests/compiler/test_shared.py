@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from compiler import compile_model
+from compiler.machine.bursts import Bursts, bursts_of
 from compiler.machine.buses import Memory
 from compiler.machine.hub import AGAIN, Hub
 from compiler.machine.rank import AHEAD, FETCH
@@ -174,7 +175,9 @@ CONFIG = replace(PRESETS["core256"], exchange=True)
 
 def step(opcode: Opcode, **fields: int) -> Step:
     """An instruction of a rank that waits for nothing."""
-    fields = {f"wait_{q}": 0 for q in GANG_QUEUES} | {"wait_mask": 0, **fields}
+    zero = ("wait_mask", "dram", *(f"dram_stride{i}" for i in (1, 2, 3)),
+            *(f"wait_{q}" for q in GANG_QUEUES))
+    fields = dict.fromkeys(zero, 0) | fields
     cycles, tail, _ = timed(CONFIG, opcode, fields)
     return Step(opcode, fields, -1, cycles, tail)
 
@@ -184,7 +187,7 @@ def xfer(words: int, runs: int = 1, **fields: int) -> Step:
 
 
 BURST = round(LANDING * CONFIG.max_burst)
-"""Cycles of the longest on the bus between cores."""
+"""Cycles that the longest on the bus between cores takes to land."""
 
 
 def sent() -> int:
@@ -194,22 +197,28 @@ def sent() -> int:
 
 
 def test_who_send_take_turns() -> None:
-    """Two ranks send two bursts each at the same time; a third one has both sets some cycles behind
-    the second."""
+    """Two ranks send two bursts each at the same time: the bus has a beat for a cycle, while what
+    came before lands. A third one has both sets some cycles behind the second."""
     sends = [xfer(2 * CONFIG.max_burst, counter=rank) for rank in range(2)]
     ends = [sum(added) for added in gang(
         [*([send] for send in sends), [step(Opcode.AWAIT, counter=k, threshold=1) for k in (0, 1)]],
         CONFIG, 32, apart=0)]
-    assert ends[:2] == [sent() + BURST + sends[0].cycles, sent() + 2 * sends[0].cycles]
+    assert ends[:2] == [sent() + bursts * CONFIG.max_burst + BURST for bursts in (2, 3)]
     assert ends[2] == ends[1] + 1
 
 
+def test_who_sends_alone_goes_on_when_a_burst_has_landed() -> None:
+    send = xfer(2 * CONFIG.max_burst, counter=0)
+    alone, = gang([[send]], CONFIG, 32)
+    assert send.cycles == 2 * BURST and sum(alone) == sent() + send.cycles
+
+
 def test_bursts_are_no_longer_than_runs() -> None:
-    """One rank's single words pass between those of another one's run."""
+    """One rank's single words pass between the bursts of another one's run."""
     run, words = xfer(2 * CONFIG.max_burst, counter=0), xfer(1, 2, counter=1)
     ends = [sum(added) for added in gang([[run], [words]], CONFIG, 32, apart=0)]
     assert words.cycles == 3
-    assert ends == [sent() + run.cycles + 2, sent() + run.cycles + 3]
+    assert ends == [sent() + run.cycles, sent() + CONFIG.max_burst + words.cycles]
 
 
 def test_a_rank_waits_for_the_hub_and_for_what_is_read_ahead() -> None:
@@ -218,8 +227,9 @@ def test_a_rank_waits_for_the_hub_and_for_what_is_read_ahead() -> None:
     steps = [load, *[step(Opcode.AWAIT, counter=0, threshold=0)] * 100]
     (first, *_), = gang([steps], CONFIG, CONFIG.bus_bytes / 2)
     ahead = AHEAD * FETCH_BYTES // CONFIG.bus_bytes
-    assert first == FETCH_LATENCY + HUB_LATENCY + 2 * (ahead + load.cycles) + load.tail
-    assert predict([load], CONFIG) == [sum(gang([[load]], CONFIG, 16)[0]) - 2 * HUB_LATENCY]
+    assert first == FETCH_LATENCY + HUB_LATENCY + 2 * (ahead + 64) + load.tail
+    behind = sum(gang([[load]], CONFIG, CONFIG.bus_bytes)[0])
+    assert predict([load], CONFIG) == [behind - 2 * HUB_LATENCY + 1]    # a cycle for its address
 
 
 def test_what_stands_holds_up_no_other_queue() -> None:
@@ -251,18 +261,26 @@ def test_ranks_begin_one_after_another() -> None:
     """Who waits for the last one has its signal when that began so much later."""
     send, wait = step(Opcode.SIGNAL, to=1, counter=0), step(Opcode.AWAIT, counter=0, threshold=1)
     early, late = ([sum(added) for added in gang([[wait], [send]], CONFIG, 32, apart)]
-                   for apart in (0, GANG_START))
+                   for apart in (500, 500 + GANG_START))
     assert late[1] == early[1] and late[0] == early[0] + GANG_START
     assert gang_cycles([[10, 20], [30]]) == max(30, 30 + GANG_START)
     assert begins(3, 4) == 3 * GANG_START and begins(3, 16) == 3 * (GANG_START + 4)
 
 
 def served(bandwidth: float, *wanted: tuple[int, int, int, str]) -> list[tuple[int, int | None]]:
-    """For each of what is wanted, a cycle, a core, beats and a line, when its last beat has moved
-    and its last burst was asked for."""
+    """For each of what is wanted, a cycle, a core, beats from the first address on and a line, when
+    its last beat has moved and its last burst was asked for."""
+    return served_at(bandwidth, *((*one, 0) for one in wanted))
+
+
+def served_at(bandwidth: float, *wanted: tuple[int, int, int, str, int]
+              ) -> list[tuple[int, int | None]]:
+    """The same, each from a block of the memory's on."""
+    most = CONFIG.max_burst
     hub, found = Hub(CONFIG, 4, bandwidth), dict[int, tuple[int, int | None]]()
-    for k, (first, core, beats, line) in enumerate(wanted):
-        hub.begin(first, [(core, Ask(k, beats, burst=CONFIG.max_burst, line=line))])
+    for k, (first, core, beats, line, block) in enumerate(wanted):
+        bursts = tuple((block + n, min(most, beats - most * n)) for n in range(-(-beats // most)))
+        hub.begin(first, [(core, Ask(k, beats, line=line, bursts=bursts))])
     while hub.end < float("inf"):
         who, last, asked = hub.leave(hub.end)
         found |= {ask.first: (last, asked) for _, ask in who}
@@ -270,12 +288,35 @@ def served(bandwidth: float, *wanted: tuple[int, int, int, str]) -> list[tuple[i
 
 
 def test_who_asks_for_little_waits_behind_what_others_have_asked_for() -> None:
-    """Not for its share of the bandwidth: bursts move in the order in which they have come."""
+    """Not for its share of the bandwidth: a channel's bursts move in the order in which they have
+    come."""
     whole, block = CONFIG.outstanding * CONFIG.max_burst, FETCH_BYTES // CONFIG.bus_bytes
     load, little = (0, 0, whole, "load"), (1, 1, block, FETCH)
     assert served(2, load) == [(whole, 0)]
-    assert served(2, load, little)[1] == (whole // 2 + block // 2, whole // 2 + block // 2)
+    assert served(2, load, little)[1] == (whole // 2 + block, whole // 2 + block)
     assert served(1, load, little)[1][0] == whole + block
+
+
+def test_channels_move_what_is_in_them() -> None:
+    """A burst waits for those in its own; if its core has asked for others before, it waits in the
+    hub until they have gone."""
+    most = CONFIG.max_burst
+    first = (0, 0, most, "load", 0)
+    assert served_at(2, first, (0, 1, most, "load", 2))[1][0] == 2 * most
+    assert served_at(2, first, (0, 1, most, "load", 1))[1][0] == most
+    assert served_at(2, first, (0, 0, most, "load", 1))[1][0] == 2 * most
+    assert served_at(1.5, first)[0][0] == round(most * 2 / 1.5)     # two, of 3 beats in 4 cycles
+
+
+@pytest.mark.parametrize("at, runs, run, expected", [
+    (0, 1, 64, ((0, 32), (1, 32))), (16, 1, 64, ((0, 31), (1, 32), (2, 1))),
+    (512, 3, 2, ((1, 2), (3, 2), (5, 2)))])
+def test_bursts_of_a_transfer(at: int, runs: int, run: int, expected: Bursts) -> None:
+    """Runs of words, a word a beat, every 1,024 bytes."""
+    load = step(Opcode.LOAD, n0=run, n1=runs, n2=1, n3=1, group=0, dram=at, dram_stride1=1024)
+    assert CONFIG.word_bytes == CONFIG.bus_bytes == 16
+    assert bursts_of(load, CONFIG) == expected
+    assert bursts_of(replace(load, base=512), CONFIG) == tuple((b + 1, n) for b, n in expected)
 
 
 def test_no_more_bursts_are_under_way_than_a_core_may_have() -> None:
@@ -290,9 +331,10 @@ def test_no_more_bursts_are_under_way_than_a_core_may_have() -> None:
 
 def test_a_core_takes_instructions_and_loads_in_turns() -> None:
     most, block = CONFIG.max_burst, FETCH_BYTES // CONFIG.bus_bytes
-    load = (0, 0, most, "load")
-    assert [last for last, _ in served(64, load, (1, 0, block, FETCH))] == [most, 1 + 2 * block]
-    assert served(64, load, (1, 1, block, FETCH))[1][0] == 1 + block
+    load = (0, 0, most, "load", 0)
+    assert [last for last, _ in served_at(2, load, (1, 0, block, FETCH, 1))] == [
+        most, 1 + 2 * block]
+    assert served_at(2, load, (1, 1, block, FETCH, 1))[1][0] == 1 + block
 
 
 def test_writes_and_reads_move_in_turns() -> None:
@@ -310,4 +352,4 @@ def test_the_hardware_takes_as_long_with_several_cores() -> None:
         region = np.zeros(program.region_sizes[Region.INPUT], np.uint8)
         result, = device.execute_all([region])
     model = in_groups(program, 4, chip.bytes_a_cycle)
-    assert model == pytest.approx(result.counters["CYCLES"], rel=0.05)
+    assert model == pytest.approx(result.counters["CYCLES"], rel=0.03)
