@@ -46,8 +46,9 @@ LAID_OUT = ("members", "teams", "base", "reads", "readers")
 
 
 class Dispatch(wiring.Component):
-    """Latency: about 120 cycles from a job to its doorbell, 120 from an interrupt to its record,
-    the memory's latency beside them. Throughput: a doorbell of jobs that wait in about 100 cycles.
+    """Latency: about 90 cycles from a job to its doorbell, 120 from an interrupt to its record, the
+    memory's latency beside them. Throughput: a doorbell of a gang's jobs that wait in 47 cycles, 51
+    with eight queues.
 
     Parameters
     ----------

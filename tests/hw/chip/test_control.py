@@ -134,9 +134,10 @@ def test_a_job_that_the_memory_does_not_give_is_refused():
     Bench(CHIP, lambda run: (20, 0), error=range(JOBS, JOBS + 64)).simulate(host)
 
 
+@pytest.mark.parametrize("burst", [8, 16])
 @pytest.mark.parametrize("bad", range(5))
-def test_of_jobs_that_are_fetched_together_those_that_the_memory_gives_are_run(bad):
-    """In their order, each once, whichever of a pair it is that fails."""
+def test_of_jobs_that_are_fetched_ahead_those_that_the_memory_gives_are_run(bad, burst):
+    """In their order, each once, whichever of two in a burst it is that fails, or of single ones."""
     async def host(b):
         await b.lease(0, 0b01, tenant=1)
         await b.post(0, 0, *(job(k, watchdog=1 + k) for k in range(5)))
@@ -146,7 +147,8 @@ def test_of_jobs_that_are_fetched_together_those_that_the_memory_gives_are_run(b
             assert k == bad or found[k].tag == k
         assert [run.watchdog for run in b.runs] == [1 + k for k in range(5) if k != bad]
 
-    Bench(CHIP, lambda run: (20, 0), error=range(JOBS + 64 * bad, JOBS + 64 * bad + 64)
+    chip = replace(CHIP, core=replace(CHIP.core, max_burst=burst))
+    Bench(chip, lambda run: (20, 0), error=range(JOBS + 64 * bad, JOBS + 64 * bad + 64)
           ).simulate(host)
 
 
