@@ -137,8 +137,8 @@ def test_a_job_that_the_memory_does_not_give_is_refused():
 @pytest.mark.parametrize("burst", [8, 16])
 @pytest.mark.parametrize("bad", range(5))
 def test_of_jobs_that_are_fetched_ahead_those_that_the_memory_gives_are_run(bad, burst):
-    """In their order, each once, whichever of two in a burst it is that fails, or of those that come
-    one by one."""
+    """In their order, each once, whichever fails of two in a burst, or of those that come one by
+    one."""
     async def host(b):
         await b.lease(0, 0b01, tenant=1)
         await b.post(0, 0, *(job(k, watchdog=1 + k) for k in range(5)))
