@@ -5,17 +5,12 @@ Each network, a file or one that ``makalu bench`` measures by itself, by default
 shipped, runs on several simulated cores at once, one input each, in front of one memory; every
 core's bits are compared with the golden model, and its cycles with the compiler's model of time.
 ``--chip chip4`` runs it on the cores of a chip instead, through its hub and chip control, as a gang
-that reads weights and instructions once. What was measured before stays in the table; it is kept
-beside the page as JSON.
+that reads weights and instructions once. What was measured before stays in the table.
 """
 
 import argparse
-import json
 import math
-import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,30 +20,21 @@ from isa.config import Config
 from isa.instructions import Region
 from isa.program import Program
 from makalu import api
-from makalu.measure.light import in_int8
-from makalu.measure.mobilenet import mobilenet_v2
-from makalu.measure.networks import SHIPPED, Network, networks, of_files
-from makalu.pages.isa_pages import DOCS, put, table
+from makalu.measure.networks import SHIPPED, Network
+from makalu.pages.isa_pages import DOCS
+from makalu.pages.kept import Kept, Row, known, named
 from runtime.device import Result
 from runtime.golden_device import GoldenDevice
-from sim.cache import say
 from sim.chip_device import RtlChip
 from sim.cores import RtlCores
 from sim.harness import DramModel
 
-PAGE, FIGURES = DOCS / "chip.md", DOCS / "chip.json"
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
 TITLES = ("network", "machine", "price", "DRAM, B/cycle", "cores", "RTL: first core, cycles",
           "last core", "of one alone", "DRAM busy", "model of time", "against the last core")
 CORES, WIDTHS = (1, 2, 4), (16, 32)
 
-MOBILENET = Network("mobilenet_v2", lambda: in_int8(mobilenet_v2(), "mobilenet_v2"))
-"""Of true structure with seeded weights, as the light models."""
-
 KEY = ("network", "machine", "price", "width", "cores")
 """Of these there is one row; ``machine``: what the cores are, or which chip they are on."""
-
-Row = dict[str, Any]
 
 
 def memory(config: Config, width: int) -> DramModel:
@@ -129,19 +115,13 @@ def _cells(row: Row, rows: list[Row]) -> list[str]:
             f"{row['model'] / row['last'] - 1:+.1%}"]
 
 
-def write(rows: list[Row]) -> list[Row]:
-    """The table into the page, the rows into the file beside it; returns them in its order."""
-    rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
-    put(PAGE, BEGIN, END, table(TITLES, (_cells(row, rows) for row in rows)))
-    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
-    return rows
+KEPT = Kept("figures", DOCS / "chip.json", TITLES, KEY, _cells)
 
 
 def main() -> None:
-    known = {network.label: network for network in (*networks()[0], MOBILENET)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
-                        help=f"a file, or one of {', '.join(known)}")
+                        help=f"a file, or one of {', '.join(known())}")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--machine", default="core256")
     where.add_argument("--chip", choices=list(CHIPS), metavar="NAME",
@@ -152,14 +132,9 @@ def main() -> None:
     parser.add_argument("--bandwidth", nargs="+", type=int, default=WIDTHS, metavar="BYTES",
                         help="of the memory, bytes a cycle")
     args = parser.parse_args()
-    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.networks:
-        network = known[name] if name in known else of_files([Path(name)])[0]
-        start = time.monotonic()
-        for row in measured(network, args.chip or args.machine, args.price, args.bandwidth,
-                            args.cores):
-            rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
-            say(f"{row} ({time.monotonic() - start:.0f} s)")
+        KEPT.add(measured(named(name), args.chip or args.machine, args.price, args.bandwidth,
+                          args.cores))
 
 
 if __name__ == "__main__":

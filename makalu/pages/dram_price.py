@@ -16,7 +16,7 @@ from makalu import api, facts
 from makalu.measure import light
 from makalu.measure.mobilenet import INPUT, mobilenet_v2
 from makalu.measure.samples import random_inputs
-from makalu.pages.isa_pages import DOCS, table
+from makalu.pages.isa_pages import DOCS, put, table
 from sim.cache import say
 
 PAGE = DOCS / "compiler.md"
@@ -51,9 +51,7 @@ def main() -> None:
         for name in NETWORKS:
             say(f"{name} on {machine}")
             rows.append(_row(name, machine))
-    text = PAGE.read_text()
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(head + BEGIN + "\n" + table(TITLES, rows) + "\n" + END + tail)
+    put(PAGE, BEGIN, END, table(TITLES, rows))
 
 
 if __name__ == "__main__":

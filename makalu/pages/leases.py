@@ -4,16 +4,12 @@
 Each core of a simulated chip is a lease of its own, with its own copy of the program, so that none
 reads for another. They run a network one execution after another, beginning at the same time or
 each a part of an execution behind the one before; every output is compared with the golden model.
-What was measured before stays in the table; it is kept beside the page as JSON.
+What was measured before stays in the table.
 """
 
 import argparse
-import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,16 +17,14 @@ from compiler.machine.shared import together
 from isa.chip import CHIPS, ChipConfig
 from isa.program import Program
 from makalu import api
-from makalu.measure.networks import SHIPPED, Network, networks, of_files
-from makalu.pages.chip import MOBILENET, inputs, outputs
-from makalu.pages.isa_pages import DOCS, put, table
+from makalu.measure.networks import SHIPPED, Network
+from makalu.pages.chip import inputs, outputs
+from makalu.pages.isa_pages import DOCS
+from makalu.pages.kept import Kept, Row, known, named
 from runtime.chip_host import Lease, places_bytes
 from runtime.device import DeviceFault, Result
-from sim.cache import say
 from sim.shared_chip import SLICE, SharedChip
 
-PAGE, FIGURES = DOCS / "chip.md", DOCS / "leases.json"
-BEGIN, END = "<!-- leases -->\n", "<!-- end of leases -->"
 TITLES = ("network", "chip", "price", "cores", "begin", "RTL: cycles of each", "slowest",
           "of one alone", "model of time", "against the mean")
 
@@ -40,8 +34,6 @@ work."""
 
 KEY = ("network", "chip", "price", "cores", "apart")
 """Of these there is one row; ``apart``: whether they begin one behind the other."""
-
-Row = dict[str, Any]
 
 
 def measured(network: Network, chip: ChipConfig, price: float) -> Iterator[Row]:
@@ -133,32 +125,21 @@ def _cells(row: Row, rows: list[Row]) -> list[str]:
             f"{row['model']:,}", f"{row['model'] / row['cycles'] - 1:+.1%}"]
 
 
-def write(rows: list[Row]) -> list[Row]:
-    """The table into the page, the rows into the file beside it; returns them in its order."""
-    rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
-    put(PAGE, BEGIN, END, table(TITLES, (_cells(row, rows) for row in rows)))
-    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
-    return rows
+KEPT = Kept("leases", DOCS / "leases.json", TITLES, KEY, _cells)
 
 
 def main() -> None:
-    known = {network.label: network for network in (*networks()[0], MOBILENET)}
     fitting = [name for name, chip in CHIPS.items() if chip.cores <= chip.queues]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
-                        help=f"a file, or one of {', '.join(known)}")
+                        help=f"a file, or one of {', '.join(known())}")
     parser.add_argument("--chip", choices=fitting, default="chip4_small", metavar="NAME",
                         help=f"one of {', '.join(fitting)}")
     parser.add_argument("--price", type=float, default=0.0,
                         help="of a DRAM byte, as makalu compile takes it")
     args = parser.parse_args()
-    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.networks:
-        network = known[name] if name in known else of_files([Path(name)])[0]
-        start = time.monotonic()
-        for row in measured(network, CHIPS[args.chip], args.price):
-            rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
-            say(f"{row} ({time.monotonic() - start:.0f} s)")
+        KEPT.add(measured(named(name), CHIPS[args.chip], args.price))
 
 
 if __name__ == "__main__":

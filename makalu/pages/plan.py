@@ -8,9 +8,9 @@ import sys
 
 from isa.program import Program
 from makalu import api
-from makalu.measure.networks import Network, networks
-from makalu.pages.chip import MOBILENET
+from makalu.measure.networks import Network
 from makalu.pages.isa_pages import DOCS, put, table
+from makalu.pages.kept import MOBILENET, named
 from makalu.plan import PRICES, Planned, plan, sizes
 from sim.cache import say
 
@@ -37,9 +37,8 @@ def _compiled(network: Network, cores: int, price: float) -> Program:
 
 def main() -> None:
     cores = int(sys.argv[1]) if len(sys.argv) > 1 else CORES
-    (resnet,) = (network for network in networks()[0] if network.label == LABEL)
     rows = []
-    for network in (resnet, MOBILENET):
+    for network in (named(LABEL), MOBILENET):
         one, group = ({price: _compiled(network, count, price) for price in PRICES}
                       for count in (1, GROUP))
         rows += [_row(network.label, planned) for planned in plan([one, group], sizes(cores))]

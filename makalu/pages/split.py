@@ -11,28 +11,24 @@ page as JSON.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from isa.chip import CHIPS, ChipConfig
 from isa.program import Program
 from makalu import api
-from makalu.measure.networks import SHIPPED, Network, networks, of_files
+from makalu.measure.networks import SHIPPED, Network
 from makalu.measure.transformers import TRANSFORMERS
-from makalu.pages.chip import MOBILENET, inputs, outputs
-from makalu.pages.isa_pages import DOCS, put, table
+from makalu.pages.chip import inputs, outputs
+from makalu.pages.isa_pages import DOCS
+from makalu.pages.kept import Kept, Row, known, named
 from makalu.plan import in_groups
 from makalu.see.chip_run import watched
 from sim.cache import say
 
-PAGE, FIGURES = DOCS / "chip.md", DOCS / "split.json"
-BEGIN, END = "<!-- split -->\n", "<!-- end of split -->"
 TITLES = ("network", "chip", "inputs x cores", "RTL, cycles", "of one core", "model of time",
           "against RTL", "simulated in")
 PRICE = 0.25
@@ -41,8 +37,6 @@ compiler tries one by itself."""
 
 KEY = ("network", "chip", "cores", "teams")
 """Of these there is one row."""
-
-Row = dict[str, Any]
 
 
 def measured(network: Network, chip: ChipConfig, cores: Sequence[int], teams: int,
@@ -80,11 +74,10 @@ def _compiled(network: Network, chip: ChipConfig, cores: int, precision: str) ->
 
 def _network(name: str) -> Network:
     """One by its name, a transformer's first layers, or a file."""
-    known = {network.label: network for network in (*networks()[0], MOBILENET)}
     kind, _, layers = name.partition(":")
     if kind in TRANSFORMERS and layers:
         return Network(name, lambda: TRANSFORMERS[kind](int(layers)))
-    return known[name] if name in known else of_files([Path(name)])[0]
+    return named(name)
 
 
 def _cells(row: Row, rows: list[Row]) -> list[str]:
@@ -96,19 +89,13 @@ def _cells(row: Row, rows: list[Row]) -> list[str]:
             f"{row['model'] / row['cycles'] - 1:+.1%}", f"{row['seconds']} s"]
 
 
-def write(rows: list[Row]) -> list[Row]:
-    """The table into the page, the rows into the file beside it; returns them in its order."""
-    rows = sorted(rows, key=lambda r: [r[k] for k in KEY])
-    put(PAGE, BEGIN, END, table(TITLES, (_cells(row, rows) for row in rows)))
-    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
-    return rows
+KEPT = Kept("split", DOCS / "split.json", TITLES, KEY, _cells)
 
 
 def main() -> None:
-    known = ", ".join(network.label for network in (*networks()[0], MOBILENET))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=[SHIPPED.stem], metavar="NETWORK",
-                        help=f"a file, one of {known}, or layers of a transformer, "
+                        help=f"a file, one of {', '.join(known())}, or layers of a transformer, "
                              f"{', '.join(TRANSFORMERS)}: bert_base:1")
     parser.add_argument("--chip", choices=list(CHIPS), default="chip4_small", metavar="NAME",
                         help=f"one of {', '.join(CHIPS)}")
@@ -117,12 +104,9 @@ def main() -> None:
                         help="inputs at a time, each on as many cores")
     parser.add_argument("--precision", default="int8")
     args = parser.parse_args()
-    rows = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
     for name in args.networks:
-        for row in measured(_network(name), CHIPS[args.chip], args.cores, args.teams,
-                            args.precision):
-            rows = write([r for r in rows if any(r[k] != row[k] for k in KEY)] + [row])
-            say(str(row))
+        KEPT.add(measured(_network(name), CHIPS[args.chip], args.cores, args.teams,
+                          args.precision))
 
 
 if __name__ == "__main__":

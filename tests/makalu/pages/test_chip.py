@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of several cores."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from makalu import api
 from makalu.measure.networks import SHIPPED, of_files
 from makalu.pages import chip, leases, split
 from makalu.pages.chip import inputs
+from makalu.pages.kept import Kept
 from runtime.device import Result
 from runtime.golden_device import GoldenDevice
 
@@ -57,16 +58,26 @@ def test_a_wrong_bit_is_found(monkeypatch):
         next(chip.measured(network, "tiny", 0, [8], [1]))
 
 
-@pytest.mark.parametrize("pages", [chip, split, leases])
-def test_the_page_shows_what_is_beside_it(tmp_path: Path, monkeypatch, pages):
-    page, rows = pages.PAGE.read_text(), json.loads(pages.FIGURES.read_text())
-    monkeypatch.setattr(pages, "PAGE", tmp_path / "chip.md")
-    monkeypatch.setattr(pages, "FIGURES", tmp_path / "chip.json")
-    before, behind = page.split(pages.BEGIN)[0], page.split(pages.END)[1]
-    pages.PAGE.write_text(before + pages.BEGIN + "something else\n" + pages.END + behind)
-    assert pages.write(rows[::-1]) == rows
-    assert pages.PAGE.read_text() == page
-    assert json.loads(pages.FIGURES.read_text()) == rows
+@pytest.mark.parametrize("kept", [chip.KEPT, split.KEPT, leases.KEPT], ids=lambda kept: kept.name)
+def test_the_page_shows_what_is_beside_it(tmp_path: Path, kept):
+    page, rows = kept.page.read_text(), kept.rows()
+    copy = replace(kept, page=tmp_path / "chip.md", figures=tmp_path / "rows.json")
+    begin, end = f"<!-- {kept.name} -->\n", f"<!-- end of {kept.name} -->"
+    copy.page.write_text(page.split(begin)[0] + begin + "something else\n" + end
+                         + page.split(end)[1])
+    copy.write(rows[::-1])
+    assert copy.page.read_text() == page and copy.rows() == rows
+
+
+def test_a_row_takes_the_place_of_the_one_with_its_key(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- some -->\n<!-- end of some -->\n")
+    some = Kept("some", tmp_path / "some.json", ("what", "value"), ["what"],
+                lambda row, rows: (row["what"], f"{row['value']} of {len(rows)}"), page)
+    assert some.rows() == []
+    some.add({"what": what, "value": value} for what, value in (("b", 1), ("a", 2), ("b", 3)))
+    assert some.rows() == [{"what": "a", "value": 2}, {"what": "b", "value": 3}]
+    assert "| a | 2 of 2 |\n| b | 3 of 2 |" in page.read_text()
 
 
 def test_a_network_over_two_cores(monkeypatch):
