@@ -115,14 +115,15 @@ class Hub:
 
     def _load(self, now: float, transfer: _Transfer) -> float:
         """The bursts of a LOAD that may be under way; the last one of them."""
-        who, came, bursts = transfer.who, transfer.came, transfer.bursts
+        who, came, bursts, at = transfer.who, transfer.came, transfer.bursts, transfer.at
         port = max(now, *(self._loads[i] for i, _ in who))
-        while not transfer.ended and came[0] + AGAIN <= now:
-            block, beats = bursts[transfer.at]
+        while at < len(bursts) and came[0] + AGAIN <= now:
+            block, beats = bursts[at]
             port = max(port + beats, self._moves(now, block, beats))
             came.popleft()
             came.append(port)
-            transfer.at += 1
+            at += 1
+        transfer.at = at
         if not transfer.ended:
             self._comes(came[0] + AGAIN, transfer)
         for i, _ in who:
